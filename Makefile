@@ -1,0 +1,27 @@
+# Andante's make targets. `make help` lists them; each folder's targets live in hack/make/*.mk.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export ANDANTE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/andante
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+VENV_STAMP := .venv/.andante-synced
+
+.PHONY: help setup clean
+help: ## list the targets
+	@grep -hE '^[a-zA-Z0-9_-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-20s %s\n", $$1, $$2}'
+
+setup: $(VENV_STAMP) ## Python environment in .venv (everything but the engine)
+
+$(VENV_STAMP): pyproject.toml requirements.lock
+	hack/setup.sh
+	@touch $@
+
+lock: ## re-resolve requirements.lock from pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --extra operator --extra cli --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove what a build leaves in the tree (caches outside it stay)
+	rm -rf .venv dist build out report.html
+
+include $(wildcard hack/make/*.mk)

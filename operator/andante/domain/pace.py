@@ -1,0 +1,93 @@
+"""What a user expects of a stream: when it starts, and how fast he reads or listens.
+
+The engine's meter, the scheduler, the scaler and the simulator all take their expectations from here,
+so that one objective drives the three.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What the user of one request expects.
+
+    A `deadline` makes it an *agent's* request: its consumer is a program that needs the whole answer, QoE is 1 when the
+    last token came by the deadline and 0 otherwise. `pace` 0 makes it a *batch* request: throughput only, never counted
+    in QoE.
+    """
+
+    expected_ttft: float
+    """τ0: seconds from arrival until the user expects the first visible token; finite, >= 0."""
+    pace: float
+    """p: tokens per second that the user consumes; finite, >= 0 (0: batch)."""
+    deadline: float | None = None
+    """End-to-end deadline in seconds since arrival (agent classes), else None."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.expected_ttft) and self.expected_ttft >= 0):
+            raise ValueError(f"expected_ttft must be a finite number of seconds >= 0, got {self.expected_ttft}")
+        if not (math.isfinite(self.pace) and self.pace >= 0):
+            raise ValueError(f"pace must be a finite number of tokens/s >= 0, got {self.pace}")
+        if self.deadline is not None and not (math.isfinite(self.deadline) and self.deadline > 0):
+            raise ValueError(f"deadline must be a finite number of seconds > 0, got {self.deadline}")
+
+    @property
+    def counts_in_qoe(self) -> bool:
+        """False for batch requests, which are measured by throughput alone."""
+        return self.pace > 0 or self.deadline is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QoEClass:
+    """A named kind of user, with the weight that the scheduler gives to his QoE."""
+
+    name: str
+    expected_ttft: float
+    """Seconds until the first token is expected."""
+    pace: float
+    """Tokens per second; 0 for batch."""
+    weight: float = 1.0
+    """Relative weight in the scheduler's objective; > 0."""
+    expected_prefill_rate: float | None = None
+    """Prompt tokens per second that a long prompt may take: τ0 grows to prompt_tokens / this (Andes v2 uses 5000)."""
+    deadline: float | None = None
+    """End-to-end deadline in seconds, for programs (agent classes)."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight must be a finite number > 0, got {self.weight}")
+        if self.expected_prefill_rate is not None and not (
+            math.isfinite(self.expected_prefill_rate) and self.expected_prefill_rate > 0
+        ):
+            raise ValueError(f"expected_prefill_rate must be finite tokens/s > 0, got {self.expected_prefill_rate}")
+        Expectation(expected_ttft=self.expected_ttft, pace=self.pace, deadline=self.deadline)
+
+    def expectation(self, prompt_tokens: int = 0) -> Expectation:
+        """The expectation of a request with `prompt_tokens` prompt tokens: τ0 = max(τ0, prompt / prefill rate)."""
+        ttft = self.expected_ttft
+        if self.expected_prefill_rate is not None:
+            ttft = max(ttft, prompt_tokens / self.expected_prefill_rate)
+        return Expectation(expected_ttft=ttft, pace=self.pace, deadline=self.deadline)
+
+
+# Bases: Andes' reading and listening averages (arXiv 2404.16283), Brysbaert 2019 for silent reading (238 wpm),
+# MLPerf Inference's interactive limits (450 ms, 40 ms a token); ~1.3 tokens per English word.
+PRESETS: Mapping[str, QoEClass] = MappingProxyType(
+    {
+        c.name: c
+        for c in (
+            QoEClass(name="reading", expected_ttft=1.0, pace=4.8),
+            QoEClass(name="reading-fast", expected_ttft=1.0, pace=7.0),
+            QoEClass(name="voice", expected_ttft=0.5, pace=3.3),
+            QoEClass(name="chat-interactive", expected_ttft=0.45, pace=25.0),
+            QoEClass(name="code", expected_ttft=0.5, pace=25.0),
+            QoEClass(name="agent", expected_ttft=1.0, pace=25.0, deadline=30.0),
+            QoEClass(name="batch", expected_ttft=0.0, pace=0.0),
+        )
+    }
+)

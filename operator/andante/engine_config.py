@@ -1,0 +1,162 @@
+"""The files between the operator and the engine: `engine.yaml` (a change restarts the engine) and `qoe.yaml` (re-read live).
+
+The operator writes both into the service's ConfigMap; `andante-engine serve --config /etc/andante/engine.yaml` reads
+engine.yaml once and watches the qoe.yaml that lies beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from andante.domain.pace import PRESETS, QoEClass
+
+ENGINE_CONFIG_FILE = "engine.yaml"
+QOE_SETTINGS_FILE = "qoe.yaml"
+ENGINE_PORT = 8000
+
+CLASS_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
+    )
+
+
+class QoEClassSettings(_Strict):
+    """One class of users (domain.pace.QoEClass); seconds and tokens per second."""
+
+    name: Annotated[str, Field(pattern=CLASS_NAME_PATTERN)]
+    expected_ttft_seconds: Seconds
+    pace: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+    expected_prefill_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
+
+    def to_domain(self) -> QoEClass:
+        return QoEClass(
+            name=self.name,
+            expected_ttft=self.expected_ttft_seconds,
+            pace=self.pace,
+            weight=self.weight,
+            expected_prefill_rate=self.expected_prefill_rate,
+            deadline=self.deadline_seconds,
+        )
+
+    @classmethod
+    def from_domain(cls, qoe_class: QoEClass) -> Self:
+        return cls(
+            name=qoe_class.name,
+            expected_ttft_seconds=qoe_class.expected_ttft,
+            pace=qoe_class.pace,
+            weight=qoe_class.weight,
+            expected_prefill_rate=qoe_class.expected_prefill_rate,
+            deadline_seconds=qoe_class.deadline,
+        )
+
+
+class QoESettings(_Strict):
+    """qoe.yaml: the classes, the default one, and the objective that makes a request good."""
+
+    default_class: str = "reading"
+    classes: Annotated[tuple[QoEClassSettings, ...], Field(min_length=1, max_length=32)] = (
+        QoEClassSettings.from_domain(PRESETS["reading"]),
+    )
+    objective: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """QoE that a request must reach to be good."""
+    tolerated_delay_seconds: Seconds = 0.2
+    """Mean delay that nobody feels; 0 switches it off."""
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Self:
+        names = [c.name for c in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"classes: names must be unique, got {names}")
+        if self.default_class not in names:
+            raise ValueError(f"defaultClass: no class named {self.default_class!r}; there are {names}")
+        return self
+
+
+class ModelConfig(_Strict):
+    """What to serve."""
+
+    id: Annotated[str, Field(min_length=1, max_length=512)]
+    """Hugging Face id, or a path inside the pod when `source` is `path`; free text for `synthetic`."""
+    revision: str | None = None
+    source: Literal["hub", "path", "synthetic"] = "hub"
+    """`synthetic`: a tiny model made at start, without network (tests, demos, the virtual GPU)."""
+    served_name: Annotated[str, Field(min_length=1, max_length=253)]
+    max_model_len: Annotated[int, Field(ge=16)] | None = None
+
+
+class PreemptionConfig(_Strict):
+    enabled: bool = True
+    max_per_request: Annotated[float, Field(ge=0)] = 0.1
+    """Average number of preemptions that one request may suffer (Andes v1's P; ours is far lower)."""
+
+
+class SchedulerConfig(_Strict):
+    policy: Literal["qoe", "andes", "fcfs"] = "qoe"
+    objective: Literal["mean", "maxmin", "perfect"] = "mean"
+    preemption: PreemptionConfig = PreemptionConfig()
+    ageing_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the admitted work that goes to whoever has waited longest."""
+    kv_offload_gib: Annotated[float, Field(ge=0)] = 0.0
+
+
+class VirtualGPUConfig(_Strict):
+    """Runs vLLM without a GPU: everything but the matrix products, each step taking the time that a profile says."""
+
+    profile: Annotated[str, Field(min_length=1)]
+    """Name of a step-time profile that ships with Andante."""
+    time_scale: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Each step takes this many times as long as the profile says (> 1: a slower GPU)."""
+    kv_capacity_tokens: Annotated[int, Field(gt=0)] | None = None
+    """KV cache size in tokens; the profile's when unset."""
+    max_num_seqs: Annotated[int, Field(gt=0)] | None = None
+    max_num_batched_tokens: Annotated[int, Field(gt=0)] | None = None
+    async_scheduling: bool = True
+
+
+# Flags of `vllm serve` that the operator derives from the resource; a user's extraArgs must not set them.
+OWNED_FLAGS = frozenset(
+    {
+        "--model", "--revision", "--tokenizer", "--served-model-name", "--host", "--port", "--uds", "--max-model-len",
+        "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp",
+        "--scheduler-cls", "--scheduling-policy", "--middleware", "--shutdown-timeout", "--config",
+        "--distributed-executor-backend", "--kv-offloading-size", "--api-server-count", "--root-path",
+        "--disable-log-stats", "--headless", "--api-key", "--ssl-keyfile", "--ssl-certfile",
+    }
+)  # fmt: skip
+
+
+def check_extra_arg(value: str) -> str:
+    """Refuse a flag that the operator owns.
+
+    vLLM's parser takes `_` for `-` and unambiguous prefixes, so both are compared.
+    Raises ValueError naming the flag.
+    """
+    flag = re.sub("_", "-", value.split("=", 1)[0])
+    if flag.startswith("-") and any(o == flag or (len(flag) > 4 and o.startswith(flag)) for o in OWNED_FLAGS):
+        raise ValueError(f"{flag} is set by Andante from the LLMService; use the resource's field instead")
+    return value
+
+
+class EngineConfig(_Strict):
+    """engine.yaml: everything that the engine reads once, at start."""
+
+    api_version: Literal["engine.andante.dev/v1alpha1"] = "engine.andante.dev/v1alpha1"
+    model: ModelConfig
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = 1
+    host: str = "0.0.0.0"  # noqa: S104  the pod's address; the Service and NetworkPolicy bound who reaches it
+    port: Annotated[int, Field(ge=1, le=65_535)] = ENGINE_PORT
+    shutdown_timeout_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
+    """How long streams in flight may finish after SIGTERM."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+    virtual_gpu: VirtualGPUConfig | None = None
+    extra_args: tuple[Annotated[str, AfterValidator(check_extra_arg)], ...] = ()
