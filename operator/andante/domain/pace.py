@@ -11,6 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+MAX_SECONDS = 1e9
+"""Largest time or expectation accepted, seconds (31 years). Below today's Unix time, so that a clock reading passed
+where seconds since arrival are meant is refused instead of scored."""
+MAX_PACE = 1e6
+"""Largest pace accepted, tokens per second."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
@@ -22,19 +28,19 @@ class Expectation:
     """
 
     expected_ttft: float
-    """τ0: seconds from arrival until the user expects the first visible token; finite, >= 0."""
+    """τ0: seconds from arrival until the user expects the first visible token; >= 0."""
     pace: float
-    """p: tokens per second that the user consumes; finite, >= 0 (0: batch)."""
+    """p: tokens per second that the user consumes; >= 0 (0: batch)."""
     deadline: float | None = None
     """End-to-end deadline in seconds since arrival (agent classes), else None."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.expected_ttft) and self.expected_ttft >= 0):
-            raise ValueError(f"expected_ttft must be a finite number of seconds >= 0, got {self.expected_ttft}")
-        if not (math.isfinite(self.pace) and self.pace >= 0):
-            raise ValueError(f"pace must be a finite number of tokens/s >= 0, got {self.pace}")
-        if self.deadline is not None and not (math.isfinite(self.deadline) and self.deadline > 0):
-            raise ValueError(f"deadline must be a finite number of seconds > 0, got {self.deadline}")
+        if not 0 <= self.expected_ttft <= MAX_SECONDS:
+            raise ValueError(f"expected_ttft must be seconds from 0 to {MAX_SECONDS:g}, got {self.expected_ttft}")
+        if not 0 <= self.pace <= MAX_PACE:
+            raise ValueError(f"pace must be tokens/s from 0 to {MAX_PACE:g}, got {self.pace}")
+        if self.deadline is not None and not 0 < self.deadline <= MAX_SECONDS:
+            raise ValueError(f"deadline must be seconds > 0 and at most {MAX_SECONDS:g}, got {self.deadline}")
 
     @property
     def counts_in_qoe(self) -> bool:
@@ -68,7 +74,12 @@ class QoEClass:
         Expectation(expected_ttft=self.expected_ttft, pace=self.pace, deadline=self.deadline)
 
     def expectation(self, prompt_tokens: int = 0) -> Expectation:
-        """The expectation of a request with `prompt_tokens` prompt tokens: τ0 = max(τ0, prompt / prefill rate)."""
+        """The expectation of a request with `prompt_tokens` prompt tokens: τ0 = max(τ0, prompt / prefill rate).
+
+        Raises ValueError for a negative `prompt_tokens`.
+        """
+        if prompt_tokens < 0:
+            raise ValueError(f"prompt_tokens must be >= 0, got {prompt_tokens}")
         ttft = self.expected_ttft
         if self.expected_prefill_rate is not None:
             ttft = max(ttft, prompt_tokens / self.expected_prefill_rate)

@@ -1,0 +1,246 @@
+"""QoE of one request: how much of what its user wanted to read he could read without waiting.
+
+The engine's meter, the load generator, the scheduler and the simulator score requests with this module and no other.
+`QoEState` scores while tokens arrive, in O(1) time and memory; `score_timeline` scores a recorded timeline at once.
+
+    ideal consumption    I_i = τ0 + (i-1)/p
+    actual consumption   A_1 = max(D_1, I_1),  A_i = max(D_i, A_{i-1} + 1/p)     (Andes v2, arXiv 2404.16283, section 3.1)
+    lag                  A_i - I_i = max over j <= i of (D_j - I_j)^+            (the recursion above, solved)
+    QoE                  S_read / (S_read + S_delay),  S_read = n(n+1)/(2p),  S_delay = Σ (A_i - I_i)
+    Andes' own QoE       1 - S_delay / Σ (A_n - I_i)                             (Andes v2, equation 3)
+
+The lag never falls, so tokens that are handed over together share one lag: that makes a batch of tokens O(1) too.
+Andes' form is kept beside ours for comparison with the paper; it normalises by the actual end, so that holding back the
+last token raises it, and nothing may be steered by it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from andante.domain.pace import MAX_PACE, MAX_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QoEScore:
+    """The scores of one ended request."""
+
+    delivered_tokens: int
+    """n: visible tokens that reached the client's connection."""
+    qoe: float
+    """In [0, 1]; 1 when no token was late, 0 when none was delivered."""
+    andes_qoe: float
+    """Andes' own QoE (v2, equation 3), in [0, 1]; reported beside `qoe`, never steered by."""
+    mean_delay: float
+    """δ = S_delay / n in seconds; infinite when no token was delivered."""
+
+
+class QoEState:
+    """The QoE of one request while its tokens arrive; keeps no timeline. Times are seconds since arrival."""
+
+    __slots__ = ("_delay_area", "_expected_ttft", "_lag", "_last", "_pace", "delivered_tokens")
+
+    def __init__(self, *, expected_ttft: float, pace: float) -> None:
+        """`expected_ttft` (τ0) in seconds, >= 0; `pace` (p) in tokens/s, > 0. Raises ValueError naming the field."""
+        check_expectation(expected_ttft=expected_ttft, pace=pace)
+        self._expected_ttft = float(expected_ttft)
+        self._pace = float(pace)
+        self._lag = 0.0
+        self._delay_area = 0.0
+        self._last = 0.0
+        self.delivered_tokens: int = 0
+        """n: tokens delivered so far."""
+
+    @property
+    def lag(self) -> float:
+        """A_n - I_n in seconds: how far the user's reading has fallen behind its ideal; never falls."""
+        return self._lag
+
+    @property
+    def delay_area(self) -> float:
+        """S_delay of the delivered tokens, token-seconds."""
+        return self._delay_area
+
+    @property
+    def last_delivery(self) -> float:
+        """D_n in seconds since arrival; 0 when nothing was delivered."""
+        return self._last
+
+    def deliver(self, at: float, tokens: int = 1) -> None:
+        """Count `tokens` tokens handed to the client's connection together, `at` seconds after arrival.
+
+        Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
+        """
+        if not self._last <= at <= MAX_SECONDS:
+            raise ValueError(
+                f"at must be seconds since arrival, not before the last delivery ({self._last}), got {at}"
+            )
+        if tokens < 1:
+            raise ValueError(f"tokens must be >= 1, got {tokens}")
+        late = at - (self._expected_ttft + self.delivered_tokens / self._pace)
+        if late > self._lag:
+            self._lag = late
+        self._delay_area += tokens * self._lag
+        self.delivered_tokens += tokens
+        self._last = at
+
+    def qoe(self) -> float:
+        """QoE if the request ends with the tokens delivered so far; 0 at n = 0."""
+        return _qoe(self.delivered_tokens, self._delay_area, self._pace)
+
+    def andes_qoe(self) -> float:
+        """Andes' own QoE (v2, equation 3) of the tokens delivered so far; 0 at n = 0, 1/(1 + p·delay) at n = 1."""
+        n = self.delivered_tokens
+        # Σ (A_n - I_i) with A_n = I_n + lag.
+        return _andes_qoe(n, self._delay_area, n * self._lag + n * (n - 1) / 2 / self._pace, self._pace)
+
+    def mean_delay(self) -> float:
+        """δ in seconds of the tokens delivered so far; infinite at n = 0."""
+        return self._delay_area / self.delivered_tokens if self.delivered_tokens else math.inf
+
+    def score(self) -> QoEScore:
+        """All scores if the request ends with the tokens delivered so far."""
+        return QoEScore(
+            delivered_tokens=self.delivered_tokens,
+            qoe=self.qoe(),
+            andes_qoe=self.andes_qoe(),
+            mean_delay=self.mean_delay(),
+        )
+
+    def open_qoe(self, now: float) -> float:
+        """QoE of the request if it is still open `now` seconds after arrival; 1 before τ0.
+
+        Tokens that are due by `now` but not delivered count as late since their due time, over m = max(n, due) tokens.
+        Equal to `qoe()` wherever no due token is missing. Raises ValueError when `now` is before the last delivery.
+        """
+        tokens, delay_area = self._open(now)
+        return _qoe(tokens, delay_area, self._pace) if tokens else 1.0
+
+    def open_andes_qoe(self, now: float) -> float:
+        """Andes' own QoE if the due tokens came `now` seconds after arrival; 1 before τ0. Raises as `open_qoe`."""
+        tokens, delay_area = self._open(now)
+        if not tokens:
+            return 1.0
+        n = self.delivered_tokens
+        consumed_at = self._expected_ttft + (n - 1) / self._pace + self._lag if n else 0.0
+        end = max(now, consumed_at)
+        whole_area = tokens * (end - self._expected_ttft) - tokens * (tokens - 1) / 2 / self._pace
+        return _andes_qoe(tokens, delay_area, whole_area, self._pace)
+
+    def open_mean_delay(self, now: float) -> float:
+        """Mean delay in seconds of the tokens delivered or due by `now`; 0 before τ0. Raises as `open_qoe`."""
+        tokens, delay_area = self._open(now)
+        return delay_area / tokens if tokens else 0.0
+
+    def _open(self, now: float) -> tuple[int, float]:
+        """m and S_delay(now) of the open request."""
+        if not self._last <= now <= MAX_SECONDS:
+            raise ValueError(
+                f"now must be seconds since arrival, not before the last delivery ({self._last}), got {now}"
+            )
+        n = self.delivered_tokens
+        due = due_tokens(now, expected_ttft=self._expected_ttft, pace=self._pace)
+        if due <= n:
+            return n, self._delay_area
+        missing = due - n
+        # Σ over n < i <= due of (now - I_i): an arithmetic series.
+        late = missing * (now - self._expected_ttft) - missing * (n + due - 1) / 2 / self._pace
+        return due, self._delay_area + max(0.0, late)
+
+
+def due_tokens(now: float, *, expected_ttft: float, pace: float) -> int:
+    """How many tokens the user expects to have by `now` seconds after arrival: the i with I_i <= now."""
+    if now < expected_ttft:
+        return 0
+    due = int((now - expected_ttft) * pace) + 1
+    # The product may be off by one rounding step at a due time; I_i <= now decides.
+    if expected_ttft + due / pace <= now:
+        due += 1
+    elif expected_ttft + (due - 1) / pace > now:
+        due -= 1
+    return due
+
+
+def score_timeline(delivery: ArrayLike, *, expected_ttft: float, pace: float) -> QoEScore:
+    """The scores of an ended request from its recorded timeline, vectorised.
+
+    `delivery`: shape (n,), seconds since arrival at which each token was delivered, ascending; n = 0 is a request that
+    was never served. Raises ValueError naming the field, and in `delivery` the first index that is wrong.
+    """
+    check_expectation(expected_ttft=expected_ttft, pace=pace)
+    times = check_delivery(delivery)
+    n = times.size
+    if n == 0:
+        return QoEScore(delivered_tokens=0, qoe=0.0, andes_qoe=0.0, mean_delay=math.inf)
+    ideal = expected_ttft + np.arange(n) / pace
+    lags = np.maximum(np.maximum.accumulate(times - ideal), 0.0)
+    delay_area = float(lags.sum())
+    whole_area = n * float(lags[-1]) + n * (n - 1) / 2 / pace
+    return QoEScore(
+        delivered_tokens=n,
+        qoe=_qoe(n, delay_area, pace),
+        andes_qoe=_andes_qoe(n, delay_area, whole_area, pace),
+        mean_delay=delay_area / n,
+    )
+
+
+def is_good(*, qoe: float, mean_delay: float, objective: float, tolerated_delay: float) -> bool:
+    """Whether a request is good: QoE >= `objective`, or a mean delay (s) that nobody feels.
+
+    `tolerated_delay` 0 switches the second way off. Without it a ten-token answer would miss 0.95 by 60 ms.
+    """
+    return qoe >= objective or (tolerated_delay > 0 and mean_delay <= tolerated_delay)
+
+
+def request_deficit(
+    *, qoe: float, mean_delay: float, objective: float, tolerated_delay: float, target: float | None = None
+) -> float:
+    """What a request lacks: 0 if it is good, else max(0, target - QoE); `target` is the objective when not given."""
+    if is_good(qoe=qoe, mean_delay=mean_delay, objective=objective, tolerated_delay=tolerated_delay):
+        return 0.0
+    return max(0.0, (objective if target is None else target) - qoe)
+
+
+def check_expectation(*, expected_ttft: float, pace: float) -> None:
+    """Raises ValueError naming the field unless `expected_ttft` is seconds >= 0 and `pace` tokens/s > 0, both finite."""
+    if not 0 <= expected_ttft <= MAX_SECONDS:
+        raise ValueError(f"expected_ttft must be seconds from 0 to {MAX_SECONDS:g}, got {expected_ttft}")
+    if not 0 < pace <= MAX_PACE:
+        raise ValueError(f"pace must be tokens/s > 0 and at most {MAX_PACE:g}, got {pace} (batch requests have no QoE)")
+
+
+def check_delivery(delivery: ArrayLike) -> NDArray[np.float64]:
+    """`delivery` as an array of shape (n,). Raises ValueError naming the first index that is wrong."""
+    times = np.asarray(delivery, dtype=np.float64)
+    if times.ndim != 1:
+        raise ValueError(f"delivery must have one dimension, got shape {times.shape}")
+    for bad, why in (
+        (~((times >= 0) & (times <= MAX_SECONDS)), f"must be seconds since arrival, from 0 to {MAX_SECONDS:g}"),
+        (np.diff(times, prepend=-math.inf) < 0, "is before the token that precedes it"),
+    ):
+        if bad.any():
+            index = int(np.argmax(bad))
+            raise ValueError(f"delivery[{index}] {why}, got {times[index]}")
+    return times
+
+
+def _qoe(tokens: int, delay_area: float, pace: float) -> float:
+    if tokens == 0:
+        return 0.0
+    # Both areas times p: no overflow at a tiny pace.
+    reading = tokens * (tokens + 1) / 2
+    return reading / (reading + delay_area * pace)
+
+
+def _andes_qoe(tokens: int, delay_area: float, whole_area: float, pace: float) -> float:
+    if tokens == 0:
+        return 0.0
+    if delay_area <= 0:
+        return 1.0
+    if tokens == 1:
+        return 1.0 / (1.0 + delay_area * pace)
+    return min(1.0, max(0.0, 1.0 - delay_area / whole_area))

@@ -1,0 +1,111 @@
+"""How long one engine step takes, as a function of what is in the batch.
+
+The virtual GPU sleeps for it, the simulator advances its clock by it, the scheduler starts its own fit from it and the
+scaler derives a replica's capacity from it. Profiles come from `andante.profiles`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+
+def prefill_pairs(*, tokens: int, offset: int = 0) -> int:
+    """Query-key pairs of a prefill chunk of `tokens` tokens, with `offset` tokens of its sequence in the KV cache."""
+    return tokens * offset + tokens * (tokens + 1) // 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimeCoefficients:
+    """Coefficients of the step time of one replica, all its GPUs together; microseconds, finite, >= 0.
+
+    step = fixed + [P>0] prefill_step + max(weight_floor, token (P+S)) + pair Q + decode_seq S + context_token C
+
+    with P prefill tokens, Q their query-key pairs, S decoding sequences, C the sum of their contexts in tokens. The
+    maximum is needed: a decode step reads all weights whatever S is, so it is flat until P+S passes the crossover.
+    """
+
+    fixed_us: float
+    """Per step, whatever is in it."""
+    prefill_step_us: float
+    """Per step that prefills at all."""
+    weight_floor_us: float
+    """Reading the weights once: the least that the matrix products take."""
+    token_us: float
+    """Matrix products per token, prefill or decode, where compute binds."""
+    pair_us: float
+    """Prefill attention per query-key pair."""
+    decode_seq_us: float
+    """Per decoding sequence."""
+    context_token_us: float
+    """Decode attention per token of context."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{field.name} must be a finite number of microseconds >= 0, got {value}")
+
+    def step_seconds(
+        self, *, prefill_tokens: float, prefill_pairs: float, decode_seqs: float, context_tokens: float
+    ) -> float:
+        """Seconds that one step takes; 0 for an empty batch.
+
+        `prefill_tokens`: prompt tokens computed in the step (prefix-cache hits excluded, recomputed tokens included).
+        `prefill_pairs`: their query-key pairs, see the function of that name; tokens that a cache supplied count in the
+        offset. `decode_seqs`: sequences that decode one token. `context_tokens`: sum of those sequences' contexts.
+        """
+        tokens = prefill_tokens + decode_seqs
+        if tokens <= 0:
+            return 0.0
+        return 1e-6 * (
+            self.fixed_us
+            + (self.prefill_step_us if prefill_tokens > 0 else 0.0)
+            + max(self.weight_floor_us, self.token_us * tokens)
+            + self.pair_us * prefill_pairs
+            + self.decode_seq_us * decode_seqs
+            + self.context_token_us * context_tokens
+        )
+
+    def scaled(self, factor: float) -> Self:
+        """The same GPU, `factor` times as slow (> 0)."""
+        if not (math.isfinite(factor) and factor > 0):
+            raise ValueError(f"factor must be a finite number > 0, got {factor}")
+        return replace(self, **{f.name: getattr(self, f.name) * factor for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One (model, GPU, tensor-parallel) point: step times, capacity, price and warm-up of one replica."""
+
+    name: str
+    model: str
+    gpu: str
+    tensor_parallel: int
+    """GPUs of one replica."""
+    coefficients: StepTimeCoefficients
+    kv_bytes_per_token: int
+    """KV cache bytes of one token over all GPUs of the replica."""
+    kv_capacity_tokens: int
+    """Tokens that the replica's KV cache holds."""
+    block_size: int
+    """Tokens per KV block."""
+    max_num_seqs: int
+    """Sequences in one step at most."""
+    max_num_batched_tokens: int
+    """Tokens in one step at most (the chunk of chunked prefill)."""
+    price_per_replica_hour: float
+    """USD; an assumption to be overridden."""
+    warmup_median_seconds: float
+    """From process start to ready, node and image already there."""
+    warmup_p95_seconds: float
+    confidence: str = ""
+    """How far the numbers are to be trusted, in words."""
+    source: str = ""
+    """Where the numbers come from."""
+
+    @property
+    def kv_capacity_blocks(self) -> int:
+        """Whole KV blocks of the replica's cache."""
+        return self.kv_capacity_tokens // self.block_size
