@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from andante.domain.pace import MAX_SECONDS
-from andante.domain.qoe import check_delivery, check_expectation
+from andante.domain.qoe import check_delivery, check_expectation, delivery_error
 
 _ROUNDING = 1e-9
 """Seconds: a time that is late by no more than its own rounding is not late."""
@@ -48,12 +48,8 @@ class LatencyState:
 
         Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        if not self._last <= at <= MAX_SECONDS:
-            raise ValueError(
-                f"at must be seconds since arrival, not before the last delivery ({self._last}), got {at}"
-            )
-        if tokens < 1:
-            raise ValueError(f"tokens must be >= 1, got {tokens}")
+        if not (self._last <= at <= MAX_SECONDS and tokens >= 1):
+            raise delivery_error(at=at, tokens=tokens, last=self._last)
         if self.delivered_tokens == 0:
             self._first = at
         elif at - self._last > self._longest:
@@ -95,12 +91,8 @@ class FluidityState:
 
         Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        if not self._last <= at <= MAX_SECONDS:
-            raise ValueError(
-                f"at must be seconds since arrival, not before the last delivery ({self._last}), got {at}"
-            )
-        if tokens < 1:
-            raise ValueError(f"tokens must be >= 1, got {tokens}")
+        if not (self._last <= at <= MAX_SECONDS and tokens >= 1):
+            raise delivery_error(at=at, tokens=tokens, last=self._last)
         late = at - (self._base + self._since_base / self._pace)
         if late > _ROUNDING:
             self._missed += math.floor(late * self._pace + _ROUNDING) + 1
@@ -111,9 +103,10 @@ class FluidityState:
             self._since_base += tokens
         self._last = at
 
-    def index(self) -> float:
-        """Share of deadlines met, in [0, 1]; 0 when nothing was delivered."""
-        return self._met / (self._met + self._missed) if self._met else 0.0
+    def index(self) -> float | None:
+        """Share of deadlines met, in [0, 1]; None when nothing was delivered."""
+        deadlines = self._met + self._missed
+        return self._met / deadlines if deadlines else None
 
 
 def latencies(delivery: ArrayLike) -> LatencyScore:
@@ -130,8 +123,8 @@ def latencies(delivery: ArrayLike) -> LatencyScore:
     )
 
 
-def fluidity_index(delivery: ArrayLike, *, expected_ttft: float, pace: float) -> float:
-    """Fluidity index of a recorded timeline. `delivery`: shape (n,), seconds since arrival, ascending.
+def fluidity_index(delivery: ArrayLike, *, expected_ttft: float, pace: float) -> float | None:
+    """Fluidity index of a recorded timeline; None for n = 0. `delivery`: shape (n,), seconds since arrival, ascending.
 
     Raises ValueError naming the field.
     """

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from andante.domain.pace import MAX_SECONDS
-from andante.domain.qoe import check_delivery, check_expectation
+from andante.domain.qoe import check_delivery, check_expectation, delivery_error, time_error
 
 IDLE_COST = "f(l) = l seconds"
 """What every report states as f."""
@@ -58,12 +58,8 @@ class SmoothGoodputState:
 
         Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        if not self._last <= at <= MAX_SECONDS:
-            raise ValueError(
-                f"at must be seconds since arrival, not before the last delivery ({self._last}), got {at}"
-            )
-        if tokens < 1:
-            raise ValueError(f"tokens must be >= 1, got {tokens}")
+        if not (self._last <= at <= MAX_SECONDS and tokens >= 1):
+            raise delivery_error(at=at, tokens=tokens, last=self._last)
         if self.delivered_tokens == 0 and self.origin is Origin.FIRST_TOKEN:
             self._origin_at = at
         # The first of the batch has the earliest deadline, so it decides.
@@ -84,15 +80,11 @@ class SmoothGoodputState:
         Raises ValueError when `now` is before the last delivery.
         """
         if not self._last <= now <= MAX_SECONDS:
-            raise ValueError(
-                f"now must be seconds since arrival, not before the last delivery ({self._last}), got {now}"
-            )
+            raise time_error("now", now, last=self._last)
         return max(self._idle, now - (self._origin_at + (self.delivered_tokens + 1) / self._pace))
 
 
-def idle_latency(
-    delivery: ArrayLike, *, expected_ttft: float, pace: float, origin: Origin = Origin.ARRIVAL
-) -> float:
+def idle_latency(delivery: ArrayLike, *, expected_ttft: float, pace: float, origin: Origin = Origin.ARRIVAL) -> float:
     """User idle latency in seconds of a recorded timeline (equation 9, clamped at 0), vectorised.
 
     `delivery`: shape (n,), seconds since arrival, ascending. 0 for n = 0: how long a request that was never served

@@ -4,14 +4,14 @@ The engine's meter, the load generator, the scheduler and the simulator score re
 `QoEState` scores while tokens arrive, in O(1) time and memory; `score_timeline` scores a recorded timeline at once.
 
     ideal consumption    I_i = τ0 + (i-1)/p
-    actual consumption   A_1 = max(D_1, I_1),  A_i = max(D_i, A_{i-1} + 1/p)     (Andes v2, arXiv 2404.16283, section 3.1)
+    actual consumption   A_1 = max(D_1, I_1),  A_i = max(D_i, A_{i-1} + 1/p)     (Andes v2, section 3.1)
     lag                  A_i - I_i = max over j <= i of (D_j - I_j)^+            (the recursion above, solved)
     QoE                  S_read / (S_read + S_delay),  S_read = n(n+1)/(2p),  S_delay = Σ (A_i - I_i)
     Andes' own QoE       1 - S_delay / Σ (A_n - I_i)                             (Andes v2, equation 3)
 
 The lag never falls, so tokens that are handed over together share one lag: that makes a batch of tokens O(1) too.
-Andes' form is kept beside ours for comparison with the paper; it normalises by the actual end, so that holding back the
-last token raises it, and nothing may be steered by it.
+Andes is arXiv 2404.16283. Its own form is kept beside ours for comparison with the paper; it normalises by the actual
+end, so that holding back the last token raises it, and nothing may be steered by it.
 """
 
 from __future__ import annotations
@@ -75,12 +75,8 @@ class QoEState:
 
         Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        if not self._last <= at <= MAX_SECONDS:
-            raise ValueError(
-                f"at must be seconds since arrival, not before the last delivery ({self._last}), got {at}"
-            )
-        if tokens < 1:
-            raise ValueError(f"tokens must be >= 1, got {tokens}")
+        if not (self._last <= at <= MAX_SECONDS and tokens >= 1):
+            raise delivery_error(at=at, tokens=tokens, last=self._last)
         late = at - (self._expected_ttft + self.delivered_tokens / self._pace)
         if late > self._lag:
             self._lag = late
@@ -111,39 +107,45 @@ class QoEState:
             mean_delay=self.mean_delay(),
         )
 
-    def open_qoe(self, now: float) -> float:
+    def open_qoe(self, now: float, *, length: int | None = None) -> float:
         """QoE of the request if it is still open `now` seconds after arrival; 1 before τ0.
 
         Tokens that are due by `now` but not delivered count as late since their due time, over m = max(n, due) tokens.
-        Equal to `qoe()` wherever no due token is missing. Raises ValueError when `now` is before the last delivery.
+        With the answer's `length` known, no more than that many are ever due. Equal to `qoe()` wherever no due token is
+        missing: always at the end of an answer of known length; where the length was unknown, a late request's score
+        steps there, because tokens that fell due will turn out not to exist.
+        Raises ValueError when `now` is before the last delivery, or `length` is below the tokens delivered.
         """
-        tokens, delay_area = self._open(now)
+        tokens, delay_area = self._open(now, length)
         return _qoe(tokens, delay_area, self._pace) if tokens else 1.0
 
-    def open_andes_qoe(self, now: float) -> float:
+    def open_andes_qoe(self, now: float, *, length: int | None = None) -> float:
         """Andes' own QoE if the due tokens came `now` seconds after arrival; 1 before τ0. Raises as `open_qoe`."""
-        tokens, delay_area = self._open(now)
+        tokens, delay_area = self._open(now, length)
         if not tokens:
             return 1.0
         n = self.delivered_tokens
-        consumed_at = self._expected_ttft + (n - 1) / self._pace + self._lag if n else 0.0
-        end = max(now, consumed_at)
+        if tokens == n:
+            return self.andes_qoe()
+        end = max(now, self._expected_ttft + (n - 1) / self._pace + self._lag) if n else now
         whole_area = tokens * (end - self._expected_ttft) - tokens * (tokens - 1) / 2 / self._pace
         return _andes_qoe(tokens, delay_area, whole_area, self._pace)
 
-    def open_mean_delay(self, now: float) -> float:
+    def open_mean_delay(self, now: float, *, length: int | None = None) -> float:
         """Mean delay in seconds of the tokens delivered or due by `now`; 0 before τ0. Raises as `open_qoe`."""
-        tokens, delay_area = self._open(now)
+        tokens, delay_area = self._open(now, length)
         return delay_area / tokens if tokens else 0.0
 
-    def _open(self, now: float) -> tuple[int, float]:
+    def _open(self, now: float, length: int | None) -> tuple[int, float]:
         """m and S_delay(now) of the open request."""
         if not self._last <= now <= MAX_SECONDS:
-            raise ValueError(
-                f"now must be seconds since arrival, not before the last delivery ({self._last}), got {now}"
-            )
+            raise time_error("now", now, last=self._last)
         n = self.delivered_tokens
         due = due_tokens(now, expected_ttft=self._expected_ttft, pace=self._pace)
+        if length is not None:
+            if length < n:
+                raise ValueError(f"length must be at least the {n} tokens delivered, got {length}")
+            due = min(due, length)
         if due <= n:
             return n, self._delay_area
         missing = due - n
@@ -206,11 +208,26 @@ def request_deficit(
 
 
 def check_expectation(*, expected_ttft: float, pace: float) -> None:
-    """Raises ValueError naming the field unless `expected_ttft` is seconds >= 0 and `pace` tokens/s > 0, both finite."""
+    """Raises ValueError naming the field unless `expected_ttft` (s) is >= 0 and `pace` (tokens/s) > 0, both finite."""
     if not 0 <= expected_ttft <= MAX_SECONDS:
         raise ValueError(f"expected_ttft must be seconds from 0 to {MAX_SECONDS:g}, got {expected_ttft}")
     if not 0 < pace <= MAX_PACE:
         raise ValueError(f"pace must be tokens/s > 0 and at most {MAX_PACE:g}, got {pace} (batch requests have no QoE)")
+
+
+def time_error(field: str, value: float, *, last: float) -> ValueError:
+    """The error for a time that is not seconds since arrival, or goes back behind the `last` delivery."""
+    return ValueError(
+        f"{field} must be seconds since arrival, at most {MAX_SECONDS:g} and not before the last delivery ({last}), "
+        f"got {value}"
+    )
+
+
+def delivery_error(*, at: float, tokens: int, last: float) -> ValueError:
+    """The error for a delivery of `tokens` tokens at `at`, after one at `last`: names the field that is wrong."""
+    if tokens < 1:
+        return ValueError(f"tokens must be >= 1, got {tokens}")
+    return time_error("at", at, last=last)
 
 
 def check_delivery(delivery: ArrayLike) -> NDArray[np.float64]:
@@ -219,8 +236,11 @@ def check_delivery(delivery: ArrayLike) -> NDArray[np.float64]:
     if times.ndim != 1:
         raise ValueError(f"delivery must have one dimension, got shape {times.shape}")
     for bad, why in (
-        (~((times >= 0) & (times <= MAX_SECONDS)), f"must be seconds since arrival, from 0 to {MAX_SECONDS:g}"),
-        (np.diff(times, prepend=-math.inf) < 0, "is before the token that precedes it"),
+        (
+            ~((times >= 0) & (times <= MAX_SECONDS)),
+            f"must be finite seconds >= 0 since arrival, at most {MAX_SECONDS:g}",
+        ),
+        (np.diff(times, prepend=-math.inf) < 0, "must ascend: it comes before the token that precedes it"),
     ):
         if bad.any():
             index = int(np.argmax(bad))

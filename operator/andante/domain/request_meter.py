@@ -1,27 +1,23 @@
-"""The score of one request, for every kind of user: readers (paced), programs (deadline) and batch.
+"""All measures of one request in one object: what the engine's meter, the load generator and the simulator share.
 
-The engine's meter, the load generator and the simulator all score requests here, so that their figures can be compared.
-
-What an answer scores that did not complete, so that shedding never looks like quality:
-* its *client* left: with what he had got by then, the tokens due and undelivered counting as late (the open form);
-* the *server* refused, failed or cut it: 0, however well it had gone. Any other value would let a service raise its
-  mean by cutting whoever is late.
+It knows the three kinds of expectation (`andante.domain.pace.Expectation`): a reader's pace, a program's deadline, and
+batch work that has no QoE; and the five ways a request can end. Times are seconds since the request was received.
 """
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
-from andante.domain._checks import check_step
-from andante.domain.goodput import IdleState
-from andante.domain.pace import Expectation
-from andante.domain.qoe import QoEState, is_good, request_deficit
+from andante.domain.fluidity import FluidityState, LatencyState
+from andante.domain.goodput import Origin, SmoothGoodputState
+from andante.domain.pace import MAX_SECONDS, Expectation
+from andante.domain.qoe import QoEState, is_good, request_deficit, time_error
 
 
-class Outcome(enum.StrEnum):
-    """How a request ended."""
+class Outcome(StrEnum):
+    """How a request ended (label `outcome` of `andante_requests_total`)."""
 
     COMPLETED = "completed"
     ABORTED = "aborted"
@@ -29,7 +25,12 @@ class Outcome(enum.StrEnum):
     FAILED = "failed"
     REJECTED = "rejected"
     DRAINED = "drained"
-    """Cut by the server's shutdown."""
+    """Cut by shutdown."""
+
+    @property
+    def cut_by_server(self) -> bool:
+        """Whether the server kept the user from getting the answer."""
+        return self in (Outcome.FAILED, Outcome.REJECTED, Outcome.DRAINED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,140 +44,208 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not 0 < self.qoe <= 1:
-            raise ValueError(f"qoe must be in (0, 1], got {self.qoe}")
-        if not (math.isfinite(self.tolerated_delay) and self.tolerated_delay >= 0):
-            raise ValueError(f"tolerated_delay must be finite seconds >= 0, got {self.tolerated_delay}")
+            raise ValueError(f"objective must be in (0, 1], got {self.qoe}")
+        if not 0 <= self.tolerated_delay <= MAX_SECONDS:
+            raise ValueError(f"tolerated_delay must be seconds from 0 to {MAX_SECONDS:g}, got {self.tolerated_delay}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QoEFigures:
-    """What one request adds to the service's figures; not defined for batch requests."""
+class RequestScore:
+    """Every measure of one request, ended or open. None: the request has no such measure."""
 
+    tokens: int
+    """n: visible tokens delivered."""
+    qoe: float | None
+    """In [0, 1]; None for batch."""
+    andes_qoe: float | None
+    """Andes' own QoE in [0, 1]; equal to `qoe` for a deadline, None for batch."""
+    mean_delay: float | None
+    """δ in seconds, infinite where the user never got what he was promised (keep it out of a sum); None for batch."""
+    good: bool | None
+    """QoE >= objective, or a mean delay that nobody feels; None for batch."""
+    deficit: float | None
+    """0 if good, else objective - QoE; None for batch."""
+    idle_latency: float
+    """l in seconds; 0 for batch."""
+    idle_penalty: float
+    """α·f(l) in tokens, with f(l) = l; 0 for batch."""
+    ttft: float | None
+    """Seconds to the first visible token."""
+    tpot: float | None
+    """Seconds per output token after the first."""
+    max_tbt: float | None
+    """Longest time between two tokens, seconds."""
+    fluidity: float | None
+    """Fluidity index in [0, 1]; None unless asked for, for batch, and when nothing was delivered."""
+
+    @property
+    def benefit(self) -> float:
+        """n - α·f(l), tokens: the request's share of smooth goodput."""
+        return self.tokens - self.idle_penalty
+
+
+@dataclass(frozen=True, slots=True)
+class _Quality:
     qoe: float
     andes_qoe: float
     mean_delay: float
-    """Seconds; inf when nothing was delivered."""
-    good: bool
-    deficit: float
-    idle_latency: float
-    """User idle latency l in seconds."""
-    idle_penalty_tokens: float
-    """α·f(l) with f(l) = l and α = pace, in tokens."""
+
+
+_NOTHING = _Quality(0.0, 0.0, math.inf)
 
 
 class RequestMeter:
-    """Scores one request while its tokens are delivered; O(1) per token, no timeline. Times: seconds since arrival."""
+    """Measures one request while its tokens arrive; O(1) time and memory a delivery, no clock of its own."""
 
-    __slots__ = (
-        "_first", "_idle", "_last", "_max_tbt", "_qoe", "expectation", "hidden_tokens", "objective", "visible_tokens",
-    )  # fmt: skip
+    __slots__ = ("_alpha", "_expectation", "_fluidity", "_idle", "_last", "_latency", "_objective", "_qoe")
 
-    def __init__(self, *, expectation: Expectation, objective: Objective) -> None:
-        self.expectation = expectation
-        self.objective = objective
-        self.visible_tokens = 0
-        """Tokens that the user can see, delivered so far."""
-        self.hidden_tokens = 0
-        """Reasoning tokens that were made but not shown; the user waits while they are."""
-        self._first: float | None = None
+    def __init__(
+        self,
+        *,
+        expectation: Expectation,
+        objective: Objective = Objective(),
+        alpha: float | None = None,
+        origin: Origin = Origin.ARRIVAL,
+        fluidity: bool = False,
+    ) -> None:
+        """`alpha` (tokens/s, default the pace) and `origin` are smooth goodput's; `fluidity` also counts that index.
+
+        Raises ValueError when `alpha` is negative or not finite.
+        """
+        self._alpha = expectation.pace if alpha is None else alpha
+        if not 0 <= self._alpha < math.inf:
+            raise ValueError(f"alpha must be finite tokens/s >= 0, got {alpha}")
+        self._expectation = expectation
+        self._objective = objective
+        self._latency = LatencyState()
         self._last = 0.0
-        self._max_tbt: float | None = None
-        paced = expectation.pace > 0 and expectation.deadline is None
-        self._qoe = QoEState(expected_ttft=expectation.expected_ttft, pace=expectation.pace) if paced else None
-        self._idle = IdleState(expected_ttft=expectation.expected_ttft, pace=expectation.pace) if paced else None
+        self._qoe: QoEState | None = None
+        self._idle: SmoothGoodputState | None = None
+        self._fluidity: FluidityState | None = None
+        if expectation.deadline is None and expectation.pace > 0:
+            ttft, pace = expectation.expected_ttft, expectation.pace
+            self._qoe = QoEState(expected_ttft=ttft, pace=pace)
+            self._idle = SmoothGoodputState(expected_ttft=ttft, pace=pace, origin=origin)
+            if fluidity:
+                self._fluidity = FluidityState(expected_ttft=ttft, pace=pace)
 
     @property
-    def ttft(self) -> float | None:
-        """Seconds to the first visible token; None before it."""
-        return self._first
+    def expectation(self) -> Expectation:
+        """What this request's user expects."""
+        return self._expectation
 
     @property
-    def max_time_between_tokens(self) -> float | None:
-        """Longest pause in seconds between two visible tokens; None before the second one."""
-        return self._max_tbt
-
-    @property
-    def last_delivery(self) -> float | None:
-        """Seconds at which the newest visible token was delivered; None before the first."""
-        return self._last if self._first is not None else None
+    def delivered_tokens(self) -> int:
+        """n: visible tokens delivered so far."""
+        return self._latency.delivered_tokens
 
     def deliver(self, at: float, tokens: int = 1) -> None:
-        """Count `tokens` visible tokens handed over together at `at`.
+        """Count `tokens` visible tokens handed to the client's connection together, `at` seconds after arrival.
 
-        Raises ValueError when `at` is not finite, negative or before the previous delivery, or `tokens` < 1.
+        Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        check_step(at=at, last=self._last, tokens=tokens)
+        self._latency.deliver(at, tokens)
+        self._last = at
         if self._qoe is not None and self._idle is not None:
             self._qoe.deliver(at, tokens)
             self._idle.deliver(at, tokens)
-        if self._first is None:
-            self._first = at
-            gap = 0.0 if tokens > 1 else None
-        else:
-            gap = at - self._last
-        if gap is not None:
-            self._max_tbt = gap if self._max_tbt is None else max(self._max_tbt, gap)
-        self._last = at
-        self.visible_tokens += tokens
+        if self._fluidity is not None:
+            self._fluidity.deliver(at, tokens)
 
-    def hide(self, tokens: int) -> None:
-        """Count `tokens` reasoning tokens that the user does not see."""
-        self.hidden_tokens += tokens
+    def ended(self, outcome: Outcome, *, at: float) -> RequestScore:
+        """The score of the request that ended `at` seconds after arrival.
 
-    def ended(self, at: float, outcome: Outcome) -> QoEFigures | None:
-        """The figures of the request that ended at `at` with `outcome`; None for a batch request."""
-        if not self.expectation.counts_in_qoe:
-            return None
-        at = max(at, self._last)
-        idle = self._idle_latency(at, waiting=outcome is not Outcome.COMPLETED)
+        * completed: what was delivered; QoE 0 when that is nothing.
+        * aborted by its client: what it had got by then, tokens due and undelivered count as late (the open form);
+          QoE 0 when nothing had come although something was due.
+        * cut by the server (failed, rejected, drained): QoE 0, whatever had been delivered, and never good: no other
+          value is at most that of every answer the server still owed, and shedding must never look like quality.
+        The idle latency of a request that did not complete includes the wait for the next token until `at`; where the
+        end of the measurement is known, pass it as `at` for a cut request, since its user still waits.
+        Raises ValueError when `at` is before the last delivery.
+        """
+        outcome = Outcome(outcome)
+        self._check_now("at", at)
         if outcome is Outcome.COMPLETED:
-            return self._figures(*self._completed(at), idle=idle)
-        if outcome is Outcome.ABORTED:
-            return self._figures(*self._left(at), idle=idle)
-        return self._figures(0.0, 0.0, math.inf, idle=idle)
+            quality = self._completed_quality()
+            idle = self._idle_latency(at, still_waiting=self.delivered_tokens == 0)
+        elif outcome is Outcome.ABORTED:
+            quality = self._aborted_quality(at)
+            idle = self._idle_latency(at, still_waiting=True)
+        else:
+            quality = _NOTHING
+            idle = self._idle_latency(at, still_waiting=True)
+        return self._score(quality, idle)
 
-    def open(self, now: float) -> QoEFigures | None:
-        """The figures at `now` of the request that goes on; None for a batch request."""
-        if not self.expectation.counts_in_qoe:
-            return None
-        now = max(now, self._last)
-        return self._figures(*self._going_on(now), idle=self._idle_latency(now, waiting=True))
+    def open(self, now: float) -> RequestScore:
+        """The score of the request that is still open `now` seconds after arrival, its length unknown.
 
-    def _completed(self, at: float) -> tuple[float, float, float]:
+        Raises ValueError when `now` is before the last delivery.
+        """
+        self._check_now("now", now)
+        return self._score(self._open_quality(now), self._idle_latency(now, still_waiting=True))
+
+    def _completed_quality(self) -> _Quality:
         if self._qoe is not None:
-            return self._qoe.qoe(), self._qoe.andes_qoe(), self._qoe.mean_delay()
-        late = self._past_deadline(at)
-        return (0.0, 0.0, math.inf) if self.visible_tokens == 0 else (float(late == 0), float(late == 0), late)
+            return _Quality(self._qoe.qoe(), self._qoe.andes_qoe(), self._qoe.mean_delay())
+        if self.delivered_tokens == 0:
+            return _NOTHING
+        return self._deadline_quality(self._last)
 
-    def _left(self, at: float) -> tuple[float, float, float]:
-        # Nothing was owed yet to a client who left before the first token was expected.
-        if self.visible_tokens == 0 and at > self.expectation.expected_ttft and self._qoe is not None:
-            return 0.0, 0.0, math.inf
-        return self._going_on(at)
+    def _aborted_quality(self, at: float) -> _Quality:
+        quality = self._open_quality(at)
+        if self.delivered_tokens == 0 and quality.mean_delay > 0:
+            return _Quality(0.0, 0.0, quality.mean_delay)
+        return quality
 
-    def _going_on(self, now: float) -> tuple[float, float, float]:
+    def _open_quality(self, now: float) -> _Quality:
         if self._qoe is not None:
-            andes = self._qoe.andes_qoe() if self.visible_tokens else self._qoe.open_qoe(now)
-            return self._qoe.open_qoe(now), andes, self._qoe.open_mean_delay(now)
-        late = self._past_deadline(now)
-        return float(late == 0), float(late == 0), late
+            return _Quality(self._qoe.open_qoe(now), self._qoe.open_andes_qoe(now), self._qoe.open_mean_delay(now))
+        return self._deadline_quality(now)
 
-    def _past_deadline(self, at: float) -> float:
-        return max(0.0, at - (self.expectation.deadline or math.inf))
+    def _deadline_quality(self, finished: float) -> _Quality:
+        late = max(0.0, finished - self._expectation.deadline) if self._expectation.deadline is not None else 0.0
+        met = 0.0 if late > 0 else 1.0
+        return _Quality(met, met, late)
 
-    def _idle_latency(self, at: float, *, waiting: bool) -> float:
+    def _idle_latency(self, now: float, *, still_waiting: bool) -> float:
         if self._idle is not None:
-            return self._idle.open_idle_latency(at) if waiting else self._idle.idle_latency()
-        return self._past_deadline(at)
+            return self._idle.open_idle_latency(now) if still_waiting else self._idle.idle_latency()
+        if self._expectation.deadline is None:
+            return 0.0
+        # A program waits for the whole answer: the deadline is every token's.
+        return max(0.0, (now if still_waiting else self._last) - self._expectation.deadline)
 
-    def _figures(self, qoe: float, andes_qoe: float, mean_delay: float, *, idle: float) -> QoEFigures:
-        objective, tolerated = self.objective.qoe, self.objective.tolerated_delay
-        return QoEFigures(
-            qoe=qoe,
-            andes_qoe=andes_qoe,
-            mean_delay=mean_delay,
-            good=is_good(qoe=qoe, mean_delay=mean_delay, objective=objective, tolerated_delay=tolerated),
-            deficit=request_deficit(qoe=qoe, mean_delay=mean_delay, objective=objective, tolerated_delay=tolerated),
-            idle_latency=idle,
-            idle_penalty_tokens=self.expectation.pace * idle,
+    def _score(self, quality: _Quality, idle: float) -> RequestScore:
+        latency = self._latency.score()
+        counts = self._expectation.counts_in_qoe
+        good = counts and is_good(
+            qoe=quality.qoe,
+            mean_delay=quality.mean_delay,
+            objective=self._objective.qoe,
+            tolerated_delay=self._objective.tolerated_delay,
         )
+        deficit = request_deficit(
+            qoe=quality.qoe,
+            mean_delay=quality.mean_delay,
+            objective=self._objective.qoe,
+            tolerated_delay=self._objective.tolerated_delay,
+        )
+        return RequestScore(
+            tokens=self.delivered_tokens,
+            qoe=quality.qoe if counts else None,
+            andes_qoe=quality.andes_qoe if counts else None,
+            mean_delay=quality.mean_delay if counts else None,
+            good=good if counts else None,
+            deficit=deficit if counts else None,
+            idle_latency=idle,
+            idle_penalty=self._alpha * idle,
+            ttft=latency.ttft,
+            tpot=latency.tpot,
+            max_tbt=latency.max_tbt,
+            fluidity=self._fluidity.index() if self._fluidity is not None else None,
+        )
+
+    def _check_now(self, field: str, value: float) -> None:
+        if not self._last <= value <= MAX_SECONDS:
+            raise time_error(field, value, last=self._last)
