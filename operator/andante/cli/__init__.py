@@ -1,0 +1,1 @@
+"""The `andante` command: thin, the figures come from the domain."""

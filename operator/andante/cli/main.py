@@ -1,0 +1,54 @@
+"""Entry point of `andante` (and of `kubectl andante`): wires the sub-commands and the exit codes.
+
+Exit status: 0 good, 1 the answer is no, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import andante
+from andante.cli.bench_command import bench
+from andante.cli.errors import InputError
+from andante.cli.qoe_command import qoe
+from andante.cli.trace_command import trace_app
+
+app = typer.Typer(
+    name="andante",
+    help="Serve large language models by what readers feel: measure, replay and explain quality of experience (QoE).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(qoe)
+app.command()(bench)
+app.add_typer(trace_app, name="trace")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"andante {andante.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """The options of `andante` itself; each command has its own --help."""
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with status 2 and one sentence, never with a traceback."""
+    try:
+        app()
+    except InputError as error:
+        Console(stderr=True, soft_wrap=True).print(f"andante: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)

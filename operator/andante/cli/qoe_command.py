@@ -1,0 +1,127 @@
+"""`andante qoe`: the measures of one answer, from the times at which its tokens were delivered."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from andante.cli.errors import InputError
+from andante.domain.fluidity import fluidity_index, latencies
+from andante.domain.goodput import ALPHA_FACTORS, IDLE_COST, Origin, benefit, idle_latency
+from andante.domain.qoe import is_good, score_timeline
+
+
+def read_delivery(text: str) -> list[float]:
+    """Delivery times in seconds, one a line or as JSON {"delivery": [...]}; InputError names the line or the item."""
+    if text.lstrip().startswith("{"):
+        try:
+            document: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"line {error.lineno}: not JSON: {error.msg}") from error
+        if not isinstance(document, dict) or not isinstance(document.get("delivery"), list):
+            raise InputError('the JSON needs a list "delivery": {"delivery": [0.9, 1.1]}')
+        rows = [(f"delivery[{i}]", value) for i, value in enumerate(document["delivery"])]
+    else:
+        rows = [(f"line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    times: list[float] = []
+    for where, value in rows:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise InputError(f"{where}: {value!r} is not a number of seconds")
+        try:
+            at = float(value)
+        except ValueError as error:
+            raise InputError(f"{where}: {value!r} is not a number of seconds") from error
+        if not math.isfinite(at) or at < 0:
+            raise InputError(f"{where}: {value} must be finite seconds >= 0 since the request was received")
+        if times and at < times[-1]:
+            raise InputError(f"{where}: {at} comes before the previous token at {times[-1]}; times must ascend")
+        times.append(at)
+    return times
+
+
+def measure(
+    delivery: list[float], *, expected_ttft: float, pace: float, objective: float, tolerated_delay: float
+) -> dict[str, Any]:
+    """Every measure of one answer, as the JSON of `andante qoe` holds it; unknown figures are None."""
+    score = score_timeline(delivery, expected_ttft=expected_ttft, pace=pace)
+    figures = latencies(delivery)
+    idle = {o.value: idle_latency(delivery, expected_ttft=expected_ttft, pace=pace, origin=o) for o in Origin}
+    start = idle[Origin.ARRIVAL.value]
+    return {
+        "expected_ttft_s": expected_ttft,
+        "pace_tokens_per_s": pace,
+        "delivered_tokens": score.delivered_tokens,
+        "qoe": score.qoe,
+        "andes_qoe": score.andes_qoe,
+        "mean_delay_s": score.mean_delay if score.delivered_tokens else None,
+        "good": is_good(
+            qoe=score.qoe, mean_delay=score.mean_delay, objective=objective, tolerated_delay=tolerated_delay
+        ),
+        "idle_latency_s": idle,
+        "smooth_goodput_benefit_tokens": {
+            f"alpha={k:g}*pace": benefit(score.delivered_tokens, start, k * pace) for k in ALPHA_FACTORS
+        },
+        "f": IDLE_COST,
+        "ttft_s": figures.ttft,
+        "time_per_output_token_s": figures.tpot,
+        "max_time_between_tokens_s": figures.max_tbt,
+        "fluidity_index": fluidity_index(delivery, expected_ttft=expected_ttft, pace=pace),
+    }
+
+
+def _rows(result: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in result.items():
+        if isinstance(value, dict):
+            rows += _rows(value, f"{key} ")
+        else:
+            rows.append(
+                (
+                    prefix + key,
+                    "unknown" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value),
+                )
+            )
+    return rows
+
+
+def qoe(
+    file: Annotated[Path | None, typer.Argument(help="Delivery times; standard input when left out.")] = None,
+    expected_ttft: Annotated[float, typer.Option(help="Seconds until the user expects the first token.")] = 1.0,
+    pace: Annotated[float, typer.Option(help="Tokens per second that the user reads or listens to.")] = 4.8,
+    objective: Annotated[float, typer.Option(help="QoE from which a request is good.")] = 0.95,
+    tolerated_delay: Annotated[float, typer.Option(help="Mean delay in seconds that nobody feels; 0: off.")] = 0.2,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures here as JSON.")] = None,
+) -> None:
+    """Score one answer from the times at which its tokens were delivered.
+
+    Times are seconds since the request was received, one a line, or JSON: {"delivery": [0.9, 1.1]}.
+
+    Example:  printf '1.0\\n1.2\\n4.0\\n' | andante qoe --expected-ttft 1 --pace 5
+    """
+    try:
+        text = file.read_text(encoding="utf-8") if file else sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"FILE: {error}") from error
+    try:
+        result = measure(
+            read_delivery(text),
+            expected_ttft=expected_ttft,
+            pace=pace,
+            objective=objective,
+            tolerated_delay=tolerated_delay,
+        )
+    except ValueError as error:
+        raise InputError(f"--{str(error).split(' ', 1)[0].replace('_', '-')}: {error}") from error
+    table = Table("measure", "value", title="one answer")
+    for row in _rows(result):
+        table.add_row(*row)
+    Console().print(table)
+    if json_out:
+        json_out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
