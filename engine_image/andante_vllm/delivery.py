@@ -1,0 +1,193 @@
+"""What was handed to one client's connection, and when.
+
+Tokens come from two sides: vLLM's engine client says which tokens a request got, the ASGI `send` of that request says
+when the connection took what was written. This holds what lies between, for one request. No clock, no vLLM: times are
+passed in as `time.monotonic()` seconds.
+
+One request has one reader, whatever `n` is: he follows all choices side by side, so token i counts as delivered when
+every choice that is still being written has its token i. (For n = 1 that is just token i.)
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from andante.domain.request_meter import Outcome
+
+
+class EngineEnd(enum.Enum):
+    """Why the engine ended a request without finishing it."""
+
+    ERROR = enum.auto()
+    ABORT = enum.auto()
+    REJECTION = enum.auto()
+    CLIENT_ERROR = enum.auto()
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One sequence of a request."""
+
+    pending: int = 0
+    """Tokens that the engine produced and no `send` has carried yet."""
+    latest: int = 0
+    """How many of those came last: the ones that the next chunk is about."""
+    visible: int = 0
+    """Visible tokens handed over."""
+    hiding: bool = False
+    """The stream is in a hidden part (reasoning)."""
+    finished: bool = False
+
+
+class Delivery:
+    """Counts the tokens of one request from the engine to the connection.
+
+    `deliver(at, tokens)` is called with the visible tokens that the reader got at `at`, `hide(tokens)` with hidden
+    ones.
+    """
+
+    __slots__ = ("_choices", "_deliver", "_frontier", "_hide", "_reasoning")
+
+    def __init__(
+        self, *, deliver: Callable[[float, int], None], hide: Callable[[int], None], reasoning: bool = False
+    ) -> None:
+        """`reasoning`: the server splits reasoning from content, so chunks must be looked into."""
+        self._deliver = deliver
+        self._hide = hide
+        self._reasoning = reasoning
+        self._choices: dict[int, _Choice] = {}
+        self._frontier = 0
+
+    def expect(self, choices: int) -> int:
+        """Announces `choices` more sequences; returns the number of the first."""
+        first = len(self._choices)
+        for number in range(first, first + choices):
+            self._choices[number] = _Choice(hiding=self._reasoning)
+        return first
+
+    def produced(self, choice: int, tokens: int, *, finished: bool) -> None:
+        """The engine handed `tokens` new tokens of `choice` to the serving layer."""
+        state = self._choices[choice]
+        state.pending += tokens
+        state.latest = tokens
+        state.finished |= finished
+
+    def sent(self, at: float, body: bytes, *, stream: bool, count_tokens: Callable[[str], int]) -> None:
+        """The connection took `body` at `at`. `count_tokens` tokenizes text; used for replies with reasoning only."""
+        if body.startswith(b":"):  # a keep-alive comment carries nothing
+            return
+        if not self._reasoning:
+            for state in self._choices.values():
+                self._hand_over(state, state.pending)
+        elif stream:
+            self._look_into_chunk(body)
+        else:
+            self._look_into_reply(body, count_tokens)
+        self._advance(at)
+
+    def _hand_over(self, state: _Choice, visible: int) -> None:
+        """All pending tokens of a choice are gone, `visible` of them in sight."""
+        if state.pending > visible:
+            self._hide(state.pending - visible)
+        state.visible += visible
+        state.pending = state.latest = 0
+
+    def _advance(self, at: float) -> None:
+        open_counts = [state.visible for state in self._choices.values() if not state.finished or state.pending]
+        frontier = min(open_counts) if open_counts else max((s.visible for s in self._choices.values()), default=0)
+        if frontier > self._frontier:
+            self._deliver(at, frontier - self._frontier)
+            self._frontier = frontier
+
+    def _look_into_chunk(self, body: bytes) -> None:
+        """A chat chunk: content and tool calls are visible, reasoning is not; a chunk with neither carries nothing."""
+        document = _event(body)
+        for entry in document.get("choices") or ():
+            state = self._choices.get(entry.get("index", 0))
+            delta = entry.get("delta") or {}
+            if state is None:
+                continue
+            if delta.get("content") or delta.get("tool_calls"):
+                # What the parser swallowed before belongs to where the stream was then.
+                visible = state.latest if state.hiding else state.pending
+                state.hiding = False
+                self._hand_over(state, visible)
+            elif delta.get("reasoning") or delta.get("reasoning_content"):
+                state.hiding = True
+                self._hand_over(state, 0)
+            elif entry.get("finish_reason"):
+                self._hand_over(state, 0 if state.hiding else state.pending)
+
+    def _look_into_reply(self, body: bytes, count_tokens: Callable[[str], int]) -> None:
+        document = _document(body)
+        for entry in document.get("choices") or ():
+            state = self._choices.get(entry.get("index", 0))
+            message = entry.get("message") or {}
+            if state is None:
+                continue
+            reasoning = message.get("reasoning") or message.get("reasoning_content")
+            if not message.get("content") and not message.get("tool_calls"):
+                visible = 0
+            elif reasoning:
+                visible = max(0, state.pending - count_tokens(reasoning))
+            else:
+                visible = state.pending
+            self._hand_over(state, visible)
+
+
+def _event(body: bytes) -> dict[str, Any]:
+    """The document of a server-sent event; empty for `[DONE]` and anything else that is not JSON."""
+    return _document(body[5:].strip()) if body.startswith(b"data:") else {}
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    if not body.startswith(b"{"):
+        return {}
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+@dataclass(slots=True, kw_only=True)
+class Ending:
+    """The facts by which a request's outcome is told."""
+
+    reached_engine: bool = False
+    status: int | None = None
+    """HTTP status sent, None when no reply began."""
+    complete: bool = False
+    """The connection took the last byte of the reply."""
+    client_left: bool = False
+    """The client was gone before the reply was complete."""
+    engine_end: EngineEnd | None = None
+    draining: bool = False
+    """The engine was shutting down when the request ended."""
+    arrived_draining: bool = False
+    """... and already when it came."""
+
+
+def tell_outcome(end: Ending) -> Outcome | None:
+    """How a request ended; None for what never was one: the client's own mistakes (4xx), and clients that left sooner.
+
+    A mistake does not count, since a hostile client could else make any service look bad, and grow.
+    """
+    if end.engine_end is EngineEnd.CLIENT_ERROR:
+        return None
+    if end.engine_end is EngineEnd.REJECTION or end.status in (429, 503):
+        return Outcome.REJECTED
+    if end.status is not None and 400 <= end.status < 500:
+        return None
+    if end.client_left and end.engine_end in (None, EngineEnd.ABORT):
+        return Outcome.ABORTED if end.reached_engine else None
+    cut = end.engine_end is not None or not end.complete
+    if cut or (end.status is not None and end.status >= 500):
+        if end.draining:
+            return Outcome.REJECTED if end.arrived_draining else Outcome.DRAINED
+        return Outcome.FAILED
+    return Outcome.COMPLETED if end.reached_engine else None

@@ -1,0 +1,127 @@
+"""The two places where the delivery meter holds on to vLLM's engine client (the API server's side of the engine).
+
+Everything here depends on `vllm.v1.engine.async_llm.AsyncLLM` of the pinned version, and nothing else does:
+`generate()`, through which every endpoint gets its tokens, and `shutdown()`, with which a drain begins. Both are
+wrapped, none is replaced; a request that did not come through our middleware passes untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from andante_vllm.delivery import EngineEnd
+from andante_vllm.expectations import BadExpectationError
+
+
+class EngineRequest(Protocol):
+    """What the hook tells of one HTTP request."""
+
+    def entered_engine(
+        self, *, extra_args: Mapping[str, Any], prompt_tokens: int, choices: int, engine: AsyncLLM
+    ) -> tuple[int, dict[str, Any]]:
+        """Called for each prompt; returns the number of its first choice and what to add to its extra arguments.
+
+        Raises BadExpectationError.
+        """
+        ...
+
+    def produced(self, choice: int, tokens: int, *, finished: bool) -> None: ...
+
+    def engine_ended(self, end: EngineEnd) -> None: ...
+
+
+current_request: ContextVar[EngineRequest | None] = ContextVar("andante_request", default=None)
+"""The request that the running task serves; set by the middleware."""
+
+_HOOKED = "_andante_hooked"
+
+
+class DrainFlag:
+    """Whether this process's engine client has been told to shut down."""
+
+    def __init__(self) -> None:
+        self.draining = False
+
+
+drain = DrainFlag()  # one engine client per API server process, and vLLM gives the middleware no handle on it
+
+
+def install() -> None:
+    """Wraps AsyncLLM once per process; called when vLLM imports the middleware."""
+    if getattr(AsyncLLM, _HOOKED, False):
+        return
+    setattr(AsyncLLM, _HOOKED, True)
+    plain_generate, plain_shutdown = AsyncLLM.generate, AsyncLLM.shutdown
+
+    @functools.wraps(plain_generate)
+    def generate(self: AsyncLLM, prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
+        request = current_request.get()
+        if request is None:
+            return plain_generate(self, prompt, sampling_params, *args, **kwargs)
+        try:
+            first_choice, added = request.entered_engine(
+                extra_args=sampling_params.extra_args or {},
+                prompt_tokens=_prompt_tokens(prompt),
+                choices=sampling_params.n,
+                engine=self,
+            )
+        except BadExpectationError as error:
+            # Raised before the reply begins, so vLLM answers 400 in its own error format, streams included.
+            raise VLLMValidationError(str(error), parameter=error.field) from error
+        sampling_params.extra_args = {**(sampling_params.extra_args or {}), **added}
+        return _observe(plain_generate(self, prompt, sampling_params, *args, **kwargs), request, first_choice)
+
+    @functools.wraps(plain_shutdown)
+    def shutdown(self: AsyncLLM, *args: Any, **kwargs: Any) -> Any:
+        drain.draining = True
+        return plain_shutdown(self, *args, **kwargs)
+
+    AsyncLLM.generate = generate
+    AsyncLLM.shutdown = shutdown
+
+
+async def _observe(
+    outputs: AsyncGenerator[Any, None], request: EngineRequest, first_choice: int
+) -> AsyncGenerator[Any, None]:
+    """Passes vLLM's RequestOutputs on, as they are, and counts their tokens."""
+    try:
+        async for output in outputs:
+            for completion in output.outputs:
+                reason = completion.finish_reason
+                # Streams give deltas, other replies one final output, so lengths add up.
+                request.produced(
+                    first_choice + completion.index, len(completion.token_ids), finished=reason is not None
+                )
+                if reason == "abort":
+                    request.engine_ended(EngineEnd.ABORT)
+                elif reason == "error":
+                    request.engine_ended(EngineEnd.ERROR)
+            yield output
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except GracefulHTTPError as error:
+        request.engine_ended(EngineEnd.REJECTION if error.http_status in (429, 503) else EngineEnd.ERROR)
+        raise
+    except VLLMClientError:
+        request.engine_ended(EngineEnd.CLIENT_ERROR)
+        raise
+    except Exception:
+        request.engine_ended(EngineEnd.ERROR)
+        raise
+    finally:
+        # Closing the outer generator does not close the inner one: without this an abandoned request runs on.
+        await outputs.aclose()
+
+
+def _prompt_tokens(prompt: Any) -> int:
+    token_ids = (
+        prompt.get("prompt_token_ids") if isinstance(prompt, Mapping) else getattr(prompt, "prompt_token_ids", ())
+    )
+    return len(token_ids or ())

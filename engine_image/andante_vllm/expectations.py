@@ -1,0 +1,205 @@
+"""What the client of one request says he expects: headers and `vllm_xargs`, checked before anything believes them.
+
+Pure: no vLLM, no clock. The network is hostile, so every value has a type, a range and a length; a bad one is named and
+refused with a 400, never replaced by a default in silence.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from andante.domain.pace import Expectation, QoEClass
+from andante.engine_config import QoESettings
+from andante_vllm import request_args
+
+CLASS_HEADER: Final = "X-Andante-Class"
+EXPECTED_TTFT_HEADER: Final = "X-Andante-Expected-TTFT"
+PACE_HEADER: Final = "X-Andante-Pace"
+MAX_EXPECTED_TTFT_SECONDS: Final = 86_400.0
+MAX_PACE: Final = 1000.0
+MAX_TEXT: Final = 64
+
+_HEADERS: Final[Mapping[bytes, str]] = {
+    name.lower().encode(): name for name in (CLASS_HEADER, EXPECTED_TTFT_HEADER, PACE_HEADER)
+}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+([eE][+-]?\d+)?")
+
+
+class BadExpectationError(ValueError):
+    """A client's expectation is refused."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        """The header or body field that is wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientExpectation:
+    """What a client said, checked; None where he said nothing."""
+
+    qoe_class: str | None = None
+    expected_ttft: float | None = None
+    """Seconds."""
+    pace: float | None = None
+    """Tokens per second."""
+
+    def over(self, other: ClientExpectation) -> ClientExpectation:
+        """This, and what `other` says where this says nothing."""
+        return ClientExpectation(
+            qoe_class=self.qoe_class if self.qoe_class is not None else other.qoe_class,
+            expected_ttft=self.expected_ttft if self.expected_ttft is not None else other.expected_ttft,
+            pace=self.pace if self.pace is not None else other.pace,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedExpectation:
+    """The class and the expectation that a request is measured by."""
+
+    qoe_class: QoEClass
+    expectation: Expectation
+
+
+NOTHING_SAID: Final = ClientExpectation()
+
+
+def from_headers(headers: Iterable[tuple[bytes, bytes]]) -> ClientExpectation:
+    """Reads the `X-Andante-*` headers (ASGI form: lower-case names). Raises BadExpectationError naming the header."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        if not raw_name.startswith(b"x-andante-"):
+            continue
+        name = _HEADERS.get(raw_name)
+        if name is None:
+            raise BadExpectationError(_shorten(raw_name.decode("latin-1")), f"no such header; there are {_known()}")
+        if name in found:
+            raise BadExpectationError(name, "must be given once")
+        found[name] = raw_value.decode("latin-1").strip()
+    if not found:
+        return NOTHING_SAID
+    qoe_class, ttft, pace = (found.get(name) for name in (CLASS_HEADER, EXPECTED_TTFT_HEADER, PACE_HEADER))
+    return ClientExpectation(
+        qoe_class=None if qoe_class is None else _class_name(CLASS_HEADER, qoe_class),
+        expected_ttft=None if ttft is None else _seconds(EXPECTED_TTFT_HEADER, _number(EXPECTED_TTFT_HEADER, ttft)),
+        pace=None if pace is None else _pace(PACE_HEADER, _number(PACE_HEADER, pace)),
+    )
+
+
+def from_body(vllm_xargs: Mapping[str, Any]) -> ClientExpectation:
+    """Reads our keys of a body's `vllm_xargs`. Raises BadExpectationError naming the field."""
+    values: dict[str, Any] = {}
+    for key, value in vllm_xargs.items():
+        if key.startswith(request_args.PREFIX):
+            if key not in request_args.CLIENT_KEYS:
+                known = ", ".join(sorted(request_args.CLIENT_KEYS))
+                raise BadExpectationError(_field(_shorten(key)), f"no such argument; there are {known}")
+            values[key] = value
+    if not values:
+        return NOTHING_SAID
+    qoe_class = values.get(request_args.CLASS)
+    if request_args.CLASS in values and not isinstance(qoe_class, str):
+        raise BadExpectationError(_field(request_args.CLASS), f"must be text, got {_kind(qoe_class)}")
+    return ClientExpectation(
+        qoe_class=None if qoe_class is None else _class_name(_field(request_args.CLASS), qoe_class),
+        expected_ttft=_body_number(values, request_args.EXPECTED_TTFT, _seconds),
+        pace=_body_number(values, request_args.PACE, _pace),
+    )
+
+
+def resolve(said: ClientExpectation, settings: QoESettings, *, prompt_tokens: int, field: str) -> ResolvedExpectation:
+    """Class and expectation of a request with `prompt_tokens` prompt tokens.
+
+    `field` names where the class came from. Raises BadExpectationError when there is no such class.
+    """
+    name = said.qoe_class if said.qoe_class is not None else settings.default_class
+    chosen = next((entry for entry in settings.classes if entry.name == name), None)
+    if chosen is None:
+        known = ", ".join(entry.name for entry in settings.classes)
+        raise BadExpectationError(field, f"no class named {name!r}; there are: {known}")
+    qoe_class = chosen.to_domain()
+    usual = qoe_class.expectation(prompt_tokens)
+    expectation = Expectation(
+        expected_ttft=usual.expected_ttft if said.expected_ttft is None else said.expected_ttft,
+        pace=usual.pace if said.pace is None else said.pace,
+        deadline=usual.deadline,
+    )
+    return ResolvedExpectation(qoe_class=qoe_class, expectation=expectation)
+
+
+def scheduler_arguments(
+    resolved: ResolvedExpectation, said: ClientExpectation, *, received_at: float
+) -> dict[str, Any]:
+    """The keys of `request_args` for the scheduler; `received_at` is Unix time in seconds."""
+    arguments: dict[str, Any] = {
+        request_args.CLASS: resolved.qoe_class.name,
+        request_args.RECEIVED_AT: received_at,
+    }
+    if said.expected_ttft is not None:
+        arguments[request_args.EXPECTED_TTFT] = said.expected_ttft
+    if said.pace is not None:
+        arguments[request_args.PACE] = said.pace
+    return arguments
+
+
+def class_field(headers: ClientExpectation) -> str:
+    """Which field named the class: the header, if it did, else the body's."""
+    return CLASS_HEADER if headers.qoe_class is not None else _field(request_args.CLASS)
+
+
+def _known() -> str:
+    return ", ".join(_HEADERS.values())
+
+
+def _field(key: str) -> str:
+    return f"vllm_xargs.{key}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _class_name(field: str, value: str) -> str:
+    if not value or len(value) > MAX_TEXT:
+        raise BadExpectationError(field, f"must be 1 to {MAX_TEXT} characters, got {len(value)}")
+    return value
+
+
+def _number(field: str, text: str) -> float:
+    if len(text) > MAX_TEXT:
+        raise BadExpectationError(field, f"must be a number of at most {MAX_TEXT} characters, got {len(text)}")
+    if not _NUMBER.fullmatch(text):
+        raise BadExpectationError(field, f"must be a number, got {text!r}")
+    return float(text)
+
+
+def _body_number(values: Mapping[str, Any], key: str, check: Any) -> float | None:
+    if key not in values:
+        return None
+    value = values[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadExpectationError(_field(key), f"must be a number, got {_kind(value)}")
+    try:
+        return float(check(_field(key), float(value)))
+    except OverflowError as error:
+        raise BadExpectationError(_field(key), "is too large") from error
+
+
+def _seconds(field: str, value: float) -> float:
+    if not (math.isfinite(value) and 0 <= value <= MAX_EXPECTED_TTFT_SECONDS):
+        raise BadExpectationError(field, f"must be seconds from 0 to {MAX_EXPECTED_TTFT_SECONDS:g}, got {value:g}")
+    return value
+
+
+def _pace(field: str, value: float) -> float:
+    if not (math.isfinite(value) and 0 < value <= MAX_PACE):
+        raise BadExpectationError(field, f"must be tokens/s above 0 and up to {MAX_PACE:g}, got {value:g}")
+    return value

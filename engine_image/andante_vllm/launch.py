@@ -1,0 +1,167 @@
+"""From engine.yaml to the `vllm serve` command line and its environment; pure, so tests and `--print-command` see it.
+
+Everything that touches the machine (folders, the synthetic model, the process itself) is in `andante_vllm.cli`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from andante.domain.step_time import Profile
+from andante.engine_config import EngineConfig, VirtualGPUConfig
+from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, ConfigError
+
+SCHEDULER_CLASS: Final = "andante_vllm.scheduler.QoEScheduler"
+METER_MIDDLEWARE: Final = "andante_vllm.middleware.DeliveryMeter"
+VIRTUAL_GPU_EXECUTOR: Final = "andante_vllm.virtual_gpu.VirtualGPUExecutor"
+SYNTHETIC_MAX_MODEL_LEN: Final = 32_768
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where the engine may write."""
+
+    cache: Path
+    """Kept over restarts where the pod has a volume: hub files, compiled kernels, the synthetic model."""
+    metrics: Path
+    """Metric files of this start; wiped at every start."""
+
+    @property
+    def home(self) -> Path:
+        return self.cache / "home"
+
+    @property
+    def synthetic_model(self) -> Path:
+        return self.cache / "models" / "synthetic"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What to start."""
+
+    arguments: tuple[str, ...]
+    """Of `vllm`, from `serve` on."""
+    environment: Mapping[str, str]
+    """Variables to set; the others stay as they are."""
+    default_environment: Mapping[str, str]
+    """Variables to set where the pod's own environment does not."""
+    synthetic_max_model_len: int | None
+    """Context length of the synthetic model that must exist first; None when the model comes from elsewhere."""
+
+
+def plan_launch(
+    config: EngineConfig, *, config_path: Path, folders: Folders, profiles: Mapping[str, Profile]
+) -> Launch:
+    """The command and environment for `config`, read from `config_path`.
+
+    Raises ConfigError naming the field where the settings do not fit together.
+    """
+    synthetic = config.model.source == "synthetic"
+    virtual = config.virtual_gpu
+    profile = _profile(virtual, profiles)
+    max_model_len = _max_model_len(config, profile)
+    arguments = [
+        "serve",
+        str(folders.synthetic_model) if synthetic else config.model.id,
+        *("--served-model-name", config.model.served_name),
+        *("--host", config.host),
+        *("--port", str(config.port)),
+        *("--shutdown-timeout", str(config.shutdown_timeout_seconds)),
+        *("--middleware", METER_MIDDLEWARE),
+    ]
+    if config.model.revision is not None:
+        if config.model.source != "hub":
+            raise ConfigError(f"model.revision: only a model of the hub has one, source is {config.model.source}")
+        arguments += ["--revision", config.model.revision]
+    if max_model_len is not None:
+        arguments += ["--max-model-len", str(max_model_len)]
+    if config.scheduler.policy != "fcfs":
+        arguments += ["--scheduler-cls", SCHEDULER_CLASS]
+    if virtual is not None and profile is not None:
+        arguments += _virtual_gpu_arguments(config, virtual, profile)
+    else:
+        arguments += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
+        if config.scheduler.kv_offload_gib > 0:
+            arguments += ["--kv-offloading-size", f"{config.scheduler.kv_offload_gib:g}"]
+        if synthetic:
+            arguments += ["--dtype", "float32", "--enforce-eager"]
+    arguments += config.extra_args
+
+    environment = {
+        ENGINE_CONFIG_VARIABLE: str(config_path),
+        "PROMETHEUS_MULTIPROC_DIR": str(folders.metrics),
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if config.model.source != "hub":
+        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if synthetic or virtual is not None:
+        # Without a GPU vLLM's third process would spin on a shared-memory queue and starve the API server.
+        environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    defaults = {
+        # uid 65532 has no passwd entry: without USER, getpass fails inside torch.
+        "HOME": str(folders.home),
+        "USER": "andante",
+        "XDG_CACHE_HOME": str(folders.cache),
+        "HF_HOME": str(folders.cache / "huggingface"),
+        "VLLM_CACHE_ROOT": str(folders.cache / "vllm"),
+        "VLLM_CONFIG_ROOT": str(folders.cache / "vllm-config"),
+        "TORCHINDUCTOR_CACHE_DIR": str(folders.cache / "torchinductor"),
+        "TRITON_CACHE_DIR": str(folders.cache / "triton"),
+        "FLASHINFER_WORKSPACE_BASE": str(folders.cache),
+    }
+    if virtual is not None:
+        defaults["OMP_NUM_THREADS"] = "1"
+    if synthetic:
+        defaults["VLLM_CPU_KVCACHE_SPACE"] = "1"
+    return Launch(
+        arguments=tuple(arguments),
+        environment=MappingProxyType(environment),
+        default_environment=MappingProxyType(defaults),
+        synthetic_max_model_len=(max_model_len or SYNTHETIC_MAX_MODEL_LEN) if synthetic else None,
+    )
+
+
+def _profile(virtual: VirtualGPUConfig | None, profiles: Mapping[str, Profile]) -> Profile | None:
+    if virtual is None:
+        return None
+    if virtual.profile not in profiles:
+        raise ConfigError(f"virtualGpu.profile: no profile named {virtual.profile!r}; there are {sorted(profiles)}")
+    return profiles[virtual.profile]
+
+
+def _kv_capacity_tokens(virtual: VirtualGPUConfig, profile: Profile) -> int:
+    tokens = virtual.kv_capacity_tokens or profile.kv_capacity_tokens
+    return tokens // profile.block_size * profile.block_size
+
+
+def _max_model_len(config: EngineConfig, profile: Profile | None) -> int | None:
+    """The context length to ask for; None leaves it to vLLM and the model's own config."""
+    wanted = config.model.max_model_len
+    if config.virtual_gpu is None or profile is None:
+        return wanted or (SYNTHETIC_MAX_MODEL_LEN if config.model.source == "synthetic" else None)
+    capacity = _kv_capacity_tokens(config.virtual_gpu, profile)
+    if wanted is None:
+        return min(SYNTHETIC_MAX_MODEL_LEN, capacity) if config.model.source == "synthetic" else None
+    if wanted > capacity:
+        raise ConfigError(
+            f"virtualGpu.kvCapacityTokens: {capacity} tokens in whole blocks, fewer than model.maxModelLen ({wanted})"
+        )
+    return wanted
+
+
+def _virtual_gpu_arguments(config: EngineConfig, virtual: VirtualGPUConfig, profile: Profile) -> list[str]:
+    if config.scheduler.kv_offload_gib > 0:
+        raise ConfigError("scheduler.kvOffloadGib: the virtual GPU stores no KV, so it has nothing to offload")
+    return [
+        *("--distributed-executor-backend", VIRTUAL_GPU_EXECUTOR),
+        *("--load-format", "dummy"),
+        "--enforce-eager",
+        *("--block-size", str(profile.block_size)),
+        *("--max-num-seqs", str(virtual.max_num_seqs or profile.max_num_seqs)),
+        *("--max-num-batched-tokens", str(virtual.max_num_batched_tokens or profile.max_num_batched_tokens)),
+    ]

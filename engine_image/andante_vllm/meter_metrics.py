@@ -1,0 +1,144 @@
+"""The delivery meter's Prometheus metrics (docs/reference: the table of metrics), on the server's own /metrics.
+
+vLLM's /metrics shows whatever processes write into PROMETHEUS_MULTIPROC_DIR, so these are ordinary prometheus_client
+metrics in a registry of their own. Counters first: windows and pods add up; gauges are set when /metrics is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from andante.domain.request_meter import Objective, Outcome, RequestScore
+
+LABELS: Final = ("model_name", "qoe_class")
+_QOE_BUCKETS: Final = (
+    *(0.05 * step for step in range(1, 16)),
+    *(0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 1.0),
+)
+_DELAY_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
+_TTFT_BUCKETS: Final = (0.05, 0.1, 0.2, 0.3, 0.45, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 20, 30, 60, 120, 300)
+_TBT_BUCKETS: Final = (0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRequests:
+    """Requests in flight of one class, as they are now."""
+
+    requests: int
+    qoe_sum: float
+    deficit_sum: float
+
+
+class MeterMetrics:
+    """Writes the metrics of one model. Histograms have a bucket at every objective and delay in use."""
+
+    def __init__(self, *, model_name: str, objective: Objective) -> None:
+        self._model_name = model_name
+        self._objectives = {objective.qoe}
+        self._delays = {objective.tolerated_delay} - {0.0}
+        self._build()
+
+    def use_objective(self, objective: Objective) -> None:
+        """The settings changed: make sure that there is a bucket at the new objective and the new tolerated delay.
+
+        What was counted before stays where it was: the old buckets go on, a new one counts from now.
+        """
+        new_delays = {objective.tolerated_delay} - {0.0}
+        if objective.qoe not in self._objectives or not new_delays <= self._delays:
+            self._objectives.add(objective.qoe)
+            self._delays |= new_delays
+            self._build()
+
+    def _build(self) -> None:
+        registry = CollectorRegistry()  # a metric writes to the shared files whatever registry it is in
+
+        def counter(name: str, text: str, *more_labels: str) -> Counter:
+            return Counter(name, text, (*LABELS, *more_labels), registry=registry)
+
+        def histogram(name: str, text: str, buckets: set[float]) -> Histogram:
+            return Histogram(name, text, LABELS, registry=registry, buckets=sorted(buckets))
+
+        def gauge(name: str, text: str, labels: tuple[str, ...] = LABELS) -> Gauge:
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode="mostrecent")
+
+        qoe_buckets = {round(bucket, 6) for bucket in _QOE_BUCKETS} | self._objectives
+        self._requests = counter("andante_requests", "Ended requests.", "outcome")
+        self._good = counter("andante_requests_good", "Ended requests that were good.")
+        self._qoe = histogram("andante_request_qoe", "QoE of ended requests.", qoe_buckets)
+        self._andes_qoe = histogram("andante_request_andes_qoe", "Andes' own QoE of ended requests.", qoe_buckets)
+        self._delay = histogram(
+            "andante_request_delay_seconds", "Mean delay of ended requests.", {*_DELAY_BUCKETS, *self._delays}
+        )
+        # A counter by nature; the client library would hang `_total` onto a Counter's name.
+        self._deficit = Gauge(
+            "andante_request_deficit_sum",
+            "Sum of the deficits of ended requests; only grows.",
+            LABELS,
+            registry=registry,
+            multiprocess_mode="sum",
+        )
+        self._tokens = counter("andante_tokens", "Prompt tokens, and tokens handed to clients.", "kind")
+        self._idle_penalty = counter("andante_idle_penalty_tokens", "Tokens that idle users could have read.")
+        self._open = gauge("andante_open_requests", "Requests in flight.")
+        self._open_qoe = gauge("andante_open_qoe_sum", "Sum of the QoE of requests in flight, were they to end now.")
+        self._open_deficit = gauge("andante_open_deficit_sum", "Sum of the deficits of requests in flight.")
+        self._ttft = histogram("andante_ttft_seconds", "Time to the first visible token.", set(_TTFT_BUCKETS))
+        self._max_tbt = histogram("andante_max_tbt_seconds", "Longest time between visible tokens.", set(_TBT_BUCKETS))
+        self._settings_valid = gauge(
+            "andante_qoe_settings_valid",
+            "1 if qoe.yaml as it is now is in force, 0 if it was refused.",
+            ("model_name",),
+        )
+
+    def show_class(self, qoe_class: str) -> None:
+        """Makes the counters of a class appear at 0, so that its first request is seen as an increase."""
+        labels = (self._model_name, qoe_class)
+        for outcome in Outcome:
+            self._requests.labels(*labels, outcome.value)
+        for kind in ("prompt", "visible", "hidden"):
+            self._tokens.labels(*labels, kind)
+        for metric in (self._good, self._deficit, self._idle_penalty):
+            metric.labels(*labels)
+        for histogram in (self._qoe, self._andes_qoe, self._delay, self._ttft, self._max_tbt):
+            histogram.labels(*labels)
+
+    def ended(
+        self, qoe_class: str, outcome: Outcome, score: RequestScore, *, prompt_tokens: int, hidden_tokens: int
+    ) -> None:
+        """Counts an ended request; called once for each."""
+        labels = (self._model_name, qoe_class)
+        self._requests.labels(*labels, outcome.value).inc()
+        self._tokens.labels(*labels, "prompt").inc(prompt_tokens)
+        self._tokens.labels(*labels, "visible").inc(score.tokens)
+        self._tokens.labels(*labels, "hidden").inc(hidden_tokens)
+        self._idle_penalty.labels(*labels).inc(score.idle_penalty)
+        if score.good:
+            self._good.labels(*labels).inc()
+        if score.deficit is not None:
+            self._deficit.labels(*labels).inc(score.deficit)
+        for histogram, value in (
+            (self._qoe, score.qoe),
+            (self._andes_qoe, score.andes_qoe),
+            (self._delay, score.mean_delay),
+            (self._ttft, score.ttft),
+            (self._max_tbt, score.max_tbt),
+        ):
+            # None: a batch request, or a time that there was not; infinite: the delay of an answer that never came.
+            if value is not None and math.isfinite(value):
+                histogram.labels(*labels).observe(value)
+
+    def set_open(self, by_class: Mapping[str, OpenRequests]) -> None:
+        """Sets the gauges of requests in flight; classes that must go to zero are passed with zeros."""
+        for qoe_class, requests in by_class.items():
+            labels = (self._model_name, qoe_class)
+            self._open.labels(*labels).set(requests.requests)
+            self._open_qoe.labels(*labels).set(requests.qoe_sum)
+            self._open_deficit.labels(*labels).set(requests.deficit_sum)
+
+    def set_settings_valid(self, valid: bool) -> None:
+        self._settings_valid.labels(self._model_name).set(1 if valid else 0)

@@ -1,0 +1,193 @@
+"""The delivery meter: ASGI middleware in vLLM's API server that times every token as it is handed to the client.
+
+vLLM loads it by `--middleware`; it is the outermost layer, so what it sees sent is what the connection gets. Replies
+pass through unchanged. Tokens are counted where vLLM hands them out (`engine_client_hooks`) and stamped when the `send`
+that carries them returns. At /metrics the gauges of open requests are brought up to date first.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final
+
+from vllm.logger import init_logger
+
+from andante.domain.request_meter import Objective
+from andante.engine_config import QoESettings
+from andante_vllm import engine_client_hooks as hooks
+from andante_vllm.expectations import BadExpectationError, from_headers
+from andante_vllm.live_settings import LiveQoESettings
+from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
+from andante_vllm.metered_request import MeteredRequest
+from andante_vllm.settings import engine_config_path, qoe_settings_path, read_engine_config
+
+logger = init_logger("vllm.andante.meter")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# Where the reply separates reasoning from content, and the form of its chunks is known.
+_CHAT_PATH: Final = "/v1/chat/completions"
+
+
+class DeliveryMeter:
+    """Pure ASGI middleware; one per API server process."""
+
+    def __init__(self, app: App) -> None:
+        hooks.install()
+        self._app = app
+        config_path = engine_config_path()
+        self._settings = LiveQoESettings(qoe_settings_path(config_path), log_error=logger.error, log_info=logger.info)
+        settings = self._settings.current()
+        self._metrics = MeterMetrics(
+            model_name=read_engine_config(config_path).model.served_name, objective=_objective(settings)
+        )
+        self._settings_version = 0
+        self._open: set[MeteredRequest] = set()
+        self._shown_classes: set[str] = set()
+        self._take_over(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["method"] == "POST":
+            await self._meter(scope, receive, send)
+        else:
+            if scope["path"].startswith("/metrics"):
+                self._refresh_gauges()
+            await self._app(scope, receive, send)
+
+    async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        settings = self._current_settings()
+        try:
+            request = _HTTPRequest(
+                said=from_headers(scope["headers"]),
+                settings=settings,
+                arrived_at=time.monotonic(),
+                received_at=time.time(),
+                arrived_draining=hooks.drain.draining,
+                on_engine=self._open.add,
+                path=scope["path"],
+            )
+        except BadExpectationError as error:
+            await _refuse(send, error)
+            return
+
+        async def receive_and_watch() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                request.client_left()
+            elif not message.get("more_body", False):
+                request.body_received(at=time.monotonic(), unix_time=time.time())
+            return message
+
+        async def send_and_stamp(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body":
+                request.body_sent(time.monotonic(), message.get("body", b""), last=not message.get("more_body", False))
+            elif message["type"] == "http.response.start":
+                request.reply_began(message["status"], stream=_is_event_stream(message["headers"]))
+
+        token = hooks.current_request.set(request)
+        try:
+            await self._app(scope, receive_and_watch, send_and_stamp)
+        finally:
+            hooks.current_request.reset(token)
+            self._ended(request)
+
+    def _ended(self, request: MeteredRequest) -> None:
+        self._open.discard(request)
+        outcome = request.ended(draining=hooks.drain.draining)
+        if outcome is None:
+            return
+        self._show_class(request.qoe_class.name)
+        self._metrics.ended(
+            request.qoe_class.name,
+            outcome,
+            request.score_ended(outcome, time.monotonic()),
+            prompt_tokens=request.prompt_tokens,
+            hidden_tokens=request.hidden_tokens,
+        )
+
+    def _current_settings(self) -> QoESettings:
+        settings = self._settings.current()
+        if self._settings.version != self._settings_version:
+            self._take_over(settings)
+        return settings
+
+    def _take_over(self, settings: QoESettings) -> None:
+        self._settings_version = self._settings.version
+        self._metrics.use_objective(_objective(settings))
+        for entry in settings.classes:
+            self._show_class(entry.name)
+
+    def _show_class(self, name: str) -> None:
+        if name not in self._shown_classes:
+            self._shown_classes.add(name)
+            self._metrics.show_class(name)
+
+    def _refresh_gauges(self) -> None:
+        self._current_settings()
+        now = time.monotonic()
+        counts: dict[str, int] = defaultdict(int)
+        qoe_sums: dict[str, float] = defaultdict(float)
+        deficit_sums: dict[str, float] = defaultdict(float)
+        for request in self._open:
+            name = request.qoe_class.name
+            counts[name] += 1
+            score = request.score_now(now)
+            qoe_sums[name] += score.qoe or 0.0
+            deficit_sums[name] += score.deficit or 0.0
+        self._metrics.set_open(
+            {
+                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit_sum=deficit_sums[name])
+                for name in self._shown_classes | counts.keys()
+            }
+        )
+        self._metrics.set_settings_valid(self._settings.valid)
+
+
+class _HTTPRequest(MeteredRequest):
+    """A metered request as the engine client's hook sees it."""
+
+    def __init__(self, *, path: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._path = path
+
+    def entered_engine(
+        self, *, extra_args: Mapping[str, Any], prompt_tokens: int, choices: int, engine: Any
+    ) -> tuple[int, dict[str, Any]]:
+        def count_tokens(text: str) -> int:
+            return len(engine.renderer.tokenizer.encode(text, add_special_tokens=False))
+
+        return self.enters_engine(
+            extra_args=extra_args,
+            prompt_tokens=prompt_tokens,
+            choices=choices,
+            hides_reasoning=self._path.endswith(_CHAT_PATH)
+            and bool(engine.vllm_config.structured_outputs_config.reasoning_parser),
+            count_tokens=count_tokens,
+        )
+
+
+def _objective(settings: QoESettings) -> Objective:
+    return Objective(qoe=settings.objective, tolerated_delay=settings.tolerated_delay_seconds)
+
+
+def _is_event_stream(headers: Any) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
+
+
+async def _refuse(send: Send, error: BadExpectationError) -> None:
+    """400 in OpenAI's error format."""
+    detail = {"message": str(error), "type": "BadRequestError", "param": error.field, "code": 400}
+    body = json.dumps({"error": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,230 @@
+"""A virtual GPU: vLLM's executor with the matrix products left out, each step taking the time that a profile says.
+
+vLLM loads it by `--distributed-executor-backend`; everything above it is the real thing: API server, tokenizer, engine
+core, scheduler, KV block manager, prefix cache, metrics. It serves tests, benchmarks and demos where there is no GPU.
+It cannot show numerics, GPU memory behaviour or CUDA graphs, and it is as right as its profile.
+
+The "model" repeats its prompt: output token k of a request is token k of the prompt, round and round, stop tokens left
+out. So a lost, doubled, misordered or mixed-up token shows at once, whatever was preempted, paused or resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from vllm.logger import init_logger
+from vllm.v1.core.sched.output import GrammarOutput, SchedulerOutput
+from vllm.v1.executor.abstract import Executor
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheSpec
+from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
+
+from andante.domain.step_time import StepTimeCoefficients, prefill_pairs
+from andante.engine_config import VirtualGPUConfig
+from andante.profiles import load_profiles
+from andante_vllm.settings import ConfigError, engine_config_path, read_engine_config
+
+logger = init_logger("vllm.andante.virtual_gpu")  # names outside the vllm tree are silent
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """What the device keeps of one request."""
+
+    script: list[int]
+    """The tokens that it says, round and round."""
+    prompt_tokens: int
+
+    def token(self, position: int) -> int:
+        """The token at `position` of the sequence (0 is the first prompt token; position >= prompt_tokens)."""
+        return self.script[(position - self.prompt_tokens) % len(self.script)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A step under way."""
+
+    due: float
+    """When it ends, `time.perf_counter()` seconds."""
+    output: ModelRunnerOutput
+
+
+class _DueOutput(Future[ModelRunnerOutput]):
+    """The output of a step; `result()` returns when the device would have finished it."""
+
+    def __init__(self, step: _Step) -> None:
+        super().__init__()
+        self._step = step
+
+    def result(self, timeout: float | None = None) -> ModelRunnerOutput:
+        remaining = self._step.due - time.perf_counter()
+        if remaining > 0:
+            time.sleep(remaining)
+        return self._step.output
+
+
+class VirtualDevice:
+    """Batches in, tokens and durations out; knows no clock and no vLLM executor."""
+
+    def __init__(self, coefficients: StepTimeCoefficients) -> None:
+        self._coefficients = coefficients
+        self._sequences: dict[str, _Sequence] = {}
+
+    def run(self, batch: SchedulerOutput) -> tuple[ModelRunnerOutput, float]:
+        """The output of one step and the seconds it takes.
+
+        A request samples a token in the step that brings its computed tokens up to its known length, as on a GPU.
+        """
+        for request_id in batch.finished_req_ids:
+            self._sequences.pop(request_id, None)
+        computed: dict[str, tuple[int, int]] = {}  # request id -> (computed tokens, known length)
+        for new in batch.scheduled_new_reqs:
+            prompt = new.prompt_token_ids
+            if not prompt:
+                raise ValueError("the virtual GPU repeats token ids: prompt embeddings are not supported")
+            stop = new.sampling_params.all_stop_token_ids if new.sampling_params else frozenset()
+            script = [token for token in prompt if token not in stop] or [0]
+            self._sequences[new.req_id] = _Sequence(script, len(prompt))
+            # A request that was preempted before its first step ends may come again as a new one, with output tokens.
+            known = len(new.prefill_token_ids) if new.prefill_token_ids else len(prompt)
+            computed[new.req_id] = (new.num_computed_tokens, known)
+        cached = batch.scheduled_cached_reqs
+        for request_id, done, outputs in zip(
+            cached.req_ids, cached.num_computed_tokens, cached.num_output_tokens, strict=True
+        ):
+            computed[request_id] = (done, self._sequences[request_id].prompt_tokens + outputs)
+
+        prefill_tokens = pairs = decode_seqs = context_tokens = 0
+        sampled: list[list[int]] = []
+        for request_id, tokens in batch.num_scheduled_tokens.items():
+            sequence = self._sequences[request_id]
+            done, known = computed[request_id]
+            if tokens == 1 and done >= sequence.prompt_tokens and done + 1 >= known:
+                decode_seqs += 1
+                context_tokens += done + 1
+            else:
+                prefill_tokens += tokens
+                pairs += prefill_pairs(tokens=tokens, offset=done)
+            sampled.append([sequence.token(done + tokens)] if done + tokens >= known else [])
+        request_ids = list(batch.num_scheduled_tokens)
+        output = ModelRunnerOutput(
+            req_ids=request_ids,
+            req_id_to_index={request_id: index for index, request_id in enumerate(request_ids)},
+            sampled_token_ids=sampled,
+        )
+        seconds = self._coefficients.step_seconds(
+            prefill_tokens=prefill_tokens,
+            prefill_pairs=pairs,
+            decode_seqs=decode_seqs,
+            context_tokens=context_tokens,
+        )
+        return output, seconds
+
+
+class VirtualGPUExecutor(Executor):
+    """One device that runs one step at a time; the settings come from engine.yaml's `virtualGpu`.
+
+    With async scheduling, as on a real GPU, the engine core hands over the next step while one is under way; it starts
+    when that one ends, so the scheduler's own time is hidden.
+    """
+
+    def _init_executor(self) -> None:
+        settings = read_engine_config(engine_config_path()).virtual_gpu
+        if settings is None:
+            raise ConfigError("virtualGpu: must be set in engine.yaml for the virtual GPU to run")
+        if self.speculative_config is not None:
+            raise ConfigError("virtualGpu: speculative decoding is not supported")
+        profile = load_profiles()[settings.profile]
+        self._settings: VirtualGPUConfig = settings
+        self._kv_capacity_tokens = settings.kv_capacity_tokens or profile.kv_capacity_tokens
+        self._device = VirtualDevice(profile.coefficients.scaled(settings.time_scale))
+        self._busy_until = 0.0
+        self._step: _Step | None = None
+        # The CPU platform switches async scheduling off; this runs before the engine core builds its scheduler and its
+        # queue of batches, which take the flag from here.
+        self.scheduler_config.async_scheduling = settings.async_scheduling
+        logger.info(
+            "Virtual GPU: profile %s, time scale %g, KV cache of %d tokens, %s scheduling",
+            profile.name,
+            settings.time_scale,
+            self._kv_capacity_tokens,
+            "async" if settings.async_scheduling else "synchronous",
+        )
+
+    @classmethod
+    def supports_async_scheduling(cls) -> bool:
+        return True
+
+    def _kv_cache_spec(self) -> FullAttentionSpec:
+        # The smallest page there is: no KV is stored, only counted.
+        return FullAttentionSpec(
+            block_size=self.cache_config.block_size, num_kv_heads=1, head_size=1, dtype=torch.float16
+        )
+
+    def determine_available_memory(self) -> list[int]:
+        spec = self._kv_cache_spec()
+        blocks = self._kv_capacity_tokens // spec.block_size + 1  # the engine keeps one block for itself
+        return [blocks * spec.page_size_bytes]
+
+    def get_kv_cache_specs(self) -> list[dict[str, KVCacheSpec]]:
+        return [{"virtual": self._kv_cache_spec()}]
+
+    def get_supported_kv_cache_layouts(self) -> list[list[str]]:
+        return [["NHD"]]
+
+    def set_kv_cache_layout(self, layout_name: str) -> None:
+        pass
+
+    def initialize_from_config(self, kv_cache_configs: list[KVCacheConfig]) -> None:
+        pass
+
+    def compile_or_warm_up_model(self) -> None:
+        pass
+
+    def collective_rpc(
+        self,
+        method: str | Callable[..., Any],
+        timeout: float | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        non_block: bool = False,
+    ) -> Any:
+        answer = [("generate",)] if method == "get_supported_tasks" else [None]
+        if not non_block:
+            return answer
+        future: Future[Any] = Future()
+        future.set_result(answer)
+        return future
+
+    def execute_model(self, scheduler_output: SchedulerOutput, non_block: bool = False) -> Any:
+        """Starts a step; None (a Future of it if `non_block`), since the output comes from `sample_tokens`."""
+        if scheduler_output.total_num_scheduled_tokens == 0:
+            self._device.run(scheduler_output)
+            return _done(EMPTY_MODEL_RUNNER_OUTPUT) if non_block else EMPTY_MODEL_RUNNER_OUTPUT
+        output, seconds = self._device.run(scheduler_output)
+        self._busy_until = max(self._busy_until, time.perf_counter()) + seconds
+        self._step = _Step(due=self._busy_until, output=output)
+        return _done(None) if non_block else None
+
+    def sample_tokens(self, grammar_output: GrammarOutput | None, non_block: bool = False) -> Any:
+        """The output of the step that was started last, at the time it is due."""
+        if self._step is None:
+            raise RuntimeError("sample_tokens() without execute_model()")
+        future, self._step = _DueOutput(self._step), None
+        return future if non_block else future.result()
+
+    def check_health(self) -> None:
+        pass
+
+    def shutdown(self) -> None:
+        pass
+
+
+def _done(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future

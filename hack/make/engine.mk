@@ -1,0 +1,17 @@
+.PHONY: engine-env engine-lock test-contract bench-meter bench-virtual-gpu
+ENGINE_PYTHON = $(ANDANTE_CACHE)/engine-env/vllm-0.32.0-py3.11/bin/python
+
+engine-env: setup ## real vLLM 0.32.0 without a GPU, cached (about 6 GB, 3 minutes the first time)
+	hack/engine_env.sh
+
+engine-lock: setup ## resolve the engine's requirements again and write engine_image/*.lock
+	hack/engine_env.sh --lock
+
+test-contract: engine-env ## our classes inside the real vLLM (virtual GPU and tiny model, no GPU)
+	$(ENGINE_PYTHON) -m pytest -q tests/contract $(ARGS)
+
+bench-meter: engine-env ## what the delivery meter costs at 128 streams (wants a quiet machine)
+	$(ENGINE_PYTHON) benchmarks/bench_meter.py
+
+bench-virtual-gpu: engine-env ## the virtual GPU's time per token against its profile (wants a quiet machine)
+	$(ENGINE_PYTHON) benchmarks/bench_virtual_gpu.py
