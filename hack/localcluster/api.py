@@ -1,0 +1,137 @@
+"""A real Kubernetes for tests. Two context managers; both clean up after themselves, also when the test run is killed.
+
+A control plane only (etcd, kube-apiserver, controller-manager; ~4 s; no root needed)::
+
+    from hack.localcluster.api import ControlPlane
+
+    @pytest.fixture(scope="session")
+    def control_plane():
+        with ControlPlane() as plane:          # ControlPlane(scheduler=True) also binds pods to nodes
+            yield plane
+
+    plane.kubeconfig                           # Path: KUBECONFIG for kubectl, helm, kopf, the kubernetes client
+    plane.server, plane.ca, plane.token        # URL, Path of the CA, cluster-admin's token
+    plane.kubectl("get", "ns", "-o", "json").stdout
+    plane.kubectl("apply", "--server-side", "-f", "-", stdin=manifest_text)
+    plane.kubeconfig_for_service_account("andante-system", "andante-operator")   # Path; run something under its RBAC
+    plane.stop_apiserver(); plane.start_apiserver()      # same port and data; watches break as in an upgrade
+    plane.pause_apiserver(); plane.resume_apiserver()    # connections hang instead of being refused
+    with plane.apiserver_down(): ...                     # refused inside the block, serving again after it
+
+There is no kubelet: pods stay Pending; Deployments, ReplicaSets, garbage collection, quotas, service accounts,
+EndpointSlices and PodDisruptionBudgets are worked on by the real controllers. Nodes and pod status are faked by
+patching (`plane.add_node("gpu-1", {"nvidia.com/gpu": "8"})`).
+
+A whole node (root; ~20 s)::
+
+    from hack.localcluster.api import Cluster
+
+    with Cluster(name="e2e") as cluster:       # the same members, and:
+        cluster.load_image(Path("image.tar"))
+        cluster.kubectl("run", ...)
+
+Binaries come from the cache; where they are missing they are fetched or built first, with progress on stderr
+(`make control-plane-binaries`, `make cluster-binaries` do that ahead of time).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from hack.localcluster.binaries import CONTROL_PLANE, NODE, ensure_binaries
+from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec, free_ports
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.images import import_into_containerd
+from hack.localcluster.kube_access import KubeAccess
+from hack.localcluster.native import NativeCluster
+from hack.localcluster.settings import cluster_name, state_root, temporary_state
+
+__all__ = ["Cluster", "ClusterError", "ControlPlane"]
+
+
+class ControlPlane(KubeAccess):
+    """etcd, kube-apiserver and controller-manager on loopback with ports of their own; see the module's docstring.
+
+    scheduler: also run kube-scheduler. extra_admission_plugins: e.g. ("OwnerReferencesPermissionEnforcement",), which
+    some distributions turn on. The servers die with the thread that called start(), also by kill -9.
+    """
+
+    def __init__(self, *, scheduler: bool = False, extra_admission_plugins: tuple[str, ...] = ()) -> None:
+        self._scheduler = scheduler
+        self._plugins = extra_admission_plugins
+
+    def start(self) -> Self:
+        """Return once the API server is ready. Raises ClusterError."""
+        self._binaries = ensure_binaries(CONTROL_PLANE)
+        api, client, peer = free_ports(3)
+        spec = ControlPlaneSpec(
+            name="andante-test",
+            state=temporary_state("andante-control-plane-"),
+            address="127.0.0.1",
+            api_port=api,
+            etcd_client_port=client,
+            etcd_peer_port=peer,
+            service_cidr="10.96.0.0/16",
+            service_api_address="10.96.0.1",
+            pod_cidr="10.244.0.0/16",
+            scheduler=self._scheduler,
+            extra_admission_plugins=self._plugins,
+            die_with_parent=True,
+        )
+        self._processes = ControlPlaneProcesses(spec, self._binaries)
+        try:
+            self._processes.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop everything and remove the state folder."""
+        self._processes.stop()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class Cluster(KubeAccess):
+    """The native node (root only), as `python3 -m hack.localcluster up --backend native` makes it."""
+
+    def __init__(self, *, name: str) -> None:
+        self.name = cluster_name(name)
+        self._node = NativeCluster(name=self.name, state=state_root() / self.name)
+
+    def start(self) -> Self:
+        """Return once the node is Ready; does nothing where it already is. Raises ClusterError."""
+        self._binaries = ensure_binaries((*CONTROL_PLANE, *NODE))
+        self._processes = self._node.up(self._binaries)
+        return self
+
+    def stop(self) -> None:
+        """Take everything down; nothing is left behind."""
+        self._node.down()
+
+    def load_image(self, archive: Path) -> tuple[str, ...]:
+        """Import a docker or OCI archive into the node; returns the names of its images. Raises ClusterError."""
+        return import_into_containerd(archive, socket=self._node.containerd_socket)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,283 @@
+"""The ways to a cluster, in the order in which they are tried: the user's kubeconfig, kind, the native node.
+
+A backend says why it cannot be used here (`blocked`), and brings its cluster up and down. What `up` chose is written
+down, so that every later command works on the same one.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hack.localcluster import downloads, gobuild, images, record
+from hack.localcluster.binaries import CONTROL_PLANE, NODE, ensure_binaries, find
+from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec, free_ports
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.native import NativeCluster
+from hack.localcluster.progress import say
+from hack.localcluster.settings import KIND_VERSION, cache, state_root
+
+_DOCKER_SECONDS = 10.0
+
+
+class Backend(Protocol):
+    """One way to a cluster."""
+
+    @property
+    def kind(self) -> str:
+        """Its word on the command line and in the record."""
+
+    def blocked(self) -> str | None:
+        """Why it cannot be used here, or None."""
+
+    def up(self) -> None:
+        """Bring the cluster up, or go on where that was left; raises ClusterError."""
+
+    def down(self) -> None:
+        """Take it away; does nothing where nothing is. Raises ClusterError."""
+
+    def running(self) -> bool:
+        """Whether its API server answers now."""
+
+    def load_image(self, archive: Path) -> tuple[str, ...]:
+        """Make an image archive available to pods; returns the image names. Raises ClusterError."""
+
+
+def api_answers(kubeconfig: Path) -> bool:
+    kubectl = find("kubectl") or Path(shutil.which("kubectl") or "kubectl")
+    command = [str(kubectl), f"--kubeconfig={kubeconfig}", "--request-timeout=5s", "get", "--raw", "/readyz"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=15)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+@dataclass(frozen=True, slots=True)
+class GivenKubeconfig:
+    """A cluster of the user's. Nothing is created in it; its current context is copied into the state folder."""
+
+    name: str
+    source: Path | None
+    kind: str = "kubeconfig"
+
+    @property
+    def state(self) -> Path:
+        return state_root() / self.name
+
+    def blocked(self) -> str | None:
+        if self.source is None:
+            return "no kubeconfig was named (--kubeconfig or $ANDANTE_KUBECONFIG)"
+        return None if self.source.is_file() else f"{self.source} is not a file"
+
+    def up(self) -> None:
+        if self.source is None:
+            raise ClusterError("no kubeconfig was named", "up --kubeconfig FILE")
+        kubectl = ensure_binaries(("kubectl",)).path("kubectl")
+        flags = ["config", "view", "--raw", "--minify", "--flatten", "-o", "json"]
+        done = subprocess.run(
+            [str(kubectl), f"--kubeconfig={self.source}", *flags], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise ClusterError(f"{self.source}: {done.stderr.strip()}", f"kubectl --kubeconfig {self.source} get nodes")
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        copy = self.state / "kubeconfig"
+        copy.touch(mode=0o600)
+        copy.write_text(done.stdout)
+        if not self.running():
+            remedy = f"kubectl --kubeconfig {self.source} get --raw /readyz"
+            raise ClusterError(f"the cluster in {self.source} does not answer", remedy)
+
+    def down(self) -> None:
+        if self.state.exists():
+            shutil.rmtree(self.state)
+
+    def running(self) -> bool:
+        return api_answers(self.state / "kubeconfig")
+
+    def load_image(self, archive: Path) -> tuple[str, ...]:
+        names = ", ".join(images.image_names(archive))
+        remedy = "push it to a registry that the cluster reads, and set operatorImage and engineImage in the values"
+        raise ClusterError(f"cannot load {names} into a cluster that is yours", remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind cluster in Docker."""
+
+    name: str
+    kind: str = "kind"
+
+    @property
+    def state(self) -> Path:
+        return state_root() / self.name
+
+    @property
+    def cluster(self) -> str:
+        return f"andante-{self.name}"
+
+    def blocked(self) -> str | None:
+        docker = shutil.which("docker")
+        if docker is None:
+            return "Docker is not installed"
+        try:
+            done = subprocess.run(
+                [docker, "version", "--format", "{{.Server.Version}}"],
+                capture_output=True, text=True, check=False, timeout=_DOCKER_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return f"Docker did not answer within {_DOCKER_SECONDS:.0f} s"
+        if done.returncode == 0:
+            return None
+        return f"Docker does not answer: {' '.join(done.stderr.split())}"
+
+    def up(self) -> None:
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kubeconfig = str(self.state / "kubeconfig")
+        if self.cluster in self._run("get", "clusters").split():
+            self._run("export", "kubeconfig", "--name", self.cluster, "--kubeconfig", kubeconfig)
+            return
+        say(f"creating the kind cluster {self.cluster}")
+        self._run("create", "cluster", "--name", self.cluster, "--kubeconfig", kubeconfig, "--wait", "180s")
+
+    def down(self) -> None:
+        if self.blocked() is None:
+            self._run("delete", "cluster", "--name", self.cluster)
+        if self.state.exists():
+            shutil.rmtree(self.state)
+
+    def running(self) -> bool:
+        return api_answers(self.state / "kubeconfig")
+
+    def load_image(self, archive: Path) -> tuple[str, ...]:
+        names = images.image_names(archive)
+        say(f"loading {', '.join(names)} into {self.cluster}")
+        self._run("load", "image-archive", str(archive), "--name", self.cluster)
+        return names
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run([str(_find_kind()), *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"kind {' '.join(arguments)}: {done.stderr.strip()[-800:]}")
+        return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """The native node (native.py)."""
+
+    name: str
+    kind: str = "native"
+
+    @property
+    def cluster(self) -> NativeCluster:
+        return NativeCluster(name=self.name, state=state_root() / self.name)
+
+    def blocked(self) -> str | None:
+        if platform.system() != "Linux":
+            return f"the native node needs Linux, this is {platform.system()}"
+        return None if os.geteuid() == 0 else "the native node needs root"
+
+    def up(self) -> None:
+        self.cluster.up(ensure_binaries((*CONTROL_PLANE, *NODE)))
+
+    def down(self) -> None:
+        self.cluster.down()
+
+    def running(self) -> bool:
+        return self.cluster.sandbox.alive() and api_answers(self.cluster.state / "kubeconfig")
+
+    def load_image(self, archive: Path) -> tuple[str, ...]:
+        return images.import_into_containerd(archive, socket=self.cluster.containerd_socket)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneOnly:
+    """API server, etcd and controllers without a node, on loopback; no root needed."""
+
+    name: str
+    kind: str = "control-plane"
+
+    @property
+    def state(self) -> Path:
+        return state_root() / self.name
+
+    def blocked(self) -> str | None:
+        return (
+            None if platform.system() == "Linux" else f"etcd and kube-apiserver need Linux, this is {platform.system()}"
+        )
+
+    def up(self) -> None:
+        document = record.read(self.state) or {}
+        if "ports" not in document:
+            document = {"backend": self.kind, "ports": list(free_ports(3))}
+            record.write(self.state, document)
+        api, client, peer = document["ports"]
+        spec = ControlPlaneSpec(
+            name=self.name,
+            state=self.state,
+            address="127.0.0.1",
+            api_port=api,
+            etcd_client_port=client,
+            etcd_peer_port=peer,
+            service_cidr="10.96.0.0/16",
+            service_api_address="10.96.0.1",
+            pod_cidr="10.244.0.0/16",
+            scheduler=True,
+        )
+        ControlPlaneProcesses(spec, ensure_binaries(CONTROL_PLANE)).start()
+
+    def down(self) -> None:
+        NativeCluster(name=self.name, state=self.state).down()
+
+    def running(self) -> bool:
+        return api_answers(self.state / "kubeconfig")
+
+    def load_image(self, archive: Path) -> tuple[str, ...]:
+        raise ClusterError(f"there is no node to load {archive} into", "make cluster-down, then make cluster-up")
+
+
+BACKENDS = ("auto", "kubeconfig", "kind", "native", "control-plane")
+
+
+def backend(kind: str, *, name: str, kubeconfig: Path | None = None) -> Backend:
+    """The backend called `kind`."""
+    made: dict[str, Backend] = {
+        b.kind: b for b in (GivenKubeconfig(name, kubeconfig), Kind(name), Native(name), ControlPlaneOnly(name))
+    }
+    return made[kind]
+
+
+def choose(backends: Sequence[Backend]) -> Backend:
+    """The first of `backends` that works here. Raises ClusterError with every reason where none does."""
+    reasons = []
+    for candidate in backends:
+        reason = candidate.blocked()
+        if reason is None:
+            return candidate
+        reasons.append(f"{candidate.kind}: {reason}")
+    raise ClusterError("no way to a cluster here\n  " + "\n  ".join(reasons), "python3 -m hack.localcluster doctor")
+
+
+def recorded(name: str) -> Backend | None:
+    """The backend of a cluster that was brought up, or None."""
+    document = record.read(state_root() / name)
+    return backend(document["backend"], name=name) if document else None
+
+
+def _find_kind() -> Path:
+    on_path = shutil.which("kind")
+    if on_path:
+        return Path(on_path)
+    folder = cache() / "kind" / KIND_VERSION / "bin"
+    if not (folder / "kind").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        if not downloads.kind(version=KIND_VERSION, to=folder / "kind"):
+            gobuild.kind(version=KIND_VERSION, to=folder)
+    return folder / "kind"

@@ -1,0 +1,157 @@
+"""Where each program of the cluster comes from: the machine, the cache, the official download, or a build.
+
+The cache is keyed by version and guarded by a lock, so that two runs at once build once. Everything that is put into
+it appears by a rename: a file that is there is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.localcluster import debian, downloads, gobuild
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.progress import say
+from hack.localcluster.settings import HELM_VERSION, KUBERNETES_VERSION, cache
+
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "openssl", "setpriv")
+NODE = (
+    "kubelet",
+    "kube-proxy",
+    "containerd",
+    "ctr",
+    "runc",
+    "bridge",
+    "iptables",
+    "conntrack",
+    "ip",
+    "mount",
+    "nsenter",
+)
+HELM = ("helm",)
+
+# In the order of building: what all of them share is compiled with the first.
+KUBERNETES = ("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+
+_CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """Programs by name, each an absolute path that was there when it was looked up."""
+
+    paths: Mapping[str, Path]
+
+    def path(self, name: str) -> Path:
+        """Raises ClusterError when `name` was not among what was asked for."""
+        try:
+            return self.paths[name]
+        except KeyError:
+            raise ClusterError(f"{name} was not prepared for this cluster") from None
+
+
+def kubernetes_folder() -> Path:
+    return cache() / "kubernetes" / KUBERNETES_VERSION / "bin"
+
+
+def helm_folder() -> Path:
+    """Keyed by major version, as the charts need no more than Helm 3."""
+    return cache() / "helm" / "v3" / "bin"
+
+
+def find(name: str) -> Path | None:
+    """Where `name` is now, or None; nothing is fetched."""
+    if name in KUBERNETES:
+        cached = kubernetes_folder() / name
+        return _from_kubebuilder_assets(name) or (cached if cached.is_file() else None)
+    if name == "helm":
+        cached = helm_folder() / "helm"
+        return cached if cached.is_file() else None
+    if name == "bridge":  # a CNI plugin, never on PATH
+        return next((folder / name for folder in _CNI_FOLDERS if (folder / name).is_file()), None)
+    if name == "etcd" and (assets := os.environ.get("KUBEBUILDER_ASSETS")) and (Path(assets) / name).is_file():
+        return Path(assets) / name
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
+    return Path(found) if found else None
+
+
+def missing(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if find(name) is None)
+
+
+def ensure_binaries(names: Sequence[str]) -> Binaries:
+    """Find `names`; fetch or build what is missing. Raises ClusterError naming what could not be had and the remedy."""
+    absent = missing(names)
+    if any(name not in KUBERNETES and name != "helm" for name in absent):
+        debian.install_programs([name for name in absent if name not in KUBERNETES and name != "helm"])
+    wanted = [name for name in KUBERNETES if name in absent]
+    if wanted:
+        with _lock(kubernetes_folder().parent, "the Kubernetes binaries"):
+            _fetch_kubernetes([name for name in wanted if find(name) is None])
+    if "helm" in absent:
+        with _lock(helm_folder().parent, "helm"):
+            if find("helm") is None:
+                _fetch_helm()
+    paths = {name: path for name in names if (path := find(name)) is not None}
+    lost = [name for name in names if name not in paths]
+    if lost:
+        raise ClusterError(f"could not get {', '.join(lost)}", "python3 -m hack.localcluster doctor")
+    return Binaries(paths)
+
+
+def _fetch_kubernetes(names: Sequence[str]) -> None:
+    folder = kubernetes_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    built = [name for name in names if not downloads.kubernetes(name, version=KUBERNETES_VERSION, to=folder / name)]
+    if built:
+        gobuild.kubernetes(built, version=KUBERNETES_VERSION, to=folder)
+
+
+def _fetch_helm() -> None:
+    folder = helm_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not downloads.helm(version=HELM_VERSION, to=folder / "helm"):
+        gobuild.helm(to=folder)
+
+
+def _from_kubebuilder_assets(name: str) -> Path | None:
+    """The program under $KUBEBUILDER_ASSETS where it is of our minor version: the controller manager, which that
+    folder does not hold, must not be newer than the API server."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets or not (Path(assets) / name).is_file():
+        return None
+    flags = ("version", "--client") if name == "kubectl" else ("--version",)
+    said = subprocess.run([str(Path(assets) / name), *flags], capture_output=True, text=True, check=False).stdout
+    minor = KUBERNETES_VERSION.rpartition(".")[0]
+    return Path(assets) / name if re.search(rf"{re.escape(minor)}\.\d", said) else None
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, what: str) -> Iterator[None]:
+    """One process at a time; says whom it waits for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        said = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not said:
+                    file.seek(0)
+                    say(f"waiting for another run (pid {file.read().strip() or 'unknown'}) that is fetching {what}")
+                    said = True
+                time.sleep(0.5)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

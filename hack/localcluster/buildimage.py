@@ -1,0 +1,204 @@
+"""Builds an image from its Dockerfile, with Docker where it answers, else with buildah on a base made by debootstrap.
+
+The result is a docker archive in the cache, named after everything that went into it: the Dockerfile, its arguments,
+and the files that its COPY lines take. Where nothing changed, nothing is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hack.localcluster import debian
+from hack.localcluster.backends import Kind
+from hack.localcluster.binaries import find
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.progress import say
+from hack.localcluster.settings import cache, go_arch
+
+_BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
+# Of the machine, read-only and only during the build: a proxy's certificates and pip's settings.
+_BORROWED = ("/etc/ssl/certs", "/etc/pip.conf")
+_KEPT_ARCHIVES = 3
+_IGNORED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBuild:
+    """One image to build: `context` is the folder that COPY reads from."""
+
+    dockerfile: Path
+    context: Path
+    tag: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+def build(request: ImageBuild) -> Path:
+    """The docker archive of the image, built only where its inputs changed. Raises ClusterError."""
+    docker = Kind("any").blocked() is None
+    builder = "docker" if docker else f"buildah, {_debian_release()}"
+    archive = _archive(request, builder)
+    if archive.is_file():
+        say(f"{request.tag}: nothing changed since it was built")
+        return archive
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    partial = archive.with_name(f".{archive.name}.{os.getpid()}")
+    try:
+        if docker:
+            _build_with_docker(request, partial)
+        else:
+            _build_with_buildah(request, partial)
+        partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
+    _forget_old(archive)
+    return archive
+
+
+def copied_sources(dockerfile: str) -> tuple[str, ...]:
+    """Paths in the context that the COPY and ADD lines of a Dockerfile's text take (not those from other stages)."""
+    joined = re.sub(r"\\\n", " ", dockerfile)
+    sources: list[str] = []
+    for line in joined.splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] and words[0].upper() in {"COPY", "ADD"} and not any(w.startswith("--from") for w in words):
+            sources += [w for w in words[1:-1] if not w.startswith("--")]
+    return tuple(dict.fromkeys(sources))
+
+
+def digest_of(request: ImageBuild, builder: str) -> str:
+    """SHA-256 over everything that goes into the image; 16 hex digits. Raises ClusterError when the Dockerfile or a
+    file that it copies is missing."""
+    try:
+        text = request.dockerfile.read_text()
+    except OSError as error:
+        raise ClusterError(f"no Dockerfile: {error}") from error
+    sha = hashlib.sha256()
+    for part in (builder, request.tag, text, *(f"{k}={v}" for k, v in sorted(request.arguments.items()))):
+        sha.update(f"{len(part)}:{part}".encode())
+    for source in copied_sources(text):
+        found = sorted(request.context.glob(source)) if set(source) & set("*?[") else [request.context / source]
+        if not found or not found[0].exists():
+            raise ClusterError(f"{request.dockerfile} copies {source}, which is not in {request.context}")
+        for file in (file for top in found for file in _files(top)):
+            name = str(file.relative_to(request.context))
+            content = file.read_bytes()
+            sha.update(f"{len(name)}:{name}:{file.stat().st_mode & 0o111}:{len(content)}:".encode())
+            sha.update(content)
+    return sha.hexdigest()[:16]
+
+
+def _files(top: Path) -> list[Path]:
+    if top.is_file():
+        return [top]
+    found = []
+    for folder, folders, files in os.walk(top):
+        folders[:] = sorted(set(folders) - _IGNORED)
+        found += [Path(folder) / file for file in sorted(files)]
+    return found
+
+
+def _archive(request: ImageBuild, builder: str) -> Path:
+    name = re.sub(r"[^a-z0-9.]+", "-", request.tag.lower())
+    return cache() / "images" / f"{name}.{digest_of(request, builder)}.tar"
+
+
+def _forget_old(archive: Path) -> None:
+    stem = archive.name.rsplit(".", 2)[0]
+    same = sorted(archive.parent.glob(f"{stem}.*.tar"), key=lambda path: path.stat().st_mtime)
+    for old in same[:-_KEPT_ARCHIVES]:
+        old.unlink()
+
+
+def _build_with_docker(request: ImageBuild, to: Path) -> None:
+    say(f"building {request.tag} with docker")
+    _run(["docker", "build", "-t", request.tag, *_common(request, request.arguments)])
+    _run(["docker", "save", "-o", str(to), request.tag])
+
+
+def _build_with_buildah(request: ImageBuild, to: Path) -> None:
+    absent = [name for name in ("buildah", "debootstrap") if find(name) is None]
+    if absent:
+        debian.install_programs(absent)
+    arguments = dict(request.arguments)
+    if "BASE" not in arguments:
+        arguments["BASE"] = _python_base()
+    say(f"building {request.tag} with buildah on {arguments['BASE']}")
+    borrowed = [part for path in _BORROWED if Path(path).exists() for part in ("-v", f"{path}:{path}:ro")]
+    _run([*_buildah(), "bud", "--network", "host", "--layers=false", "-t", request.tag, *borrowed,
+          *_common(request, arguments)])  # fmt: skip
+    _run([*_buildah(), "push", request.tag, f"docker-archive:{to}:{request.tag}"])
+    _run([*_buildah(), "rmi", request.tag])
+
+
+def _common(request: ImageBuild, arguments: Mapping[str, str]) -> list[str]:
+    given = [part for key, value in sorted(arguments.items()) for part in ("--build-arg", f"{key}={value}")]
+    return [*given, "-f", str(request.dockerfile), str(request.context)]
+
+
+def _buildah() -> list[str]:
+    """buildah with its storage in our cache, in a mount namespace of its own: what it mounts ends with it."""
+    storage = cache() / "buildah"
+    return ["unshare", "--mount", "buildah", "--root", str(storage / "storage"), "--runroot", str(storage / "run")]
+
+
+def _python_base() -> str:
+    """Name of a minimal Debian with Python in buildah's storage, made once per Debian release."""
+    release = _debian_release()
+    tag = f"localhost/andante/python-base:{release}"
+    known = subprocess.run([*_buildah(), "images", "-q", tag], capture_output=True, text=True, check=False)
+    if known.returncode == 0 and known.stdout.strip():
+        return tag
+    say(f"making the base image {tag} with debootstrap (once, 1 to 2 minutes)")
+    root = cache() / "buildah" / f"debootstrap-{release}"
+    shutil.rmtree(root, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    _run(["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(_BASE_PACKAGES)}",
+          f"--arch={go_arch()}", release, str(root), _mirror()])  # fmt: skip
+    for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
+        shutil.rmtree(root / leftover, ignore_errors=True)
+        (root / leftover).mkdir(parents=True)
+    container = _run([*_buildah(), "from", "scratch"]).strip()
+    try:
+        _run([*_buildah(), "copy", "--quiet", container, str(root), "/"])
+        _run([*_buildah(), "commit", "--quiet", container, tag])
+    finally:
+        _run([*_buildah(), "rm", container])
+        shutil.rmtree(root)
+    return tag
+
+
+def _debian_release() -> str:
+    """Code name of the Debian that this machine runs; on another system, the one the project is built on."""
+    text = Path("/etc/os-release").read_text() if Path("/etc/os-release").exists() else ""
+    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    name = values.get("VERSION_CODENAME", "").strip('"')
+    return name if values.get("ID") == "debian" and name else "bookworm"
+
+
+def _mirror() -> str:
+    """The Debian mirror that this machine's apt uses."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        listed = ""
+    release = _debian_release()
+    uris = [line.split()[0] for line in listed.splitlines() if line.split()[1:] == [release]]
+    return next((uri for uri in uris if uri.rstrip("/").endswith("/debian")), "http://deb.debian.org/debian")
+
+
+def _run(command: Sequence[str]) -> str:
+    env = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": os.environ.get("STORAGE_DRIVER", "overlay")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).strip()[-1500:]
+        raise ClusterError(f"`{shlex.join(command)}` failed:\n{said}", "python3 -m hack.localcluster doctor")
+    return done.stdout

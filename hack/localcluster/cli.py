@@ -1,0 +1,219 @@
+"""`python3 -m hack.localcluster`: the commands. Results go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hack.localcluster import backends, buildimage, doctor, hostmounts, images, record
+from hack.localcluster.binaries import CONTROL_PLANE, HELM, KUBERNETES, NODE, ensure_binaries
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.progress import say
+from hack.localcluster.settings import REPOSITORY, cache, cluster_name, state_root
+
+_EPILOG = """\
+A cluster is found in this order: a kubeconfig that you name, kind where Docker answers, a native node (Linux, root).
+
+examples:
+  python3 -m hack.localcluster up                                the first that works here
+  python3 -m hack.localcluster up --kubeconfig ~/.kube/config    your cluster; nothing is created in it
+  python3 -m hack.localcluster up --name two                     a second one beside it
+  python3 -m hack.localcluster up --control-plane-only           no node: API server and controllers in seconds
+  export KUBECONFIG="$(python3 -m hack.localcluster kubeconfig)"
+  python3 -m hack.localcluster build-image --dockerfile operator/Dockerfile --tag andante-operator:dev --load
+  python3 -m hack.localcluster down                              takes away everything that `up` made
+
+variables: ANDANTE_CLUSTER (name), ANDANTE_KUBECONFIG, ANDANTE_CACHE (~/.cache/andante), ANDANTE_STATE
+(/var/tmp/andante), KUBEBUILDER_ASSETS, ANDANTE_GO, ANDANTE_KUBERNETES_MIRROR, ANDANTE_HELM_MIRROR
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed (the reason and the remedy are on stderr), 2 wrong use."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return command(options)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; `down` takes away what was made so far", file=sys.stderr)
+        return 130
+
+
+def _up(options: argparse.Namespace) -> int:
+    name = cluster_name(options.name)
+    given = options.kubeconfig or os.environ.get("ANDANTE_KUBECONFIG")
+    kubeconfig = Path(given).expanduser().resolve() if given else None
+    wanted = "control-plane" if options.control_plane_only else options.backend
+    if wanted == "auto" and options.kubeconfig:
+        wanted = "kubeconfig"
+    existing = backends.recorded(name)
+    if existing is not None and wanted not in {"auto", existing.kind}:
+        raise ClusterError(
+            f"cluster {name} exists already ({existing.kind}), but {wanted} is asked for",
+            f"python3 -m hack.localcluster down --name {name}, or another --name",
+        )
+    if wanted == "auto" and existing is not None:
+        wanted = existing.kind
+    order = ("kubeconfig",) if kubeconfig and wanted == "auto" else ("kubeconfig", "kind", "native")
+    kinds = order if wanted == "auto" else (wanted,)
+    recorded = record.read(state_root() / name) or {}
+    source = kubeconfig or (Path(recorded["source"]) if "source" in recorded else None)
+    chosen = backends.choose([backends.backend(kind, name=name, kubeconfig=source) for kind in kinds])
+    say(f"cluster {name}: {chosen.kind}")
+    if existing is None and chosen.kind in {"kubeconfig", "kind"}:
+        record.write(state_root() / name, {"backend": chosen.kind, **({"source": str(source)} if source else {})})
+    chosen.up()
+    say(f"cluster {name} is up; KUBECONFIG={state_root() / name / 'kubeconfig'}")
+    print(state_root() / name / "kubeconfig")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    names = sorted(p.name for p in state_root().glob("*/")) if options.all else [cluster_name(options.name)]
+    for name in names:
+        chosen = backends.recorded(name)
+        if chosen is None and (platform.system() != "Linux" or not (state_root() / name).exists()):
+            say(f"cluster {name}: nothing to take down")
+            continue
+        # Without a record a start was cut off early: whatever it had made then is of the native kind.
+        (chosen or backends.Native(name)).down()
+        say(f"cluster {name} is down")
+    return 0
+
+
+def _status(_options: argparse.Namespace) -> int:
+    rows = []
+    for name, document in record.all_records(state_root()).items():
+        made = backends.backend(document["backend"], name=name)
+        rows.append(f"{name}\t{made.kind}\t{'up' if made.running() else 'does not answer'}\t{state_root() / name}")
+    print("\n".join(rows) if rows else "no cluster; make cluster-up")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    findings = doctor.examine(options.name)
+    print(doctor.report(findings))
+    return 1 if any(finding.fatal for finding in findings) else 0
+
+
+def _kubeconfig(options: argparse.Namespace) -> int:
+    _running(options)
+    print(state_root() / cluster_name(options.name) / "kubeconfig")
+    return 0
+
+
+def _load_image(options: argparse.Namespace) -> int:
+    target = _running(options)
+    for archive in options.archive:
+        print("\n".join(target.load_image(Path(archive))))
+    return 0
+
+
+def _build_image(options: argparse.Namespace) -> int:
+    pairs = dict(_pair(text) for text in options.build_arg)
+    request = buildimage.ImageBuild(
+        dockerfile=Path(options.dockerfile), context=Path(options.context), tag=options.tag, arguments=pairs
+    )
+    archive = buildimage.build(request)
+    if options.load:
+        _running(options).load_image(archive)
+    print(archive)
+    return 0
+
+
+def _engine_host_mounts(options: argparse.Namespace) -> int:
+    environment = hostmounts.find_engine_environment(Path(options.engine_env) if options.engine_env else None)
+    if options.load:
+        target = _running(options)
+        if target.kind != "native":
+            raise ClusterError(
+                f"host mounts are for the native node; this cluster is {target.kind}", "build-image --load"
+            )
+        archive = cache() / "images" / "engine-host-mounts.tar"
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        images.write_docker_archive(hostmounts.host_image(environment), archive)
+        target.load_image(archive)
+    print(json.dumps(hostmounts.under(options.key, hostmounts.engine_values(environment)), indent=2))
+    return 0
+
+
+def _binaries(options: argparse.Namespace) -> int:
+    wanted = {"control-plane": CONTROL_PLANE, "cluster": (*CONTROL_PLANE, *NODE), "helm": HELM, "kubectl": ("kubectl",)}
+    found = ensure_binaries(wanted[options.what])
+    for name in wanted[options.what]:
+        if name in (*KUBERNETES, *HELM):
+            print(found.path(name))
+    return 0
+
+
+def _running(options: argparse.Namespace) -> backends.Backend:
+    name = cluster_name(options.name)
+    made = backends.recorded(name)
+    if made is None:
+        raise ClusterError(f"cluster {name} is not up", f"python3 -m hack.localcluster up --name {name}")
+    return made
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ClusterError(f"--build-arg {text!r} is not KEY=VALUE")
+    return key, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m hack.localcluster",
+        description="A Kubernetes cluster for Andante's tests and demo.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, *, named: bool = True
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+        command.set_defaults(run=run)
+        if named:
+            command.add_argument("--name", help="cluster name (default: $ANDANTE_CLUSTER, else andante)")
+        return command
+
+    up = add("up", _up, "bring a cluster up, or go on where that was left; prints its kubeconfig's path")
+    up.add_argument("--kubeconfig", help="use this cluster of yours (default: $ANDANTE_KUBECONFIG)")
+    up.add_argument("--backend", choices=backends.BACKENDS, default="auto", help="default: the first that works")
+    up.add_argument("--control-plane-only", action="store_true", help="API server and controllers, no node, no root")
+    down = add("down", _down, "take away everything that `up` made, also after a crash")
+    down.add_argument("--all", action="store_true", help="every cluster that was brought up here")
+    add("status", _status, "list the clusters that were brought up here", named=False)
+    add("doctor", _doctor, "say what is missing here, and the command that mends it")
+    add("kubeconfig", _kubeconfig, "print the path of the cluster's kubeconfig")
+    load = add("load-image", _load_image, "import docker or OCI archives into the cluster's node")
+    load.add_argument("archive", nargs="+", help="made by `docker save`, `buildah push docker-archive:` or build-image")
+    built = add(
+        "build-image", _build_image, "build a Dockerfile with docker or, without it, buildah; prints the archive"
+    )
+    built.add_argument("--dockerfile", required=True)
+    built.add_argument("--tag", required=True, help="NAME:TAG")
+    built.add_argument(
+        "--context", default=str(REPOSITORY), help="folder that COPY reads from (default: the repository)"
+    )
+    base = "BASE, where not given, is a Debian with Python made by debootstrap when Docker is absent"
+    built.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE", help=base)
+    built.add_argument("--load", action="store_true", help="also load it into the cluster")
+    values = "print the operator's engine defaults (JSON, which is YAML) for pods that use this machine's vLLM"
+    mounts = add("engine-host-mounts", _engine_host_mounts, values)
+    mounts.add_argument("--engine-env", help="virtual environment with vLLM (default: the one `make engine-env` made)")
+    mounts.add_argument("--key", default="", help="put the values below this dotted key, e.g. a sub-chart's name")
+    mounts.add_argument("--load", action="store_true", help="also load the image that goes with them into the node")
+    binaries = add("binaries", _binaries, "fetch or build the programs ahead of time; prints their paths", named=False)
+    binaries.add_argument("what", choices=("control-plane", "cluster", "helm", "kubectl"))
+    return parser

@@ -1,0 +1,303 @@
+"""The control plane as processes: etcd, kube-apiserver, controller-manager, scheduler. From start to serving: ~3 s.
+
+`ControlPlaneSpec` says what is to run where; the command lines are pure functions of it; `ControlPlaneProcesses`
+starts and stops them.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hack.localcluster.binaries import Binaries
+from hack.localcluster.kubeconfig import write_kubeconfig
+from hack.localcluster.pki import Authority, Pair
+from hack.localcluster.processes import Service
+from hack.localcluster.progress import wait_until
+
+_NODE_GROUP = "system:nodes"
+ADMIN = "andante-admin"
+CONTROLLER_MANAGER = "system:kube-controller-manager"
+SCHEDULER = "system:kube-scheduler"
+KUBE_PROXY = "system:kube-proxy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlaneSpec:
+    """What one control plane is.
+
+    address: IP that the API server listens on and advertises. service_cidr: range of the ClusterIPs; its first
+    address is the API server's ClusterIP. node_name, when there is to be a node: its kubelet gets a token.
+    """
+
+    name: str
+    state: Path
+    address: str
+    api_port: int
+    etcd_client_port: int
+    etcd_peer_port: int
+    service_cidr: str
+    service_api_address: str
+    pod_cidr: str
+    node_name: str | None = None
+    scheduler: bool = False
+    extra_admission_plugins: tuple[str, ...] = ()
+    die_with_parent: bool = False
+
+    @property
+    def server(self) -> str:
+        return f"https://{self.address}:{self.api_port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.state / "kubeconfig"
+
+    @property
+    def authority(self) -> Authority:
+        return Authority(self.state / "pki")
+
+    @property
+    def token_file(self) -> Path:
+        return self.state / "pki" / "tokens.csv"
+
+    def component_kubeconfig(self, user: str) -> Path:
+        return self.state / "kubeconfigs" / f"{user.replace(':', '_')}.json"
+
+
+def free_ports(count: int, address: str = "127.0.0.1") -> tuple[int, ...]:
+    """Ports that nothing listens on at `address` now; they differ from one another."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind((address, 0))
+        return tuple(sock.getsockname()[1] for sock in sockets)
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def etcd_command(spec: ControlPlaneSpec, binary: Path, certificate: Pair) -> list[str]:
+    """etcd without fsync: a test cluster may lose its data in a power cut, and starts faster."""
+    client = f"https://127.0.0.1:{spec.etcd_client_port}"
+    peer = f"http://127.0.0.1:{spec.etcd_peer_port}"
+    return [
+        str(binary),
+        "--name=default",
+        f"--data-dir={spec.state / 'etcd'}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=default={peer}",
+        f"--cert-file={certificate.cert}",
+        f"--key-file={certificate.key}",
+        f"--trusted-ca-file={spec.authority.ca.cert}",
+        "--client-cert-auth",
+        "--unsafe-no-fsync",
+        "--quota-backend-bytes=2147483648",
+        "--logger=zap",
+        "--log-level=warn",
+    ]
+
+
+def apiserver_command(spec: ControlPlaneSpec, binary: Path, certificate: Pair) -> list[str]:
+    """kube-apiserver with RBAC, the Node authorizer, and the default admission plugins (PodSecurity, ResourceQuota…).
+
+    Without a node it advertises loopback, which Kubernetes refuses as an endpoint: the reconciler is then off.
+    """
+    plugins = ",".join(("NodeRestriction", *spec.extra_admission_plugins))
+    command = [
+        str(binary),
+        f"--bind-address={spec.address}",
+        f"--advertise-address={spec.address}",
+        f"--secure-port={spec.api_port}",
+        f"--etcd-servers=https://127.0.0.1:{spec.etcd_client_port}",
+        f"--etcd-cafile={spec.authority.ca.cert}",
+        f"--etcd-certfile={certificate.cert}",
+        f"--etcd-keyfile={certificate.key}",
+        f"--tls-cert-file={certificate.cert}",
+        f"--tls-private-key-file={certificate.key}",
+        f"--client-ca-file={spec.authority.ca.cert}",
+        f"--token-auth-file={spec.token_file}",
+        "--authorization-mode=Node,RBAC",
+        f"--enable-admission-plugins={plugins}",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        f"--service-account-key-file={spec.authority.service_account_key}",
+        f"--service-account-signing-key-file={spec.authority.service_account_key}",
+        f"--service-cluster-ip-range={spec.service_cidr}",
+        "--allow-privileged=true",
+    ]
+    if spec.node_name is None:
+        command.append("--endpoint-reconciler-type=none")
+    else:
+        command += [
+            f"--kubelet-certificate-authority={spec.authority.ca.cert}",
+            f"--kubelet-client-certificate={certificate.cert}",
+            f"--kubelet-client-key={certificate.key}",
+            "--kubelet-preferred-address-types=InternalIP",
+        ]
+    return command
+
+
+def controller_manager_command(spec: ControlPlaneSpec, binary: Path) -> list[str]:
+    """kube-controller-manager with every default controller, each under its own service account."""
+    kubeconfig = spec.component_kubeconfig(CONTROLLER_MANAGER)
+    return [
+        str(binary),
+        f"--kubeconfig={kubeconfig}",
+        "--use-service-account-credentials=true",
+        f"--service-account-private-key-file={spec.authority.service_account_key}",
+        f"--root-ca-file={spec.authority.ca.cert}",
+        f"--cluster-signing-cert-file={spec.authority.ca.cert}",
+        f"--cluster-signing-key-file={spec.authority.ca.key}",
+        "--leader-elect=false",
+        "--secure-port=0",
+        f"--cluster-cidr={spec.pod_cidr}",
+        "--allocate-node-cidrs=false",
+    ]
+
+
+def scheduler_command(spec: ControlPlaneSpec, binary: Path) -> list[str]:
+    return [
+        str(binary),
+        f"--kubeconfig={spec.component_kubeconfig(SCHEDULER)}",
+        "--leader-elect=false",
+        "--secure-port=0",
+    ]
+
+
+@dataclass(slots=True)
+class ControlPlaneProcesses:
+    """The running side of a ControlPlaneSpec."""
+
+    spec: ControlPlaneSpec
+    binaries: Binaries
+    _tls: ssl.SSLContext | None = field(default=None, init=False, repr=False)
+
+    def service(self, name: str) -> Service:
+        return Service(name=name, state=self.spec.state)
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """In the order of starting."""
+        optional = ("kube-scheduler",) if self.spec.scheduler else ()
+        return ("etcd", "kube-apiserver", "kube-controller-manager", *optional)
+
+    def start(self) -> None:
+        """Start what does not run; return once the API server is ready. Raises ClusterError with a log's end."""
+        spec = self.spec
+        spec.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        certificate = self._write_credentials()
+        self._spawn("etcd", etcd_command(spec, self.binaries.path("etcd"), certificate))
+        self.start_apiserver()
+        manager = self.binaries.path("kube-controller-manager")
+        self._spawn("kube-controller-manager", controller_manager_command(spec, manager))
+        if spec.scheduler:
+            self._spawn("kube-scheduler", scheduler_command(spec, self.binaries.path("kube-scheduler")))
+        # Objects may be created only where the namespace's default service account exists; the manager makes it.
+        wait_until(
+            lambda: self._get("/api/v1/namespaces/default/serviceaccounts/default") == 200,
+            what="kube-controller-manager (service account of the default namespace)",
+            timeout_seconds=60,
+            still_possible=self._died,
+        )
+
+    def start_apiserver(self) -> None:
+        command = apiserver_command(self.spec, self.binaries.path("kube-apiserver"), self._api_certificate())
+        self._spawn("kube-apiserver", command)
+        self.wait_ready()
+
+    def wait_ready(self, timeout_seconds: float = 120.0) -> None:
+        """Return once /readyz answers 200."""
+        wait_until(
+            lambda: self._get("/readyz") == 200,
+            what=f"kube-apiserver at {self.spec.server}",
+            timeout_seconds=timeout_seconds,
+            still_possible=self._died,
+        )
+
+    def stop(self) -> None:
+        """Stop in reverse order: clients first, etcd last."""
+        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+            # The API server waits out its watches for up to a minute; nobody is left to be served here.
+            self.service(name).stop(grace_seconds=2.0 if name == "kube-apiserver" else 5.0)
+
+    def remove_state(self) -> None:
+        shutil.rmtree(self.spec.state, ignore_errors=False)
+
+    @property
+    def admin_token(self) -> str:
+        return str(json.loads((self.spec.state / "pki" / "tokens.json").read_text())[ADMIN])
+
+    def _spawn(self, name: str, command: list[str]) -> None:
+        self.service(name).start(command, die_with_parent=self.spec.die_with_parent)
+
+    def _died(self) -> str | None:
+        for name in self.service_names:
+            service = self.service(name)
+            if service.pid_file.exists() and not service.alive():
+                return f"{name} ended; end of {service.log}:\n{service.log_tail()}"
+        return None
+
+    def _get(self, path: str) -> int | None:
+        """Status of a GET with the admin's token; None when there was no answer."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=str(self.spec.authority.ca.cert))
+        url = f"{self.spec.server}{path}"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.admin_token}"})  # noqa: S310
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
+        )
+        try:
+            with opener.open(request, timeout=2) as reply:
+                return int(reply.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+        except (urllib.error.URLError, OSError):
+            return None
+
+    def _api_certificate(self) -> Pair:
+        return self.spec.authority.issue(
+            "apiserver",
+            subject="/O=system:masters/CN=kube-apiserver",
+            addresses=sorted({self.spec.address, "127.0.0.1", self.spec.service_api_address}),
+            dns=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
+        )
+
+    def _write_credentials(self) -> Pair:
+        """Keys, tokens and kubeconfigs; those of an earlier start are kept."""
+        spec = self.spec
+        spec.authority.ensure()
+        certificate = self._api_certificate()
+        groups = {ADMIN: "system:masters", CONTROLLER_MANAGER: "", SCHEDULER: "", KUBE_PROXY: ""}
+        if spec.node_name is not None:
+            groups[f"system:node:{spec.node_name}"] = _NODE_GROUP
+        stored = spec.state / "pki" / "tokens.json"
+        if stored.exists():
+            tokens = json.loads(stored.read_text())
+        else:
+            tokens = {user: secrets.token_hex(24) for user in groups}
+            stored.touch(mode=0o600)
+            stored.write_text(json.dumps(tokens))
+        spec.token_file.touch(mode=0o600)
+        rows = [f'{tokens[user]},{user},{user},"{group}"\n' for user, group in groups.items()]
+        spec.token_file.write_text("".join(rows))
+        (spec.state / "kubeconfigs").mkdir(exist_ok=True, mode=0o700)
+        for user in groups:
+            path = spec.kubeconfig if user == ADMIN else spec.component_kubeconfig(user)
+            write_kubeconfig(
+                path,
+                name=spec.name if user == ADMIN else user,
+                server=spec.server,
+                ca=spec.authority.ca.cert,
+                token=tokens[user],
+            )
+        return certificate

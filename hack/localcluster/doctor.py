@@ -1,0 +1,163 @@
+"""Says what this machine can do, what is missing, and the one command that mends it. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.localcluster import backends, cgroups, debian
+from hack.localcluster.binaries import CONTROL_PLANE, HELM, KUBERNETES, NODE, missing
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.settings import cache, cluster_name, state_root
+
+_NEEDED_MEMORY_GIB = 4.0
+_NEEDED_DISK_GIB = 15.0
+_CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_NET_ADMIN": 12, "CAP_MKNOD": 27, "CAP_SYS_CHROOT": 18}
+_CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `remedy` is empty when it is well; `fatal`: no native node without it."""
+
+    subject: str
+    verdict: str
+    remedy: str = ""
+    fatal: bool = False
+
+
+def examine(name: str | None = None) -> tuple[Finding, ...]:
+    """Look at everything a cluster on this machine needs."""
+    return (*_backends(name), *_machine(), *_programs(), *_leftovers())
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """A table of findings for people; the remedies come last, one a line, ready to be pasted."""
+    width = max(len(f.subject) for f in findings)
+    rows = [
+        f"{'ok  ' if not f.remedy else 'MISS' if f.fatal else 'note'} {f.subject:{width}}  {f.verdict}"
+        for f in findings
+    ]
+    remedies = list(dict.fromkeys(f.remedy for f in findings if f.remedy))
+    if not remedies:
+        return "\n".join([*rows, "", "nothing is missing: make cluster-up"])
+    return "\n".join([*rows, "", "to mend it:", *(f"  {remedy}" for remedy in remedies)])
+
+
+def _backends(name: str | None) -> list[Finding]:
+    chosen = cluster_name(name)
+    given = os.environ.get("ANDANTE_KUBECONFIG")
+    candidates = (
+        backends.GivenKubeconfig(chosen, Path(given) if given else None),
+        backends.Kind(chosen),
+        backends.Native(chosen),
+    )
+    findings = []
+    for candidate in candidates:
+        reason = candidate.blocked()
+        findings.append(Finding(f"way: {candidate.kind}", "can be used" if reason is None else f"no: {reason}"))
+    if all(candidate.blocked() for candidate in candidates):
+        remedy = (
+            "sudo make cluster-up"
+            if platform.system() == "Linux"
+            else "start Docker, or export ANDANTE_KUBECONFIG=FILE"
+        )
+        findings.append(Finding("way", "none can be used", remedy, fatal=True))
+    return findings
+
+
+def _machine() -> list[Finding]:
+    findings = [Finding("python", platform.python_version()), _memory(), _disk()]
+    if platform.system() == "Linux":
+        findings += [_capabilities(), _controllers(), _overlay()]
+    return findings
+
+
+def _memory() -> Finding:
+    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    few = gib < _NEEDED_MEMORY_GIB
+    remedy = (
+        f"use a machine with {_NEEDED_MEMORY_GIB:.0f} GiB or more, or a cluster of yours: --kubeconfig" if few else ""
+    )
+    return Finding("memory", f"{gib:.1f} GiB", remedy)
+
+
+def _disk() -> Finding:
+    folder = next(parent for parent in (cache(), *cache().parents) if parent.exists())
+    gib = shutil.disk_usage(folder).free / 2**30
+    remedy = f"free space on {folder}, or set ANDANTE_CACHE to another disk" if gib < _NEEDED_DISK_GIB else ""
+    return Finding("disk", f"{gib:.0f} GiB free for {cache()}", remedy)
+
+
+def _capabilities() -> Finding:
+    text = Path("/proc/self/status").read_text()
+    held = int(next(line.split()[1] for line in text.splitlines() if line.startswith("CapEff")), 16)
+    lacking = [name for name, bit in _CAPABILITIES.items() if not held >> bit & 1]
+    if not lacking:
+        return Finding("privileges", "enough for a native node")
+    remedy = "sudo make cluster-up" if os.geteuid() else "run the container with --privileged, or use --kubeconfig"
+    return Finding("privileges", f"lacking {', '.join(lacking)}", remedy, fatal=True)
+
+
+def _controllers() -> Finding:
+    root = Path("/sys/fs/cgroup")
+    if cgroups.is_version_2():
+        available = (root / "cgroup.controllers").read_text().split()
+        version = 2
+    else:
+        available = [name for name in _CONTROLLERS if (root / name).exists()]
+        version = 1
+    lacking = [name for name in _CONTROLLERS if name not in available]
+    if lacking:
+        remedy = f"boot with cgroup controllers {', '.join(lacking)} on, or use --kubeconfig"
+        return Finding("cgroups", f"version {version}, without {', '.join(lacking)}", remedy, fatal=True)
+    return Finding("cgroups", f"version {version}")
+
+
+def _overlay() -> Finding:
+    known = "overlay" in Path("/proc/filesystems").read_text()
+    return (
+        Finding("overlay", "known to the kernel", "") if known else Finding("overlay", "not loaded", "modprobe overlay")
+    )
+
+
+def _programs() -> list[Finding]:
+    if platform.system() != "Linux":
+        return []
+    findings = []
+    system = [name for name in (*CONTROL_PLANE, *NODE) if name not in KUBERNETES]
+    absent = missing(system)
+    if absent:
+        command = debian.command_for(debian.packages_of(absent))
+        note = " (make cluster-up installs them)" if os.geteuid() == 0 else ""
+        findings.append(Finding("programs", f"missing: {', '.join(absent)}{note}", command, fatal=True))
+    else:
+        findings.append(Finding("programs", f"all {len(system)} are there"))
+    absent = missing((*KUBERNETES, *HELM))
+    if absent:
+        verdict = f"not in the cache yet: {', '.join(absent)} (built from the Go module proxy: about 15 minutes)"
+        findings.append(Finding("kubernetes", verdict, "make cluster-binaries helm"))
+    else:
+        findings.append(Finding("kubernetes", "all programs and helm are in the cache"))
+    return findings
+
+
+def _leftovers() -> list[Finding]:
+    """Clusters that are written down here but do not answer: after a crash or a reboot."""
+    findings = []
+    for folder in sorted(state_root().glob("*/")):
+        made = backends.recorded(folder.name)
+        try:
+            alive = made is not None and made.running()
+        except ClusterError:
+            alive = False
+        if alive and made is not None:
+            findings.append(Finding(f"cluster {folder.name}", f"up ({made.kind})"))
+        else:
+            remedy = f"python3 -m hack.localcluster down --name {folder.name}"
+            findings.append(Finding(f"cluster {folder.name}", "was not taken down, and does not answer", remedy))
+    return findings

@@ -1,0 +1,257 @@
+"""The native cluster: a control plane on the host and one node in namespaces of its own; no Docker, no VM. Needs root.
+
+`up` may be called again at any time and goes on where it was; `down` takes everything away, also after a crash in the
+middle of either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.localcluster import cgroups, images, network, record
+from hack.localcluster.binaries import Binaries
+from hack.localcluster.control_plane import KUBE_PROXY, ControlPlaneProcesses, ControlPlaneSpec, free_ports
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.node_config import NodeSpec
+from hack.localcluster.node_init import SHADOWED
+from hack.localcluster.processes import Service, kill_marked, marked_processes
+from hack.localcluster.progress import say, wait_until
+from hack.localcluster.settings import REPOSITORY
+
+_API_PORT = 6443  # on an address that only this cluster has
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCluster:
+    """One native cluster by its name and state folder."""
+
+    name: str
+    state: Path
+
+    @property
+    def node_name(self) -> str:
+        return f"{self.name}-node"
+
+    @property
+    def containerd_socket(self) -> Path:
+        return self.state / "containerd.sock"
+
+    @property
+    def sandbox(self) -> Service:
+        """The process that holds the node's namespaces; killing it ends the node."""
+        return Service(name="node", state=self.state)
+
+    def up(self, binaries: Binaries) -> ControlPlaneProcesses:
+        """Start what does not run; return once the node is Ready. Raises ClusterError."""
+        if os.geteuid() != 0:
+            raise ClusterError("the native node needs root (namespaces, mounts, cgroups)", "sudo make cluster-up")
+        with _lock(self.state):
+            control_plane = self._spec()
+            processes = ControlPlaneProcesses(control_plane, binaries)
+            addresses = self._addresses()
+            self._start_sandbox(binaries, control_plane, addresses)
+            processes.start()
+            say(f"API server ready at {control_plane.server}")
+            (self.state / "node" / "go").touch()
+            self._wait_for_containerd()
+            images.ensure_pause_image(self.state / "node" / "pause.tar", socket=self.containerd_socket)
+            self._wait_for_node(binaries, control_plane)
+        return processes
+
+    def down(self) -> None:
+        """Take everything away; does nothing where nothing is. Raises ClusterError naming what could not be removed."""
+        with _lock(self.state):
+            self.sandbox.stop(grace_seconds=0.0)
+            for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+                Service(name=name, state=self.state).stop(grace_seconds=2.0)
+            # A starter that was killed between starting a process and writing its pid file leaves it unrecorded.
+            kill_marked(self.state)
+            self._kill_pods()
+            network.disconnect(self.name)
+            others = any(p.name.startswith("andt") for p in Path("/sys/class/net").iterdir())
+            network.restore_forwarding(self.state / "ip_forward.json", others_running=others)
+            wait_until(lambda: not cgroups.remove(self.name), what="the pods' cgroups to empty", timeout_seconds=20)
+            self._unmount_leftovers()
+            self._remove_made_folders()
+            shutil.rmtree(self.state)
+        with contextlib.suppress(OSError):
+            self.state.parent.rmdir()
+
+    def _spec(self) -> ControlPlaneSpec:
+        document = record.read(self.state)
+        if document is None or "block" not in document:
+            known = record.all_records(self.state.parent).values()
+            others = [ipaddress.IPv4Network(other["block"]) for other in known if "block" in other]
+            block = network.choose_block(self.name, [*network.routed_networks(), *others])
+            client, peer = free_ports(2)
+            document = {
+                "backend": "native",
+                "block": str(block),
+                "etcd_client_port": client,
+                "etcd_peer_port": peer,
+            }
+            record.write(self.state, document)
+        addresses = self._addresses()
+        return ControlPlaneSpec(
+            name=self.name,
+            state=self.state,
+            address=addresses.host,
+            api_port=_API_PORT,
+            etcd_client_port=document["etcd_client_port"],
+            etcd_peer_port=document["etcd_peer_port"],
+            service_cidr=addresses.services,
+            service_api_address=addresses.service_api,
+            pod_cidr=addresses.pods,
+            node_name=self.node_name,
+            scheduler=True,
+        )
+
+    def _addresses(self) -> network.Addresses:
+        document = record.read(self.state)
+        if document is None:
+            raise ClusterError(f"{self.state} holds no cluster")
+        return network.Addresses(ipaddress.IPv4Network(document["block"]))
+
+    def _start_sandbox(self, binaries: Binaries, control_plane: ControlPlaneSpec, addresses: network.Addresses) -> None:
+        """Start the node's process 1 (it waits for `go`) and lay its link."""
+        folder = self.state / "node"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.sandbox.alive():
+            (folder / "go").unlink(missing_ok=True)
+            made = [path for path in SHADOWED if not Path(path).exists()]
+            (folder / "made.json").write_text(json.dumps(made))
+            control_plane.authority.ensure()
+            certificate = control_plane.authority.issue(
+                "kubelet", subject=f"/O=system:nodes/CN=system:node:{self.node_name}", addresses=(addresses.node,),
+                dns=(self.node_name,),
+            )  # fmt: skip
+            spec = NodeSpec(
+                name=self.node_name,
+                state=self.state,
+                address=addresses.node,
+                pod_cidr=addresses.pods,
+                cgroup_root=cgroups.cgroup_name(self.name),
+                cni_plugins=binaries.path("bridge").parent,
+                containerd=binaries.path("containerd"),
+                kubelet=binaries.path("kubelet"),
+                kube_proxy=binaries.path("kube-proxy"),
+                kubelet_kubeconfig=control_plane.component_kubeconfig(f"system:node:{self.node_name}"),
+                kube_proxy_kubeconfig=control_plane.component_kubeconfig(KUBE_PROXY),
+                ca=control_plane.authority.ca.cert,
+                kubelet_cert=certificate.cert,
+                kubelet_key=certificate.key,
+            )
+            (folder / "node.json").write_text(spec.to_json())
+            cgroups.create(self.name)
+            namespaces = ("--mount", "--propagation", "private", "--pid", "--net", "--uts", "--ipc")
+            self.sandbox.start(
+                ["unshare", *namespaces, "--fork", "--kill-child=SIGKILL", "--mount-proc", sys.executable, "-m",
+                 "hack.localcluster.node_init", folder / "node.json"],
+                env=_node_environment(),
+            )  # fmt: skip
+        network.forward_packets(self.state / "ip_forward.json")
+        pid = self._sandbox_pid()
+        network.connect(self.name, addresses, node_pid=pid)
+
+    def _sandbox_pid(self) -> int:
+        """Pid of `unshare`, once it has left the host's network namespace."""
+        ours = Path("/proc/self/ns/net").readlink()
+
+        def left() -> bool:
+            handle = self.sandbox.handle()
+            return handle is not None and Path(f"/proc/{handle.pid}/ns/net").readlink() != ours
+
+        wait_until(left, what="the node's namespaces", timeout_seconds=20, still_possible=self._sandbox_died)
+        handle = self.sandbox.handle()
+        if handle is None:
+            raise ClusterError(f"the node ended; end of its log:\n{self.sandbox.log_tail()}")
+        return handle.pid
+
+    def _sandbox_died(self) -> str | None:
+        return None if self.sandbox.alive() else f"the node ended; end of its log:\n{self.sandbox.log_tail()}"
+
+    def _wait_for_containerd(self) -> None:
+        wait_until(
+            lambda: images.containerd_answers(self.containerd_socket),
+            what="containerd",
+            timeout_seconds=60,
+            still_possible=self._sandbox_died,
+        )
+
+    def _wait_for_node(self, binaries: Binaries, control_plane: ControlPlaneSpec) -> None:
+        path = '-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+        command = [str(binaries.path("kubectl")), f"--kubeconfig={control_plane.kubeconfig}", "get", "node"]
+
+        def ready() -> bool:
+            done = subprocess.run([*command, self.node_name, path], capture_output=True, text=True, check=False)
+            return done.stdout.strip() == "True"
+
+        logs = self.state / "logs"
+        wait_until(
+            ready,
+            what=f"the node to be Ready (logs: {logs}/kubelet.log, containerd.log)",
+            timeout_seconds=180,
+            still_possible=self._sandbox_died,
+            poll_seconds=0.5,
+        )
+        say(f"node {self.node_name} is Ready")
+
+    def _kill_pods(self) -> None:
+        """Pods end with the node's pid namespace; this waits for it, and would kill by cgroup what outlived it."""
+
+        def gone() -> bool:
+            left = cgroups.processes(self.name) | marked_processes(self.state)
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not left
+
+        wait_until(gone, what="the node's processes to end", timeout_seconds=30)
+
+    def _unmount_leftovers(self) -> None:
+        """Mounts under the state folder on the host: none by design; one made by hand must not be deleted through."""
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            target = line.split()[4].encode().decode("unicode_escape")
+            if Path(target).is_relative_to(self.state):
+                subprocess.run(["umount", "--lazy", target], check=True, capture_output=True)
+
+    def _remove_made_folders(self) -> None:
+        made = self.state / "node" / "made.json"
+        if made.exists():
+            for path in json.loads(made.read_text()):
+                with contextlib.suppress(OSError):  # somebody else uses it by now
+                    Path(path).rmdir()
+
+
+def _node_environment() -> dict[str, str]:
+    path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@contextlib.contextmanager
+def _lock(state: Path) -> Iterator[None]:
+    """One `up` or `down` at a time on a cluster. `down` deletes the folder with the lock in it: a run that waited then
+    holds the lock of a deleted file, and takes the new one."""
+    path = state / ".lock"
+    while True:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"waiting for another run that works on the cluster in {state}")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield
+                return
