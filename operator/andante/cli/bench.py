@@ -8,19 +8,23 @@ do: behind a Kubernetes Service a pooled connection would stay on the replica th
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import httpx
+import aiohttp
 
+from andante.cli.openai_stream import EventParser, MalformedReplyError, read_chunk, request_body
 from andante.domain.pace import QoEClass
 from andante.domain.request_meter import Objective, Outcome, RequestMeter, RequestScore
 from andante.domain.trace import TraceRequest
 
 CLASS_HEADER = "X-Andante-Class"
+CONNECT_SECONDS = 30.0
+_DONE = b"[DONE]"
+_WHOLE = ("stop", "length")
 
 
 class Ending(enum.StrEnum):
@@ -30,11 +34,20 @@ class Ending(enum.StrEnum):
     REJECTED = "rejected"
     """The server answered 429 or 503."""
     REFUSED = "refused"
-    """The server answered another error, or could not be reached."""
+    """The server answered another error, could not be reached, or broke off before the first token."""
     CUT = "cut"
-    """The stream broke off after it had begun."""
+    """The stream broke off after its first token."""
     UNFINISHED = "unfinished"
     """Still open when the generator stopped waiting."""
+
+
+_OUTCOME = {
+    Ending.COMPLETED: Outcome.COMPLETED,
+    Ending.REJECTED: Outcome.REJECTED,
+    Ending.REFUSED: Outcome.FAILED,
+    Ending.CUT: Outcome.FAILED,
+    Ending.UNFINISHED: Outcome.ABORTED,  # the generator leaves, as a client does
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +82,13 @@ class RequestResult:
     qoe_class: str
     ending: Ending
     error: str | None
+    """`kind: detail` where it did not complete."""
     wanted_tokens: int
     delivery: tuple[float, ...]
     """Seconds at which each token arrived."""
     score: RequestScore
-    """Its measures; those of QoE are None for a batch request."""
+    """Its measures; those of QoE are None for a batch request. In the results of the whole run, a request that the
+    server refused or cut has idled until the end of the run: its user still waits."""
     pace: float
 
 
@@ -93,13 +108,15 @@ class Progress:
 
 
 class _Run:
-    def __init__(self, *, options: BenchOptions, client: httpx.AsyncClient, origin: float) -> None:
-        self.options, self.client, self.origin = options, client, origin
+    def __init__(self, *, options: BenchOptions, session: aiohttp.ClientSession, origin: float) -> None:
+        self.options, self.session, self.origin = options, session, origin
         self.results: list[RequestResult] = []
+        self.meters: list[RequestMeter] = []
+        """The meter of each result."""
         self.sent = 0
         self.open = 0
 
-    async def request(self, request: TraceRequest, index: int) -> None:
+    async def request(self, request: TraceRequest, body: bytes) -> None:
         options = self.options
         qoe_class = options.classes[request.qoe_class] if request.qoe_class else options.qoe_class
         expectation = qoe_class.expectation(request.prompt_tokens)
@@ -110,13 +127,11 @@ class _Run:
         sent_at = time.monotonic()
         ending, error = Ending.UNFINISHED, None
         try:
-            ending, error = await self._stream(request, index, qoe_class.name, sent_at, meter, delivery)
+            ending, error = await self._stream(body, qoe_class.name, sent_at, meter, delivery)
         finally:
             self.open -= 1
             duration = time.monotonic() - sent_at
-            outcome = Outcome.COMPLETED if ending is Ending.COMPLETED else Outcome.FAILED
-            if ending is Ending.UNFINISHED:
-                outcome = Outcome.ABORTED  # the generator leaves, as a client does
+            self.meters.append(meter)
             self.results.append(
                 RequestResult(
                     arrival=request.arrival_s,
@@ -127,66 +142,60 @@ class _Run:
                     error=error,
                     wanted_tokens=request.output_tokens,
                     delivery=tuple(delivery),
-                    score=meter.ended(outcome, at=duration),
+                    score=meter.ended(_OUTCOME[ending], at=duration),
                     pace=expectation.pace,
                 )
             )
 
     async def _stream(
-        self,
-        request: TraceRequest,
-        index: int,
-        class_name: str,
-        sent_at: float,
-        meter: RequestMeter,
-        delivery: list[float],
+        self, body: bytes, class_name: str, sent_at: float, meter: RequestMeter, delivery: list[float]
     ) -> tuple[Ending, str | None]:
-        options = self.options
-        body = {
-            "model": options.model,
-            "prompt": _prompt(request, index, options.vocabulary),
-            "max_tokens": request.output_tokens,
-            "ignore_eos": True,
-            "temperature": 0,
-            "stream": True,
-            # Chunks are not tokens: about a third of a byte-level model's chunks hold no text.
-            "return_token_ids": True,
-        }
-        headers = {CLASS_HEADER: class_name} if options.send_class_header else {}
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if self.options.send_class_header:
+            headers[CLASS_HEADER] = class_name
+        url = f"{self.options.url}/v1/completions"
         try:
-            async with self.client.stream(
-                "POST", f"{options.url}/v1/completions", json=body, headers=headers
-            ) as response:
-                if response.status_code != httpx.codes.OK:
-                    text = (await response.aread()).decode("utf-8", "replace")[:300]
-                    rejected = response.status_code in (429, 503)
-                    return (Ending.REJECTED if rejected else Ending.REFUSED), f"HTTP {response.status_code}: {text}"
-                async for line in response.aiter_lines():
-                    if not line.startswith("data: "):
-                        continue
-                    if line == "data: [DONE]":
-                        return Ending.COMPLETED, None
-                    chunk = json.loads(line[6:])
-                    if "error" in chunk:
-                        return Ending.CUT, str(chunk["error"])[:300]
-                    tokens = sum(len(c.get("token_ids") or ()) for c in chunk.get("choices", ()))
-                    if tokens:
-                        at = time.monotonic() - sent_at
-                        meter.deliver(at, tokens)
-                        delivery.extend([at] * tokens)
-                return Ending.CUT, "the stream ended without [DONE]"
-        except (httpx.HTTPError, json.JSONDecodeError) as error:
+            async with self.session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                if response.status != 200:
+                    text = (await response.content.read(300)).decode("utf-8", "replace")
+                    rejected = response.status in (429, 503)
+                    return (Ending.REJECTED if rejected else Ending.REFUSED), f"HTTP {response.status}: {text}"
+                reason = await _read_stream(response.content, sent_at, meter, delivery)
+        except (aiohttp.ClientError, MalformedReplyError, OSError, TimeoutError) as error:
             reason = f"{type(error).__name__}: {error}"
-            return (Ending.CUT if delivery else Ending.REFUSED), reason
+        if reason is None:
+            return Ending.COMPLETED, None
+        return (Ending.CUT if delivery else Ending.REFUSED), reason
+
+    def score_to_the_end(self) -> list[RequestResult]:
+        """The results, with who was refused or cut waiting until the end of the run."""
+        end = max((r.arrival + r.lateness + r.duration for r in self.results), default=0.0)
+        return [
+            dataclasses.replace(r, score=meter.ended(_OUTCOME[r.ending], at=end - r.arrival - r.lateness))
+            if _OUTCOME[r.ending].cut_by_server
+            else r
+            for r, meter in zip(self.results, self.meters, strict=True)
+        ]
 
 
-def _prompt(request: TraceRequest, index: int, vocabulary: int) -> list[int]:
-    """Token ids: requests of one prefix group begin alike, all others differ from their first token on."""
-    seed = hash(request.prefix_group) if request.prefix_group else index * 7919
-    base = 10 + seed % 89
-    head = [base + (index // 89**k) % 89 for k in range(3)] if not request.prefix_group else [base] * 3
-    tail = [10 + (base + i) % (vocabulary - 10) for i in range(request.prompt_tokens)]
-    return (head + tail)[: request.prompt_tokens]
+async def _read_stream(
+    content: aiohttp.StreamReader, sent_at: float, meter: RequestMeter, delivery: list[float]
+) -> str | None:
+    """Meter the tokens of a stream; None when the answer came whole, else `kind: detail`."""
+    parser, finish_reason = EventParser(), None
+    async for block in content.iter_any():
+        at = time.monotonic() - sent_at
+        for data in parser.feed(block):
+            if data == _DONE:
+                return None if finish_reason in _WHOLE else f"not finished: finish_reason {finish_reason}"
+            chunk = read_chunk(data)
+            if chunk.error is not None:
+                return f"error in the stream: {chunk.error}"
+            finish_reason = chunk.finish_reason or finish_reason
+            if chunk.tokens:
+                meter.deliver(at, chunk.tokens)
+                delivery.extend([at] * chunk.tokens)
+    return "not finished: the stream ended without [DONE]"
 
 
 async def run_bench(
@@ -195,39 +204,43 @@ async def run_bench(
     *,
     on_tick: Callable[[Progress], Awaitable[None] | None] | None = None,
     tick_seconds: float = 1.0,
-    client: httpx.AsyncClient | None = None,
 ) -> list[RequestResult]:
     """Replay `requests` (arrival_s is the second of the replay) and return one result each, in order of their ends.
 
     Requests still open `drain_seconds` after the last arrival are closed and returned as unfinished: none is dropped.
+    Raises KeyError before anything is sent when a request names a class that `options` lacks.
     """
-    # No pooling across requests, no read limit: a stream may pause for as long as the server lets it.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    timeout = httpx.Timeout(None, connect=30.0)
-    owned = client is None
-    http = client or httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
-    run = _Run(options=options, client=http, origin=time.monotonic())
+    for request in requests:
+        if request.qoe_class:
+            options.classes[request.qoe_class]
+    # A connection each, no read limit: a stream may pause for as long as the server lets it.
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
     tasks: set[asyncio.Task[None]] = set()
-    stop = asyncio.Event()
-    reporter = asyncio.create_task(_report(run, len(requests), on_tick, tick_seconds, stop)) if on_tick else None
-    try:
-        for index, request in enumerate(requests):
-            delay = run.origin + request.arrival_s - time.monotonic()
-            if delay > 0:
-                await asyncio.sleep(delay)
-            tasks.add(asyncio.create_task(run.request(request, index)))
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=options.drain_seconds)
-            for task in late:
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        run = _Run(options=options, session=session, origin=time.monotonic())
+        stop = asyncio.Event()
+        reporter = asyncio.create_task(_report(run, len(requests), on_tick, tick_seconds, stop)) if on_tick else None
+        try:
+            for index, request in enumerate(requests):
+                # Encoded before the wait, so that a long prompt does not make its own request late.
+                body = request_body(request, index=index, model=options.model, vocabulary=options.vocabulary)
+                await asyncio.sleep(max(0.0, run.origin + request.arrival_s - time.monotonic()))
+                tasks.add(asyncio.create_task(run.request(request, body)))
+            await asyncio.sleep(0)  # the last ones have begun, so that each leaves a result
+            if tasks:
+                await asyncio.wait(tasks, timeout=options.drain_seconds)
+        finally:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-    finally:
-        stop.set()
-        if reporter:
-            await reporter
-        if owned:
-            await http.aclose()
-    return run.results
+            endings = await asyncio.gather(*tasks, return_exceptions=True)
+            stop.set()
+            if reporter:
+                await reporter
+    for problem in endings:
+        if isinstance(problem, Exception):
+            raise problem
+    return run.score_to_the_end()
 
 
 async def _report(

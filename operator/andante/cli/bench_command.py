@@ -4,58 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import platform
+import resource
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
+import aiohttp
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import andante
-from andante.cli.bench import BenchOptions, run_bench
+from andante.cli.bench import BenchOptions, RequestResult, run_bench
 from andante.cli.bench import Progress as BenchProgress
 from andante.cli.bench_report import flatten, write_report
 from andante.cli.bench_scores import per_class, summarise
-from andante.cli.errors import InputError
+from andante.cli.errors import InputError, check_output, write_json
 from andante.cli.traces import read_trace
+from andante.domain.goodput import Origin
 from andante.domain.pace import PRESETS, QoEClass
 from andante.domain.request_meter import Objective
 from andante.domain.trace import TraceRequest
 
 
-def find_model(url: str) -> str:
+async def find_model(url: str) -> str:
     """The first model that the endpoint lists; InputError when it cannot be reached or lists none."""
+    timeout = aiohttp.ClientTimeout(total=10.0)
     try:
-        response = httpx.get(f"{url}/v1/models", timeout=10.0, trust_env=False)
-        response.raise_for_status()
-        return str(response.json()["data"][0]["id"])
-    except (httpx.HTTPError, LookupError, ValueError) as error:
-        raise InputError(f"--url: {url}/v1/models gives no model: {error}") from error
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/v1/models") as response:
+            response.raise_for_status()
+            return str((await response.json(content_type=None))["data"][0]["id"])
+    except (aiohttp.ClientError, OSError, TimeoutError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"--url: {url}/v1/models gives no model: {reason}; name one with --model") from error
 
 
 def select(
     requests: list[TraceRequest],
     *,
-    speed: float,
-    every: int,
-    duration: float | None,
-    max_prompt_tokens: int | None,
-    max_output_tokens: int | None,
+    speed: float = 1.0,
+    rate_scale: float = 1.0,
+    duration: float | None = None,
+    max_prompt_tokens: int | None = None,
+    max_output_tokens: int | None = None,
 ) -> list[TraceRequest]:
-    """The requests to send: every n-th, compressed in time, cut to `duration` seconds of replay and to the caps."""
+    """The requests to send: `rate_scale` times as many, compressed in time, cut to `duration` seconds and to the caps.
+
+    Below 1, requests are left out evenly; above 1, copies are spread over the time until the next arrival.
+    """
     kept: list[TraceRequest] = []
-    for r in requests[::every]:
-        at = (r.arrival_s - requests[0].arrival_s) / speed
-        if duration is not None and at >= duration:
-            break
-        prompt = min(r.prompt_tokens, max_prompt_tokens or r.prompt_tokens)
-        output = min(r.output_tokens, max_output_tokens or r.output_tokens)
-        kept.append(dataclasses.replace(r, arrival_s=at, prompt_tokens=prompt, output_tokens=output))
+    for i, r in enumerate(requests):
+        copies = int((i + 1) * rate_scale + 1e-9) - int(i * rate_scale + 1e-9)
+        following = requests[i + 1].arrival_s if i + 1 < len(requests) else r.arrival_s
+        for k in range(copies):
+            arrival = r.arrival_s + (following - r.arrival_s) * k / copies
+            at = (arrival - requests[0].arrival_s) / speed
+            if duration is not None and at >= duration:
+                return kept
+            prompt = min(r.prompt_tokens, max_prompt_tokens or r.prompt_tokens)
+            output = min(r.output_tokens, max_output_tokens or r.output_tokens)
+            kept.append(dataclasses.replace(r, arrival_s=at, prompt_tokens=prompt, output_tokens=output))
     return kept
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files as far as it may: each open request has its own connection."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _class(name: str, expected_ttft: float | None, pace: float | None) -> QoEClass:
@@ -78,7 +94,7 @@ def bench(
     url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible endpoint, without /v1.")],
     trace: Annotated[Path, typer.Option(help="Workload trace (see `andante trace --help`).")],
     speed: Annotated[float, typer.Option(min=1e-3, help="Compress the trace's time by this factor.")] = 1.0,
-    every: Annotated[int, typer.Option(min=1, help="Send only every n-th request of the trace.")] = 1,
+    rate_scale: Annotated[float, typer.Option(min=1e-3, help="Send this many times the trace's requests.")] = 1.0,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Stop sending after this many seconds.")] = None,
     max_prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Cut longer prompts.")] = None,
     max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Cut longer answers.")] = None,
@@ -93,38 +109,40 @@ def bench(
 ) -> None:
     """Replay a trace, open loop, against a real endpoint, and report QoE and smooth goodput as the client saw them.
 
+    Exit status 1 when no request completed.
+
     Example:  andante bench --url http://localhost:8000 --trace trace.csv.gz --duration 60
     """
     console = Console()
+    check_output("--json", json_out)
+    check_output("--report", report)
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"--url: {url} must begin with http:// or https://")
     url = url.rstrip("/").removesuffix("/v1")
     requests = select(
         read_trace(trace),
         speed=speed,
-        every=every,
+        rate_scale=rate_scale,
         duration=duration,
         max_prompt_tokens=max_prompt_tokens,
         max_output_tokens=max_output_tokens,
     )
+    if not requests:
+        raise InputError("--rate-scale: no request of the trace is left; raise it")
     named = {r.qoe_class for r in requests if r.qoe_class}
     unknown = sorted(named - set(PRESETS))
     if unknown:
         raise InputError(f"--trace: no preset for the class {unknown[0]!r}; known are {', '.join(PRESETS)}")
     options = BenchOptions(
         url=url,
-        model=model or find_model(url),
+        model=model or asyncio.run(find_model(url)),
         qoe_class=_class(class_name, expected_ttft, pace),
         classes=PRESETS,
         objective=Objective(qoe=objective),
         send_class_header=class_header,
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("requests ended", total=len(requests))
-
-        def tick(progress: BenchProgress) -> None:
-            bar.update(task, advance=len(progress.ended), description=f"{progress.open_requests} open, ended")
-
-        results = asyncio.run(run_bench(requests, options, on_tick=tick))
+    allow_many_connections()
+    results = asyncio.run(_replay(requests, options, console))
     interval = max(r.arrival + r.lateness + r.duration for r in results)
     scores: dict[str, Any] = summarise(results, interval=interval)
     table = Table("score", "value", title=f"{len(results)} requests, as the client saw them")
@@ -139,15 +157,31 @@ def bench(
         )
     if json_out:
         settings = {
-            "url": url, "trace": trace.name, "speed": speed, "every": every, "duration": duration,
+            "url": url, "trace": trace.name, "speed": speed, "rate_scale": rate_scale, "duration": duration,
             "max_prompt_tokens": max_prompt_tokens, "max_output_tokens": max_output_tokens,
-            "class": dataclasses.asdict(options.qoe_class), "objective": objective,
+            "class": dataclasses.asdict(options.qoe_class), "objective": dataclasses.asdict(options.objective),
+            "origin": Origin.ARRIVAL.value, "model": options.model, "drain_seconds": options.drain_seconds,
             "andante": andante.__version__, "python": platform.python_version(),
         }  # fmt: skip
         document = {"settings": settings, "scores": scores, "classes": per_class(results, interval=interval)}
-        json_out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        write_json(json_out, document)
     if report:
         write_report(report, title="andante bench", scores=scores, results=results)
         console.print(f"report: {report}")
     if scores["endings"]["completed"] == 0:
         raise typer.Exit(1)
+
+
+async def _replay(requests: list[TraceRequest], options: BenchOptions, console: Console) -> list[RequestResult]:
+    """Run the load with a progress bar that says what it waits for."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("sending", total=len(requests))
+
+        def tick(progress: BenchProgress) -> None:
+            waiting = "sending" if progress.sent < progress.total else "all sent, waiting for open answers"
+            bar.update(
+                task, advance=len(progress.ended), description=f"{waiting}; {progress.open_requests} open; ended"
+            )
+
+        return await run_bench(requests, options, on_tick=tick)

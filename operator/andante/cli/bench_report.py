@@ -29,32 +29,53 @@ def flatten(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 
 
 def write_report(path: Path, *, title: str, scores: Mapping[str, Any], results: Sequence[RequestResult]) -> None:
-    """Scores as a table; QoE and TTFT over the time of arrival, and the distribution of QoE."""
-    figure = make_subplots(rows=3, cols=1, subplot_titles=("QoE by arrival", "TTFT by arrival (s)", "QoE, cumulative"))
-    at = [r.arrival for r in results if r.score.qoe is not None]
-    qoe = [r.score.qoe for r in results if r.score.qoe is not None]
-    figure.add_trace(go.Scatter(x=at, y=qoe, mode="markers", marker={"color": BLUE, "size": 4}), row=1, col=1)
-    answered = [r for r in results if r.delivery]
-    figure.add_trace(
-        go.Scatter(
-            x=[r.arrival for r in answered],
-            y=[r.delivery[0] for r in answered],
-            mode="markers",
-            marker={"color": VERMILION, "size": 4},
-            name="TTFT",
+    """Scores as a table; load, QoE and TTFT over the arrivals, and the distribution of QoE."""
+    figure = make_subplots(
+        rows=4,
+        cols=1,
+        vertical_spacing=0.07,
+        subplot_titles=(
+            "Requests open",
+            "QoE by arrival",
+            "TTFT by arrival (s)",
+            "Share of requests with at most this QoE",
         ),
-        row=2,
-        col=1,
     )
-    ordered = sorted(qoe)
-    share = [(i + 1) / len(ordered) for i in range(len(ordered))]
-    figure.add_trace(go.Scatter(x=ordered, y=share, mode="lines", line={"color": GREEN}), row=3, col=1)
-    figure.update_layout(height=900, template="plotly_white", showlegend=False)
+    scored = [(r.arrival, r.score.qoe) for r in results if r.score.qoe is not None]
+    answered = [(r.arrival, r.score.ttft) for r in results if r.score.ttft is not None]
+    ordered = sorted(qoe for _, qoe in scored)
+    shares = [(qoe, (i + 1) / len(ordered)) for i, qoe in enumerate(ordered)]
+    panels = (
+        (_open_requests(results), "requests", "lines", BLUE, "hv"),
+        (scored, "QoE", "markers", GREEN, "linear"),
+        (answered, "TTFT (s)", "markers", VERMILION, "linear"),
+        (shares, "share", "lines", GREEN, "hv"),
+    )
+    for row, (points, name, mode, colour, shape) in enumerate(panels, 1):
+        style = {"marker": {"color": colour, "size": 4}, "line": {"color": colour, "shape": shape}}
+        x, y = [p[0] for p in points], [p[1] for p in points]
+        figure.add_trace(go.Scatter(x=x, y=y, name=name, mode=mode, **style), row=row, col=1)
+        figure.update_xaxes(title_text="QoE" if row == 4 else "seconds of the replay", row=row, col=1)
+        figure.update_yaxes(title_text=name, row=row, col=1)
+    figure.update_layout(height=1300, template="plotly_white", showlegend=False)
     rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in flatten(scores))
+    late = "<p><strong>The load generator was late: these figures measure its machine too.</strong></p>"
     path.write_text(
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem}"
         "th{text-align:left;padding-right:2rem}td,th{border-bottom:1px solid #ddd}</style>"
-        f"<h1>{escape(title)}</h1><table>{rows}</table>{figure.to_html(full_html=False, include_plotlyjs=True)}</html>",
+        f"<h1>{escape(title)}</h1>{late if scores['generator_was_late'] else ''}<table>{rows}</table>"
+        f"{figure.to_html(full_html=False, include_plotlyjs=True)}</html>",
         encoding="utf-8",
     )
+
+
+def _open_requests(results: Sequence[RequestResult]) -> list[tuple[float, float]]:
+    """(second of the replay, requests open from then on)."""
+    changes = [(r.arrival + r.lateness, 1) for r in results]
+    changes += [(r.arrival + r.lateness + r.duration, -1) for r in results]
+    level, points = 0, []
+    for at, change in sorted(changes):
+        level += change
+        points.append((at, float(level)))
+    return points

@@ -26,9 +26,14 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def summarise(results: Sequence[RequestResult], *, interval: float) -> dict[str, Any]:
-    """Every score as a JSON-ready dict; `interval` T in seconds. A figure that nothing defines is None, never 0."""
+    """Every score as a JSON-ready dict; `interval` T in seconds. A figure that nothing defines is None, never 0.
+
+    TTFT, TPOT and TBT are over the requests that have one; the mean delay leaves out those that the server cut or never
+    served, whose delay has no end (their QoE is 0).
+    """
     scored = [r for r in results if r.score.qoe is not None]
     qoe = [r.score.qoe for r in scored if r.score.qoe is not None]
+    andes = [r.score.andes_qoe for r in scored if r.score.andes_qoe is not None]
     late = _quantiles([r.lateness for r in results], 50, 95, 100)
     p95 = late["p95"]
 
@@ -41,7 +46,9 @@ def summarise(results: Sequence[RequestResult], *, interval: float) -> dict[str,
     return {
         "requests": len(results),
         "endings": {e.value: sum(r.ending is e for r in results) for e in Ending},
-        "errors": dict(Counter(r.error for r in results if r.error).most_common(10)),
+        "answered": sum(bool(r.delivery) for r in results),
+        "errors": dict(Counter(r.error.partition(":")[0] for r in results if r.error).most_common()),
+        "error_examples": {r.error.partition(":")[0]: r.error for r in reversed(results) if r.error},
         "streams_cut": sum(r.ending is Ending.CUT for r in results),
         "output_tokens": sum(len(r.delivery) for r in results),
         "tokens_lost": sum(
@@ -49,7 +56,7 @@ def summarise(results: Sequence[RequestResult], *, interval: float) -> dict[str,
         ),
         "interval_s": interval,
         "qoe": {"mean": _mean(qoe), **_quantiles(qoe, 1, 5, 50)},
-        "andes_qoe": {"mean": _mean([r.score.andes_qoe for r in scored if r.score.andes_qoe is not None])},
+        "andes_qoe": {"mean": _mean(andes), **_quantiles(andes, 1, 5, 50)},
         "share_good": _mean([float(r.score.good) for r in scored if r.score.good is not None]),
         "deficit": _mean([r.score.deficit for r in scored if r.score.deficit is not None]),
         "mean_delay_s": _quantiles([r.score.mean_delay for r in scored], 50, 95),
@@ -57,6 +64,8 @@ def summarise(results: Sequence[RequestResult], *, interval: float) -> dict[str,
             **{f"alpha={factor:g}*pace": goodput(factor) for factor in ALPHA_FACTORS},
             "f": IDLE_COST,
             "origin": "arrival + expected TTFT",
+            "pace": sorted({r.pace for r in scored}),
+            "idle_of_cut_requests": "until the end of the run",
         },
         "throughput_tokens_per_s": sum(len(r.delivery) for r in results) / interval if interval > 0 else None,
         "ttft_s": _quantiles([r.score.ttft for r in results], 50, 95, 99),

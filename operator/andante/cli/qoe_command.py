@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from andante.cli.errors import InputError
+from andante.cli.errors import InputError, check_output, write_json
 from andante.domain.fluidity import fluidity_index, latencies
 from andante.domain.goodput import ALPHA_FACTORS, IDLE_COST, Origin, benefit, idle_latency
-from andante.domain.qoe import is_good, score_timeline
+from andante.domain.pace import MAX_SECONDS
+from andante.domain.qoe import check_expectation, is_good, score_timeline
+from andante.domain.request_meter import Objective
 
 
 def read_delivery(text: str) -> list[float]:
@@ -29,26 +30,41 @@ def read_delivery(text: str) -> list[float]:
             raise InputError('the JSON needs a list "delivery": {"delivery": [0.9, 1.1]}')
         rows = [(f"delivery[{i}]", value) for i, value in enumerate(document["delivery"])]
     else:
-        rows = [(f"line {i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+        rows = [(f"line {i}", _plain(line)) for i, line in enumerate(text.splitlines(), 1)]
     times: list[float] = []
     for where, value in rows:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
+        at = _seconds(value)
+        if at is None:
             raise InputError(f"{where}: {value!r} is not a number of seconds")
-        try:
-            at = float(value)
-        except ValueError as error:
-            raise InputError(f"{where}: {value!r} is not a number of seconds") from error
-        if not math.isfinite(at) or at < 0:
-            raise InputError(f"{where}: {value} must be finite seconds >= 0 since the request was received")
+        if not 0 <= at <= MAX_SECONDS:
+            raise InputError(
+                f"{where}: {value} must be seconds since the request was received, from 0 to {MAX_SECONDS:g}"
+            )
         if times and at < times[-1]:
             raise InputError(f"{where}: {at} comes before the previous token at {times[-1]}; times must ascend")
         times.append(at)
     return times
 
 
-def measure(
-    delivery: list[float], *, expected_ttft: float, pace: float, objective: float, tolerated_delay: float
-) -> dict[str, Any]:
+def _plain(line: str) -> object:
+    """The number of a line of plain text, or the text where it is none."""
+    text = line.strip()
+    try:
+        return text if "_" in text else float(text)
+    except ValueError:
+        return text
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
+def measure(delivery: list[float], *, expected_ttft: float, pace: float, objective: Objective) -> dict[str, Any]:
     """Every measure of one answer, as the JSON of `andante qoe` holds it; unknown figures are None."""
     score = score_timeline(delivery, expected_ttft=expected_ttft, pace=pace)
     figures = latencies(delivery)
@@ -62,7 +78,10 @@ def measure(
         "andes_qoe": score.andes_qoe,
         "mean_delay_s": score.mean_delay if score.delivered_tokens else None,
         "good": is_good(
-            qoe=score.qoe, mean_delay=score.mean_delay, objective=objective, tolerated_delay=tolerated_delay
+            qoe=score.qoe,
+            mean_delay=score.mean_delay,
+            objective=objective.qoe,
+            tolerated_delay=objective.tolerated_delay,
         ),
         "idle_latency_s": idle,
         "smooth_goodput_benefit_tokens": {
@@ -106,22 +125,21 @@ def qoe(
     Example:  printf '1.0\\n1.2\\n4.0\\n' | andante qoe --expected-ttft 1 --pace 5
     """
     try:
+        check_expectation(expected_ttft=expected_ttft, pace=pace)
+        wanted = Objective(qoe=objective, tolerated_delay=tolerated_delay)
+    except ValueError as error:
+        raise InputError(f"--{str(error).split(' ', 1)[0].replace('_', '-')}: {error}") from error
+    check_output("--json", json_out)
+    if file is None and sys.stdin.isatty():
+        typer.echo("reading delivery times from standard input, one a line; end with Ctrl-D", err=True)
+    try:
         text = file.read_text(encoding="utf-8") if file else sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"FILE: {error}") from error
-    try:
-        result = measure(
-            read_delivery(text),
-            expected_ttft=expected_ttft,
-            pace=pace,
-            objective=objective,
-            tolerated_delay=tolerated_delay,
-        )
-    except ValueError as error:
-        raise InputError(f"--{str(error).split(' ', 1)[0].replace('_', '-')}: {error}") from error
+    result = measure(read_delivery(text), expected_ttft=expected_ttft, pace=pace, objective=wanted)
     table = Table("measure", "value", title="one answer")
     for row in _rows(result):
         table.add_row(*row)
     Console().print(table)
     if json_out:
-        json_out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(json_out, result)

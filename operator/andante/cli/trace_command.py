@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from andante.cli.errors import InputError
+from andante.cli.errors import InputError, check_output
 from andante.cli.traces import TraceFormat, read_trace, write_trace
 
 trace_app = typer.Typer(help="Workload traces: look at one, convert published formats.", no_args_is_help=True)
@@ -24,10 +24,11 @@ def convert(
     trace_format: Annotated[
         TraceFormat | None, typer.Option("--format", help="Format of SOURCE; told by its header when left out.")
     ] = None,
-    start: Annotated[float, typer.Option(help="Leave out what arrives before this second.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(help="Keep this many seconds; all when left out.")] = None,
+    start: Annotated[float, typer.Option(min=0.0, help="Leave out what arrives before this second.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(min=1e-3, help="Keep this many seconds; all when left out.")] = None,
 ) -> None:
     """Convert a published trace to arrival_s,prompt_tokens,output_tokens[,qoe_class][,prefix_group]."""
+    check_output("TARGET", target)
     end = float("inf") if duration is None else start + duration
     kept = [
         dataclasses.replace(r, arrival_s=r.arrival_s - start)

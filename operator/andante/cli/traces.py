@@ -11,6 +11,7 @@ import enum
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ def _read_text(path: Path) -> str:
     try:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 
@@ -107,19 +108,23 @@ def _checked(
 
 
 def _csv_rows(path: Path, text: str, *, azure: bool) -> Iterator[TraceRequest]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="(more)", strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     known = AZURE_2023 if azure else CANONICAL_REQUIRED + CANONICAL_OPTIONAL
-    unknown = [f for f in reader.fieldnames or () if f not in known]
-    if unknown:
-        raise InputError(f"{path}: line 1: unknown column {unknown[0]!r}; known are {', '.join(known)}")
+    header = [f.strip() for f in next(reader)]
+    for column in header:
+        if column not in known:
+            raise InputError(f"{path}: line 1: unknown column {column!r}; known are {', '.join(known)}")
+        if header.count(column) > 1:
+            raise InputError(f"{path}: line 1: the column {column!r} appears twice")
     parse = _AzureRow() if azure else _canonical_row
 
     def numbered() -> Iterator[tuple[int, Any]]:
         try:
             for row in reader:
-                if "(more)" in row or None in row.values():
-                    raise InputError(f"{path}: line {reader.line_num}: not {len(reader.fieldnames or ())} columns")
-                yield reader.line_num, row
+                if len(row) != len(header):
+                    found = "empty" if not row else f"{len(row)} columns"
+                    raise InputError(f"{path}: line {reader.line_num}: {found}, expected {len(header)} columns")
+                yield reader.line_num, dict(zip(header, row, strict=True))
         except csv.Error as error:
             raise InputError(f"{path}: line {reader.line_num}: {error}") from error
 
@@ -128,12 +133,13 @@ def _csv_rows(path: Path, text: str, *, azure: bool) -> Iterator[TraceRequest]:
 
 def _number(row: dict[str, Any], field: str, kind: Callable[[Any], Any]) -> Any:
     value = row[field]
-    if isinstance(value, bool):
-        raise ValueError(f"{field}: {value!r} is not a number")
+    word = "whole number" if kind is int else "number"
+    # Python reads True as 1, 1_0 as 10 and int(1.5) as 1; a trace that says so is broken.
+    if isinstance(value, bool) or "_" in str(value) or (kind is int and isinstance(value, float)):
+        raise ValueError(f"{field}: {value!r} is not a {word}")
     try:
         return kind(value)
-    except (ValueError, TypeError) as error:
-        word = "whole number" if kind is int else "number"
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{field}: {value!r} is not a {word}") from error
 
 
@@ -161,6 +167,8 @@ class _AzureRow:
         except ValueError as error:
             raise ValueError(f"TIMESTAMP: {text!r} is not of the form YYYY-MM-DD HH:MM:SS.fffffff") from error
         self._origin = self._origin or at
+        if at < self._origin:
+            raise ValueError(f"TIMESTAMP: {text!r} is before the first row's; sort it")
         return TraceRequest(
             arrival_s=(at - self._origin).total_seconds(),
             prompt_tokens=_number(row, "ContextTokens", int),
@@ -175,7 +183,9 @@ def _mooncake_row(line: str) -> TraceRequest:
         raise ValueError(f"not JSON: {error.msg}") from error
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    hashes = row.get("hash_ids") or []
+    hashes = row.get("hash_ids", [])
+    if not isinstance(hashes, list):
+        raise ValueError(f"hash_ids: {hashes!r} is not a list")
     return TraceRequest(
         arrival_s=_number(row, "timestamp", float) / 1000.0,
         prompt_tokens=_number(row, "input_length", int),

@@ -1,0 +1,20 @@
+"""Runs the `andante` command in this process, as its console script does."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from andante.cli.main import main
+
+
+def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit status of `andante ARGUMENTS`; what it printed is in capsys."""
+    monkeypatch.setattr(sys, "argv", ["andante", *map(str, arguments)])
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        main()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
