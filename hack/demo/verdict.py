@@ -1,0 +1,27 @@
+"""Whether the demo showed what it promises, and what the replicas cost: pure functions of what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from hack.demo.watch import Sample
+
+
+def replica_minutes(samples: Sequence[Sample]) -> float:
+    """Minutes of replicas that existed, starting and draining ones included."""
+    return sum(a.replicas * (b.at - a.at) for a, b in pairwise(samples)) / 60
+
+
+def verdict(*, scores: Mapping[str, object], samples: Sequence[Sample], least: int) -> list[str]:
+    """What went wrong, in sentences; empty when replicas rose and fell again and every stream was whole."""
+    complaints = []
+    if max((s.ready for s in samples), default=0) <= least:
+        complaints.append(f"No replica was bought: the service stayed at {least}. Is the surge too small?")
+    elif samples[-1].replicas > least:
+        complaints.append(f"The replicas did not fall back to {least}; {samples[-1].replicas} are left.")
+    if scores["streams_cut"]:
+        complaints.append(f"{scores['streams_cut']} streams were cut.")
+    if scores["generator_was_late"]:
+        complaints.append("The load generator was late: this machine is too busy, and the figures measure that too.")
+    return complaints

@@ -1,0 +1,58 @@
+"""Reads Prometheus exposition text into a PodSample. The text comes from the network and is not trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from andante.app.measurement import COUNTERS, QOE_COUNT, QOE_SUM
+from andante.ports import PodSample, Unread
+
+OPEN_REQUESTS = "andante_open_requests"
+OPEN_QOE = "andante_open_qoe_sum"
+OPEN_DEFICIT = "andante_open_deficit_sum"
+WANTED = frozenset({c.split("/", 1)[0] for c in COUNTERS} | {OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT})
+
+Reading = tuple[str, dict[str, str], float]
+"""Metric name, labels, value."""
+
+
+def parse(text: str, *, at: float) -> PodSample | Unread:
+    """The sample of one pod read at `at` (Unix time), or why the text is no sample."""
+    # Histogram buckets are most of the text and none of them is wanted.
+    lines = [line for line in text.splitlines() if line.startswith("andante_") and "_bucket{" not in line]
+    try:
+        families = list(text_string_to_metric_families("\n".join(lines) + "\n"))
+    except ValueError as error:
+        return Unread(why=f"not Prometheus text: {error}")
+    return collect(((s.name, s.labels, s.value) for f in families for s in f.samples), at=at)
+
+
+def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
+    """Sum readings of one pod over their classes; a value that is not finite makes the whole sample unreadable."""
+    sums: dict[str, float] = {}
+    by_class: dict[str, list[float]] = {}
+    for name, labels, value in readings:
+        if name not in WANTED:
+            continue
+        if not math.isfinite(value):
+            return Unread(why=f"{name} is {value}")
+        kind = labels.get("kind")
+        key = f"{name}/{kind}" if kind else name
+        sums[key] = sums.get(key, 0.0) + value
+        if name in (QOE_SUM, QOE_COUNT):
+            pair = by_class.setdefault(labels.get("qoe_class", ""), [0.0, 0.0])
+            pair[name == QOE_COUNT] += value
+    missing = [name for name in (OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT) if name not in sums]
+    if missing:
+        return Unread(why=f"no metric {missing[0]}: is this an Andante engine?")
+    return PodSample(
+        at=at,
+        counters={c: sums.get(c, 0.0) for c in COUNTERS},
+        open_requests=sums[OPEN_REQUESTS],
+        open_qoe_sum=sums[OPEN_QOE],
+        open_deficit_sum=sums[OPEN_DEFICIT],
+        by_class={name: (pair[0], pair[1]) for name, pair in by_class.items()},
+    )

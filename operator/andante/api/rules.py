@@ -1,0 +1,68 @@
+"""What the models say to the API server beyond types: CEL rules with a sentence for people, kinds of lists.
+
+A rule rides on a pydantic field or model as `json_schema_extra`; `andante.api.crd` copies it into the CRD. The API
+server then refuses a wrong resource at `kubectl apply`, with the field's path. Rules over one string replace `pattern`:
+the API server answers a pattern with the regular expression, which teaches nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic.types import JsonValue
+
+PATTERN_HINT: Final = "x-andante-pattern"
+"""Regular expression behind a CEL rule. Not part of the CRD; the schema fuzzer draws strings from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One CEL validation rule (x-kubernetes-validations).
+
+    rule: CEL over `self`. message: sentence shown when it is false; says what is wrong and what to do.
+    message_expression: CEL that yields the sentence, where it must name a value; `message` is then the fallback.
+    field_path: where the error points, relative to the rule's place, when that is not `self`.
+    """
+
+    rule: str
+    message: str
+    message_expression: str | None = None
+    field_path: str | None = None
+
+    def to_schema(self) -> dict[str, JsonValue]:
+        schema: dict[str, JsonValue] = {"rule": self.rule, "message": self.message}
+        if self.message_expression is not None:
+            schema["messageExpression"] = self.message_expression
+        if self.field_path is not None:
+            schema["fieldPath"] = self.field_path
+        return schema
+
+
+def rules(*listed: Rule) -> dict[str, JsonValue]:
+    """`json_schema_extra` that carries rules."""
+    return {"x-kubernetes-validations": [rule.to_schema() for rule in listed]}
+
+
+def matching(pattern: str, message: str) -> dict[str, JsonValue]:
+    """`json_schema_extra` for a string that must match an anchored regular expression (RE2), else `message`."""
+    return rules(Rule(rule=f"self.matches({cel_string(pattern)})", message=message)) | {PATTERN_HINT: pattern}
+
+
+def list_by(*keys: str) -> dict[str, JsonValue]:
+    """`json_schema_extra` for a list whose entries are told apart by `keys`: unique, and merged one by one on apply."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+def cel_string(text: str) -> str:
+    """A CEL string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def cel_list(items: tuple[str, ...] | list[str]) -> str:
+    """A CEL list of string literals."""
+    return "[" + ", ".join(cel_string(item) for item in items) + "]"
+
+
+PRESERVE_UNKNOWN: Final[dict[str, Any]] = {"x-kubernetes-preserve-unknown-fields": True}

@@ -1,0 +1,76 @@
+"""spec.rollout, spec.monitoring, spec.networkPolicy: how changes, figures and traffic reach the pods."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, WithJsonSchema
+
+from andante.api.rules import PATTERN_HINT, Rule, rules
+from andante.api.values import APIModel, Duration, FreeObject
+
+_PERCENT = r"^(100|[1-9]?[0-9])%$"
+
+IntOrPercent = Annotated[
+    Annotated[int, Field(ge=0)] | str,
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 5,
+            PATTERN_HINT: _PERCENT,
+            **rules(
+                Rule(
+                    rule=f"type(self) == int ? (self >= 0 && self <= 1000) : self.matches('{_PERCENT}')",
+                    message="must be a number of replicas from 0 to 1000, or a percentage from 0% to 100%",
+                )
+            ),
+        }
+    ),
+]
+
+_ZERO = "['0', '0%', '00%'].exists(zero, zero == string({field}))"
+
+
+class Rollout(APIModel):
+    """How a change reaches the pods, and how they leave."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule=f"!({_ZERO.format(field='self.maxSurge')} && {_ZERO.format(field='self.maxUnavailable')})",
+                message="maxSurge and maxUnavailable are both 0, so a rollout could never move;"
+                " set maxUnavailable to 1 where no spare GPU is to be had",
+                field_path=".maxSurge",
+            )
+        )
+    )
+
+    max_surge: IntOrPercent = 1
+    """Replicas (or a percentage) above the wanted number during a rollout. 1 needs one spare replica's GPUs."""
+    max_unavailable: IntOrPercent = 0
+    """Replicas (or a percentage) that a rollout may take away before new ones are ready."""
+    drain_timeout: Annotated[float, Duration(minimum="1s", maximum="1d")] = 600.0
+    """How long a leaving replica may finish its streams. What is still open then is cut, and counted as drained."""
+    startup_timeout: Annotated[float, Duration(minimum="10s", maximum="1d")] = 1800.0
+    """How long a replica may download and load the model before it is restarted."""
+
+
+class Monitoring(APIModel):
+    """What is made for Prometheus and Grafana."""
+
+    pod_monitor: bool = True
+    """Make a PodMonitor, where its CRD exists when the service is reconciled."""
+    prometheus_rule: bool = True
+    """Make a PrometheusRule with the objective's burn-rate alerts. Stored; this version makes none yet."""
+    dashboard: bool = True
+    """Make a ConfigMap with a Grafana dashboard. Stored; this version makes none yet."""
+
+
+class NetworkPolicy(APIModel):
+    """Who may open connections to the engine's port."""
+
+    enabled: bool = False
+    """Make a NetworkPolicy. Egress stays open: hub downloads need it."""
+    allow_from: Annotated[tuple[FreeObject, ...], Field(max_length=32)] = ()
+    """NetworkPolicyPeers (podSelector, namespaceSelector, ipBlock) that may connect, the operator always included.
+    Empty: every pod of the service's namespace. Your Prometheus needs an entry where it lives in another namespace."""

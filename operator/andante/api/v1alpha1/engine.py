@@ -1,0 +1,316 @@
+"""spec.engine: how one replica runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from andante.api.rules import PATTERN_HINT, Rule, cel_list, list_by, matching, rules
+from andante.api.v1alpha1.pod_template import PodTemplate
+from andante.api.values import APIModel, FreeObject, ObjectName, Quantity
+from andante.engine_config import OWNED_FLAGS, check_extra_arg
+
+OWNED_ENV: Final[Mapping[str, str]] = {
+    "HF_TOKEN": "use spec.model.tokenSecretRef, so that no token stands in the resource",
+    "HUGGING_FACE_HUB_TOKEN": "use spec.model.tokenSecretRef, so that no token stands in the resource",
+    "PROMETHEUS_MULTIPROC_DIR": "the engine makes and wipes this folder itself",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "Andante chooses how the engine's processes are split",
+}
+"""Variables that a resource must not set, and why. Names that start with ANDANTE_ are the operator's too."""
+
+_SORTED_FLAGS: Final = sorted(OWNED_FLAGS)
+
+
+def owned_env_reason(name: str) -> str | None:
+    """Why the resource must not set the variable `name`; None when it may."""
+    if name.startswith("ANDANTE_"):
+        return "names that start with ANDANTE_ belong to the operator"
+    return OWNED_ENV.get(name)
+
+
+# The same test as engine_config.check_extra_arg: vLLM takes '_' for '-', and unambiguous prefixes of a flag.
+_OWNED_FLAG_RULE: Final = (
+    "[self.split('=')[0].replace('_', '-')].all(flag, !flag.startsWith('-')"
+    f" || !{cel_list(_SORTED_FLAGS)}.exists(owned, owned == flag || (size(flag) > 4 && owned.startsWith(flag))))"
+)
+
+ExtraArgument = Annotated[
+    str,
+    AfterValidator(check_extra_arg),
+    Field(
+        min_length=1,
+        max_length=512,
+        json_schema_extra=rules(
+            Rule(
+                rule=_OWNED_FLAG_RULE,
+                message="this flag is set by Andante from the LLMService; use the resource's field instead",
+                message_expression="self.split('=')[0].replace('_', '-') + ' is set by Andante from the LLMService;"
+                " use the resource\\'s field instead'",
+            )
+        ),
+    ),
+]
+
+
+class EnvVar(APIModel):
+    """One environment variable of the engine, as in a pod."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!(has(self.value) && has(self.valueFrom))",
+                message="give either value or valueFrom, not both",
+                field_path=".value",
+            )
+        )
+    )
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=253,
+            json_schema_extra=rules(
+                Rule(
+                    rule="self.matches('^[A-Za-z_][A-Za-z0-9_]*$')",
+                    message="must be a variable's name: letters, digits and '_', not starting with a digit",
+                ),
+                Rule(
+                    rule="!self.startsWith('ANDANTE_')",
+                    message="names that start with ANDANTE_ belong to the operator; take another name",
+                ),
+                *(
+                    Rule(rule=f"self != '{name}'", message=f"{name} is the operator's: {reason}")
+                    for name, reason in OWNED_ENV.items()
+                ),
+            )
+            | {PATTERN_HINT: r"^[A-Z][A-Z0-9_]{0,20}$"},
+        ),
+    ]
+    """Name of the variable."""
+    value: Annotated[str, Field(max_length=8192)] | None = None
+    """Its value. Secrets do not belong here: use valueFrom.secretKeyRef."""
+    value_from: FreeObject | None = None
+    """Where the value comes from (secretKeyRef, configMapKeyRef, fieldRef, resourceFieldRef), as in a pod."""
+
+
+ResourceList = Annotated[
+    Mapping[str, Quantity],
+    Field(max_length=16),
+]
+
+
+class Resources(APIModel):
+    """CPU, memory and further resources of the engine's container. GPUs are asked for with gpusPerReplica."""
+
+    requests: ResourceList | None = None
+    """What the scheduler sets aside for a replica."""
+    limits: ResourceList | None = None
+    """What a replica may use at most."""
+
+
+class Toleration(APIModel):
+    """A taint that the engine's pods tolerate, as in a pod."""
+
+    key: Annotated[str, Field(max_length=316)] | None = None
+    """Taint key; empty with operator Exists: every taint."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """Exists: any value of the key. Equal (the default): the given value."""
+    value: Annotated[str, Field(max_length=63)] | None = None
+    """Taint value that Equal compares."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint; empty: every effect."""
+    toleration_seconds: int | None = None
+    """How long a NoExecute taint is tolerated; empty: for ever."""
+
+
+class LocalObjectReference(APIModel):
+    """An object of the service's namespace, by name."""
+
+    name: ObjectName
+    """Its name."""
+
+
+class Preemption(APIModel):
+    """Whether and how often the scheduler may take a running request off the GPU to serve a needier one."""
+
+    enabled: bool = True
+    """False: running requests keep running, as in stock vLLM."""
+    max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.1
+    """Preemptions that a request may suffer on average. Policy `qoe` stays far below it."""
+
+
+class Scheduler(APIModel):
+    """Which request runs when."""
+
+    policy: Literal["qoe", "andes", "fcfs"] = "qoe"
+    """qoe: Andante's scheduler. andes: the paper's (arXiv 2404.16283), to compare. fcfs: stock vLLM, only measured."""
+    objective: Literal["mean", "maxmin", "perfect"] = "mean"
+    """What the scheduler maximises: the mean QoE, the worst QoE, or the number of requests with perfect QoE."""
+    preemption: Preemption = Preemption()
+    """How running requests may be interrupted."""
+    ageing_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.1
+    """Share of the admitted work that goes to whoever has waited longest, so that nobody starves."""
+    kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
+    """Host memory for KV cache of preempted requests, in GiB per replica. 0: they recompute. Needs a GPU."""
+
+
+class VirtualGPU(APIModel):
+    """Runs the whole engine without a GPU: every part but the matrix products, each step taking a profile's time."""
+
+    profile: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            json_schema_extra=matching(
+                r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+                "must be a step-time profile's name, such as llama-3-8b-1xa100",
+            ),
+        ),
+    ]
+    """Step-time profile that ships with Andante, such as llama-3-8b-1xa100."""
+    time_scale: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
+    """Each step takes this many times as long as the profile says; above 1: a slower GPU."""
+    kv_capacity_tokens: Annotated[int, Field(ge=64, le=1_000_000_000)] | None = None
+    """Size of the KV cache in tokens. Default: the profile's."""
+    max_num_seqs: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    """Most requests in one step. Default: the profile's."""
+    max_num_batched_tokens: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
+    """Most tokens in one step. Default: the profile's."""
+    async_scheduling: bool = True
+    """Plan the next step while the present one runs, as on a real GPU."""
+
+
+class EmptyDirCache(APIModel):
+    """Space of the node that lives as long as the pod."""
+
+    size_limit: Quantity | None = None
+    """Most that the cache may hold before the pod is evicted; leave room for the weights."""
+
+
+class PVCCache(APIModel):
+    """A persistent volume claim: downloads and compiled kernels survive restarts. Replicas on several nodes share it
+    only when it is ReadWriteMany."""
+
+    claim_name: ObjectName
+    """Name of the claim."""
+
+
+class Cache(APIModel):
+    """What lies behind /var/cache/andante: hub downloads, compiled kernels. One of emptyDir and pvc."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="has(self.emptyDir) != has(self.pvc)",
+                message="give exactly one kind of cache: emptyDir or pvc",
+            )
+        )
+    )
+
+    empty_dir: EmptyDirCache | None = None
+    """Space of the node, gone with the pod."""
+    pvc: PVCCache | None = None
+    """A persistent volume claim, kept over restarts."""
+
+
+class Engine(APIModel):
+    """How one replica runs."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!has(self.tensorParallelSize)"
+                " || self.tensorParallelSize == (self.gpusPerReplica == 0 ? 1 : self.gpusPerReplica)",
+                message="tensorParallelSize must equal gpusPerReplica (1 without GPUs): GPUs would idle or"
+                " be missing; leave tensorParallelSize out to follow gpusPerReplica",
+                field_path=".tensorParallelSize",
+            ),
+            Rule(
+                rule="!has(self.virtualGPU) || self.gpusPerReplica == 0",
+                message="virtualGPU stands in for a GPU: set gpusPerReplica to 0, or remove virtualGPU",
+                field_path=".gpusPerReplica",
+            ),
+            Rule(
+                rule="self.gpusPerReplica > 0 || self.scheduler.kvOffloadGiB == 0.0",
+                message="KV offload needs a GPU: set scheduler.kvOffloadGiB to 0, or gpusPerReplica to 1 or more",
+                field_path=".scheduler.kvOffloadGiB",
+            ),
+            Rule(
+                rule="!has(self.resources) || [has(self.resources.requests) ? self.resources.requests : {},"
+                " has(self.resources.limits) ? self.resources.limits : {}].all(r, !(self.resourceName in r))",
+                message="GPUs are asked for with gpusPerReplica; remove them from resources",
+                message_expression="self.resourceName + ' is asked for with gpusPerReplica; remove it from resources'",
+                field_path=".resources",
+            ),
+        )
+    )
+
+    image: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=512,
+                json_schema_extra=matching(r"^[!-~]+$", "must be an image reference, without spaces"),
+            ),
+        ]
+        | None
+    ) = None
+    """Engine image. Default: the one the chart pins, which fits the operator's version."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """When the engine image is pulled. Default: the chart's engine.imagePullPolicy."""
+    image_pull_secrets: Annotated[tuple[LocalObjectReference, ...], Field(max_length=16)] = ()
+    """Secrets with the registry's credentials."""
+    gpus_per_replica: Annotated[int, Field(ge=0, le=64)] = 1
+    """GPUs of one replica, all on one node. 0: no GPU (CPU, or virtualGPU)."""
+    resource_name: Annotated[
+        str,
+        Field(
+            min_length=3,
+            max_length=128,
+            json_schema_extra=matching(
+                r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$",
+                "must be an extended resource such as nvidia.com/gpu or amd.com/gpu",
+            ),
+        ),
+    ] = "nvidia.com/gpu"
+    """Extended resource that one GPU is."""
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    """GPUs over which each layer is split. Must equal gpusPerReplica, which is the default."""
+    virtual_gpu: VirtualGPU | None = None
+    """Run without a GPU, in a GPU's time: tests and demos. Needs gpusPerReplica 0."""
+    scheduler: Scheduler = Scheduler()
+    """Which request runs when."""
+    extra_args: Annotated[tuple[ExtraArgument, ...], Field(max_length=64)] = ()
+    """Further flags of `vllm serve`, such as --enable-auto-tool-choice. One that Andante sets itself is refused."""
+    env: Annotated[
+        tuple[EnvVar, ...],
+        Field(max_length=64, json_schema_extra=list_by("name")),
+    ] = ()
+    """Environment variables of the engine."""
+    resources: Resources | None = None
+    """CPU and memory of the engine's container; merged over the operator's defaults."""
+    cache: Cache = Cache(empty_dir=EmptyDirCache())
+    """The engine's cache folder (hub downloads, compiled kernels). Default: emptyDir."""
+    node_selector: Annotated[Mapping[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] | None = None
+    """Labels that a node must have, to choose the kind of GPU for instance."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = ()
+    """Taints that the pods tolerate. The taint named like the GPU resource is tolerated already."""
+    affinity: FreeObject | None = None
+    """Affinity of the pods, as in a pod. Default: replicas spread over nodes where possible."""
+    runtime_class_name: ObjectName | None = None
+    """RuntimeClass of the pods, where GPUs need one."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods."""
+    pod_template: PodTemplate | None = None
+    """Strategic-merge patch over the generated pod template, for everything that has no field of its own: the last
+    word is yours. The engine's container is named `engine`. What the operator needs to keep (the engine's command,
+    args and ports, its config volume, the selector labels, restartPolicy, terminationGracePeriodSeconds) is refused."""
+
+    @property
+    def resolved_tensor_parallel_size(self) -> int:
+        return self.tensor_parallel_size or max(1, self.gpus_per_replica)

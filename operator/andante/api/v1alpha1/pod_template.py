@@ -1,0 +1,115 @@
+"""spec.engine.podTemplate: a strategic-merge patch over the generated pod, and what in it belongs to the operator.
+
+Only the parts that rules must see are typed; everything else passes through and is checked where it ends up, by the API
+server's validation of the pod template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic.types import JsonValue
+
+from andante.api.rules import PRESERVE_UNKNOWN, Rule, cel_list, rules
+from andante.api.values import APIModel
+
+ENGINE_CONTAINER: Final = "engine"
+CONFIG_VOLUME: Final = "config"
+OWNED_LABELS: Final = (
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "andante.dev/llmservice",
+)
+OWNED_ANNOTATIONS: Final = ("andante.dev/engine-config-hash",)
+OWNED_CONTAINER_FIELDS: Final[Mapping[str, str]] = {
+    "command": "the operator starts the engine; use spec.engine.extraArgs for vLLM's flags",
+    "args": "the operator writes the engine's arguments; use spec.engine.extraArgs for vLLM's flags",
+    "ports": "the engine listens on the port that the Service and the probes use",
+}
+OWNED_POD_FIELDS: Final[Mapping[str, str]] = {
+    "restartPolicy": "a Deployment's pods always restart",
+    "terminationGracePeriodSeconds": "it follows from spec.rollout.drainTimeout",
+}
+
+
+_WORDS: Final[dict[str, Any]] = {"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 32_768}}
+_OBJECTS: Final[dict[str, Any]] = {"type": "array", "maxItems": 64, "items": {"type": "object", **PRESERVE_UNKNOWN}}
+
+
+def _named(**typed_fields: Any) -> dict[str, Any]:
+    # Rules see only fields that the schema gives a type.
+    fields: dict[str, Any] = {"name": {"type": "string", "maxLength": 253}, **typed_fields}
+    return {"type": "array", "maxItems": 32, "items": {"type": "object", "properties": fields, **PRESERVE_UNKNOWN}}
+
+
+def _labels(kind: str, owned: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {"type": "string", "maxLength": 262_144 if kind == "annotation" else 63},
+        **rules(
+            Rule(
+                rule=f"!{cel_list(owned)}.exists(owned, owned in self)",
+                message=f"the {kind}{'s' if len(owned) > 1 else ''} {', '.join(owned)}"
+                f" belong{'' if len(owned) > 1 else 's'} to the operator; take another key",
+            )
+        ),
+    }
+
+
+_METADATA_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    **PRESERVE_UNKNOWN,
+    "properties": {"labels": _labels("label", OWNED_LABELS), "annotations": _labels("annotation", OWNED_ANNOTATIONS)},
+}
+
+
+def _spec_rules() -> dict[str, JsonValue]:
+    container_rules = [
+        Rule(
+            rule=f"!has(self.containers) || self.containers.all(c, !has(c.name) || c.name != '{ENGINE_CONTAINER}'"
+            f" || !has(c.{field}))",
+            message=f"containers named {ENGINE_CONTAINER}: {field} must not be set: {reason}",
+            field_path=".containers",
+        )
+        for field, reason in OWNED_CONTAINER_FIELDS.items()
+    ]
+    pod_rules = [
+        Rule(rule=f"!has(self.{field})", message=f"{field} must not be set: {reason}", field_path=f".{field}")
+        for field, reason in OWNED_POD_FIELDS.items()
+    ]
+    volumes = Rule(
+        rule=f"!has(self.volumes) || self.volumes.all(v, !has(v.name) || v.name != '{CONFIG_VOLUME}')",
+        message=f"the volume {CONFIG_VOLUME} holds the engine's settings, it is the operator's; take another name",
+        field_path=".volumes",
+    )
+    return rules(*container_rules, *pod_rules, volumes)
+
+
+_SPEC_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    **PRESERVE_UNKNOWN,
+    "properties": {
+        "containers": _named(command=_WORDS, args=_WORDS, ports=_OBJECTS),
+        "volumes": _named(),
+        "restartPolicy": {"type": "string", "maxLength": 32},
+        "terminationGracePeriodSeconds": {"type": "integer"},
+    },
+    **_spec_rules(),
+}
+
+
+class PodTemplate(APIModel):
+    """Strategic-merge patch over the generated pod template: lists of containers, volumes, env and so on are merged by
+    name as Kubernetes does. `{name: x, $patch: delete}` removes an entry, `field: {$patch: delete}` a field, and
+    `$patch: replace` replaces (kubectl apply drops nulls from custom resources, so null deletes nothing)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    metadata: Annotated[Mapping[str, Any], WithJsonSchema(_METADATA_SCHEMA)] = Field(default_factory=dict)
+    """Labels and annotations to add to the pods."""
+    spec: Annotated[Mapping[str, Any], WithJsonSchema(_SPEC_SCHEMA)] = Field(default_factory=dict)
+    """Patch over the pod's spec."""

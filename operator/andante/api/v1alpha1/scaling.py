@@ -1,0 +1,181 @@
+"""spec.scaling: how many replicas, and why. Every field is validated and stored; what the present law does not use yet
+says so in its description."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from andante.api.rules import Rule, list_by, matching, rules
+from andante.api.values import APIModel, Duration, Share
+
+
+class ScalingTarget(APIModel):
+    """The quality that the scaler keeps; at most one of the two."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!(has(self.meanQoE) && has(self.goodFraction))",
+                message="give one target, meanQoE or goodFraction: they need different numbers of replicas",
+            )
+        )
+    )
+
+    mean_qoe: Share | None = None
+    """Mean QoE of all requests that the scaler keeps."""
+    good_fraction: Share | None = None
+    """Share of good requests that the scaler keeps. Default of the two: the objective's goodFraction."""
+
+
+class Budget(APIModel):
+    """What a replica costs and what smooth tokens are worth."""
+
+    price_per_replica_hour: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    """Price of one replica per hour, in a currency of your choice: fills the column $/H and the cost curve."""
+    value_per_kilo_smooth_tokens: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    """Worth of 1,000 smooth tokens, in the same currency: replicas are bought while they earn more than they cost.
+    Stored and validated; the present scaling law does not use it yet."""
+
+
+class ScalingPolicy(APIModel):
+    """A limit on the speed of change, as in a HorizontalPodAutoscaler."""
+
+    type: Literal["Pods", "Percent"]
+    """Pods: `value` counts replicas. Percent: of the replicas at the period's start."""
+    value: Annotated[int, Field(ge=1, le=10_000)]
+    """Most that may change within the period."""
+    period: Annotated[float, Duration(minimum="1s", maximum="30m")]
+    """The period."""
+
+
+class ScalingRules(APIModel):
+    """How fast to move in one direction, in a HorizontalPodAutoscaler's words."""
+
+    stabilization_window: Annotated[float, Duration(minimum="0s", maximum="1h")] | None = None
+    """How long a proposal must hold before it is followed. Default: 0s up, 5m down."""
+    policies: Annotated[tuple[ScalingPolicy, ...], Field(max_length=8)] = ()
+    """Limits on the speed of change. Stored and validated; the present scaling law does not use it yet."""
+    select_policy: Literal["Max", "Min", "Disabled"] = "Max"
+    """Which of several limits counts; Disabled: no change in this direction. Stored and validated; the present scaling
+    law does not use it yet."""
+
+
+class ScalingBehavior(APIModel):
+    """How fast to move up and down."""
+
+    scale_up: ScalingRules = ScalingRules()
+    """More replicas: by default at once, as many as the deficit asks for."""
+    scale_down: ScalingRules = ScalingRules()
+    """Fewer replicas: by default one at a time, after 5 minutes in which one fewer would have sufficed."""
+
+    @property
+    def scale_up_window_seconds(self) -> float:
+        """How long a higher proposal must hold."""
+        window = self.scale_up.stabilization_window
+        return 0.0 if window is None else window
+
+    @property
+    def scale_down_window_seconds(self) -> float:
+        """How long a lower proposal must hold."""
+        window = self.scale_down.stabilization_window
+        return 300.0 if window is None else window
+
+
+class ScheduledFloor(APIModel):
+    """A floor of replicas for a known surge."""
+
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            json_schema_extra=matching(
+                r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower-case letters, digits and '-'"
+            ),
+        ),
+    ]
+    """Name that decisions give as their reason."""
+    start: Annotated[
+        str,
+        Field(
+            min_length=9,
+            max_length=128,
+            json_schema_extra=matching(
+                r"^[0-9*,/-]+ [0-9*,/-]+ [0-9*,/-]+ [0-9A-Za-z*,/-]+ [0-9A-Za-z*,/-]+$",
+                "must be a cron line of five fields: minute hour day-of-month month day-of-week, such as '0 8 * * 1-5'",
+            ),
+        ),
+    ]
+    """When it starts, as a cron line: minute hour day-of-month month day-of-week."""
+    duration: Annotated[float, Duration(minimum="1m", maximum="7d")]
+    """How long it lasts."""
+    min_replicas: Annotated[int, Field(ge=1, le=1000)]
+    """Fewest replicas meanwhile."""
+    time_zone: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            json_schema_extra=matching(
+                r"^[A-Za-z][-+_A-Za-z0-9]*(/[-+_A-Za-z0-9]+)*$", "must be a time zone such as UTC or Europe/Berlin"
+            ),
+        ),
+    ] = "UTC"
+    """Time zone of the cron line."""
+
+
+class Scaling(APIModel):
+    """How many replicas run."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="!has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+                message="minReplicas must not be above maxReplicas; lower it, or raise maxReplicas",
+                field_path=".minReplicas",
+            ),
+            Rule(
+                rule="!(has(self.target) && has(self.budget) && has(self.budget.valuePerKiloSmoothTokens))",
+                message="target and budget.valuePerKiloSmoothTokens are two goals: remove one"
+                " (budget.pricePerReplicaHour alone may stay, it fills the cost column)",
+                field_path=".target",
+            ),
+            Rule(
+                rule="!has(self.budget) || !has(self.budget.valuePerKiloSmoothTokens)"
+                " || has(self.budget.pricePerReplicaHour)",
+                message="valuePerKiloSmoothTokens has to be weighed against a price: set pricePerReplicaHour too",
+                field_path=".budget",
+            ),
+            Rule(
+                rule="!has(self.maxReplicas) || !has(self.schedule)"
+                " || self.schedule.all(s, s.minReplicas <= self.maxReplicas)",
+                message="a scheduled floor must not be above maxReplicas",
+                field_path=".schedule",
+            ),
+        )
+    )
+
+    mode: Literal["Auto", "Advisory", "Manual"] = "Auto"
+    """Auto: the scaler sets the replicas. Advisory: it only says in status what it would do. Manual: it does nothing.
+    In Advisory and Manual mode spec.replicas counts."""
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Fewest replicas in Auto mode."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Most replicas in Auto mode. Default: minReplicas, so that no GPU is bought without a word of yours."""
+    target: ScalingTarget | None = None
+    """The quality to keep. Default: the share of good requests that qoe.objective promises."""
+    budget: Budget | None = None
+    """Prices, for the cost column; with a value for tokens: buy replicas while they earn more than they cost."""
+    on_metrics_missing: Literal["Hold", "ScaleToFloor"] = "Hold"
+    """What to do while no metrics can be read. Hold: keep the replicas. ScaleToFloor: go to minReplicas if below it.
+    Replicas are never taken away on missing metrics."""
+    behavior: ScalingBehavior = ScalingBehavior()
+    """How fast to move, in a HorizontalPodAutoscaler's words."""
+    schedule: Annotated[tuple[ScheduledFloor, ...], Field(max_length=32, json_schema_extra=list_by("name"))] = ()
+    """Floors for known surges. Stored and validated; the present scaling law does not use it yet."""
+
+    @property
+    def resolved_max_replicas(self) -> int:
+        return self.min_replicas if self.max_replicas is None else self.max_replicas

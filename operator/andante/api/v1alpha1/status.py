@@ -1,0 +1,173 @@
+"""status: what the operator saw, decided and remembers. Written by the operator alone; unknown figures are absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from andante.api.rules import list_by
+from andante.api.values import APIModel, FreeObject
+
+Timestamp = Annotated[datetime, Field(json_schema_extra={"format": "date-time"})]
+Figure = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Condition(APIModel):
+    """One aspect of the service's state, by the Kubernetes conventions. Unknown means: it could not be observed."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)]
+    """One of Ready, Progressing, Degraded, EngineCompatible, MetricsAvailable, ScalingActive, AbleToScale, SLOMet and
+    SpecValid."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(min_length=1, max_length=1024)]
+    """One CamelCase word; docs/reference/conditions.md lists them."""
+    message: Annotated[str, Field(max_length=32_768)]
+    """The same for people, with the cause from below."""
+    last_transition_time: Timestamp
+    """When status last changed."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """Generation of the spec that this was said about."""
+
+
+class QoEStatus(APIModel):
+    """The measured quality over the last scaling window, all replicas together."""
+
+    state: Literal["Observed", "Stale", "Missing", "NoTraffic"] | None = None
+    """Whether the figures are measured now, too old, not to be had, or about no requests at all."""
+    mean: Figure | None = None
+    """Mean QoE of ended and open requests, 0 to 1."""
+    good_fraction: Figure | None = None
+    """Share of good requests, 0 to 1."""
+    deficit: Figure | None = None
+    """Mean over requests of what they lack to the target, 0 to 1."""
+    worst_class: str | None = None
+    """Class with the lowest mean QoE."""
+    smooth_goodput: Figure | None = None
+    """Tokens per second that were of use, the penalty for users' idling taken off; may be negative."""
+    error_budget_remaining: Figure | None = None
+    """Share of the window's error budget that is left; below 0: overspent."""
+    observed_at: Timestamp | None = None
+    """Time of the newest sample in these figures."""
+
+
+class CurvePoint(APIModel):
+    """One point of the user-experience/cost curve."""
+
+    replicas: Count
+    """Number of replicas."""
+    predicted_qoe: Figure | None = None
+    """Mean QoE that the model predicts for it."""
+    price_per_hour: Figure | None = None
+    """Price of that many replicas per hour."""
+
+
+class DecisionStep(APIModel):
+    """One step of a decision: the law's proposal, or a guard rail that bounded it."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the step."""
+    replicas: Count
+    """Number of replicas after the step."""
+    reason: Annotated[str, Field(max_length=63)]
+    """Why, in one CamelCase word."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """Why, for people, with the figures."""
+    clamped: bool = False
+    """Whether this step changed what the steps before proposed."""
+
+
+class Decision(APIModel):
+    """One scaling decision that changed the number of replicas, or would have."""
+
+    at: Timestamp
+    """When."""
+    from_: Annotated[int, Field(ge=0)]
+    """Replicas before."""
+    to: Count
+    """Replicas wanted."""
+    reason: Annotated[str, Field(max_length=63)]
+    """Reason of the decisive step."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """The decisive step for people."""
+    steps: Annotated[tuple[DecisionStep, ...], Field(max_length=32)] = ()
+    """How it came about."""
+
+
+class ControllerMemory(APIModel):
+    """What the scaler must not forget over a restart of the operator."""
+
+    version: Annotated[int, Field(ge=1)]
+    """Format of `state`; an operator that does not know it starts afresh."""
+    state: FreeObject
+    """The scaler's own; not an interface."""
+
+
+class ScalingStatus(APIModel):
+    """What the scaler wants and why."""
+
+    desired: Annotated[int, Field(ge=0)] | None = None
+    """Replicas that the scaler wants."""
+    reason: str | None = None
+    """Why, in one CamelCase word."""
+    message: str | None = None
+    """Why, for people."""
+    warmup_seconds: Figure | None = None
+    """Learned time from a replica's creation until it is ready."""
+    price_per_hour: Figure | None = None
+    """Price of the present replicas per hour (budget.pricePerReplicaHour)."""
+    curve: Annotated[tuple[CurvePoint, ...], Field(max_length=16)] = ()
+    """Predicted quality and price of nearby numbers of replicas. The present scaling law does not fill it yet."""
+    decisions: Annotated[tuple[Decision, ...], Field(max_length=10)] = ()
+    """The last ten decisions, newest first."""
+    memory: ControllerMemory | None = None
+    """What the scaler must not forget over a restart."""
+
+
+class LLMServiceStatus(APIModel):
+    """What the operator saw and decided. A figure that could not be read is absent, never 0."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """Generation of the spec that this status is about."""
+    replicas: Annotated[int, Field(ge=0)] | None = None
+    """Pods that belong to the service and are not on their way out."""
+    ready_replicas: Annotated[int, Field(ge=0)] | None = None
+    """Pods that serve."""
+    starting_replicas: Annotated[int, Field(ge=0)] | None = None
+    """Pods that were created and do not serve yet."""
+    draining_replicas: Annotated[int, Field(ge=0)] | None = None
+    """Pods that finish their streams and then go."""
+    selector: Annotated[str, Field(max_length=1024)] | None = None
+    """Label selector of the pods, for the scale subresource."""
+    endpoint: Annotated[str, Field(max_length=512)] | None = None
+    """URL inside the cluster where the OpenAI API answers."""
+    engine_version: Annotated[str, Field(max_length=128)] | None = None
+    """vLLM version that the engines report."""
+    qoe: QoEStatus | None = None
+    """The measured quality."""
+    scaling: ScalingStatus | None = None
+    """What the scaler wants and why."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=32, json_schema_extra=list_by("type"))] = ()
+    """The service's state, aspect by aspect."""
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of type `kind`, if there is one."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The status as the API writes it: unknown figures left out, figures rounded to 4 digits after the point."""
+        rounded: dict[str, Any] = _rounded(super().to_wire())
+        return rounded
+
+
+def _rounded(value: Any) -> Any:
+    # The scaler's memory keeps its digits: a rounded stabilisation time would shift decisions.
+    if isinstance(value, Mapping):
+        return {k: (v if k == "memory" else _rounded(v)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,1 @@
+"""The use cases: reconcile and autoscale (gather, decide, apply), and the children of a service as pure functions."""

@@ -1,0 +1,88 @@
+"""The ConfigMap with engine.yaml (a change rolls the pods) and qoe.yaml (a change reaches running engines)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import yaml
+
+from andante.api.v1alpha1 import LLMService
+from andante.app.children.names import Manifest, engine_config_map_name, manifest
+from andante.engine_config import (
+    ENGINE_CONFIG_FILE,
+    QOE_SETTINGS_FILE,
+    EngineConfig,
+    ModelConfig,
+    PreemptionConfig,
+    SchedulerConfig,
+    VirtualGPUConfig,
+)
+
+MODEL_MOUNT = "/models"
+"""Where a model that does not come from the hub is mounted."""
+
+
+def engine_config(service: LLMService) -> EngineConfig:
+    """engine.yaml of the service."""
+    model, engine = service.spec.model, service.spec.engine
+    source = model.source
+    volume = source.pvc or source.image
+    path = f"{MODEL_MOUNT}/{volume.path}".rstrip("/") if volume is not None else MODEL_MOUNT
+    scheduler, virtual = engine.scheduler, engine.virtual_gpu
+    kind = "hub" if source.hub is not None else "synthetic" if source.synthetic is not None else "path"
+    return EngineConfig.model_validate(
+        {
+            "model": ModelConfig.model_validate(
+                {
+                    "id": path if kind == "path" else model.id,
+                    "revision": model.revision,
+                    "source": kind,
+                    "served_name": service.served_name,
+                    "max_model_len": model.max_model_len,
+                }
+            ),
+            "tensor_parallel_size": engine.resolved_tensor_parallel_size,
+            "shutdown_timeout_seconds": math.ceil(service.spec.rollout.drain_timeout),
+            "scheduler": SchedulerConfig(
+                policy=scheduler.policy,
+                objective=scheduler.objective,
+                preemption=PreemptionConfig(
+                    enabled=scheduler.preemption.enabled, max_per_request=scheduler.preemption.max_per_request
+                ),
+                ageing_share=scheduler.ageing_share,
+                kv_offload_gib=scheduler.kv_offload_gib,
+            ),
+            "virtual_gpu": None if virtual is None else VirtualGPUConfig(**virtual.model_dump()),
+            "extra_args": engine.extra_args,
+        }
+    )
+
+
+def engine_yaml(service: LLMService) -> str:
+    """engine.yaml as text."""
+    return _yaml(engine_config(service).model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def qoe_yaml(service: LLMService) -> str:
+    """qoe.yaml as text."""
+    return _yaml(service.spec.qoe.to_settings().model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def engine_config_hash(service: LLMService) -> str:
+    """Changes when, and only when, engine.yaml does; on the pod template it makes such a change a rollout."""
+    return hashlib.sha256(engine_yaml(service).encode()).hexdigest()[:16]
+
+
+def config_map(service: LLMService) -> Manifest:
+    return manifest(
+        service,
+        api_version="v1",
+        kind="ConfigMap",
+        name=engine_config_map_name(service),
+        body={"data": {ENGINE_CONFIG_FILE: engine_yaml(service), QOE_SETTINGS_FILE: qoe_yaml(service)}},
+    )
+
+
+def _yaml(document: object) -> str:
+    return yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)

@@ -1,0 +1,67 @@
+"""Names, labels and owner references that all children of a service share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from andante.api.v1alpha1 import API_VERSION, KIND, LLMService
+
+Manifest = dict[str, Any]
+
+FIELD_MANAGER: Final = "andante"
+"""Field manager of every server-side apply."""
+CONFIG_HASH_ANNOTATION: Final = "andante.dev/engine-config-hash"
+SERVICE_LABEL: Final = "andante.dev/llmservice"
+ENGINE_NAME: Final = "andante-engine"
+
+
+def selector_labels(service: LLMService) -> dict[str, str]:
+    """Labels that select the service's pods; they can never change, a Deployment's selector is immutable."""
+    return {"app.kubernetes.io/name": ENGINE_NAME, "app.kubernetes.io/instance": service.name}
+
+
+def labels(service: LLMService) -> dict[str, str]:
+    """Labels of every child and pod."""
+    return {
+        **selector_labels(service),
+        "app.kubernetes.io/managed-by": "andante",
+        SERVICE_LABEL: service.name,
+    }
+
+
+def selector_text(service: LLMService) -> str:
+    """The selector as the API writes it in status.selector and in list requests."""
+    return ",".join(f"{key}={value}" for key, value in selector_labels(service).items())
+
+
+def engine_config_map_name(service: LLMService) -> str:
+    return f"{service.name}-engine"
+
+
+def endpoint(service: LLMService) -> str:
+    """URL of the OpenAI API inside the cluster."""
+    return f"http://{service.name}.{service.namespace}.svc/v1"
+
+
+def manifest(
+    service: LLMService, *, api_version: str, kind: str, body: Mapping[str, Any], name: str | None = None
+) -> Manifest:
+    """A child: named after the service, labelled, owned by it."""
+    metadata: dict[str, Any] = {
+        "name": name or service.name,
+        "namespace": service.namespace,
+        "labels": labels(service),
+    }
+    if service.metadata.uid:
+        # blockOwnerDeletion stays out: it would need the right to update finalizers of the service.
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": service.name,
+                "uid": service.metadata.uid,
+                "controller": True,
+            }
+        ]
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}

@@ -1,0 +1,192 @@
+"""The pod of one replica, before any podTemplate patch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from andante.api.v1alpha1 import LLMService
+from andante.api.v1alpha1.pod_template import CONFIG_VOLUME, ENGINE_CONTAINER
+from andante.app.children.config_map import MODEL_MOUNT, engine_config_hash
+from andante.app.children.names import (
+    CONFIG_HASH_ANNOTATION,
+    engine_config_map_name,
+    labels,
+    selector_labels,
+)
+from andante.app.settings import OperatorSettings
+from andante.engine_config import ENGINE_CONFIG_FILE, ENGINE_PORT
+
+CONFIG_MOUNT: Final = "/etc/andante"
+CACHE_MOUNT: Final = "/var/cache/andante"
+ENGINE_USER: Final = 65_532
+
+ENDPOINT_REMOVAL_SECONDS: Final = 10
+"""The preStop sleep: kube-proxies and gateways need this long to stop sending to a pod that is being deleted."""
+EXIT_SECONDS: Final = 20
+"""Between the end of the drain and SIGKILL: the engine counts what it cut, closes and exits."""
+STARTUP_PERIOD_SECONDS: Final = 5
+
+# A real engine loads weights through host memory; the virtual GPU's figures are measured (API server and engine core).
+DEFAULT_REQUESTS: Final[Mapping[str, str]] = {"cpu": "1", "memory": "4Gi"}
+VIRTUAL_GPU_REQUESTS: Final[Mapping[str, str]] = {"cpu": "200m", "memory": "1536Mi"}
+
+
+def termination_grace_period_seconds(service: LLMService) -> int:
+    """Covers the preStop sleep, the drain and the exit, one after the other; so SIGKILL never cuts a stream."""
+    return ENDPOINT_REMOVAL_SECONDS + math.ceil(service.spec.rollout.drain_timeout) + EXIT_SECONDS
+
+
+def pod_template(service: LLMService, *, settings: OperatorSettings) -> dict[str, Any]:
+    """{metadata, spec} of the Deployment's pods."""
+    engine = service.spec.engine
+    spec: dict[str, Any] = {
+        "serviceAccountName": service.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": termination_grace_period_seconds(service),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": ENGINE_USER,
+            "runAsGroup": ENGINE_USER,
+            "fsGroup": ENGINE_USER,
+            # A cache volume of hundreds of GiB must not be walked at every start.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_engine_container(service, settings=settings)],
+        "volumes": _volumes(service),
+    }
+    tolerations = [t.to_wire() for t in engine.tolerations]
+    if engine.gpus_per_replica > 0:
+        tolerations.insert(0, {"key": engine.resource_name, "operator": "Exists", "effect": "NoSchedule"})
+    optional: dict[str, Any] = {
+        "tolerations": tolerations,
+        "imagePullSecrets": [secret.to_wire() for secret in engine.image_pull_secrets],
+        "nodeSelector": dict(engine.node_selector or {}),
+        "affinity": dict(engine.affinity or {}),
+        "runtimeClassName": engine.runtime_class_name,
+        "priorityClassName": engine.priority_class_name,
+        "topologySpreadConstraints": [] if engine.affinity else _spread(service),
+    }
+    spec |= {name: value for name, value in optional.items() if value}
+    return {
+        "metadata": {"labels": labels(service), "annotations": {CONFIG_HASH_ANNOTATION: engine_config_hash(service)}},
+        "spec": spec,
+    }
+
+
+def _engine_container(service: LLMService, *, settings: OperatorSettings) -> dict[str, Any]:
+    engine = service.spec.engine
+    return {
+        "name": ENGINE_CONTAINER,
+        "image": engine.image or settings.engine_image,
+        "imagePullPolicy": engine.image_pull_policy or settings.engine_image_pull_policy,
+        "command": ["andante-engine"],
+        "args": ["serve", "--config", f"{CONFIG_MOUNT}/{ENGINE_CONFIG_FILE}"],
+        "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
+        **_env(service),
+        "resources": _resources(service),
+        "volumeMounts": _volume_mounts(service),
+        "startupProbe": _probe(
+            periodSeconds=STARTUP_PERIOD_SECONDS,
+            failureThreshold=math.ceil(service.spec.rollout.startup_timeout / STARTUP_PERIOD_SECONDS),
+        ),
+        "readinessProbe": _probe(periodSeconds=5, failureThreshold=3),
+        # Generous: restarting an engine that is merely busy would cut every stream it serves.
+        "livenessProbe": _probe(periodSeconds=10, failureThreshold=6),
+        "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
+        # The engine's last lines become the container's termination message, which the conditions bring up.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def _probe(**thresholds: int) -> dict[str, Any]:
+    return {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5, **thresholds}
+
+
+def _env(service: LLMService) -> dict[str, Any]:
+    env: list[dict[str, Any]] = []
+    token = service.spec.model.token_secret_ref
+    if token is not None:
+        env.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": token.name, "key": token.key}}})
+    env += [variable.to_wire() for variable in service.spec.engine.env]
+    return {"env": env} if env else {}
+
+
+def _resources(service: LLMService) -> dict[str, Any]:
+    engine = service.spec.engine
+    requests: dict[str, int | str] = dict(DEFAULT_REQUESTS if engine.virtual_gpu is None else VIRTUAL_GPU_REQUESTS)
+    limits: dict[str, int | str] = {}
+    if engine.resources is not None:
+        limits |= engine.resources.limits or {}
+        # Kubernetes refuses requests above limits; where the user only limits, his limit is the request.
+        requests |= {name: value for name, value in limits.items() if name in requests}
+        requests |= engine.resources.requests or {}
+    if engine.gpus_per_replica > 0:
+        limits[engine.resource_name] = engine.gpus_per_replica
+        requests[engine.resource_name] = engine.gpus_per_replica
+    return {
+        kind: {name: str(value) for name, value in values.items()}
+        for kind, values in (("requests", requests), ("limits", limits))
+        if values
+    }
+
+
+def _volumes(service: LLMService) -> list[dict[str, Any]]:
+    engine, source = service.spec.engine, service.spec.model.source
+    volumes: list[dict[str, Any]] = [
+        {"name": CONFIG_VOLUME, "configMap": {"name": engine_config_map_name(service)}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    if engine.cache.pvc is not None:
+        volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": engine.cache.pvc.claim_name}})
+    else:
+        limit = engine.cache.empty_dir.size_limit if engine.cache.empty_dir is not None else None
+        volumes.append({"name": "cache", "emptyDir": {} if limit is None else {"sizeLimit": str(limit)}})
+    if source.pvc is not None:
+        claim = {"claimName": source.pvc.claim_name, "readOnly": True}
+        volumes.append({"name": "model", "persistentVolumeClaim": claim})
+    elif source.host_path is not None:
+        volumes.append({"name": "model", "hostPath": {"path": source.host_path.path, "type": "Directory"}})
+    elif source.image is not None:
+        image = {"reference": source.image.reference, "pullPolicy": source.image.pull_policy}
+        volumes.append({"name": "model", "image": image})
+    if engine.resolved_tensor_parallel_size > 1:
+        # GPUs of one replica talk through shared memory; a container's own 64 MiB are too few.
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+    return volumes
+
+
+def _volume_mounts(service: LLMService) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        # The whole folder: a single mounted file would never see a change of the ConfigMap.
+        {"name": CONFIG_VOLUME, "mountPath": CONFIG_MOUNT, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  the engine's own emptyDir
+        {"name": "cache", "mountPath": CACHE_MOUNT},
+    ]
+    source = service.spec.model.source
+    if source.pvc is not None or source.host_path is not None or source.image is not None:
+        mounts.append({"name": "model", "mountPath": MODEL_MOUNT, "readOnly": True})
+    if service.spec.engine.resolved_tensor_parallel_size > 1:
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
+    return mounts
+
+
+def _spread(service: LLMService) -> list[dict[str, Any]]:
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": selector_labels(service)},
+            "matchLabelKeys": ["pod-template-hash"],
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]

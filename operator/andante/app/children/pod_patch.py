@@ -1,0 +1,125 @@
+"""Applies the two pod-template patches, the operator's and the service's, and guards what the operator must keep.
+
+The guard compares results, so no directive can slip past it: after the service's patch the owned parts must be what
+they were before. Most of it the API server has refused already (CEL rules of podTemplate); this is the complete form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from andante.api.v1alpha1.engine import owned_env_reason
+from andante.api.v1alpha1.pod_template import (
+    CONFIG_VOLUME,
+    ENGINE_CONTAINER,
+    OWNED_ANNOTATIONS,
+    OWNED_CONTAINER_FIELDS,
+    OWNED_LABELS,
+    OWNED_POD_FIELDS,
+    PodTemplate,
+)
+from andante.app.children.strategic_merge import PatchError, strategic_merge
+
+SERVICE_PATCH = "spec.engine.podTemplate"
+OPERATOR_PATCH = "enginePodTemplate"
+"""Where the operator-wide patch comes from: the field of operator.yaml (chart value engine.podTemplate)."""
+
+
+class PodTemplateError(ValueError):
+    """A podTemplate cannot be used: `field` is the path, `problem` says why and what to do instead."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+def patch_pod_template(
+    generated: Mapping[str, Any], *, operator_patch: Mapping[str, Any], service_patch: PodTemplate | None
+) -> dict[str, Any]:
+    """The pod template with both patches applied, the service's last. Raises PodTemplateError."""
+    template = _merge(generated, operator_patch, OPERATOR_PATCH)
+    # Whoever installs the operator may change the engine's container (host mounts, a wrapper), not whose pods they are.
+    _check_metadata(generated, template, OPERATOR_PATCH)
+    _engine(template, OPERATOR_PATCH)
+    if service_patch is None:
+        return template
+    patch = {"metadata": service_patch.metadata, "spec": service_patch.spec}
+    patched = _merge(template, {name: part for name, part in patch.items() if part}, SERVICE_PATCH)
+    _check_metadata(template, patched, SERVICE_PATCH)
+    _check_pod(template, patched)
+    _check_engine(_engine(template, SERVICE_PATCH), _engine(patched, SERVICE_PATCH))
+    return patched
+
+
+def _merge(template: Mapping[str, Any], patch: Mapping[str, Any], source: str) -> dict[str, Any]:
+    unknown = set(patch) - {"metadata", "spec"}
+    if unknown:
+        raise PodTemplateError(f"{source}.{min(unknown)}", "a pod template has only metadata and spec")
+    try:
+        return strategic_merge(template, patch)
+    except PatchError as error:
+        raise PodTemplateError(f"{source}.{error.path}".rstrip("."), error.problem) from error
+
+
+def _check_metadata(before: Mapping[str, Any], after: Mapping[str, Any], source: str) -> None:
+    for kind, owned in (("labels", OWNED_LABELS), ("annotations", OWNED_ANNOTATIONS)):
+        old, new = _part(_part(before, "metadata"), kind), _part(_part(after, "metadata"), kind)
+        for name in owned:
+            if old.get(name) != new.get(name):
+                raise PodTemplateError(
+                    f"{source}.metadata.{kind}[{name}]",
+                    f"belongs to the operator, which finds its pods by it; take another {kind[:-1]}",
+                )
+
+
+def _check_pod(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    for field, reason in OWNED_POD_FIELDS.items():
+        if _part(before, "spec").get(field) != _part(after, "spec").get(field):
+            raise PodTemplateError(f"{SERVICE_PATCH}.spec.{field}", f"must not be set: {reason}")
+    if _config_volume(before) != _config_volume(after):
+        raise PodTemplateError(
+            f"{SERVICE_PATCH}.spec.volumes[{CONFIG_VOLUME}]",
+            "holds the engine's settings and belongs to the operator; take another name",
+        )
+
+
+def _check_engine(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    path = f"{SERVICE_PATCH}.spec.containers[{ENGINE_CONTAINER}]"
+    for field, reason in OWNED_CONTAINER_FIELDS.items():
+        if before.get(field) != after.get(field):
+            raise PodTemplateError(f"{path}.{field}", f"must not be set: {reason}")
+    if _named(before.get("volumeMounts"), CONFIG_VOLUME) != _named(after.get("volumeMounts"), CONFIG_VOLUME):
+        raise PodTemplateError(f"{path}.volumeMounts", f"the mount of the volume {CONFIG_VOLUME} must stay as it is")
+    for variable in _objects(after.get("env")):
+        owner = owned_env_reason(str(variable.get("name")))
+        if owner is not None and variable not in _objects(before.get("env")):
+            raise PodTemplateError(f"{path}.env[{variable['name']}]", f"must not be set: {owner}")
+
+
+def _engine(template: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    engine = _named(_part(template, "spec").get("containers"), ENGINE_CONTAINER)
+    if engine is None:
+        raise PodTemplateError(
+            f"{source}.spec.containers", f"removes the container {ENGINE_CONTAINER}; the pods would serve nothing"
+        )
+    return engine
+
+
+def _named(entries: Any, name: str) -> Mapping[str, Any] | None:
+    return next((entry for entry in _objects(entries) if entry.get("name") == name), None)
+
+
+def _config_volume(template: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return _named(_part(template, "spec").get("volumes"), CONFIG_VOLUME)
+
+
+# A patch may have put anything anywhere; what is no object counts as absent here, and the API server refuses it later.
+def _part(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = mapping.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _objects(entries: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []

@@ -1,0 +1,214 @@
+"""Conditions of a service: what is wrong, brought up from below, with a documented reason. Pure.
+
+Every reason is listed in docs/reference/conditions.md; Unknown means that it could not be observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from andante.api.v1alpha1 import Condition, LLMService
+from andante.app.measurement import Measurement
+from andante.app.pods import Pods
+from andante.domain.scaling.decide import Decision
+from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
+from andante.ports import Object
+
+Status = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong, in a documented word and in a sentence."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What the conditions are made from."""
+
+    service: LLMService
+    pods: Pods
+    deployment: Object | None
+    wanted_replicas: int
+    spec_problem: Problem | None = None
+    child_problems: Sequence[Problem] = ()
+    crash_logs: Mapping[str, str] | None = None
+    """By pod name: the last lines of the crashed engine's log."""
+    measurement: Measurement | None = None
+    """None until the first tick after a start."""
+    decision: Decision | None = None
+
+
+_WAITING = {
+    "ErrImagePull": "ImagePullFailed",
+    "ImagePullBackOff": "ImagePullFailed",
+    "InvalidImageName": "ImagePullFailed",
+    "ErrImageNeverPull": "ImagePullFailed",
+    "CreateContainerConfigError": "ContainerConfigError",
+    "CreateContainerError": "ContainerConfigError",
+}
+_MODEL_NOT_FOUND = (
+    "RepositoryNotFoundError",
+    "is not a local folder and is not a valid model identifier",
+    "GatedRepoError",
+)
+
+
+def pod_problem(pods: Pods, crash_logs: Mapping[str, str]) -> Problem | None:
+    """The first pod that cannot start, and why."""
+    for pod in pods.starting:
+        name, status = pod["metadata"]["name"], pod.get("status") or {}
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return Problem(reason="Unschedulable", message=f"pod {name}: {condition.get('message', '')}")
+        for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+            found = _container_problem(name, container, crash_logs.get(name, ""))
+            if found:
+                return found
+    return None
+
+
+def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Problem | None:
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    reason = waiting.get("reason", "")
+    if reason in _WAITING:
+        return Problem(reason=_WAITING[reason], message=f"pod {pod}: {reason}: {waiting.get('message', '')}")
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode") not in (0, None)):
+        word = "ModelNotFound" if any(sign in log for sign in _MODEL_NOT_FOUND) else "CrashLoop"
+        if ended.get("reason") == "OOMKilled":
+            word = "OutOfMemory"
+        restarts = container.get("restartCount", 0)
+        tail = f"; it last said: {log.strip()[-600:]}" if log.strip() else ""
+        code = ended.get("exitCode", "unknown")
+        return Problem(reason=word, message=f"pod {pod}: engine exited with {code}, {restarts} restarts{tail}")
+    return None
+
+
+def deployment_problem(deployment: Object | None) -> Problem | None:
+    """Why pods could not even be created: quota, pod security, a missing service account."""
+    for condition in ((deployment or {}).get("status") or {}).get("conditions") or ():
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = condition.get("message", "")
+            if "exceeded quota" in message:
+                return Problem(reason="QuotaExceeded", message=message)
+            if "violates PodSecurity" in message:
+                return Problem(reason="PodSecurityViolation", message=message)
+            return Problem(reason="PodsRefused", message=message)
+        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
+            return Problem(reason="ProgressDeadlineExceeded", message=condition.get("message", ""))
+    return None
+
+
+def conditions(observation: Observation, *, now: float) -> tuple[Condition, ...]:
+    """All conditions at `now` (Unix time); a transition time changes only with its status."""
+    before = {c.type: c for c in observation.service.status.conditions}
+    at = datetime.fromtimestamp(int(now), tz=UTC)
+    return tuple(
+        Condition(
+            type=kind,
+            status=status,
+            reason=reason,
+            message=message[:2000],
+            last_transition_time=before[kind].last_transition_time
+            if kind in before and before[kind].status == status
+            else at,
+            observed_generation=observation.service.metadata.generation,
+        )
+        for kind, status, reason, message in _verdicts(observation)
+    )
+
+
+def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
+    below = pod_problem(o.pods, o.crash_logs or {}) or deployment_problem(o.deployment)
+    if o.spec_problem:
+        yield "SpecValid", "False", o.spec_problem.reason, o.spec_problem.message
+    else:
+        yield "SpecValid", "True", "Valid", "the operator can act on every field"
+    yield _ready(o, below)
+    yield _progressing(o)
+    problem = o.spec_problem or next(iter(o.child_problems), None) or below
+    if problem:
+        yield "Degraded", "True", problem.reason, problem.message
+    else:
+        yield "Degraded", "False", "AsWanted", "nothing stands in the way"
+    yield _metrics(o)
+    yield from _scaling(o)
+    yield _slo(o)
+
+
+def _ready(o: Observation, below: Problem | None) -> tuple[str, Status, str, str]:
+    ready = len(o.pods.ready)
+    if ready:
+        return "Ready", "True", "Serving", f"{ready} of {o.wanted_replicas} replicas serve"
+    if o.spec_problem:
+        return "Ready", "False", o.spec_problem.reason, o.spec_problem.message
+    if below:
+        return "Ready", "False", below.reason, below.message
+    if o.wanted_replicas == 0:
+        return "Ready", "False", "ScaledToZero", "no replica is wanted"
+    return "Ready", "False", "EngineStarting", f"0 of {o.wanted_replicas} replicas serve; the engine is loading"
+
+
+def _progressing(o: Observation) -> tuple[str, Status, str, str]:
+    starting, draining, ready = len(o.pods.starting), len(o.pods.draining), len(o.pods.ready)
+    if starting or draining or ready != o.wanted_replicas:
+        words = f"{ready} serve, {starting} start, {draining} drain, {o.wanted_replicas} are wanted"
+        return "Progressing", "True", "ReplicasChanging", words
+    return "Progressing", "False", "Settled", f"{ready} replicas, as wanted"
+
+
+def _metrics(o: Observation) -> tuple[str, Status, str, str]:
+    if o.measurement is None:
+        return "MetricsAvailable", "Unknown", "NotReadYet", "the first tick after the operator's start is still to come"
+    figure, ready = o.measurement.deficit, len(o.pods.ready)
+    if isinstance(figure, Stale):
+        return "MetricsAvailable", "False", "Stale", "the newest metrics are too old to decide on"
+    if isinstance(figure, Missing):
+        status: Status = "False" if ready else "Unknown"
+        return "MetricsAvailable", status, "Missing" if ready else "NoReplicas", figure.why
+    if o.measurement.pods_measured < ready:
+        return "MetricsAvailable", "False", "Partial", f"metrics of {o.measurement.pods_measured} of {ready} ready pods"
+    if isinstance(figure, NoTraffic):
+        return "MetricsAvailable", "True", "NoTraffic", "measured; nobody asks anything"
+    return "MetricsAvailable", "True", "Measured", f"metrics of all {ready} ready pods"
+
+
+def _scaling(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
+    mode = o.service.spec.scaling.mode
+    if mode != "Auto":
+        yield "ScalingActive", "False", mode, f"scaling.mode is {mode}: spec.replicas counts"
+    elif o.decision is None:
+        yield "ScalingActive", "Unknown", "NotDecidedYet", "the first tick after the operator's start is still to come"
+    elif o.decision.steps[0].reason == "MetricsMissing":
+        yield "ScalingActive", "False", "MetricsMissing", o.decision.decisive.message
+    else:
+        step = o.decision.decisive
+        yield "ScalingActive", "True", step.reason, step.message
+    limit = next(
+        (s for s in (o.decision.steps if o.decision else ()) if s.reason in ("ForeignOwner", "MaxReplicas")), None
+    )
+    unable = next((p for p in (deployment_problem(o.deployment),) if p), None)
+    if unable:
+        yield "AbleToScale", "False", unable.reason, unable.message
+    elif limit:
+        yield "AbleToScale", "False", limit.reason, limit.message
+    else:
+        yield "AbleToScale", "True", "Free", "nothing bounds the number of replicas that is wanted"
+
+
+def _slo(o: Observation) -> tuple[str, Status, str, str]:
+    promised = o.service.spec.qoe.objective.good_fraction
+    figure = o.measurement.good_fraction if o.measurement else Missing(why="not measured yet")
+    if isinstance(figure, Observed):
+        words = f"{figure.value:.3f} of the requests of the last window were good, {promised:g} are promised"
+        return "SLOMet", "True" if figure.value >= promised else "False", "Measured", words
+    if isinstance(figure, NoTraffic):
+        return "SLOMet", "Unknown", "NoTraffic", "no request ended in the last window"
+    return "SLOMet", "Unknown", "NotMeasured", figure.why if isinstance(figure, Missing) else "the metrics are stale"

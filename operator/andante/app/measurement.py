@@ -1,0 +1,184 @@
+"""From what pods counted to what a service is like: windows over counters, summed over pods, unknown kept unknown."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
+from andante.ports import PodAddress, PodSample, Unread
+
+REQUESTS = "andante_requests_total"
+GOOD = "andante_requests_good_total"
+QOE_SUM = "andante_request_qoe_sum"
+QOE_COUNT = "andante_request_qoe_count"
+DEFICIT = "andante_request_deficit_sum"
+VISIBLE_TOKENS = "andante_tokens_total/visible"
+IDLE_PENALTY = "andante_idle_penalty_tokens_total"
+COUNTERS = (REQUESTS, GOOD, QOE_SUM, QOE_COUNT, DEFICIT, VISIBLE_TOKENS, IDLE_PENALTY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One service over one window."""
+
+    deficit: Figure
+    mean_qoe: Figure
+    good_fraction: Figure
+    smooth_goodput: Figure
+    """Tokens/s."""
+    open_requests: Figure
+    worst_class: str | None
+    pods_measured: int
+    open_by_pod: Mapping[str, float]
+    """Open requests of each measured pod, by name."""
+
+
+def nothing_measured(why: str) -> Measurement:
+    """The measurement of a service of which nothing could be read."""
+    missing = Missing(why=why)
+    return Measurement(
+        deficit=missing,
+        mean_qoe=missing,
+        good_fraction=missing,
+        smooth_goodput=missing,
+        open_requests=missing,
+        worst_class=None,
+        pods_measured=0,
+        open_by_pod={},
+    )
+
+
+@dataclass(slots=True)
+class PodHistory:
+    """The samples of one pod that a window needs, oldest first."""
+
+    samples: deque[PodSample] = field(default_factory=deque)
+
+    def add(self, sample: PodSample, *, window: float) -> None:
+        """Keep `sample`; of the older ones, those of the window and one before it."""
+        if self.samples and sample.at <= self.samples[-1].at:
+            return  # the same scrape seen twice, or a clock that went back
+        self.samples.append(sample)
+        while len(self.samples) > 2 and self.samples[1].at <= sample.at - window:
+            self.samples.popleft()
+
+    def increase(self, counter: str) -> float:
+        """What the counter gained over the window; a counter that fell was reset and counts from 0."""
+        gained = 0.0
+        previous = self.samples[0].counters.get(counter, 0.0)
+        for sample in list(self.samples)[1:]:
+            value = sample.counters.get(counter, 0.0)
+            gained += value - previous if value >= previous else value
+            previous = value
+        return gained
+
+    def class_qoe(self) -> dict[str, tuple[float, float]]:
+        """Per class: sum and count of QoE gained over the window (a reset counts from 0)."""
+        gained: dict[str, tuple[float, float]] = {}
+        first, last = self.samples[0].by_class, self.samples[-1].by_class
+        for name, (total, count) in last.items():
+            before_total, before_count = first.get(name, (0.0, 0.0))
+            if count < before_count:
+                before_total = before_count = 0.0
+            gained[name] = (total - before_total, count - before_count)
+        return gained
+
+    @property
+    def seconds(self) -> float:
+        return self.samples[-1].at - self.samples[0].at if self.samples else 0.0
+
+
+class Measurements:
+    """Keeps the histories of all pods between ticks. A pod that is gone is forgotten."""
+
+    def __init__(self, *, window: float, stale_after: float) -> None:
+        self._window, self._stale_after = window, stale_after
+        self._pods: dict[tuple[str, str], PodHistory] = defaultdict(PodHistory)
+
+    def take(self, read: Mapping[tuple[str, str], PodSample | Unread]) -> None:
+        """Add what was read in this tick."""
+        for key in list(self._pods):
+            if key not in read:
+                del self._pods[key]
+        for key, sample in read.items():
+            if isinstance(sample, PodSample):
+                self._pods[key].add(sample, window=self._window)
+
+    def measure(
+        self, pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread], *, now: float
+    ) -> Measurement:
+        """The service whose ready pods are `pods`, at `now` (Unix time)."""
+        if not pods:
+            return nothing_measured("no replica is ready")
+        histories = {
+            pod.name: self._pods[key]
+            for pod in pods
+            if (key := (pod.namespace, pod.name)) in self._pods and self._pods[key].samples
+        }
+        fresh = {n: h for n, h in histories.items() if now - h.samples[-1].at <= self._stale_after}
+        if not fresh:
+            if histories:
+                return _all_stale(max(h.samples[-1].at for h in histories.values()))
+            return nothing_measured(_why(pods, read))
+        # A pod that was read once has gauges but no window yet; its neighbours' windows still speak.
+        windows = [h for h in fresh.values() if h.seconds > 0]
+        if not windows:
+            return nothing_measured("the first sample was just taken; a window needs two")
+        return _measure(fresh, windows)
+
+
+def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> str:
+    reasons = {
+        f"pod {p.name}: {sample.why}" for p in pods if isinstance(sample := read.get((p.namespace, p.name)), Unread)
+    }
+    return "; ".join(sorted(reasons)[:3]) or "no pod could be read"
+
+
+def _all_stale(at: float) -> Measurement:
+    stale = Stale(at=at)
+    return Measurement(
+        deficit=stale,
+        mean_qoe=stale,
+        good_fraction=stale,
+        smooth_goodput=stale,
+        open_requests=stale,
+        worst_class=None,
+        pods_measured=0,
+        open_by_pod={},
+    )
+
+
+def _measure(fresh: Mapping[str, PodHistory], windows: Sequence[PodHistory]) -> Measurement:
+    newest = [h.samples[-1] for h in fresh.values()]
+    at = max(s.at for s in newest)
+    gained = {c: sum(h.increase(c) for h in windows) for c in COUNTERS}
+    opened = sum(s.open_requests for s in newest)
+    ended, counted = gained[QOE_COUNT], gained[QOE_COUNT] + opened
+
+    def share(total: float, of: float) -> Figure:
+        return Observed(value=total / of, at=at) if of > 0 else NoTraffic()
+
+    rates = [(h.increase(VISIBLE_TOKENS) - h.increase(IDLE_PENALTY)) / h.seconds for h in windows]
+    busy = counted > 0 or gained[REQUESTS] > 0
+    return Measurement(
+        deficit=share(gained[DEFICIT] + sum(s.open_deficit_sum for s in newest), counted),
+        mean_qoe=share(gained[QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
+        good_fraction=share(gained[GOOD], ended),
+        smooth_goodput=Observed(value=sum(rates), at=at) if busy else NoTraffic(),
+        open_requests=Observed(value=opened, at=at),
+        worst_class=_worst_class(windows),
+        pods_measured=len(fresh),
+        open_by_pod={name: h.samples[-1].open_requests for name, h in fresh.items()},
+    )
+
+
+def _worst_class(windows: Iterable[PodHistory]) -> str | None:
+    totals: dict[str, tuple[float, float]] = {}
+    for history in windows:
+        for name, (total, count) in history.class_qoe().items():
+            before = totals.get(name, (0.0, 0.0))
+            totals[name] = (before[0] + total, before[1] + count)
+    means = {name: total / count for name, (total, count) in totals.items() if count > 0}
+    return min(means, key=lambda name: (means[name], name)) if means else None

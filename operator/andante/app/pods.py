@@ -1,0 +1,74 @@
+"""A service's pods, sorted into buckets first, so that decisions never look at raw pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from andante.engine_config import ENGINE_PORT
+from andante.ports import Object, PodAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pods:
+    """Pods by state; every pod is in exactly one bucket."""
+
+    ready: tuple[Object, ...]
+    starting: tuple[Object, ...]
+    """Created, not serving yet: Pending, pulling, loading the model, or crashing on the way."""
+    draining: tuple[Object, ...]
+    """On their way out, streams in flight finish."""
+    lost: tuple[Object, ...]
+    """Failed or succeeded: they will never serve again."""
+
+    def addresses(self) -> list[PodAddress]:
+        """Where the ready pods answer."""
+        return [
+            PodAddress(
+                namespace=p["metadata"]["namespace"], name=p["metadata"]["name"], ip=p["status"]["podIP"], port=_port(p)
+            )
+            for p in self.ready
+            if p["status"].get("podIP")
+        ]
+
+    def starting_ages(self, now: float) -> tuple[float, ...]:
+        """Seconds since each starting pod was created."""
+        return tuple(max(0.0, now - created_at(p)) for p in self.starting)
+
+
+def sort_pods(pods: Iterable[Object]) -> Pods:
+    """The pods of one service in their buckets."""
+    ready: list[Object] = []
+    starting: list[Object] = []
+    draining: list[Object] = []
+    lost: list[Object] = []
+    for pod in pods:
+        status = pod.get("status") or {}
+        if pod["metadata"].get("deletionTimestamp"):
+            draining.append(pod)
+        elif status.get("phase") in ("Failed", "Succeeded"):
+            lost.append(pod)
+        elif _is_ready(status):
+            ready.append(pod)
+        else:
+            starting.append(pod)
+    return Pods(ready=tuple(ready), starting=tuple(starting), draining=tuple(draining), lost=tuple(lost))
+
+
+def created_at(obj: Object) -> float:
+    """Unix time of creation."""
+    return datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()
+
+
+def _is_ready(status: Mapping[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
+
+
+def _port(pod: Object) -> int:
+    for container in pod["spec"]["containers"]:
+        for port in container.get("ports") or ():
+            if port.get("name") == "http":
+                return int(port["containerPort"])
+    return ENGINE_PORT

@@ -1,0 +1,98 @@
+"""The status of a service, from what was observed and decided. Pure; unknown figures stay absent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from andante.api.v1alpha1 import (
+    ControllerMemory,
+    Decision,
+    DecisionStep,
+    LLMServiceStatus,
+    QoEStatus,
+    ScalingStatus,
+)
+from andante.app.children import endpoint, selector_text
+from andante.app.conditions import Observation, conditions
+from andante.app.measurement import Measurement
+from andante.domain.scaling import decide as law
+from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
+from andante.domain.scaling.memory import VERSION, Memory
+
+KEPT_DECISIONS = 10
+
+
+def build_status(observation: Observation, *, memory: Memory | None, now: float) -> LLMServiceStatus:
+    """The whole status at `now` (Unix time); what this start has not measured yet stays as the last one left it."""
+    service, pods = observation.service, observation.pods
+    return LLMServiceStatus(
+        observed_generation=service.metadata.generation,
+        replicas=len(pods.ready) + len(pods.starting),
+        ready_replicas=len(pods.ready),
+        starting_replicas=len(pods.starting),
+        draining_replicas=len(pods.draining),
+        selector=selector_text(service),
+        endpoint=endpoint(service),
+        engine_version=service.status.engine_version,
+        qoe=_qoe(observation.measurement) if observation.measurement else service.status.qoe,
+        scaling=_scaling(observation, memory, now),
+        conditions=conditions(observation, now=now),
+    )
+
+
+def _time(at: float) -> datetime:
+    return datetime.fromtimestamp(int(at), tz=UTC)
+
+
+def _qoe(measurement: Measurement) -> QoEStatus:
+    figure = measurement.deficit
+    states = {Observed: "Observed", Stale: "Stale", Missing: "Missing", NoTraffic: "NoTraffic"}
+    return QoEStatus(
+        state=states[type(figure)],
+        mean=value_of(measurement.mean_qoe),
+        good_fraction=value_of(measurement.good_fraction),
+        deficit=value_of(figure),
+        worst_class=measurement.worst_class,
+        smooth_goodput=value_of(measurement.smooth_goodput),
+        observed_at=_time(figure.at) if isinstance(figure, Observed | Stale) else None,
+    )
+
+
+def _scaling(observation: Observation, memory: Memory | None, now: float) -> ScalingStatus | None:
+    service, decision = observation.service, observation.decision
+    before = service.status.scaling
+    if decision is None:
+        return before
+    budget = service.spec.scaling.budget
+    price = budget.price_per_replica_hour if budget else None
+    previous = before.desired if before and before.desired is not None else None
+    kept = before.decisions if before else ()
+    if previous is not None and previous != decision.wanted:
+        kept = (_record(decision, previous=previous, now=now), *kept)[:KEPT_DECISIONS]
+    step = decision.decisive
+    pods = len(observation.pods.ready) + len(observation.pods.starting)
+    return ScalingStatus(
+        desired=decision.wanted,
+        reason=step.reason,
+        message=step.message,
+        price_per_hour=None if price is None else price * pods,
+        decisions=kept,
+        memory=ControllerMemory(version=VERSION, state=memory.to_state()) if memory else None,
+    )
+
+
+def _record(decision: law.Decision, *, previous: int, now: float) -> Decision:
+    step = decision.decisive
+    # The law's own reason says why replicas were wanted; a guard rail that clamped it is among the steps.
+    why = decision.steps[0] if decision.steps[0].replicas != previous else step
+    return Decision(
+        at=_time(now),
+        from_=previous,
+        to=decision.wanted,
+        reason=why.reason,
+        message=why.message,
+        steps=tuple(
+            DecisionStep(name=s.name, replicas=s.replicas, reason=s.reason, message=s.message, clamped=s.clamped)
+            for s in decision.steps
+        ),
+    )

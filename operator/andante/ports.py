@@ -1,0 +1,106 @@
+"""What the use cases need of the outside, as protocols; `andante.adapters` fulfils them, tests may too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Object = Mapping[str, Any]
+"""A Kubernetes object as the API gives it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodAddress:
+    """A pod whose metrics are wanted."""
+
+    namespace: str
+    name: str
+    ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSample:
+    """What one engine pod counted, summed over its QoE classes (metric names of docs/concepts/qoe.md)."""
+
+    at: float
+    """Unix time at which the pod was read."""
+    counters: Mapping[str, float]
+    """Values of the counters by name, since the engine's start."""
+    open_requests: float
+    open_qoe_sum: float
+    open_deficit_sum: float
+    by_class: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Per QoE class: sum and count of the QoE of ended requests, since the engine's start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """Why a pod could not be read."""
+
+    why: str
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        ...
+
+
+class MetricsSource(Protocol):
+    """Reads engine pods: from Prometheus, or from the pods themselves."""
+
+    async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
+        """One entry per pod asked for, by (namespace, name). Does not raise: what cannot be read says why."""
+        ...
+
+
+class ConflictError(Exception):
+    """An object of that name exists and belongs to somebody else."""
+
+
+class NotFoundError(Exception):
+    """The object is gone."""
+
+
+class RefusedError(Exception):
+    """The API server refuses the object as it is; trying again does not help. The message is the server's."""
+
+
+class UnavailableError(Exception):
+    """The API server did not answer, or asks to come back later."""
+
+
+class Cluster(Protocol):
+    """The cluster's API; every method is one call, and raises NotFoundError, RefusedError or UnavailableError."""
+
+    def read(self, *, kind: str, namespace: str, name: str) -> Object:
+        """The object."""
+        ...
+
+    def apply(self, manifest: Object) -> Object:
+        """Server-side apply with our field manager; the object as it then is."""
+        ...
+
+    def delete(self, *, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Delete exactly the object with this uid; no error when it is gone."""
+        ...
+
+    def patch_status(self, *, namespace: str, name: str, status: Object) -> Object:
+        """Replace the status of an LLMService; the service as it then is."""
+        ...
+
+    def annotate_pod(self, *, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
+        """Set annotations of a pod."""
+        ...
+
+    def last_log_lines(self, *, namespace: str, pod: str, container: str, lines: int) -> str:
+        """The newest log lines of a container's previous run."""
+        ...
+
+    def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
+        """An Event about an object; `kind` is Normal or Warning."""
+        ...

@@ -1,0 +1,95 @@
+"""A real node with Andante on it, from the repository's chart: once for all end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hack.install import ROOT, Installation, install, kubectl_binary
+
+CLUSTER = "andante-e2e"
+NAMESPACE = "e2e"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An LLMService that is Ready, and kubectl for its namespace."""
+
+    installation: Installation
+    kubectl_path: str
+
+    @property
+    def url(self) -> str:
+        return self.installation.url
+
+    @property
+    def name(self) -> str:
+        return self.installation.service
+
+    def kubectl(self, *arguments: str, namespace: str = NAMESPACE, stdin: str | None = None) -> str:
+        command = [self.kubectl_path, "--kubeconfig", str(self.installation.kubeconfig), "-n", namespace, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def resource(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("get", "llmservice", self.name, "-o", "json"))
+        return found
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.resource().get("status", {})
+        return found
+
+    def pods(self) -> list[dict[str, Any]]:
+        listed = self.kubectl("get", "pods", "-l", f"andante.dev/llmservice={self.name}", "-o", "json")
+        found: list[dict[str, Any]] = json.loads(listed)["items"]
+        return [p for p in found if "deletionTimestamp" not in p["metadata"]]
+
+    def patch(self, spec: dict[str, Any]) -> None:
+        self.kubectl("patch", "llmservice", self.name, "--type", "merge", "-p", json.dumps({"spec": spec}))
+
+    def wait(self, what: str, holds: Callable[[], bool], *, timeout: float = 180.0) -> None:
+        """Poll until `holds`; the failure says what was waited for and how the resource stood."""
+        until = time.monotonic() + timeout
+        while not holds():
+            if time.monotonic() > until:
+                pytest.fail(f"waited {timeout:.0f} s for: {what}\n{json.dumps(self.status(), indent=1)}")
+            time.sleep(0.5)
+
+    def wait_replicas(self, count: int, *, timeout: float = 180.0) -> None:
+        self.wait(f"{count} ready replicas", lambda: self.status().get("readyReplicas", 0) == count, timeout=timeout)
+
+    def condition(self, kind: str) -> str:
+        conditions = {c["type"]: c["status"] for c in self.status().get("conditions", [])}
+        return conditions.get(kind, "Absent")
+
+
+def _down() -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hack.localcluster", "down", "--name", CLUSTER], cwd=ROOT, check=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="session")
+def service_file() -> Path:
+    return ROOT / "examples" / "llmservice.yaml"
+
+
+@pytest.fixture(scope="session")
+def service(service_file: Path) -> Iterator[Service]:
+    try:
+        installation = install(
+            cluster=CLUSTER, kubeconfig=None, namespace=NAMESPACE, service_file=service_file, say=print
+        )
+        found = Service(installation, kubectl_binary())
+        found.wait("the service to be Ready", lambda: found.condition("Ready") == "True", timeout=300)
+        yield found
+    finally:
+        _down()
