@@ -68,7 +68,8 @@ def _registry() -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        # Through the client's configuration: kopf's own way into the cluster needs a DNS name, which not each has.
+        return kopf.login_via_client(**kwargs)
 
     kopf.on.login(registry=registry)(login)
     return registry
@@ -158,6 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point; exit status 2 when the settings cannot be used."""
     arguments = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # probes, every few seconds
     logging.getLogger("kopf").setLevel(logging.DEBUG if arguments.verbose else logging.WARNING)
     try:
         settings = OperatorSettings.load(arguments.config)

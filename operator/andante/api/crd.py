@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from andante.api.rules import PATTERN_HINT, Rule
+from andante.api.rules import PATTERN_HINT, Rule, cel_list
 from andante.api.v1alpha1.service import (
     GROUP,
     KIND,
@@ -26,6 +26,7 @@ from andante.api.v1alpha1.service import (
 )
 from andante.api.v1alpha1.status import LLMServiceStatus
 from andante.api.values import format_duration
+from andante.profiles import load_profiles
 
 Schema = dict[str, Any]
 
@@ -154,7 +155,19 @@ def _only_defaults(value: Mapping[str, Any], schema: Schema) -> bool:
 
 def spec_schema(*, hints: bool = False) -> Schema:
     """Structural schema of spec."""
-    return structural(LLMServiceSpec.model_json_schema(by_alias=True, mode="validation"), hints=hints)
+    schema = structural(LLMServiceSpec.model_json_schema(by_alias=True, mode="validation"), hints=hints)
+    # The names are data of this version, not of the models: a profile that does not exist is refused by the API server
+    # instead of crashing the engine.
+    profiles = sorted(load_profiles())
+    known = Rule(
+        rule=f"self in {cel_list(profiles)}",
+        message=f"there is no such step-time profile; there are {', '.join(profiles)}",
+    )
+    profile = schema["properties"]["engine"]["properties"]["virtualGPU"]["properties"]["profile"]
+    profile["x-kubernetes-validations"] = [known.to_schema()]
+    if hints:
+        profile["pattern"] = f"^({'|'.join(profiles)})$"
+    return schema
 
 
 def status_schema() -> Schema:

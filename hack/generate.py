@@ -1,0 +1,74 @@
+"""Regenerates what is derived from the models and checked in; `make generate`. Tests compare the same outputs.
+
+Run by the virtual environment's Python: it imports the operator.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from andante.api.crd import crd_yaml
+from andante.api.reference import reference
+from andante.api.v1alpha1 import LLMService
+from andante.app.children import POD_MONITOR_CRD, render
+from andante.app.settings import OperatorSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+GOLDEN_CHILDREN = ROOT / "tests" / "golden" / "children"
+
+# A patch as a site would set it: proves the order of the two patches in the golden files.
+SETTINGS = OperatorSettings(
+    engine_image="andante-engine:golden",
+    engine_pod_template={"metadata": {"labels": {"site": "golden"}}},
+    operator_namespace="andante-system",
+)
+
+
+class _Dumper(yaml.SafeDumper):
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # engine.yaml inside a ConfigMap is read by people as lines, not as one long quoted string.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def children_yaml(example: Path) -> str:
+    """All children of an example, as the operator would apply them."""
+    manifest = yaml.safe_load(example.read_text(encoding="utf-8"))
+    manifest["metadata"] |= {"namespace": "default", "uid": "00000000-0000-0000-0000-000000000000"}
+    children = render(LLMService.parse(manifest), settings=SETTINGS, replicas=2, installed_crds=[POD_MONITOR_CRD])
+    return yaml.dump_all(children, Dumper=_Dumper, sort_keys=False, width=120)
+
+
+def outputs() -> Mapping[Path, str]:
+    """Every generated file and what it must hold."""
+    golden = {GOLDEN_CHILDREN / path.name: children_yaml(path) for path in sorted(EXAMPLES.glob("*.yaml"))}
+    return {
+        ROOT / "crds" / "andante.dev_llmservices.yaml": crd_yaml(),
+        ROOT / "docs" / "reference" / "llmservice.md": reference(),
+        **golden,
+    }
+
+
+def main() -> int:
+    """Write what differs and say so."""
+    for path, text in outputs().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

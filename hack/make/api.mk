@@ -1,0 +1,3 @@
+.PHONY: generate
+generate: setup ## CRD, reference page and golden manifests from the models
+	python -m hack.generate

@@ -1,0 +1,96 @@
+"""podTemplate: the user has the last word, except over what the operator must keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andante.api.v1alpha1 import LLMService
+from andante.app.children import PodTemplateError, render
+from andante.app.settings import OperatorSettings
+from unit.test_children_strategic_merge import JSON
+
+
+def pod(patch: Any = None, *, operator: Any = None, **engine: Any) -> dict[str, Any]:
+    spec = {"model": {"id": "org/model"}, "engine": {**engine, **({"podTemplate": patch} if patch else {})}}
+    service = LLMService.parse({"metadata": {"name": "chat"}, "spec": spec})
+    settings = OperatorSettings(engine_image="e:1", engine_pod_template=operator or {})
+    template: dict[str, Any] = render(service, settings=settings, replicas=1)[-1]["spec"]["template"]
+    return template
+
+
+def engine(template: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(c for c in template["spec"]["containers"] if c["name"] == "engine")
+    return found
+
+
+def test_the_services_patch_wins_over_the_operators() -> None:
+    def image(tag: str) -> dict[str, Any]:
+        return {"spec": {"containers": [{"name": "engine", "image": tag}]}}
+
+    assert engine(pod(image("mine:2"), operator=image("site:1")))["image"] == "mine:2"
+    assert engine(pod(operator=image("site:1")))["image"] == "site:1"
+
+
+def test_the_operators_patch_may_replace_the_command() -> None:
+    wrapper = {"spec": {"containers": [{"name": "engine", "command": ["/opt/wrapper"]}]}}
+    assert engine(pod(operator=wrapper))["command"] == ["/opt/wrapper"]
+
+
+def test_a_sidecar_is_added_beside_the_engine() -> None:
+    template = pod({"spec": {"containers": [{"name": "proxy", "image": "p", "command": ["p"]}]}})
+    assert {c["name"] for c in template["spec"]["containers"]} == {"engine", "proxy"}
+
+
+def _containers(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "engine", **fields}]}}
+
+
+@pytest.mark.parametrize(
+    ("patch", "field", "why"),
+    [
+        (_containers(command=["sh"]), "spec.containers[engine].command", "the operator starts the engine"),
+        (_containers(args=[]), "spec.containers[engine].args", "extraArgs"),
+        (_containers(ports=[{"containerPort": 8000, "name": "x"}]), "spec.containers[engine].ports", "Service"),
+        (_containers(**{"$patch": "replace"}), "spec.containers[engine].command", "must not be set"),
+        (_containers(**{"$patch": "delete"}), "spec.containers", "would serve nothing"),
+        (_containers(env=[{"name": "HF_TOKEN", "value": "x"}]),
+         "spec.containers[engine].env[HF_TOKEN]", "tokenSecretRef"),
+        (_containers(volumeMounts=[{"mountPath": "/etc/andante", "$patch": "delete"}]),
+         "spec.containers[engine].volumeMounts", "must stay"),
+        ({"spec": {"volumes": [{"name": "config", "$patch": "delete"}]}}, "spec.volumes[config]", "settings"),
+        ({"spec": {"$patch": "delete"}}, "spec.terminationGracePeriodSeconds", "drainTimeout"),
+        ({"spec": {"restartPolicy": "Never"}}, "spec.restartPolicy", "always restart"),
+        ({"metadata": {"labels": {"andante.dev/llmservice": "x"}}},
+         "metadata.labels[andante.dev/llmservice]", "finds its pods"),
+        ({"metadata": {"labels": {"$patch": "replace"}}}, "metadata.labels[app.kubernetes.io/name]", "finds its pods"),
+        ({"spec": {"volumes": [{}]}}, "spec.volumes", "needs the field 'name'"),
+    ],
+)  # fmt: skip
+def test_what_the_operator_owns_is_refused_with_the_reason(patch: Any, field: str, why: str) -> None:
+    with pytest.raises(PodTemplateError) as caught:
+        pod(patch)
+    assert caught.value.field == f"spec.engine.podTemplate.{field}"
+    assert why in caught.value.problem
+
+
+def test_the_operators_own_patch_cannot_change_whose_pods_they_are() -> None:
+    with pytest.raises(PodTemplateError, match=r"enginePodTemplate\.metadata\.labels"):
+        pod(operator={"metadata": {"labels": {"app.kubernetes.io/instance": "x"}}})
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={"metadata": st.dictionaries(st.text(max_size=8), JSON, max_size=3),
+                      "spec": st.dictionaries(st.sampled_from(["containers", "volumes", "$patch", "x"]), JSON)}
+    )
+)  # fmt: skip
+def test_no_patch_crashes_and_none_takes_the_engines_command(patch: Any) -> None:
+    try:
+        template = pod(patch)
+    except PodTemplateError:
+        return
+    assert engine(template)["command"] == ["andante-engine"]

@@ -1,0 +1,191 @@
+"""The children of a service: what a change of the spec changes in them."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from andante.api.v1alpha1 import LLMService
+from andante.app.children import POD_MONITOR_CRD, render
+from andante.app.settings import OperatorSettings, SettingsError
+from andante.engine_config import EngineConfig, QoESettings
+
+SETTINGS = OperatorSettings(engine_image="engine:1", operator_namespace="andante-system")
+MODEL: dict[str, Any] = {"id": "org/model"}
+
+
+def children(*, replicas: int | None = 1, crds: tuple[str, ...] = (), **spec: Any) -> dict[str, dict[str, Any]]:
+    raw = {"metadata": {"name": "chat", "namespace": "prod", "uid": "u-1"}, "spec": {"model": MODEL, **spec}}
+    service = LLMService.parse(copy.deepcopy(raw))
+    rendered = render(service, settings=SETTINGS, replicas=replicas, installed_crds=crds)
+    return {child["kind"]: child for child in rendered}
+
+
+def template(**spec: Any) -> dict[str, Any]:
+    found: dict[str, Any] = children(**spec)["Deployment"]["spec"]["template"]
+    return found
+
+
+def engine(**spec: Any) -> dict[str, Any]:
+    found: dict[str, Any] = template(**spec)["spec"]["containers"][0]
+    return found
+
+
+def test_every_child_is_owned_and_labelled() -> None:
+    for child in children(crds=(POD_MONITOR_CRD,), networkPolicy={"enabled": True}).values():
+        assert child["metadata"]["namespace"] == "prod"
+        assert child["metadata"]["labels"]["andante.dev/llmservice"] == "chat"
+        (owner,) = child["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("LLMService", "u-1", True)
+
+
+def test_the_deployment_comes_last_so_that_its_pods_find_everything() -> None:
+    assert list(children())[-1] == "Deployment"
+
+
+def test_optional_children_appear_only_when_they_are_wanted_and_possible() -> None:
+    assert set(children()) == {"ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment"}
+    assert "NetworkPolicy" in children(networkPolicy={"enabled": True})
+    assert "PodMonitor" in children(crds=(POD_MONITOR_CRD,))
+    assert "PodMonitor" not in children(crds=(POD_MONITOR_CRD,), monitoring={"podMonitor": False})
+
+
+def test_replicas_are_left_out_on_request() -> None:
+    assert children(replicas=3)["Deployment"]["spec"]["replicas"] == 3
+    assert children(replicas=0)["Deployment"]["spec"]["replicas"] == 0
+    assert "replicas" not in children(replicas=None)["Deployment"]["spec"]
+
+
+def test_a_change_of_the_engine_rolls_the_pods() -> None:
+    assert template() != template(engine={"scheduler": {"policy": "fcfs"}})
+    assert template() != template(model={**MODEL, "maxModelLen": 4096})
+
+
+def test_a_change_of_the_classes_does_not_roll_the_pods() -> None:
+    other = {"classes": [{"name": "voice", "weight": 3}], "objective": {"qoe": 0.9}}
+    assert template() == template(qoe=other)
+    assert children()["ConfigMap"] != children(qoe=other)["ConfigMap"]
+
+
+def test_a_change_of_the_scaling_touches_no_child() -> None:
+    assert children() == children(scaling={"maxReplicas": 9, "mode": "Manual"})
+
+
+def test_the_config_files_are_what_the_engine_reads() -> None:
+    data = children(qoe={"classes": [{"name": "voice"}, {"name": "batch"}]})["ConfigMap"]["data"]
+    assert EngineConfig.model_validate(yaml.safe_load(data["engine.yaml"])).model.served_name == "chat"
+    settings = QoESettings.model_validate(yaml.safe_load(data["qoe.yaml"]))
+    assert [c.name for c in settings.classes] == ["voice", "batch"]
+    assert settings.default_class == "voice"
+
+
+def test_the_grace_period_covers_the_sleep_and_the_whole_drain() -> None:
+    spec = template(rollout={"drainTimeout": "90s"})["spec"]
+    sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    config = children(rollout={"drainTimeout": "90s"})["ConfigMap"]["data"]["engine.yaml"]
+    drain = EngineConfig.model_validate(yaml.safe_load(config)).shutdown_timeout_seconds
+    assert drain == 90
+    assert spec["terminationGracePeriodSeconds"] > sleep + drain
+
+
+def test_loading_is_told_from_broken() -> None:
+    container = engine(rollout={"startupTimeout": "1h"})
+    startup, liveness = container["startupProbe"], container["livenessProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 3600
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] <= 60
+
+
+def test_gpus_are_asked_for_and_their_taint_is_tolerated() -> None:
+    pod = template(engine={"gpusPerReplica": 4, "resourceName": "amd.com/gpu"})["spec"]
+    assert pod["containers"][0]["resources"]["limits"] == {"amd.com/gpu": "4"}
+    assert pod["tolerations"] == [{"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_gpus_that_work_together_get_shared_memory() -> None:
+    shm = {"name": "shm", "mountPath": "/dev/shm"}
+    assert shm in engine(engine={"gpusPerReplica": 2})["volumeMounts"]
+    assert shm not in engine()["volumeMounts"]
+
+
+def test_a_virtual_gpu_asks_for_none() -> None:
+    pod = template(engine={"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}})["spec"]
+    assert "limits" not in pod["containers"][0]["resources"]
+    assert "tolerations" not in pod
+
+
+def test_a_users_limit_is_never_below_the_default_request() -> None:
+    resources = engine(engine={"resources": {"limits": {"memory": "2Gi"}}})["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"] == "2Gi"
+
+
+def test_the_token_reaches_the_engine_by_reference_only() -> None:
+    every = children(model={**MODEL, "tokenSecretRef": {"name": "hf", "key": "t"}})
+    (variable,) = every["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert variable == {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "t"}}}
+    assert "hf" not in every["ConfigMap"]["data"]["engine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("source", "volume", "path"),
+    [
+        ({"pvc": {"claimName": "m", "path": "a/b"}}, "persistentVolumeClaim", "/models/a/b"),
+        ({"hostPath": {"path": "/srv/m"}}, "hostPath", "/models"),
+        ({"image": {"reference": "r/m:1", "path": "x"}}, "image", "/models/x"),
+    ],
+)
+def test_a_model_of_ones_own_is_mounted_read_only_where_the_engine_looks(
+    source: dict[str, Any], volume: str, path: str
+) -> None:
+    every = children(model={**MODEL, "source": source})
+    pod = every["Deployment"]["spec"]["template"]["spec"]
+    assert any(v["name"] == "model" and volume in v for v in pod["volumes"])
+    assert {"name": "model", "mountPath": "/models", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+    assert yaml.safe_load(every["ConfigMap"]["data"]["engine.yaml"])["model"]["id"] == path
+
+
+def test_replicas_spread_over_nodes_unless_the_user_says_where() -> None:
+    assert template()["spec"]["topologySpreadConstraints"]
+    own = template(engine={"affinity": {"nodeAffinity": {}}})["spec"]
+    assert "topologySpreadConstraints" not in own
+
+
+def test_the_network_policy_lets_the_operator_scrape() -> None:
+    peers = children(networkPolicy={"enabled": True})["NetworkPolicy"]["spec"]["ingress"][0]["from"]
+    assert {
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "andante-operator"}},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "andante-system"}},
+    } in peers
+
+
+def test_the_settings_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "operator.yaml"
+    path.write_text("engineImage: e:1\nprometheusURL: http://prometheus:9090\ntickSeconds: 5\n")
+    settings = OperatorSettings.load(path)
+    assert settings == OperatorSettings(engine_image="e:1", prometheus_url="http://prometheus:9090", tick_seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("engineImage: e\ntickSecond: 1\n", "tickSecond"),
+        ("{}", "engineImage"),
+        ("engineImage: e\nprometheusURL: prom:9090\n", "prometheusURL"),
+        ("- a", "must be a mapping"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_bad_settings_are_refused_with_file_and_field(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "operator.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=problem) as caught:
+        OperatorSettings.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_settings_are_refused_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: cannot be read"):
+        OperatorSettings.load(tmp_path / "nowhere.yaml")
