@@ -107,24 +107,26 @@ class EngineProcess:
         try:
             self._wait_until_ready()
         except BaseException:
-            self._kill()
+            self._clean_up()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         self._kill()
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.metrics_folder.parent, ignore_errors=True)
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
-        cache = self.folder / "cache"
-        environment = {**os.environ, "ANDANTE_ENGINE_CACHE": str(cache), **self._environment}
+        environment = {**os.environ, "ANDANTE_ENGINE_CACHE": str(self.folder / "cache"), **self._environment}
         if self._meter:
             command = [sys.executable, "-m", "andante_vllm.cli", "serve", "--config", str(self.config_path)]
             return command, environment
-        folders = Folders(cache=cache, metrics=self.metrics_folder)
+        folders = Folders(cache=Path(environment["ANDANTE_ENGINE_CACHE"]), metrics=self.metrics_folder)
         launch = plan_launch(
             EngineConfig.model_validate(self._config),
             config_path=self.config_path,

@@ -26,6 +26,8 @@ class EngineEnd(enum.Enum):
     ABORT = enum.auto()
     REJECTION = enum.auto()
     CLIENT_ERROR = enum.auto()
+    DRAIN = enum.auto()
+    """Cut when the time to drain was over."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,29 @@ class _Choice:
     hiding: bool = False
     """The stream is in a hidden part (reasoning)."""
     finished: bool = False
+
+
+class PlainDelivery:
+    """One sequence, all of it visible: the usual request, and the path that costs every token of every user.
+
+    `deliver(at, tokens)` is called with the tokens that the reader got at `at`.
+    """
+
+    __slots__ = ("_deliver", "_pending")
+
+    def __init__(self, *, deliver: Callable[[float, int], None]) -> None:
+        self._deliver = deliver
+        self._pending = 0
+
+    def produced(self, choice: int, tokens: int, *, finished: bool) -> None:
+        """The engine handed `tokens` new tokens to the serving layer."""
+        self._pending += tokens
+
+    def sent(self, at: float, body: bytes, *, stream: bool, count_tokens: Callable[[str], int]) -> None:
+        """The connection took `body` at `at`."""
+        if self._pending and not body.startswith(b":"):
+            tokens, self._pending = self._pending, 0
+            self._deliver(at, tokens)
 
 
 class Delivery:
@@ -111,7 +136,11 @@ class Delivery:
             delta = entry.get("delta") or {}
             if state is None:
                 continue
-            if delta.get("content") or delta.get("tool_calls"):
+            if delta.get("tool_calls"):
+                # Parsers hold a call back until its name is known, so all that waited is the call.
+                state.hiding = False
+                self._hand_over(state, state.pending)
+            elif delta.get("content"):
                 # What the parser swallowed before belongs to where the stream was then.
                 visible = state.latest if state.hiding else state.pending
                 state.hiding = False
@@ -130,12 +159,13 @@ class Delivery:
             if state is None:
                 continue
             reasoning = message.get("reasoning") or message.get("reasoning_content")
-            if not message.get("content") and not message.get("tool_calls"):
-                visible = 0
-            elif reasoning:
-                visible = max(0, state.pending - count_tokens(reasoning))
+            content = message.get("content")
+            if message.get("tool_calls"):
+                visible = max(0, state.pending - (count_tokens(reasoning) if reasoning else 0))
+            elif content:
+                visible = min(state.pending, count_tokens(content))
             else:
-                visible = state.pending
+                visible = 0
             self._hand_over(state, visible)
 
 
@@ -168,8 +198,8 @@ class Ending:
     engine_end: EngineEnd | None = None
     draining: bool = False
     """The engine was shutting down when the request ended."""
-    arrived_draining: bool = False
-    """... and already when it came."""
+    counts: bool = True
+    """It asked for tokens: a refusal of anything else (a tokenization, an upload) is not the service's."""
 
 
 def tell_outcome(end: Ending) -> Outcome | None:
@@ -177,8 +207,10 @@ def tell_outcome(end: Ending) -> Outcome | None:
 
     A mistake does not count, since a hostile client could else make any service look bad, and grow.
     """
-    if end.engine_end is EngineEnd.CLIENT_ERROR:
+    if end.engine_end is EngineEnd.CLIENT_ERROR or not (end.counts or end.reached_engine):
         return None
+    if end.engine_end is EngineEnd.DRAIN:
+        return Outcome.DRAINED
     if end.engine_end is EngineEnd.REJECTION or end.status in (429, 503):
         return Outcome.REJECTED
     if end.status is not None and 400 <= end.status < 500:
@@ -187,7 +219,5 @@ def tell_outcome(end: Ending) -> Outcome | None:
         return Outcome.ABORTED if end.reached_engine else None
     cut = end.engine_end is not None or not end.complete
     if cut or (end.status is not None and end.status >= 500):
-        if end.draining:
-            return Outcome.REJECTED if end.arrived_draining else Outcome.DRAINED
-        return Outcome.FAILED
+        return Outcome.DRAINED if end.draining else Outcome.FAILED
     return Outcome.COMPLETED if end.reached_engine else None

@@ -11,6 +11,7 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, Mapping
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
@@ -41,6 +42,16 @@ current_request: ContextVar[EngineRequest | None] = ContextVar("andante_request"
 """The request that the running task serves; set by the middleware."""
 
 _HOOKED = "_andante_hooked"
+_CUT_SHORT = {"abort": EngineEnd.ABORT, "error": EngineEnd.ERROR}  # finish reasons
+
+
+class DrainCutError(GracefulHTTPError):
+    """What a client is told whose answer the shutdown cut."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server is shutting down and could not finish this answer.", HTTPStatus.SERVICE_UNAVAILABLE
+        )
 
 
 class DrainFlag:
@@ -81,7 +92,13 @@ def install() -> None:
     @functools.wraps(plain_shutdown)
     def shutdown(self: AsyncLLM, *args: Any, **kwargs: Any) -> Any:
         drain.draining = True
-        return plain_shutdown(self, *args, **kwargs)
+        handler = self.output_handler
+        result = plain_shutdown(self, *args, **kwargs)  # returns when the drain is over
+        if handler is not None and not handler.get_loop().is_closed():
+            # vLLM leaves the requests that it cut waiting for ever, and their clients with them, until the pod is
+            # killed. It calls this from another thread, and the queues belong to the loop.
+            handler.get_loop().call_soon_threadsafe(self.output_processor.propagate_error, DrainCutError())
+        return result
 
     AsyncLLM.generate = generate
     AsyncLLM.shutdown = shutdown
@@ -91,20 +108,20 @@ async def _observe(
     outputs: AsyncGenerator[Any, None], request: EngineRequest, first_choice: int
 ) -> AsyncGenerator[Any, None]:
     """Passes vLLM's RequestOutputs on, as they are, and counts their tokens."""
+    produced = request.produced
     try:
         async for output in outputs:
             for completion in output.outputs:
-                reason = completion.finish_reason
                 # Streams give deltas, other replies one final output, so lengths add up.
-                request.produced(
-                    first_choice + completion.index, len(completion.token_ids), finished=reason is not None
-                )
-                if reason == "abort":
-                    request.engine_ended(EngineEnd.ABORT)
-                elif reason == "error":
-                    request.engine_ended(EngineEnd.ERROR)
+                reason = completion.finish_reason
+                produced(first_choice + completion.index, len(completion.token_ids), finished=reason is not None)
+                if reason in _CUT_SHORT:
+                    request.engine_ended(_CUT_SHORT[reason])
             yield output
     except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except DrainCutError:
+        request.engine_ended(EngineEnd.DRAIN)
         raise
     except GracefulHTTPError as error:
         request.engine_ended(EngineEnd.REJECTION if error.http_status in (429, 503) else EngineEnd.ERROR)

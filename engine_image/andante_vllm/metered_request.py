@@ -12,7 +12,7 @@ from typing import Any
 from andante.domain.pace import QoEClass
 from andante.domain.request_meter import Objective, Outcome, RequestMeter, RequestScore
 from andante.engine_config import QoESettings
-from andante_vllm.delivery import Delivery, Ending, EngineEnd, tell_outcome
+from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
 from andante_vllm.expectations import (
     ClientExpectation,
     ResolvedExpectation,
@@ -26,6 +26,11 @@ from andante_vllm.expectations import (
 class MeteredRequest:
     """Collects what happens to one request; `ended` tells what to record."""
 
+    __slots__ = (
+        "_count_tokens", "_delivery", "_ending", "_meter", "_on_engine", "_resolved", "_said", "_settings", "_streams",
+        "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -33,27 +38,34 @@ class MeteredRequest:
         settings: QoESettings,
         arrived_at: float,
         received_at: float,
-        arrived_draining: bool,
+        counts: bool,
         on_engine: Callable[[MeteredRequest], None],
     ) -> None:
-        """`said`: by the headers. `arrived_at`: monotonic, `received_at`: Unix seconds, both of the same moment.
+        """`said`: by the headers. `counts`: the path asks for tokens.
 
+        `arrived_at` (monotonic) and `received_at` (Unix time) are seconds of the same moment.
         `on_engine` is called once, when the request first reaches the engine. Raises BadExpectationError when the
         headers name a class that does not exist.
         """
         self._said = said
         self._settings = settings
         self._on_engine = on_engine
-        self._resolved: ResolvedExpectation = resolve(said, settings, prompt_tokens=0, field=class_field(said))
-        self._meter: RequestMeter | None = None
-        self._delivery: Delivery | None = None
-        self._ending = Ending(arrived_draining=arrived_draining)
+        self._delivery: PlainDelivery | Delivery | None = None
+        self._ending = Ending(counts=counts)
         self._count_tokens: Callable[[str], int] = len
         self._streams = False
         self.arrived_at = arrived_at
         self.received_at = received_at
         self.prompt_tokens = 0
         self.hidden_tokens = 0
+        self._resolve(said, prompt_tokens=0)
+
+    def _resolve(self, said: ClientExpectation, *, prompt_tokens: int) -> None:
+        self._resolved: ResolvedExpectation = resolve(
+            said, self._settings, prompt_tokens=prompt_tokens, field=class_field(self._said)
+        )
+        objective = Objective(qoe=self._settings.objective, tolerated_delay=self._settings.tolerated_delay_seconds)
+        self._meter = RequestMeter(expectation=self._resolved.expectation, objective=objective)
 
     @property
     def qoe_class(self) -> QoEClass:
@@ -61,23 +73,11 @@ class MeteredRequest:
 
     def score_now(self, at: float) -> RequestScore:
         """The score at `at` of the request that goes on."""
-        return self._request_meter().open(self._since_arrival(at))
+        return self._meter.open(at - self.arrived_at)
 
     def score_ended(self, outcome: Outcome, at: float) -> RequestScore:
         """The score of the request that ended at `at`."""
-        return self._request_meter().ended(outcome, at=self._since_arrival(at))
-
-    def _since_arrival(self, at: float) -> float:
-        return at - self.arrived_at
-
-    def _hide(self, tokens: int) -> None:
-        self.hidden_tokens += tokens
-
-    def _request_meter(self) -> RequestMeter:
-        if self._meter is None:
-            objective = Objective(qoe=self._settings.objective, tolerated_delay=self._settings.tolerated_delay_seconds)
-            self._meter = RequestMeter(expectation=self._resolved.expectation, objective=objective)
-        return self._meter
+        return self._meter.ended(outcome, at=at - self.arrived_at)
 
     def body_received(self, *, at: float, unix_time: float) -> None:
         """The last byte of the request is here; how slowly a client uploads is not the service's delay."""
@@ -101,20 +101,30 @@ class MeteredRequest:
         said = self._said.over(from_body(extra_args))
         self.prompt_tokens += prompt_tokens
         if self._delivery is None:
-            self._resolved = resolve(said, self._settings, prompt_tokens=prompt_tokens, field=class_field(self._said))
-            meter = self._request_meter()
-            self._delivery = Delivery(
-                deliver=lambda at, tokens: meter.deliver(self._since_arrival(at), tokens),
-                hide=self._hide,
-                reasoning=hides_reasoning,
-            )
+            self._resolve(said, prompt_tokens=prompt_tokens)
             self._count_tokens = count_tokens
             self._ending.reached_engine = True
             self._on_engine(self)
-        return (
-            self._delivery.expect(choices),
-            scheduler_arguments(self._resolved, said, received_at=self.received_at),
-        )
+        first_choice = self._expect(choices, hides_reasoning=hides_reasoning)
+        return first_choice, scheduler_arguments(self._resolved, said, received_at=self.received_at)
+
+    def _expect(self, choices: int, *, hides_reasoning: bool) -> int:
+        """Makes ready for `choices` more sequences; returns the number of the first."""
+        if self._delivery is None and choices == 1 and not hides_reasoning:
+            self._delivery = PlainDelivery(deliver=self._deliver)
+            return 0
+        if not isinstance(self._delivery, Delivery):
+            delivery = Delivery(deliver=self._deliver, hide=self._hide, reasoning=hides_reasoning)
+            if self._delivery is not None:  # a second prompt; vLLM announces all before the first token comes
+                delivery.expect(1)
+            self._delivery = delivery
+        return self._delivery.expect(choices)
+
+    def _deliver(self, at: float, tokens: int) -> None:
+        self._meter.deliver(at - self.arrived_at, tokens)
+
+    def _hide(self, tokens: int) -> None:
+        self.hidden_tokens += tokens
 
     def produced(self, choice: int, tokens: int, *, finished: bool) -> None:
         """The engine handed over new tokens of a choice."""
@@ -134,7 +144,8 @@ class MeteredRequest:
         """The connection took `body` at `at`."""
         if self._delivery is not None and body and not self._ending.client_left:
             self._delivery.sent(at, body, stream=self._streams, count_tokens=self._count_tokens)
-        self._ending.complete |= last
+        if last:
+            self._ending.complete = True
 
     def client_left(self) -> None:
         """The client closed the connection."""

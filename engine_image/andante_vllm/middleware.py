@@ -34,6 +34,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Where the reply separates reasoning from content, and the form of its chunks is known.
 _CHAT_PATH: Final = "/v1/chat/completions"
+# A refusal here is a user who got no answer; elsewhere a request counts if it reached the engine.
+_COUNTED_PATHS: Final = frozenset({"/v1/completions", _CHAT_PATH, "/v1/responses", "/v1/messages"})
 
 
 class DeliveryMeter:
@@ -71,12 +73,18 @@ class DeliveryMeter:
                 settings=settings,
                 arrived_at=time.monotonic(),
                 received_at=time.time(),
-                arrived_draining=hooks.drain.draining,
+                counts=scope["path"] in _COUNTED_PATHS,
                 on_engine=self._open.add,
                 path=scope["path"],
             )
         except BadExpectationError as error:
-            await _refuse(send, error)
+            await _refuse(send, 400, "BadRequestError", str(error), field=error.field)
+            return
+        if hooks.drain.draining and scope["path"] in _COUNTED_PATHS:
+            # The engine would give an empty answer; told so, the client can ask another replica.
+            await _refuse(send, 503, "ServiceUnavailableError", "The server is shutting down; try again.")
+            request.reply_began(503, stream=False)
+            self._ended(request)
             return
 
         async def receive_and_watch() -> Message:
@@ -170,7 +178,7 @@ class _HTTPRequest(MeteredRequest):
             extra_args=extra_args,
             prompt_tokens=prompt_tokens,
             choices=choices,
-            hides_reasoning=self._path.endswith(_CHAT_PATH)
+            hides_reasoning=self._path == _CHAT_PATH
             and bool(engine.vllm_config.structured_outputs_config.reasoning_parser),
             count_tokens=count_tokens,
         )
@@ -184,10 +192,13 @@ def _is_event_stream(headers: Any) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
-async def _refuse(send: Send, error: BadExpectationError) -> None:
-    """400 in OpenAI's error format."""
-    detail = {"message": str(error), "type": "BadRequestError", "param": error.field, "code": 400}
-    body = json.dumps({"error": detail}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 400, "headers": headers})
+async def _refuse(send: Send, status: int, kind: str, message: str, *, field: str | None = None) -> None:
+    """An error in OpenAI's format; the connection is not kept, since nobody has read the request's body."""
+    body = json.dumps({"error": {"message": message, "type": kind, "param": field, "code": status}}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -36,7 +36,9 @@ Binaries come from the cache; where they are missing they are fetched or built f
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,9 +49,21 @@ from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import import_into_containerd
 from hack.localcluster.kube_access import KubeAccess
 from hack.localcluster.native import NativeCluster
+from hack.localcluster.processes import marked_processes
 from hack.localcluster.settings import cluster_name, state_root, temporary_state
 
 __all__ = ["Cluster", "ClusterError", "ControlPlane"]
+
+
+_PREFIX = "andante-control-plane-"
+
+
+def _remove_abandoned() -> None:
+    """State folders of test runs that were killed: their servers died with them, their folders did not."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        started = (folder / "run" / "etcd.pid").exists()
+        if started and folder.stat().st_uid == os.getuid() and not marked_processes(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class ControlPlane(KubeAccess):
@@ -65,11 +79,12 @@ class ControlPlane(KubeAccess):
 
     def start(self) -> Self:
         """Return once the API server is ready. Raises ClusterError."""
+        _remove_abandoned()
         self._binaries = ensure_binaries(CONTROL_PLANE)
         api, client, peer = free_ports(3)
         spec = ControlPlaneSpec(
             name="andante-test",
-            state=temporary_state("andante-control-plane-"),
+            state=temporary_state(_PREFIX),
             address="127.0.0.1",
             api_port=api,
             etcd_client_port=client,

@@ -6,20 +6,17 @@ it appears by a rename: a file that is there is whole.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hack.localcluster import debian, downloads, gobuild
 from hack.localcluster.errors import ClusterError
-from hack.localcluster.progress import say
+from hack.localcluster.locking import exclusive
 from hack.localcluster.settings import HELM_VERSION, KUBERNETES_VERSION, cache
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "openssl", "setpriv")
@@ -94,10 +91,10 @@ def ensure_binaries(names: Sequence[str]) -> Binaries:
         debian.install_programs([name for name in absent if name not in KUBERNETES and name != "helm"])
     wanted = [name for name in KUBERNETES if name in absent]
     if wanted:
-        with _lock(kubernetes_folder().parent, "the Kubernetes binaries"):
+        with exclusive(kubernetes_folder().parent, "the Kubernetes binaries"):
             _fetch_kubernetes([name for name in wanted if find(name) is None])
     if "helm" in absent:
-        with _lock(helm_folder().parent, "helm"):
+        with exclusive(helm_folder().parent, "helm"):
             if find("helm") is None:
                 _fetch_helm()
     paths = {name: path for name in names if (path := find(name)) is not None}
@@ -110,9 +107,12 @@ def ensure_binaries(names: Sequence[str]) -> Binaries:
 def _fetch_kubernetes(names: Sequence[str]) -> None:
     folder = kubernetes_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    built = [name for name in names if not downloads.kubernetes(name, version=KUBERNETES_VERSION, to=folder / name)]
-    if built:
-        gobuild.kubernetes(built, version=KUBERNETES_VERSION, to=folder)
+    # The first that cannot be downloaded ends the attempts: waiting for the same site six times helps nobody.
+    left = list(names)
+    while left and downloads.kubernetes(left[0], version=KUBERNETES_VERSION, to=folder / left[0]):
+        left.pop(0)
+    if left:
+        gobuild.kubernetes(left, version=KUBERNETES_VERSION, to=folder)
 
 
 def _fetch_helm() -> None:
@@ -132,26 +132,3 @@ def _from_kubebuilder_assets(name: str) -> Path | None:
     said = subprocess.run([str(Path(assets) / name), *flags], capture_output=True, text=True, check=False).stdout
     minor = KUBERNETES_VERSION.rpartition(".")[0]
     return Path(assets) / name if re.search(rf"{re.escape(minor)}\.\d", said) else None
-
-
-@contextlib.contextmanager
-def _lock(folder: Path, what: str) -> Iterator[None]:
-    """One process at a time; says whom it waits for."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        said = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not said:
-                    file.seek(0)
-                    say(f"waiting for another run (pid {file.read().strip() or 'unknown'}) that is fetching {what}")
-                    said = True
-                time.sleep(0.5)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

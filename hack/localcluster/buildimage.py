@@ -20,6 +20,7 @@ from hack.localcluster import debian
 from hack.localcluster.backends import Kind
 from hack.localcluster.binaries import find
 from hack.localcluster.errors import ClusterError
+from hack.localcluster.locking import exclusive
 from hack.localcluster.progress import say
 from hack.localcluster.settings import cache, go_arch
 
@@ -27,6 +28,7 @@ _BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
 # Of the machine, read-only and only during the build: a proxy's certificates and pip's settings.
 _BORROWED = ("/etc/ssl/certs", "/etc/pip.conf")
 _KEPT_ARCHIVES = 3
+_KEPT_LAYERS = 40
 _IGNORED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
 
@@ -45,20 +47,21 @@ def build(request: ImageBuild) -> Path:
     docker = Kind("any").blocked() is None
     builder = "docker" if docker else f"buildah, {_debian_release()}"
     archive = _archive(request, builder)
-    if archive.is_file():
-        say(f"{request.tag}: nothing changed since it was built")
-        return archive
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    partial = archive.with_name(f".{archive.name}.{os.getpid()}")
-    try:
-        if docker:
-            _build_with_docker(request, partial)
-        else:
-            _build_with_buildah(request, partial)
-        partial.replace(archive)
-    finally:
-        partial.unlink(missing_ok=True)
-    _forget_old(archive)
+    # buildah's storage is one for all images: a build that clears old layers away takes them from one beside it.
+    with exclusive(archive.parent, "images"):
+        if archive.is_file():
+            say(f"{request.tag}: nothing changed since it was built")
+            return archive
+        partial = archive.with_name(f".{archive.name}.{os.getpid()}")
+        try:
+            if docker:
+                _build_with_docker(request, partial)
+            else:
+                _build_with_buildah(request, partial)
+            partial.replace(archive)
+        finally:
+            partial.unlink(missing_ok=True)
+        _forget_old(archive)
     return archive
 
 
@@ -127,15 +130,23 @@ def _build_with_buildah(request: ImageBuild, to: Path) -> None:
     absent = [name for name in ("buildah", "debootstrap") if find(name) is None]
     if absent:
         debian.install_programs(absent)
+    _tidy_storage()
     arguments = dict(request.arguments)
     if "BASE" not in arguments:
         arguments["BASE"] = _python_base()
     say(f"building {request.tag} with buildah on {arguments['BASE']}")
     borrowed = [part for path in _BORROWED if Path(path).exists() for part in ("-v", f"{path}:{path}:ro")]
-    _run([*_buildah(), "bud", "--network", "host", "--layers=false", "-t", request.tag, *borrowed,
+    _run([*_buildah(), "bud", "--network", "host", "--layers", "-t", request.tag, *borrowed,
           *_common(request, arguments)])  # fmt: skip
     _run([*_buildah(), "push", request.tag, f"docker-archive:{to}:{request.tag}"])
-    _run([*_buildah(), "rmi", request.tag])
+
+
+def _tidy_storage() -> None:
+    """Remove what killed builds left, and old layers once there are many. The others stay: after a change of our code
+    alone, the dependencies are not installed again."""
+    _run([*_buildah(), "rm", "--all"])
+    if len(_run([*_buildah(), "images", "--all", "--quiet"]).split()) > _KEPT_LAYERS:
+        _run([*_buildah(), "rmi", "--prune"])
 
 
 def _common(request: ImageBuild, arguments: Mapping[str, str]) -> list[str]:

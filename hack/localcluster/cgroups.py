@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
@@ -20,6 +21,15 @@ def cgroup_name(name: str) -> str:
 
 def is_version_2() -> bool:
     return (_ROOT / "cgroup.controllers").is_file()
+
+
+def cannot_hand_down(controllers: Sequence[str]) -> list[str]:
+    """Those of `controllers` that a cgroup of ours would not get. Version 2 inside a container: a cgroup that holds
+    processes, as a container's outermost one does, hands down only what it handed down before."""
+    if not is_version_2() or not (_ROOT / "cgroup.type").exists():
+        return []
+    handed_down = (_ROOT / "cgroup.subtree_control").read_text().split()
+    return [name for name in controllers if name not in handed_down]
 
 
 def create(name: str) -> None:

@@ -159,6 +159,9 @@ def controller_manager_command(spec: ControlPlaneSpec, binary: Path) -> list[str
         f"--cluster-signing-key-file={spec.authority.ca.key}",
         "--leader-elect=false",
         "--secure-port=0",
+        # At the default rate the controllers queue for 5 s at start to make their service accounts.
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
         f"--cluster-cidr={spec.pod_cidr}",
         "--allocate-node-cidrs=false",
     ]

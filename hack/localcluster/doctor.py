@@ -115,6 +115,10 @@ def _controllers() -> Finding:
     if lacking:
         remedy = f"boot with cgroup controllers {', '.join(lacking)} on, or use --kubeconfig"
         return Finding("cgroups", f"version {version}, without {', '.join(lacking)}", remedy, fatal=True)
+    kept = cgroups.cannot_hand_down(_CONTROLLERS)
+    if kept:
+        remedy = "run it outside of the container, or use --kubeconfig"
+        return Finding("cgroups", f"this container does not hand down {', '.join(kept)}", remedy, fatal=True)
     return Finding("cgroups", f"version {version}")
 
 
@@ -137,6 +141,11 @@ def _programs() -> list[Finding]:
         findings.append(Finding("programs", f"missing: {', '.join(absent)}{note}", command, fatal=True))
     else:
         findings.append(Finding("programs", f"all {len(system)} are there"))
+    absent = missing(("buildah", "debootstrap"))
+    if absent and backends.Kind("any").blocked():
+        command = debian.command_for(debian.packages_of(absent))
+        verdict = f"need Docker or {' and '.join(absent)} (build-image installs them as root)"
+        findings.append(Finding("image builds", verdict, command))
     absent = missing((*KUBERNETES, *HELM))
     if absent:
         verdict = f"not in the cache yet: {', '.join(absent)} (built from the Go module proxy: about 15 minutes)"

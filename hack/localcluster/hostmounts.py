@@ -9,8 +9,8 @@ its namespace has to allow the pod security level `privileged`, so this is for a
 from __future__ import annotations
 
 import configparser
+import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,9 +85,8 @@ def host_image(environment: EngineEnvironment) -> TinyImage:
         "PATH": f"{environment.folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    digest = hashlib.sha256(json.dumps(env, sort_keys=True).encode()).hexdigest()[:12]
-    return TinyImage(
-        tag=f"localhost/andante/engine-host-mounts:{digest}",
+    image = TinyImage(
+        tag="localhost/andante/engine-host-mounts",
         folders={"tmp": 0o1777, "var/tmp": 0o1777, "var/cache/andante": 0o777, "etc/andante": 0o755},
         links={name: f"usr/{name}" for name in _MERGED if Path(f"/{name}").is_symlink()},
         texts={
@@ -99,6 +98,8 @@ def host_image(environment: EngineEnvironment) -> TinyImage:
         env=env,
         entrypoint=("andante-engine",),
     )
+    digest = hashlib.sha256(repr(image).encode()).hexdigest()[:12]
+    return dataclasses.replace(image, tag=f"{image.tag}:{digest}")
 
 
 def engine_values(environment: EngineEnvironment) -> dict[str, Any]:

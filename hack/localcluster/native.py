@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hack.localcluster import cgroups, images, network, record
 from hack.localcluster.binaries import Binaries
@@ -29,7 +30,7 @@ from hack.localcluster.processes import Service, kill_marked, marked_processes
 from hack.localcluster.progress import say, wait_until
 from hack.localcluster.settings import REPOSITORY
 
-_API_PORT = 6443  # on an address that only this cluster has
+_SOCKET_PATH_BYTES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class NativeCluster:
         """Start what does not run; return once the node is Ready. Raises ClusterError."""
         if os.geteuid() != 0:
             raise ClusterError("the native node needs root (namespaces, mounts, cgroups)", "sudo make cluster-up")
+        if len(str(self.containerd_socket).encode()) > _SOCKET_PATH_BYTES:
+            raise ClusterError(
+                f"the state folder's path is too long for a socket: {self.state}", "a shorter ANDANTE_STATE"
+            )
         with _lock(self.state):
             control_plane = self._spec()
             processes = ControlPlaneProcesses(control_plane, binaries)
@@ -79,8 +84,7 @@ class NativeCluster:
             kill_marked(self.state)
             self._kill_pods()
             network.disconnect(self.name)
-            others = any(p.name.startswith("andt") for p in Path("/sys/class/net").iterdir())
-            network.restore_forwarding(self.state / "ip_forward.json", others_running=others)
+            network.restore_forwarding(self.state / "ip_forward.json")
             wait_until(lambda: not cgroups.remove(self.name), what="the pods' cgroups to empty", timeout_seconds=20)
             self._unmount_leftovers()
             self._remove_made_folders()
@@ -91,23 +95,13 @@ class NativeCluster:
     def _spec(self) -> ControlPlaneSpec:
         document = record.read(self.state)
         if document is None or "block" not in document:
-            known = record.all_records(self.state.parent).values()
-            others = [ipaddress.IPv4Network(other["block"]) for other in known if "block" in other]
-            block = network.choose_block(self.name, [*network.routed_networks(), *others])
-            client, peer = free_ports(2)
-            document = {
-                "backend": "native",
-                "block": str(block),
-                "etcd_client_port": client,
-                "etcd_peer_port": peer,
-            }
-            record.write(self.state, document)
+            document = self._new_record()
         addresses = self._addresses()
         return ControlPlaneSpec(
             name=self.name,
             state=self.state,
             address=addresses.host,
-            api_port=_API_PORT,
+            api_port=network.API_PORT,
             etcd_client_port=document["etcd_client_port"],
             etcd_peer_port=document["etcd_peer_port"],
             service_cidr=addresses.services,
@@ -116,6 +110,21 @@ class NativeCluster:
             node_name=self.node_name,
             scheduler=True,
         )
+
+    def _new_record(self) -> dict[str, Any]:
+        """Choose addresses and ports and write them down; one cluster at a time, so that no two choose the same."""
+        client, peer = free_ports(2)
+        folder = os.open(self.state.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            known = record.all_records(self.state.parent).values()
+            others = [ipaddress.IPv4Network(other["block"]) for other in known if "block" in other]
+            block = network.choose_block(self.name, [*network.routed_networks(), *others])
+            document = {"backend": "native", "block": str(block), "etcd_client_port": client, "etcd_peer_port": peer}
+            record.write(self.state, document)
+        finally:
+            os.close(folder)
+        return document
 
     def _addresses(self) -> network.Addresses:
         document = record.read(self.state)
@@ -190,12 +199,18 @@ class NativeCluster:
         )
 
     def _wait_for_node(self, binaries: Binaries, control_plane: ControlPlaneSpec) -> None:
-        path = '-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-        command = [str(binaries.path("kubectl")), f"--kubeconfig={control_plane.kubeconfig}", "get", "node"]
+        status = ("node", self.node_name, '-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}')
+        # Ready alone may be what a kubelet said that has died since; only a live one answers through the API server.
+        health = ("--raw", f"/api/v1/nodes/{self.node_name}/proxy/healthz")
+        kubectl = [str(binaries.path("kubectl")), f"--kubeconfig={control_plane.kubeconfig}"]
+        kubectl += [f"--cache-dir={self.state / 'kubectl-cache'}", "get"]
 
         def ready() -> bool:
-            done = subprocess.run([*command, self.node_name, path], capture_output=True, text=True, check=False)
-            return done.stdout.strip() == "True"
+            said = [
+                subprocess.run([*kubectl, *query], capture_output=True, text=True, check=False).stdout.strip()
+                for query in (status, health)
+            ]
+            return said == ["True", "ok"]
 
         logs = self.state / "logs"
         wait_until(

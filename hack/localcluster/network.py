@@ -18,7 +18,8 @@ from pathlib import Path
 
 from hack.localcluster.errors import ClusterError
 
-_IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+API_PORT = 6443  # on an address that only this cluster has
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 # Private ranges that offices use least first; 198.18.0.0/15 is set aside for benchmarks and never routed.
 _CANDIDATES = (
@@ -125,17 +126,26 @@ def disconnect(name: str) -> None:
                 _run(shlex.join(["iptables", "-w", "-t", table, "-D", *words[1:]]))
 
 
-def forward_packets(record: Path) -> None:
-    """Turn on forwarding between the host's links; `record` keeps what it was, for `restore_forwarding`."""
+def forward_packets(record: Path, *, setting: Path = IP_FORWARD) -> None:
+    """Turn on forwarding between the host's links.
+
+    `record` (STATE/NAME/ip_forward.json) keeps what `setting` was before the first of all clusters, for
+    `restore_forwarding`: where another one runs, its record tells, not the setting that it has changed.
+    """
     if not record.exists():
-        record.write_text(json.dumps({"ip_forward": _IP_FORWARD.read_text().strip()}))
-    _IP_FORWARD.write_text("1")
+        before = [json.loads(path.read_text()) for path in sorted(record.parent.parent.glob(f"*/{record.name}"))]
+        found = before[0] if before else {"ip_forward": setting.read_text().strip()}
+        record.write_text(json.dumps(found))
+    setting.write_text("1")
 
 
-def restore_forwarding(record: Path, *, others_running: bool) -> None:
-    """Put forwarding back as `record` has it, unless another cluster still needs it."""
-    if record.exists() and not others_running:
-        _IP_FORWARD.write_text(json.loads(record.read_text())["ip_forward"])
+def restore_forwarding(record: Path, *, setting: Path = IP_FORWARD) -> None:
+    """Put forwarding back as `record` has it, unless another cluster beside it still needs it."""
+    if record.exists():
+        others = [path for path in record.parent.parent.glob(f"*/{record.name}") if path != record]
+        if not others:
+            setting.write_text(json.loads(record.read_text())["ip_forward"])
+        record.unlink()
 
 
 def _comment(name: str) -> str:
@@ -149,6 +159,8 @@ def _rules(name: str, addresses: Addresses) -> tuple[tuple[str, str, str], ...]:
         ("nat", "POSTROUTING", f"-s {block} ! -d {block} {comment} -j MASQUERADE"),
         ("filter", "FORWARD", f"-s {block} {comment} -j ACCEPT"),
         ("filter", "FORWARD", f"-d {block} {comment} -j ACCEPT"),
+        # Where a firewall drops what comes in, the node still has to reach the API server.
+        ("filter", "INPUT", f"-s {block} -d {addresses.host}/32 -p tcp -m tcp --dport {API_PORT} {comment} -j ACCEPT"),
     )
 
 

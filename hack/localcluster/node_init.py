@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     _shadow_folders()
     _show_kubelet_sysctls(spec)
     _write_configs(spec, resolver)
-    subprocess.run(["hostname", spec.name], check=True)
+    socket.sethostname(spec.name)
     _supervise(
         {
             "containerd": node_config.containerd_command(spec),
@@ -137,9 +138,9 @@ def _supervise(commands: Mapping[str, Sequence[str]], *, logs: Path, containerd_
             running[_spawn(commands[name], logs / f"{name}.log")] = name
 
 
-def _wait_for_socket(socket: Path) -> None:
+def _wait_for_socket(path: Path) -> None:
     deadline = time.monotonic() + _CONTAINERD_SECONDS
-    while not socket.exists():
+    while not path.exists():
         if time.monotonic() > deadline:
             sys.exit(
                 f"containerd did not listen within {_CONTAINERD_SECONDS:.0f} s; see containerd.log beside this log"

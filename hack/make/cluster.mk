@@ -1,7 +1,7 @@
 .PHONY: cluster-up cluster-down cluster-doctor cluster-status cluster-binaries control-plane-binaries helm
 LOCAL_CLUSTER = python3 -m hack.localcluster
 
-cluster-up: ## a Kubernetes cluster: yours (KUBECONFIG_FILE=...), kind, or a native node; ARGS="--name two"
+cluster-up: setup ## a Kubernetes cluster: yours (KUBECONFIG_FILE=...), kind, or a native node; ARGS="--name two"
 	@$(LOCAL_CLUSTER) up $(if $(KUBECONFIG_FILE),--kubeconfig $(KUBECONFIG_FILE)) $(ARGS)
 
 cluster-down: ## take the cluster down; nothing is left behind, also after a crash
@@ -13,11 +13,11 @@ cluster-doctor: ## what a cluster on this machine lacks, and the command that me
 cluster-status: ## clusters that were brought up here
 	@$(LOCAL_CLUSTER) status
 
-cluster-binaries: ## every program of the native cluster, ahead of time (built once: about 15 minutes)
+cluster-binaries: setup ## every program of the native cluster, ahead of time (built once: about 15 minutes)
 	@$(LOCAL_CLUSTER) binaries cluster >/dev/null
 
-control-plane-binaries: ## the programs of the control plane, ahead of time
+control-plane-binaries: setup ## the programs of the control plane, ahead of time
 	@$(LOCAL_CLUSTER) binaries control-plane >/dev/null
 
-helm: ## helm 3, into the cache
+helm: setup ## helm 3, into the cache
 	@$(LOCAL_CLUSTER) binaries helm >/dev/null

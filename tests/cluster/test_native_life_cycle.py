@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hack.localcluster import network
 from hack.localcluster.api import Cluster, ControlPlane
+from hack.localcluster.node_config import PAUSE_IMAGE
 from hack.localcluster.progress import wait_until
 from hack.localcluster.settings import REPOSITORY, state_root
 from tests.cluster.machine import picture
@@ -82,14 +83,20 @@ def test_up_on_a_running_cluster_changes_nothing_and_down_twice_is_fine() -> Non
     assert down == [0, 0]
 
 
-def test_up_revives_a_node_that_died_and_keeps_the_objects() -> None:
+def test_up_revives_a_node_that_died_with_its_pods_and_objects() -> None:
     with Cluster(name=NAME) as cluster:
-        cluster.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+        cluster.kubectl("run", "kept", f"--image={PAUSE_IMAGE}", "--image-pull-policy=Never")
+        cluster.kubectl("wait", "pod/kept", "--for=condition=Ready", "--timeout=60s")
         os.kill(pids(NAME)["node.pid"], signal.SIGKILL)
         again = run("up", "--name", NAME)
         assert again.returncode == 0, again.stderr
-        cluster.kubectl("get", "configmap", "kept")
-        cluster.kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=60s")
+        path = "-o=jsonpath={.status.containerStatuses[0].restartCount}"
+        wait_until(
+            lambda: cluster.kubectl("get", "pod", "kept", path).stdout == "1",
+            what="the pod's container to be started again",
+            timeout_seconds=120,
+        )
+        cluster.kubectl("wait", "pod/kept", "--for=condition=Ready", "--timeout=60s")
 
 
 def test_two_run_side_by_side_on_networks_of_their_own(cluster: Cluster) -> None:

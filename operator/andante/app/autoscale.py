@@ -1,20 +1,29 @@
-"""One scaling tick for all services: read every engine pod once, then decide for each service."""
+"""One scaling tick for all services: read every engine pod once, then decide for each service. Gather -> decide -> apply."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from andante.api.v1alpha1 import KIND, LLMService, SpecError
-from andante.app.measurement import Measurements
+from andante.app.judge import judge, present_replicas, remembered
+from andante.app.measurement import Measurement, Measurements
 from andante.app.pods import Pods
-from andante.app.reconcile import Reconciler, TickResult, foreign_replicas_owner
+from andante.app.reconcile import Reconciler
 from andante.app.world import World
-from andante.domain.scaling.decide import decide
-from andante.domain.scaling.memory import Memory
-from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, Replicas, ScalingRules, Snapshot
-from andante.ports import Clock, Cluster, MetricsSource, NotFoundError, RefusedError
+from andante.ports import (
+    Clock,
+    Cluster,
+    MetricsSource,
+    NotFoundError,
+    PodAddress,
+    PodSample,
+    RefusedError,
+    UnavailableError,
+    Unread,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +31,16 @@ WINDOW_TICKS = 4
 """A window of the measures, in ticks: long enough to hold requests, short enough to answer a surge."""
 STALE_TICKS = 3
 """Metrics older than this many ticks are stale."""
-DEFAULT_DOWN_WINDOW_SECONDS = 300.0
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+SERVICES_BETWEEN_PAUSES = 50
+"""A tick over a thousand services must not keep the watches waiting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gathered:
+    service: LLMService
+    pods: Pods
+    addresses: Sequence[PodAddress]
 
 
 class Autoscaler:
@@ -41,99 +58,76 @@ class Autoscaler:
     ) -> None:
         self._world, self._cluster, self._metrics = world, cluster, metrics
         self._reconciler, self._clock = reconciler, clock
-        self._window = WINDOW_TICKS * tick_seconds
+        self._window = window_seconds(tick_seconds)
         self._measurements = Measurements(window=self._window, stale_after=STALE_TICKS * tick_seconds)
 
     async def tick(self) -> list[tuple[str, str]]:
         """One tick; returns the services (namespace, name) whose result is new, for the caller to reconcile."""
-        services = self._services()
-        pods = {s.name + "/" + s.namespace: self._reconciler.pods(s) for s in services}
-        addresses = [a for p in pods.values() for a in p.addresses()]
-        read = await self._metrics.read(addresses)
+        gathered = await self._gather()
+        read = await self._metrics.read([address for g in gathered for address in g.addresses])
         self._measurements.take(read)
-        now = self._clock.now()
-        for service in services:
-            of_service = pods[service.name + "/" + service.namespace]
-            key = (service.namespace, service.name)
-            before = self._reconciler.ticks.get(key)
-            measurement = self._measurements.measure(of_service.addresses(), read, now=now)
-            snapshot = Snapshot(
-                rules=scaling_rules(service, settle=self._window),
-                replicas=self._replicas(service, of_service, now),
-                deficit=measurement.deficit,
-                open_requests=measurement.open_requests,
-                smooth_goodput=measurement.smooth_goodput,
-                pods_measured=measurement.pods_measured,
-            )
-            decision, memory = decide(snapshot, before.memory if before else _remembered(service), now)
-            self._reconciler.ticks[key] = TickResult(measurement=measurement, decision=decision, memory=memory)
-            if decision.replicas < snapshot.replicas.spec:
-                await asyncio.to_thread(self._choose_victims, of_service, measurement.open_by_pod)
-        return [(s.namespace, s.name) for s in services]
+        changed = []
+        for number, one in enumerate(gathered):
+            if number % SERVICES_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
+            if await self._decide(one, read):
+                changed.append((one.service.namespace, one.service.name))
+        return changed
 
-    def _services(self) -> list[LLMService]:
+    @property
+    def services(self) -> int:
+        """Number of services that the newest tick decided on."""
+        return len(self._reconciler.ticks)
+
+    async def _gather(self) -> list[_Gathered]:
         found = []
-        for obj in self._world.all(KIND):
+        for number, obj in enumerate(self._world.all(KIND)):
+            if number % SERVICES_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
             if obj["metadata"].get("deletionTimestamp"):
                 continue
             try:
-                found.append(LLMService.parse(obj))
+                service = self._reconciler.parse(obj)
             except SpecError:
                 continue  # reconcile reports it
+            pods = self._reconciler.pods(service)
+            found.append(_Gathered(service=service, pods=pods, addresses=pods.addresses()))
         return found
 
-    def _replicas(self, service: LLMService, pods: Pods, now: float) -> Replicas:
-        deployment = self._world.get("Deployment", service.namespace, service.name)
-        spec = (deployment or {}).get("spec", {}).get("replicas")
-        return Replicas(
-            spec=self._reconciler.wanted_replicas(service) if spec is None else int(spec),
-            ready=len(pods.ready),
-            starting_ages=pods.starting_ages(now),
-            draining=len(pods.draining),
-            foreign_owner=foreign_replicas_owner(deployment) if deployment else None,
+    async def _decide(self, one: _Gathered, read: Mapping[tuple[str, str], PodSample | Unread]) -> bool:
+        service, key, now = one.service, (one.service.namespace, one.service.name), self._clock.now()
+        before = self._reconciler.ticks.get(key)
+        measurement = self._measurements.measure(one.addresses, read, now=now)
+        deployment = self._reconciler.deployment(service)
+        result = judge(
+            service,
+            deployment=deployment,
+            pods=one.pods,
+            measurement=measurement,
+            memory=before.memory if before else remembered(service),
+            window=self._window,
+            now=now,
         )
+        if result.decision.replicas < present_replicas(service, deployment):
+            await asyncio.to_thread(self._choose_victims, one.pods, measurement)
+        self._reconciler.ticks[key] = result
+        return result != before
 
-    def _choose_victims(self, pods: Pods, open_by_pod: Mapping[str, float]) -> None:
+    def _choose_victims(self, pods: Pods, measurement: Measurement) -> None:
         """The pod with the fewest readers goes first: least QoE is at risk."""
         for pod in pods.ready:
             metadata = pod["metadata"]
-            cost = str(int(open_by_pod.get(metadata["name"], 0.0)))
-            if (metadata.get("annotations") or {}).get(DELETION_COST) == cost:
+            cost = str(int(measurement.open_by_pod.get(metadata["name"], 0.0)))
+            if (metadata.get("annotations") or {}).get(DELETION_COST, "0") == cost:
                 continue
             try:
                 self._cluster.annotate_pod(
                     namespace=metadata["namespace"], name=metadata["name"], annotations={DELETION_COST: cost}
                 )
-            except (NotFoundError, RefusedError) as error:
+            except (NotFoundError, RefusedError, UnavailableError) as error:
                 logger.warning("pod %s: deletion cost not set: %s", metadata["name"], error)
 
 
-def scaling_rules(service: LLMService, *, settle: float) -> ScalingRules:
-    """The user's limits in the law's terms."""
-    scaling, objective = service.spec.scaling, service.spec.qoe.objective
-    share = objective.good_fraction
-    if scaling.target and scaling.target.mean_qoe is not None:
-        share = scaling.target.mean_qoe
-    elif scaling.target and scaling.target.good_fraction is not None:
-        share = scaling.target.good_fraction
-    up, down = scaling.behavior.scale_up, scaling.behavior.scale_down
-    return ScalingRules(
-        mode=Mode(scaling.mode),
-        min_replicas=scaling.min_replicas,
-        max_replicas=scaling.resolved_max_replicas,
-        target_qoe=objective.qoe,
-        # A share s of good requests leaves a mean deficit of at most (1 - s) · objective.
-        tolerated_deficit=(1 - share) * objective.qoe,
-        on_metrics_missing=OnMetricsMissing(scaling.on_metrics_missing),
-        scale_up_window=up.stabilization_window or 0.0,
-        scale_down_window=DEFAULT_DOWN_WINDOW_SECONDS
-        if down.stabilization_window is None
-        else down.stabilization_window,
-        warmup_bound=service.spec.rollout.startup_timeout,
-        settle=settle,
-    )
-
-
-def _remembered(service: LLMService) -> Memory:
-    memory = service.status.scaling.memory if service.status.scaling else None
-    return Memory.from_state(memory.version, memory.state) if memory else Memory()
+def window_seconds(tick_seconds: float) -> float:
+    """Length of the window over which the measures are taken."""
+    return WINDOW_TICKS * tick_seconds

@@ -28,6 +28,8 @@ class Measurement:
     good_fraction: Figure
     smooth_goodput: Figure
     """Tokens/s."""
+    throughput: Figure
+    """Visible tokens/s."""
     open_requests: Figure
     worst_class: str | None
     pods_measured: int
@@ -43,6 +45,7 @@ def nothing_measured(why: str) -> Measurement:
         mean_qoe=missing,
         good_fraction=missing,
         smooth_goodput=missing,
+        throughput=missing,
         open_requests=missing,
         worst_class=None,
         pods_measured=0,
@@ -143,6 +146,7 @@ def _all_stale(at: float) -> Measurement:
         mean_qoe=stale,
         good_fraction=stale,
         smooth_goodput=stale,
+        throughput=stale,
         open_requests=stale,
         worst_class=None,
         pods_measured=0,
@@ -160,13 +164,15 @@ def _measure(fresh: Mapping[str, PodHistory], windows: Sequence[PodHistory]) -> 
     def share(total: float, of: float) -> Figure:
         return Observed(value=total / of, at=at) if of > 0 else NoTraffic()
 
-    rates = [(h.increase(VISIBLE_TOKENS) - h.increase(IDLE_PENALTY)) / h.seconds for h in windows]
+    tokens = sum(h.increase(VISIBLE_TOKENS) / h.seconds for h in windows)
+    penalty = sum(h.increase(IDLE_PENALTY) / h.seconds for h in windows)
     busy = counted > 0 or gained[REQUESTS] > 0
     return Measurement(
         deficit=share(gained[DEFICIT] + sum(s.open_deficit_sum for s in newest), counted),
         mean_qoe=share(gained[QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
         good_fraction=share(gained[GOOD], ended),
-        smooth_goodput=Observed(value=sum(rates), at=at) if busy else NoTraffic(),
+        smooth_goodput=Observed(value=tokens - penalty, at=at) if busy else NoTraffic(),
+        throughput=Observed(value=tokens, at=at) if busy else NoTraffic(),
         open_requests=Observed(value=opened, at=at),
         worst_class=_worst_class(windows),
         pods_measured=len(fresh),

@@ -1,182 +1,147 @@
-"""Makes the cluster look like one service's spec: gather -> plan -> apply. Level-triggered."""
+"""Makes the cluster look like one service's spec: gather -> plan -> apply. Level-triggered: needs no memory of its own.
+
+What is kept between two calls only saves work; an operator that starts afresh comes to the same end.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from andante.api.v1alpha1 import KIND, LLMService, SpecError
-from andante.app.children import SERVICE_LABEL, Manifest, PodTemplateError, render
-from andante.app.conditions import Observation, Problem
-from andante.app.measurement import Measurement
+from andante.app.child_sync import ChildSync, SyncResult
+from andante.app.conditions import Observation
+from andante.app.crash_logs import CrashLogs
+from andante.app.judge import TickResult, foreign_replicas_owner, judge, present_replicas, remembered
+from andante.app.measurement import nothing_measured
 from andante.app.pods import Pods, sort_pods
-from andante.app.settings import OperatorSettings
 from andante.app.status import build_status
-from andante.app.world import World, contains, key_of, merge_patch
-from andante.domain.scaling.decide import Decision
-from andante.domain.scaling.memory import Memory
+from andante.app.world import World, merge_patch
 from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError
 
 logger = logging.getLogger(__name__)
 
-CHILD_KINDS = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment")
-LOG_LINES = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TickResult:
-    """What the newest scaling tick found for one service."""
-
-    measurement: Measurement
-    decision: Decision
-    memory: Memory
+SECONDS_BETWEEN_STATUS_WRITES = 1.0
+"""A service that starts changes several times within a second; each write costs every watcher a message."""
+SECONDS_BETWEEN_TRIES = 30.0
+"""After a problem that no watch will tell the end of: a refusal, a foreign object in the way."""
 
 
 class Reconciler:
     """One reconcile at a time per service; the caller sees to that."""
 
-    def __init__(self, *, cluster: Cluster, world: World, settings: OperatorSettings, clock: Clock) -> None:
-        self._cluster, self._world, self._settings, self._clock = cluster, world, settings, clock
-        self._applied: dict[tuple[str, str, str], tuple[str, str]] = {}
-        self._crash_logs: dict[tuple[str, str, int], str] = {}
+    def __init__(self, *, cluster: Cluster, world: World, children: ChildSync, clock: Clock, window: float) -> None:
+        self._cluster, self._world, self._children, self._clock = cluster, world, children, clock
+        self._window = window
+        self._crash_logs = CrashLogs(cluster)
+        self._parsed: dict[tuple[str, str], tuple[str, LLMService]] = {}
+        self._written: dict[tuple[str, str], float] = {}
         self.ticks: dict[tuple[str, str], TickResult] = {}
 
-    def reconcile(self, namespace: str, name: str) -> None:
-        """Converge one service. Raises UnavailableError when the API server has to be asked again later."""
+    def reconcile(self, namespace: str, name: str) -> float | None:
+        """Converge one service; returns after how many seconds to come back although nothing happened, or None.
+
+        Raises UnavailableError when the API server has to be asked again later.
+        """
         obj = self._world.get(KIND, namespace, name)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
-            self.ticks.pop((namespace, name), None)
-            return
+            self._forget(namespace, name)
+            return None
         try:
-            service = LLMService.parse(obj)
+            service = self.parse(obj)
         except SpecError as error:
             logger.warning("%s/%s: the spec cannot be read: %s", namespace, name, error)
-            return
+            return None
         pods = self.pods(service)
-        wanted = self.wanted_replicas(service)
-        spec_problem, problems = self._apply_children(service, wanted)
-        tick = self.ticks.get((namespace, name))
-        observation = Observation(
-            service=service,
-            pods=pods,
-            deployment=self._world.get("Deployment", namespace, name),
-            wanted_replicas=wanted,
-            spec_problem=spec_problem,
-            child_problems=problems,
-            crash_logs=self._logs_of_crashed(pods),
-            measurement=tick.measurement if tick else None,
-            decision=tick.decision if tick else None,
-        )
-        self._write_status(obj, observation, memory=tick.memory if tick else None)
+        synced = self._children.sync(service, replicas=self._replicas_to_apply(service))
+        delay = self._write_status(obj, self._observe(service, pods, synced))
+        if synced.problems and delay is None:
+            leaving = any(p.reason == "WaitingForCleanup" for p in synced.problems)
+            return SECONDS_BETWEEN_STATUS_WRITES if leaving else SECONDS_BETWEEN_TRIES
+        return delay
+
+    def parse(self, obj: Object) -> LLMService:
+        """The service in an object, parsed once per version. Raises SpecError."""
+        metadata = obj["metadata"]
+        key, version = (metadata["namespace"], metadata["name"]), f"{metadata['uid']}/{metadata['resourceVersion']}"
+        known = self._parsed.get(key)
+        if known is None or known[0] != version:
+            known = self._parsed[key] = (version, LLMService.parse(obj))
+        return known[1]
 
     def pods(self, service: LLMService) -> Pods:
         """The service's pods, as watched."""
-        return sort_pods(self._world.all("Pod", namespace=service.namespace, labels={SERVICE_LABEL: service.name}))
+        return sort_pods(self._world.of_service("Pod", service.namespace, service.name))
 
-    def wanted_replicas(self, service: LLMService) -> int:
-        """Replicas to ask of the Deployment: the newest decision, or the last one that status remembers."""
-        scaling = service.spec.scaling
+    def deployment(self, service: LLMService) -> Object | None:
+        """The service's Deployment, as watched."""
+        return self._world.get("Deployment", service.namespace, service.name)
+
+    def _replicas_to_apply(self, service: LLMService) -> int | None:
+        """Replicas to say in the Deployment: the newest decision, or the last one that status remembers.
+
+        None: nothing, as somebody else says it; then it is his, and reported.
+        """
+        scaling, live = service.spec.scaling, self.deployment(service)
         if scaling.mode != "Auto":
             return service.fixed_replicas
-        live = self._world.get("Deployment", service.namespace, service.name)
-        if live is not None and foreign_replicas_owner(live):
-            return int(live["spec"].get("replicas", 1))
+        if foreign_replicas_owner(live):
+            return None
         tick = self.ticks.get((service.namespace, service.name))
-        remembered = service.status.scaling.desired if service.status.scaling else None
-        chosen = tick.decision.wanted if tick else remembered
-        low, high = scaling.min_replicas, scaling.resolved_max_replicas
-        return min(max(low if chosen is None else chosen, low), high)
+        wanted = tick.decision.wanted if tick else present_replicas(service, live)
+        return min(max(wanted, scaling.min_replicas), scaling.resolved_max_replicas)
 
-    def _apply_children(self, service: LLMService, wanted: int) -> tuple[Problem | None, list[Problem]]:
-        try:
-            manifests = render(service, settings=self._settings, replicas=wanted)
-        except PodTemplateError as error:
-            return Problem(reason="PodTemplateRefused", message=str(error)), []
-        problems = []
-        for manifest in manifests:
-            try:
-                problem = self._apply(service, manifest)
-            except RefusedError as error:
-                problem = Problem(reason="ChildRefused", message=f"{manifest['kind']}: {error}")
-            if problem:
-                problems.append(problem)
-        self._prune(service, {key_of(m) for m in manifests})
-        return None, problems
-
-    def _apply(self, service: LLMService, manifest: Manifest) -> Problem | None:
-        key = key_of(manifest)
-        live = self._world.get(*key)
-        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        if live is None:
-            # Ours are watched by label: one that is not known is new, or somebody else's.
-            try:
-                live = self._cluster.read(kind=key[0], namespace=key[1], name=key[2])
-            except NotFoundError:
-                live = None
-        if live is not None:
-            if not _is_ours(live, service):
-                return Problem(
-                    reason="NameTaken",
-                    message=f"a {key[0]} named {key[2]} exists and belongs to somebody else; rename one of the two",
-                )
-            version = live["metadata"]["resourceVersion"]
-            if self._applied.get(key) == (digest, version):
-                return None
-            if contains(live, manifest):
-                self._applied[key] = (digest, version)
-                return None
-        applied = self._cluster.apply(manifest)
-        self._world.put(applied)
-        self._applied[key] = (digest, applied["metadata"]["resourceVersion"])
-        return None
-
-    def _prune(self, service: LLMService, wanted: set[tuple[str, str, str]]) -> None:
-        for kind in CHILD_KINDS:
-            for obj in self._world.all(kind, namespace=service.namespace, labels={SERVICE_LABEL: service.name}):
-                if key_of(obj) not in wanted and _is_ours(obj, service):
-                    metadata = obj["metadata"]
-                    self._cluster.delete(
-                        kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
-                    )
-
-    def _logs_of_crashed(self, pods: Pods) -> dict[str, str]:
-        logs: dict[str, str] = {}
-        for pod in pods.starting:
-            for container in (pod.get("status") or {}).get("containerStatuses") or ():
-                restarts = container.get("restartCount", 0)
-                if not restarts:
-                    continue
-                name = pod["metadata"]["name"]
-                key = (pod["metadata"]["uid"], container["name"], restarts)
-                if key not in self._crash_logs:
-                    self._crash_logs[key] = self._read_log(pod, container["name"])
-                logs[name] = self._crash_logs[key]
-        return logs
-
-    def _read_log(self, pod: Object, container: str) -> str:
-        metadata = pod["metadata"]
-        try:
-            return self._cluster.last_log_lines(
-                namespace=metadata["namespace"], pod=metadata["name"], container=container, lines=LOG_LINES
+    def _observe(self, service: LLMService, pods: Pods, synced: SyncResult) -> tuple[Observation, TickResult | None]:
+        key, deployment = (service.namespace, service.name), self.deployment(service)
+        tick = self.ticks.get(key)
+        if tick is None and not pods.ready:
+            # Nothing can be measured before a replica serves: no need to wait for a tick to say so.
+            tick = self.ticks[key] = judge(
+                service,
+                deployment=deployment,
+                pods=pods,
+                measurement=nothing_measured("no replica is ready"),
+                memory=remembered(service),
+                window=self._window,
+                now=self._clock.now(),
             )
-        except (NotFoundError, RefusedError):
-            return ""
+        observation = Observation(
+            service=service,
+            pods=pods,
+            deployment=deployment,
+            wanted_replicas=present_replicas(service, deployment),
+            spec_problem=synced.spec_problem,
+            child_problems=synced.problems,
+            crash_logs=self._crash_logs.of(pods),
+            measurement=tick.measurement if tick else None,
+            decision=tick.decision if tick else None,
+        )
+        return observation, tick
 
-    def _write_status(self, obj: Object, observation: Observation, *, memory: Memory | None) -> None:
-        service = observation.service
-        wanted = build_status(observation, memory=memory, now=self._clock.now()).to_wire()
+    def _write_status(self, obj: Object, observed: tuple[Observation, TickResult | None]) -> float | None:
+        """Write what changed; returns in how many seconds it may be written, where that was too soon."""
+        observation, tick = observed
+        service, now = observation.service, self._clock.now()
+        status = build_status(observation, memory=tick.memory if tick else None, now=now)
+        wanted = status.to_wire()
         live: dict[str, Any] = dict(obj.get("status") or {})
         patch = merge_patch(live, wanted)
         if not patch:
-            return
+            return None
+        key = (service.namespace, service.name)
+        since = now - self._written.setdefault(key, now)
+        if 0 <= since < SECONDS_BETWEEN_STATUS_WRITES:
+            return SECONDS_BETWEEN_STATUS_WRITES - since
         try:
             self._world.put(self._cluster.patch_status(namespace=service.namespace, name=service.name, status=patch))
         except NotFoundError:
-            return
+            return None
+        except RefusedError as error:
+            logger.error("%s/%s: the status was refused: %s", *key, error)
+            return SECONDS_BETWEEN_TRIES
+        self._written[key] = now
         self._tell(obj, live, wanted)
+        return None
 
     def _tell(self, obj: Object, live: dict[str, Any], wanted: dict[str, Any]) -> None:
         """Events on change only: a change of replicas, and conditions that turned."""
@@ -201,16 +166,9 @@ class Reconciler:
         except (NotFoundError, RefusedError) as error:
             logger.info("event %s not written: %s", reason, error)
 
-
-def foreign_replicas_owner(deployment: Object) -> str | None:
-    """The field manager other than us that owns the Deployment's replicas, if there is one."""
-    for entry in deployment["metadata"].get("managedFields") or ():
-        owns = "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-        if owns and entry.get("manager") != "andante":
-            return str(entry.get("manager"))
-    return None
-
-
-def _is_ours(live: Object, service: LLMService) -> bool:
-    owners = live["metadata"].get("ownerReferences") or ()
-    return any(o.get("uid") == service.metadata.uid for o in owners)
+    def _forget(self, namespace: str, name: str) -> None:
+        key = (namespace, name)
+        self.ticks.pop(key, None)
+        self._parsed.pop(key, None)
+        self._written.pop(key, None)
+        self._children.forget(namespace, name)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from andante.app.children import SERVICE_LABEL
 from andante.ports import Object
 
 Key = tuple[str, str, str]
@@ -17,67 +18,119 @@ def key_of(obj: Object) -> Key:
     return obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"]
 
 
+def service_of(obj: Object) -> tuple[str, str]:
+    """Namespace and name of the service that an object is about: the one its label names, or itself."""
+    metadata = obj["metadata"]
+    return metadata["namespace"], (metadata.get("labels") or {}).get(SERVICE_LABEL, metadata["name"])
+
+
 class World:
-    """Filled by watches and by the answers to our own writes; safe to use from several threads."""
+    """Filled by watches, lists and the answers to our own writes; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._objects: dict[str, dict[tuple[str, str], Object]] = {}
+        self._objects: dict[Key, Object] = {}
+        # Per kind, by service: a tick over all services must not look at all pods for each of them.
+        self._of_service: dict[tuple[str, str, str], set[Key]] = {}
 
-    def put(self, obj: Object) -> None:
-        """Take an object in; an answer that is older than what is known is dropped."""
-        kind, namespace, name = key_of(obj)
+    def put(self, obj: Object) -> bool:
+        """Take an object in; whether it was news. An answer that is older than what is known is dropped."""
+        key = key_of(obj)
         with self._lock:
-            of_kind = self._objects.setdefault(kind, {})
-            known = of_kind.get((namespace, name))
-            if known is None or _is_newer(obj, known):
-                of_kind[namespace, name] = obj
+            known = self._objects.get(key)
+            if known is not None and not _is_newer(obj, known):
+                return False
+            self._forget(key)
+            self._objects[key] = _slim(obj)
+            self._of_service.setdefault((key[0], *service_of(obj)), set()).add(key)
+            return True
 
-    def drop(self, obj: Object) -> None:
-        """Forget an object that was deleted, unless a new one of that name is known already."""
-        kind, namespace, name = key_of(obj)
+    def drop(self, obj: Object) -> bool:
+        """Forget an object that was deleted, unless a new one of that name is known; whether it was news."""
+        key = key_of(obj)
         with self._lock:
-            known = self._objects.get(kind, {}).get((namespace, name))
-            if known is not None and known["metadata"].get("uid") == obj["metadata"].get("uid"):
-                del self._objects[kind][namespace, name]
+            known = self._objects.get(key)
+            if known is None or known["metadata"].get("uid") != obj["metadata"].get("uid"):
+                return False
+            self._forget(key)
+            return True
+
+    def replace(self, kind: str, objects: Iterable[Object], *, version: int, namespace: str | None = None) -> list[Key]:
+        """Take in a complete list of a kind (of one namespace, or of all) as of `version`; the keys that it changed.
+
+        A watch does not tell of what was deleted while it was cut off; a list does.
+        """
+        changed: list[Key] = []
+        seen: set[Key] = set()
+        for obj in objects:
+            seen.add(key_of(obj))
+            if self.put(obj):
+                changed.append(key_of(obj))
+        with self._lock:
+            gone = [
+                key
+                for key, obj in self._objects.items()
+                if key[0] == kind
+                and key not in seen
+                and (namespace is None or key[1] == namespace)
+                and _version(obj) <= version
+            ]
+            changed += gone
+            for key in gone:
+                changed.append((kind, *service_of(self._objects[key])))
+                self._forget(key)
+        return changed
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, if it is there."""
         with self._lock:
-            return self._objects.get(kind, {}).get((namespace, name))
+            return self._objects.get((kind, namespace, name))
 
-    def all(self, kind: str, *, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Object]:
-        """Objects of a kind, optionally of a namespace and with these labels."""
+    def all(self, kind: str) -> list[Object]:
+        """All objects of a kind."""
         with self._lock:
-            found = list(self._objects.get(kind, {}).values())
-        return [
-            o
-            for o in found
-            if (namespace is None or o["metadata"]["namespace"] == namespace)
-            and (labels is None or labels.items() <= (o["metadata"].get("labels") or {}).items())
-        ]
+            return [obj for key, obj in self._objects.items() if key[0] == kind]
+
+    def of_service(self, kind: str, namespace: str, name: str) -> list[Object]:
+        """Objects of a kind that carry the service's label, by name."""
+        with self._lock:
+            keys = sorted(self._of_service.get((kind, namespace, name), ()))
+            return [self._objects[key] for key in keys]
+
+    def _forget(self, key: Key) -> None:
+        obj = self._objects.pop(key, None)
+        if obj is not None:
+            index = (key[0], *service_of(obj))
+            self._of_service[index].discard(key)
+            if not self._of_service[index]:
+                del self._of_service[index]
+
+
+def _version(obj: Object) -> int:
+    try:
+        return int(obj["metadata"]["resourceVersion"])
+    except (KeyError, ValueError):
+        return 0
 
 
 def _is_newer(obj: Object, known: Object) -> bool:
     if obj["metadata"].get("uid") != known["metadata"].get("uid"):
         return True
-    try:
-        return int(obj["metadata"]["resourceVersion"]) >= int(known["metadata"]["resourceVersion"])
-    except (KeyError, ValueError):
-        return True
+    return _version(obj) > _version(known)
 
 
-def contains(live: Any, wanted: Any) -> bool:
-    """Whether `live` says everything that `wanted` says; the API server adds fields, it does not reorder lists."""
-    if isinstance(wanted, Mapping):
-        return isinstance(live, Mapping) and all(k in live and contains(live[k], v) for k, v in wanted.items())
-    if isinstance(wanted, list | tuple):
-        return (
-            isinstance(live, list | tuple)
-            and len(live) == len(wanted)
-            and all(contains(a, b) for a, b in zip(live, wanted, strict=True))
-        )
-    return bool(live == wanted)
+def _slim(obj: Object) -> Object:
+    """Without the bulk that nothing here reads: field managers, but for those of a Deployment's replicas."""
+    metadata = dict(obj["metadata"])
+    managers = metadata.pop("managedFields", None) or ()
+    kept = [
+        {"manager": entry.get("manager"), "operation": entry.get("operation"), "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        for entry in managers
+        if obj["kind"] == "Deployment" and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    if kept:
+        metadata["managedFields"] = kept
+    return {**obj, "metadata": metadata}
 
 
 def merge_patch(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,13 @@ The law in its first form, on what readers feel:
   Q/target of what was asked of them, so ready · target/Q would do. Replicas that warm up are credited until their
   bound; after one became ready, the deficit of requests that suffered before is not held against it (`settle`).
 * **Down** by one, only after a quiet window in which one fewer would have sufficed: the window's peak of open requests
-  over the remaining replicas stays below what one replica is known to carry. That capacity is learned: it rises to
-  every load that was carried well, creeps up while QoE has slack, and falls below the load that brought a deficit.
-* Never down on missing, stale or partial metrics.
+  over the remaining replicas stays below what one replica is known to carry. That capacity is learned: what was carried
+  well, creeping up while nothing speaks against it; and nine tenths of the load that brought a deficit, once one did.
+* Never down on missing, stale or partial metrics, nor while smooth goodput says that readers idle.
+
+How much the deficit says: with mean QoE Q = target - deficit at n ready replicas, and QoE taken as the share of its
+readers that a replica keeps up with, n·Q/target replicas' worth of readers are served well; n·target/Q would serve all.
+It overstates what is needed where one queue delays everybody, and the growth of one decision is bounded.
 """
 
 from __future__ import annotations
@@ -17,17 +21,23 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from andante.domain.scaling.figures import Observed, value_of
+from andante.domain.scaling.figures import value_of
 from andante.domain.scaling.guards import GUARDS, Proposal
 from andante.domain.scaling.memory import MAX_PEAKS, Memory
-from andante.domain.scaling.snapshot import Snapshot
+from andante.domain.scaling.snapshot import ScalingRules, Snapshot
 
 MAX_GROWTH = 4.0
 """One decision multiplies the ready replicas by at most this: a measured QoE near 0 says "many", not how many."""
 CREEP = 1.01
-"""Growth of the learned capacity per decision while a well-loaded replica has slack."""
+"""Growth of the capacity per decision while a well-loaded replica has slack and no load ever brought a deficit."""
+FORGET_SECONDS = 86_400.0
+"""A load that brought a deficit is forgotten by a factor e in this time; sooner, and a constant load would flap."""
 BACK_OFF = 0.9
-"""The learned capacity falls to this share of the load at which a deficit was measured."""
+"""Share of the load that brought a deficit which a replica is trusted to carry."""
+LEAST_CAPACITY = 1.0
+"""One reader alone on a replica cannot be served better by more replicas."""
+LEAST_SMOOTHNESS = 0.9
+"""Below this share of the throughput, smooth goodput says that readers idle, even where no deficit is left to see."""
 DOWN_MARGIN = 0.85
 """Share of the learned capacity that the remaining replicas may be asked to carry."""
 
@@ -93,6 +103,8 @@ def decide(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Me
     if applied < snapshot.replicas.spec:
         # The next replica has to be earned by a quiet window of its own.
         learned = dataclasses.replace(learned, quiet_since=now, peaks=())
+    if applied != snapshot.replicas.spec:
+        learned = learned.with_change(now=now, before=snapshot.replicas.spec)
     return Decision(replicas=applied, wanted=wanted, steps=tuple(steps)), learned
 
 
@@ -100,52 +112,80 @@ def _learn(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
     ready = snapshot.replicas.ready
     rose = ready > memory.ready
     memory = dataclasses.replace(memory, ready=ready, ready_since=now if rose else memory.ready_since)
-    partial = snapshot.pods_measured < ready
-    if snapshot.blind or partial:
-        return dataclasses.replace(memory, quiet_since=None, deficit_since=None, peaks=())
+    if snapshot.blind or snapshot.pods_measured < ready or not ready:
+        return dataclasses.replace(memory, quiet_since=None, deficit_since=None, peaks=(), recent=())
     load = value_of(snapshot.open_requests) or 0.0
     deficit = value_of(snapshot.deficit) or 0.0
-    per_replica = load / ready if ready else math.inf
+    recent = _with_peak(memory.recent, now, load / ready, window=snapshot.rules.settle, zeros=True)
+    memory = dataclasses.replace(memory, recent=recent)
     if deficit > snapshot.rules.tolerated_deficit:
-        capacity = memory.capacity
-        settling = memory.ready_since is not None and now - memory.ready_since < snapshot.rules.settle
-        if ready and load > 0 and not settling:
-            capacity = BACK_OFF * per_replica if capacity is None else min(capacity, BACK_OFF * per_replica)
         return dataclasses.replace(
-            memory,
-            capacity=capacity,
+            _lower_ceiling(memory, now, rules=snapshot.rules),
             quiet_since=None,
             deficit_since=now if memory.deficit_since is None else memory.deficit_since,
             peaks=(),
         )
-    capacity = memory.capacity
-    if ready and load > 0:
-        if capacity is None or per_replica > capacity:
-            capacity = per_replica
-        elif per_replica > 0.5 * capacity:
-            capacity *= CREEP
+    smoothness = snapshot.smoothness
+    if smoothness is not None and smoothness < LEAST_SMOOTHNESS:
+        return dataclasses.replace(memory, quiet_since=None, deficit_since=None, peaks=())
     return dataclasses.replace(
-        memory,
-        capacity=capacity,
+        _carried(memory, now, rules=snapshot.rules),
         quiet_since=now if memory.quiet_since is None else memory.quiet_since,
         deficit_since=None,
         peaks=_with_peak(memory.peaks, now, load, window=snapshot.rules.scale_down_window),
     )
 
 
+def _lower_ceiling(memory: Memory, now: float, *, rules: ScalingRules) -> Memory:
+    """A deficit is of requests that began a while ago: the load that brought it is the highest of that while."""
+    settling = memory.ready_since is not None and now - memory.ready_since < rules.settle
+    load = max((value for _, value in memory.recent), default=0.0)
+    known = _ceiling(memory, now)
+    if settling or load <= 0 or (known is not None and known < load):
+        return memory
+    return dataclasses.replace(memory, ceiling=(now, load))
+
+
+def _carried(memory: Memory, now: float, *, rules: ScalingRules) -> Memory:
+    """Without a deficit: what was carried throughout the last `settle` seconds can be carried, perhaps more."""
+    carried = min((value for _, value in memory.recent), default=0.0)
+    if carried <= 0 or now - memory.recent[0][0] < rules.settle / 2:
+        return memory
+    ceiling = _ceiling(memory, now)
+    if ceiling is not None and carried > ceiling:
+        memory = dataclasses.replace(memory, ceiling=(now, carried))
+    capacity = max(memory.carried or 0.0, carried)
+    if ceiling is None and carried > 0.5 * capacity:
+        capacity *= CREEP
+    return dataclasses.replace(memory, carried=capacity)
+
+
 def _with_peak(
-    peaks: tuple[tuple[float, float], ...], now: float, load: float, *, window: float
+    peaks: tuple[tuple[float, float], ...], now: float, load: float, *, window: float, zeros: bool = False
 ) -> tuple[tuple[float, float], ...]:
     """The peaks of the last window, one per slice of it, so that the memory stays small."""
     slice_seconds = max(1.0, window / (MAX_PEAKS - 2))
     kept = [p for p in peaks if now - p[0] <= window + slice_seconds]
-    if load == 0:
+    if load == 0 and not (zeros and any(value for _, value in kept)):
         return tuple(kept)  # nothing to remember: an idle service's memory must not change with every tick
     if kept and now - kept[-1][0] < slice_seconds:
         kept[-1] = (kept[-1][0], max(kept[-1][1], load))
     else:
         kept.append((now, load))
     return tuple(kept[-MAX_PEAKS:])
+
+
+def _ceiling(memory: Memory, now: float) -> float | None:
+    if memory.ceiling is None:
+        return None
+    at, load = memory.ceiling
+    return load * math.exp(min(max(0.0, now - at) / FORGET_SECONDS, 50.0))
+
+
+def known_capacity(memory: Memory, now: float) -> float | None:
+    """Open requests that one replica is trusted to carry within the target; None: nothing is known yet."""
+    ceiling = _ceiling(memory, now)
+    return memory.carried if ceiling is None else BACK_OFF * ceiling
 
 
 def _propose(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
@@ -168,7 +208,7 @@ def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propo
             reason="DeficitTooYoung",
             message=f"{words} for {lasted:.0f} s of {rules.scale_up_window:.0f} s",
         )
-    warming = sum(age <= rules.warmup_bound for age in replicas.starting_ages)
+    warming = snapshot.warming
     settling = memory.ready_since is not None and now - memory.ready_since < rules.settle and replicas.ready > 1
     if settling:
         return Proposal(
@@ -186,10 +226,14 @@ def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propo
             message=f"{words}; {needed} replicas would do, {warming} are warming up beside {replicas.ready} ready",
         )
     share = qoe / rules.target_qoe
+    # Those that had their time and a node, and still do not serve, are no capacity.
+    wanted = needed + replicas.overdue_on_a_node
+    overdue = f", {replicas.overdue_on_a_node} overdue ones are not counted on" if replicas.overdue_on_a_node else ""
     return Proposal(
-        replicas=max(needed, replicas.spec),
+        replicas=max(wanted, replicas.spec),
         reason="QoEDeficit",
-        message=f"{words}: {replicas.ready} ready replicas deliver {share:.0%} of the target, {needed} are needed",
+        message=f"{words}: {replicas.ready} ready replicas deliver {share:.0%} of the target,"
+        f" {needed} are needed{overdue}",
     )
 
 
@@ -206,15 +250,16 @@ def _down(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
         )
     peak = max((load for _, load in memory.peaks), default=0.0)
     remaining = present - 1
-    if peak > 0 and (memory.capacity is None or peak / remaining > DOWN_MARGIN * memory.capacity):
-        known = "unknown" if memory.capacity is None else f"{memory.capacity:.1f}"
+    capacity = known_capacity(memory, now)
+    if peak / remaining > max(LEAST_CAPACITY, DOWN_MARGIN * (capacity or 0.0)):
+        known = "unknown" if capacity is None else f"{capacity:.1f}"
         return Proposal(
             replicas=present,
             reason="OneFewerTooFew",
             message=f"a peak of {peak:.0f} open requests is too much for {remaining} replicas of capacity {known}",
         )
-    goodput = snapshot.smooth_goodput
-    words = f", smooth goodput {goodput.value:.0f} tokens/s" if isinstance(goodput, Observed) else ""
+    goodput = value_of(snapshot.smooth_goodput)
+    words = "" if goodput is None else f", smooth goodput {goodput:.0f} tokens/s"
     return Proposal(
         replicas=remaining,
         reason="OneFewerSuffices",

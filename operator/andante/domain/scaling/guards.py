@@ -42,7 +42,7 @@ def partial_metrics(proposal: Proposal, snapshot: Snapshot, memory: Memory, now:
 
 def replicas_starting(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
     """While a replica warms up, none is taken away: the load on those ready is not the load to come."""
-    warming = sum(age <= snapshot.rules.warmup_bound for age in snapshot.replicas.starting_ages)
+    warming = snapshot.warming
     if not warming or proposal.replicas >= snapshot.replicas.spec:
         return None
     message = f"{warming} replicas are still warming up: none is taken away"
@@ -60,12 +60,41 @@ def bounds(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -
     return None
 
 
+def rate_limits(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
+    """behavior.scaleUp and scaleDown: how many replicas may come or go within a period."""
+    present = snapshot.replicas.spec
+    if proposal.replicas == present:
+        return None
+    up = proposal.replicas > present
+    rules = snapshot.rules.up_limits if up else snapshot.rules.down_limits
+    word = "scaleUp" if up else "scaleDown"
+    if rules.disabled:
+        message = f"scaling.behavior.{word}.selectPolicy is Disabled"
+        return Proposal(replicas=present, reason="RateLimited", message=message)
+    bounds = []
+    for limit in rules.limits:
+        start = memory.replicas_at(now - limit.period, present)
+        allowed = limit.allowance(start)
+        bounds.append(max(present, start + allowed) if up else min(present, start - allowed))
+    if not bounds:
+        return None
+    # For scale-up the loosest limit is the highest number; for scale-down the lowest.
+    bound = max(bounds) if up != rules.strictest else min(bounds)
+    if (proposal.replicas <= bound) if up else (proposal.replicas >= bound):
+        return None
+    message = f"{proposal.replicas} would be needed; the policies of scaling.behavior.{word} allow {bound} for now"
+    return Proposal(replicas=bound, reason="RateLimited", message=message)
+
+
 def foreign_owner(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
     """Somebody else sets the Deployment's replicas: say so, and do not fight."""
     owner = snapshot.replicas.foreign_owner
     if owner is None:
         return None
-    message = f"the Deployment's replicas are set by {owner!r}; remove that, or set scaling.mode to Manual"
+    message = (
+        f"the Deployment's replicas were set by {owner!r}: they stay as they are. Stop it from setting them, then give"
+        " them back to Andante by setting scaling.mode to Manual and to Auto again"
+    )
     return Proposal(replicas=snapshot.replicas.spec, reason="ForeignOwner", message=message)
 
 
@@ -77,4 +106,12 @@ def mode(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> 
     return Proposal(replicas=proposal.replicas, reason=snapshot.rules.mode.value, message=message)
 
 
-GUARDS: tuple[Guard, ...] = (metrics_missing, partial_metrics, replicas_starting, bounds, foreign_owner, mode)
+GUARDS: tuple[Guard, ...] = (
+    metrics_missing,
+    partial_metrics,
+    replicas_starting,
+    rate_limits,
+    bounds,
+    foreign_owner,
+    mode,
+)

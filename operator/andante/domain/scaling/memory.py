@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +10,21 @@ from typing import Any, Self
 
 VERSION = 1
 MAX_PEAKS = 16
+MAX_CHANGES = 16
+LONGEST_PERIOD = 1800.0
+"""Seconds for which changes are remembered: the longest period of a rate limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """All times are seconds of the caller's clock (Unix time in production)."""
 
-    capacity: float | None = None
-    """Open requests that one replica carries within the target, learned; None: nothing learned yet."""
+    carried: float | None = None
+    """Open requests per replica that were carried without a deficit; None: nothing learned yet."""
+    ceiling: tuple[float, float] | None = None
+    """(time, open requests per replica): the load that brought a deficit, and when; None: none has yet."""
+    recent: tuple[tuple[float, float], ...] = ()
+    """(time, open requests per replica) of the last seconds, oldest first."""
     quiet_since: float | None = None
     """Since when no deficit and no gap in the metrics was seen; None: not quiet."""
     deficit_since: float | None = None
@@ -27,16 +35,30 @@ class Memory:
     """Ready replicas at the previous decision."""
     ready_since: float | None = None
     """When that number last rose."""
+    changes: tuple[tuple[float, int], ...] = ()
+    """(time, replicas before it) of the newest changes, oldest first: what the rate limits count from."""
+
+    def replicas_at(self, moment: float, present: int) -> int:
+        """Replicas asked for at `moment`, `present` of them being asked for now."""
+        return next((before for at, before in self.changes if at > moment), present)
+
+    def with_change(self, *, now: float, before: int) -> Self:
+        """The memory after the replicas were changed from `before`."""
+        kept = tuple(c for c in self.changes if now - c[0] <= LONGEST_PERIOD)
+        return dataclasses.replace(self, changes=(*kept, (now, before))[-MAX_CHANGES:])
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
-            "capacity": self.capacity,
+            "carried": self.carried,
+            "ceiling": None if self.ceiling is None else list(self.ceiling),
+            "recent": [list(p) for p in self.recent],
             "quietSince": self.quiet_since,
             "deficitSince": self.deficit_since,
             "peaks": [list(p) for p in self.peaks],
             "ready": self.ready,
             "readySince": self.ready_since,
+            "changes": [list(c) for c in self.changes],
         }
 
     @classmethod
@@ -46,20 +68,29 @@ class Memory:
             return cls()
         try:
             return cls(
-                capacity=_number(state.get("capacity")),
+                carried=_number(state.get("carried")),
+                ceiling=next(iter(_pairs([state["ceiling"]] if state.get("ceiling") else None)), None),
+                recent=_pairs(state.get("recent")),
                 quiet_since=_number(state.get("quietSince")),
                 deficit_since=_number(state.get("deficitSince")),
-                peaks=tuple((float(a), float(b)) for a, b in state.get("peaks") or ())[-MAX_PEAKS:],
+                peaks=_pairs(state.get("peaks")),
                 ready=int(state.get("ready") or 0),
                 ready_since=_number(state.get("readySince")),
+                changes=tuple((_finite(a), int(b)) for a, b in state.get("changes") or ())[-MAX_CHANGES:],
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return cls()
 
 
+def _pairs(value: Any) -> tuple[tuple[float, float], ...]:
+    return tuple((_finite(a), _finite(b)) for a, b in value or ())[-MAX_PEAKS:]
+
+
 def _number(value: Any) -> float | None:
-    if value is None:
-        return None
+    return None if value is None else _finite(value)
+
+
+def _finite(value: Any) -> float:
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"not finite: {number}")

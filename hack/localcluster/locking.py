@@ -1,0 +1,35 @@
+"""One builder at a time: what lies in the cache is shared by every run on the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hack.localcluster.progress import say
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, what: str) -> Iterator[None]:
+    """One process at a time works on `folder`, which is made; says whom it waits for, and for `what`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        said = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not said:
+                    file.seek(0)
+                    say(f"waiting for another run (pid {file.read().strip() or 'unknown'}) that works on {what}")
+                    said = True
+                time.sleep(0.5)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,84 @@
+"""What to do about one child: keep it, apply it, or leave it to the one whom it belongs to. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from andante.api.v1alpha1 import KIND, LLMService
+from andante.app.children import SERVICE_LABEL, Manifest
+from andante.ports import Object
+
+HASH_ANNOTATION = "andante.dev/applied-hash"
+"""On every child: which manifest was applied. A field that we no longer say is taken away, also after a restart."""
+
+
+class Action(Enum):
+    """What one child needs."""
+
+    KEEP = "keep"
+    APPLY = "apply"
+    NAME_TAKEN = "name taken"
+    """An object of that name exists and belongs to somebody else."""
+    LEAVING = "leaving"
+    """It belongs to a service of the same name that was deleted; the garbage collector is about to take it."""
+
+
+def plan_child(live: Object | None, manifest: Manifest, service: LLMService, *, spelling: str | None) -> Action:
+    """The action for a child that is `live` now and should be as `manifest` (with its hash) says.
+
+    spelling: digest of `said(live, manifest)` right after our last apply; the API server writes some values in its own
+    way (a quantity of 1024Mi becomes 1Gi), so that only its own earlier answer can be compared. None: not known.
+    """
+    if live is None:
+        return Action.APPLY
+    if not is_ours(live, service):
+        return Action.LEAVING if _was_of_namesake(live, service) else Action.NAME_TAKEN
+    if (live["metadata"].get("annotations") or {}).get(HASH_ANNOTATION) != _hash_of(manifest):
+        return Action.APPLY
+    answered = said(live, manifest)
+    as_it_was = answered == manifest if spelling is None else digest(answered) == spelling
+    return Action.KEEP if as_it_was else Action.APPLY
+
+
+def with_hash(manifest: Manifest) -> Manifest:
+    """The manifest with the annotation that names it."""
+    metadata = manifest["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), HASH_ANNOTATION: digest(manifest)}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def is_ours(live: Object, service: LLMService) -> bool:
+    """Whether this service owns the object: by owner reference, or, where somebody took that off, by our marks."""
+    owners = live["metadata"].get("ownerReferences") or ()
+    if any(owner.get("uid") == service.metadata.uid for owner in owners):
+        return True
+    metadata = live["metadata"]
+    marked = HASH_ANNOTATION in (metadata.get("annotations") or {})
+    return not owners and marked and (metadata.get("labels") or {}).get(SERVICE_LABEL) == service.name
+
+
+def said(live: Any, wanted: Any) -> Any:
+    """What `live` says about everything that `wanted` speaks of; fields that others added are left out."""
+    if isinstance(wanted, Mapping) and isinstance(live, Mapping):
+        return {key: said(live.get(key), value) for key, value in wanted.items()}
+    if isinstance(wanted, list | tuple) and isinstance(live, list | tuple) and len(live) == len(wanted):
+        return [said(a, b) for a, b in zip(live, wanted, strict=True)]
+    return live
+
+
+def digest(value: Any) -> str:
+    """A short fingerprint of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _hash_of(manifest: Manifest) -> str | None:
+    return (manifest["metadata"].get("annotations") or {}).get(HASH_ANNOTATION)
+
+
+def _was_of_namesake(live: Object, service: LLMService) -> bool:
+    owners = live["metadata"].get("ownerReferences") or ()
+    return any(owner.get("kind") == KIND and owner.get("name") == service.name for owner in owners)

@@ -1,0 +1,113 @@
+"""Applies the children of one service: the only place that writes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from andante.api.v1alpha1 import LLMService
+from andante.app.child_plan import Action, digest, is_ours, plan_child, said, with_hash
+from andante.app.children import Manifest, PodTemplateError, render
+from andante.app.conditions import Problem
+from andante.app.settings import OperatorSettings
+from andante.app.world import Key, World, key_of
+from andante.ports import Cluster, NotFoundError, RefusedError
+
+logger = logging.getLogger(__name__)
+
+CHILD_KINDS = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncResult:
+    """What stands in the way of the children."""
+
+    spec_problem: Problem | None = None
+    problems: Sequence[Problem] = ()
+
+
+class ChildSync:
+    """Remembers, per service, in what state of the world everything was as wanted: then nothing is rendered again."""
+
+    def __init__(
+        self, *, cluster: Cluster, world: World, settings: OperatorSettings, installed_crds: Collection[str] = ()
+    ) -> None:
+        self._cluster, self._world, self._settings = cluster, world, settings
+        self._installed_crds = frozenset(installed_crds)
+        self._spellings: dict[Key, str] = {}
+        self._settled: dict[tuple[str, str], object] = {}
+
+    def sync(self, service: LLMService, *, replicas: int | None) -> SyncResult:
+        """Make the children as the spec says. Raises UnavailableError."""
+        key = (service.namespace, service.name)
+        if self._settled.get(key) == self._state(service, replicas):
+            return SyncResult()
+        try:
+            manifests = render(
+                service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds
+            )
+        except PodTemplateError as error:
+            return SyncResult(spec_problem=Problem(reason="PodTemplateRefused", message=str(error)))
+        problems = [p for p in (self._sync_one(service, with_hash(m)) for m in manifests) if p]
+        self._prune(service, {key_of(m) for m in manifests})
+        if problems:
+            self._settled.pop(key, None)
+        else:
+            self._settled[key] = self._state(service, replicas)
+        return SyncResult(problems=problems)
+
+    def forget(self, namespace: str, name: str) -> None:
+        """The service is gone."""
+        self._settled.pop((namespace, name), None)
+        for key in [k for k in self._spellings if k[1] == namespace and k[2].startswith(name)]:
+            if self._world.get(*key) is None:
+                self._spellings.pop(key, None)
+
+    def _state(self, service: LLMService, replicas: int | None) -> object:
+        versions = tuple(
+            (o["metadata"]["uid"], o["metadata"]["resourceVersion"])
+            for kind in CHILD_KINDS
+            for o in self._world.of_service(kind, service.namespace, service.name)
+        )
+        return service.metadata.uid, service.metadata.generation, replicas, versions
+
+    def _sync_one(self, service: LLMService, manifest: Manifest) -> Problem | None:
+        key = key_of(manifest)
+        live = self._world.get(*key)
+        if live is None:
+            # Ours are watched by label: one that is not known is new, or somebody else's.
+            try:
+                live = self._cluster.read(kind=key[0], namespace=key[1], name=key[2])
+            except NotFoundError:
+                live = None
+        action = plan_child(live, manifest, service, spelling=self._spellings.get(key))
+        if action is Action.KEEP:
+            return None
+        if action is Action.NAME_TAKEN:
+            message = (
+                f"a {key[0]} named {key[2]!r} exists in this namespace and is not of this service. It stays untouched;"
+                " delete or rename it, or give the LLMService another name"
+            )
+            return Problem(reason="NameTaken", message=message)
+        if action is Action.LEAVING:
+            message = f"the {key[0]} {key[2]!r} of the service's deleted namesake is still being removed"
+            return Problem(reason="WaitingForCleanup", message=message)
+        try:
+            applied = self._cluster.apply(manifest)
+        except RefusedError as error:
+            return Problem(reason="ChildRefused", message=f"the API server refused the {key[0]} {key[2]!r}: {error}")
+        self._world.put(applied)
+        self._spellings[key] = digest(said(applied, manifest))
+        return None
+
+    def _prune(self, service: LLMService, wanted: set[Key]) -> None:
+        for kind in CHILD_KINDS:
+            for obj in self._world.of_service(kind, service.namespace, service.name):
+                if key_of(obj) in wanted or not is_ours(obj, service):
+                    continue
+                metadata = obj["metadata"]
+                self._cluster.delete(
+                    kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
+                )
+                logger.info("%s/%s: deleted %s %s, no longer wanted", service.namespace, service.name, kind, obj["metadata"]["name"])

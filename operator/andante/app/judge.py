@@ -1,0 +1,154 @@
+"""One service's scaling decision from what is known of it: the bridge from objects and figures to the pure law."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from andante.api.v1alpha1 import LLMService
+from andante.api.v1alpha1.scaling import ScalingRules as DirectionRules
+from andante.app.children import FIELD_MANAGER
+from andante.app.measurement import Measurement
+from andante.app.pods import Pods, created_at
+from andante.domain.scaling.decide import Decision, decide
+from andante.domain.scaling.figures import Figure, Observed
+from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.snapshot import (
+    Mode,
+    OnMetricsMissing,
+    RateLimit,
+    RateLimits,
+    Replicas,
+    ScalingRules,
+    Snapshot,
+)
+from andante.ports import Object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickResult:
+    """What the newest scaling tick found for one service."""
+
+    measurement: Measurement
+    decision: Decision
+    memory: Memory
+
+
+def judge(
+    service: LLMService,
+    *,
+    deployment: Object | None,
+    pods: Pods,
+    measurement: Measurement,
+    memory: Memory,
+    window: float,
+    now: float,
+) -> TickResult:
+    """The decision at `now` (Unix time); `window` is the length of the measurement's window in seconds."""
+    rules = scaling_rules(service, settle=window)
+    snapshot = Snapshot(
+        rules=rules,
+        replicas=_replicas(service, deployment, pods, warmup_bound=rules.warmup_bound, now=now),
+        deficit=_deficit(service, measurement),
+        open_requests=measurement.open_requests,
+        smooth_goodput=measurement.smooth_goodput,
+        throughput=measurement.throughput,
+        pods_measured=measurement.pods_measured,
+    )
+    decision, learned = decide(snapshot, memory, now)
+    return TickResult(measurement=measurement, decision=decision, memory=learned)
+
+
+def remembered(service: LLMService) -> Memory:
+    """The memory that the service's status keeps."""
+    memory = service.status.scaling.memory if service.status.scaling else None
+    return Memory.from_state(memory.version, memory.state) if memory else Memory()
+
+
+def present_replicas(service: LLMService, deployment: Object | None) -> int:
+    """Replicas that the Deployment asks for, or will when it is made."""
+    spec = ((deployment or {}).get("spec") or {}).get("replicas")
+    if spec is not None:
+        return int(spec)
+    desired = service.status.scaling.desired if service.status.scaling else None
+    scaling = service.spec.scaling
+    if scaling.mode != "Auto":
+        return service.fixed_replicas
+    low, high = scaling.min_replicas, scaling.resolved_max_replicas
+    return min(max(low if desired is None else desired, low), high)
+
+
+def foreign_replicas_owner(deployment: Object | None) -> str | None:
+    """The field manager that took the Deployment's replicas from us; None while we hold them, alone or with others."""
+    owners = [
+        str(entry.get("manager"))
+        for entry in ((deployment or {}).get("metadata") or {}).get("managedFields") or ()
+        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    return None if FIELD_MANAGER in owners else next(iter(owners), None)
+
+
+def _replicas(
+    service: LLMService, deployment: Object | None, pods: Pods, *, warmup_bound: float, now: float
+) -> Replicas:
+    return Replicas(
+        spec=present_replicas(service, deployment),
+        ready=len(pods.ready),
+        starting_ages=pods.starting_ages(now),
+        overdue_on_a_node=sum(
+            now - created_at(pod) > warmup_bound and bool(pod["spec"].get("nodeName")) for pod in pods.starting
+        ),
+        draining=len(pods.draining),
+        foreign_owner=foreign_replicas_owner(deployment),
+    )
+
+
+def scaling_rules(service: LLMService, *, settle: float) -> ScalingRules:
+    """The user's limits in the law's terms."""
+    scaling, objective = service.spec.scaling, service.spec.qoe.objective
+    behavior = scaling.behavior
+    mean, share = _mean_target(service), objective.good_fraction
+    if scaling.target and scaling.target.good_fraction is not None:
+        share = scaling.target.good_fraction
+    return ScalingRules(
+        mode=Mode(scaling.mode),
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.resolved_max_replicas,
+        target_qoe=objective.qoe if mean is None else mean,
+        # A share s of good requests leaves a mean deficit of at most (1 - s) · objective.
+        tolerated_deficit=(1 - share) * objective.qoe if mean is None else 0.0,
+        on_metrics_missing=OnMetricsMissing(scaling.on_metrics_missing),
+        scale_up_window=behavior.scale_up_window_seconds,
+        scale_down_window=behavior.scale_down_window_seconds,
+        warmup_bound=service.spec.rollout.startup_timeout,
+        settle=settle,
+        up_limits=_limits(behavior.scale_up),
+        down_limits=_limits(behavior.scale_down),
+    )
+
+
+def _mean_target(service: LLMService) -> float | None:
+    target = service.spec.scaling.target
+    return target.mean_qoe if target else None
+
+
+def _deficit(service: LLMService, measurement: Measurement) -> Figure:
+    """What the law steers by: the mean of the requests' deficits or, with a mean as the target, what the mean lacks."""
+    target = _mean_target(service)
+    if target is None or not isinstance(measurement.mean_qoe, Observed):
+        return measurement.deficit
+    return Observed(value=max(0.0, target - measurement.mean_qoe.value), at=measurement.mean_qoe.at)
+
+
+def _limits(rules: DirectionRules) -> RateLimits:
+    return RateLimits(
+        limits=tuple(
+            RateLimit(
+                replicas=policy.value / 100 if policy.type == "Percent" else policy.value,
+                relative=policy.type == "Percent",
+                period=policy.period,
+            )
+            for policy in rules.policies
+        ),
+        strictest=rules.select_policy == "Min",
+        disabled=rules.select_policy == "Disabled",
+    )

@@ -1,0 +1,50 @@
+"""The patch that lets an engine pod use this machine's vLLM."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.hostmounts import EngineEnvironment, engine_values, find_engine_environment, mounted_folders
+from hack.localcluster.settings import REPOSITORY
+
+HERE = EngineEnvironment(Path(sys.prefix))
+
+
+def test_every_mount_is_read_only_and_has_its_volume() -> None:
+    spec = engine_values(HERE)["enginePodTemplate"]["spec"]
+    (container,) = spec["containers"]
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert all(mount["readOnly"] for mount in mounts.values())
+    assert {v["name"]: v["hostPath"]["path"] for v in spec["volumes"]} == {n: m["mountPath"] for n, m in mounts.items()}
+
+
+def test_no_mount_lies_in_another_one() -> None:
+    folders = mounted_folders(HERE)
+    assert not [(a, b) for a in folders for b in folders if a != b and a.is_relative_to(b)]
+
+
+def test_python_and_environment_are_covered() -> None:
+    folders = mounted_folders(HERE)
+    for needed in (Path(sys.prefix), Path(sys.base_prefix).resolve(), *HERE.source_roots):
+        assert any(needed.is_relative_to(folder) for folder in folders), needed
+
+
+def test_neither_home_nor_all_of_etc_is_shown() -> None:
+    assert not {Path("/"), Path("/etc"), Path.home(), Path("/var"), Path("/root")} & set(mounted_folders(HERE))
+
+
+def test_output_is_yaml_below_the_key_that_was_asked_for() -> None:
+    command = [sys.executable, "-m", "hack.localcluster", "engine-host-mounts", "--engine-env", sys.prefix]
+    out = subprocess.run([*command, "--key", "a.b"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert yaml.safe_load(out) == {"a": {"b": json.loads(json.dumps(engine_values(HERE)))}}
+
+
+def test_folder_without_an_engine_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="make engine-env"):
+        find_engine_environment(tmp_path)

@@ -1,0 +1,111 @@
+"""The engine's figures against what its clients saw: same tokens, same QoE, every request counted exactly once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from hack.engine_process import EngineProcess
+
+from contract.conftest import counted, stream_completion
+
+PROMPT = " the river walks slow and the stone holds"
+HURRIED = {"X-Andante-Class": "hurried"}
+CHAT = [{"role": "user", "content": PROMPT}]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize(
+    ("path", "what"), [("completions", {"prompt": PROMPT}), ("chat/completions", {"messages": CHAT})]
+)
+async def test_every_form_of_reply_counts_one_request_and_its_tokens(
+    engine: EngineProcess, client: httpx.AsyncClient, path: str, what: dict[str, Any], stream: bool, n: int
+) -> None:
+    before = engine.metrics()
+    body = {"model": "tiny", "max_tokens": 12, "n": n, "stream": stream, **what}
+    reply = await client.post(f"{engine.url}/v1/{path}", json=body)
+    assert reply.status_code == 200
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_requests_total:completed"] == 1
+    # One reader, however many choices: he has 12 tokens when the slowest choice has.
+    assert increase["andante_tokens_total:visible"] == 12
+    assert increase["andante_ttft_seconds_count"] == 1
+
+
+async def test_a_whole_reply_is_delivered_at_once(engine: EngineProcess, client: httpx.AsyncClient) -> None:
+    before = engine.metrics()
+    body = {"model": "tiny", "prompt": PROMPT, "max_tokens": 30}
+    await client.post(f"{engine.url}/v1/completions", json=body)
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_max_tbt_seconds_sum"] == 0
+    assert increase["andante_ttft_seconds_sum"] > 30 * 0.0408 * 0.95  # 30 steps of 41 ms, then everything
+
+
+async def test_several_prompts_are_one_request(engine: EngineProcess, client: httpx.AsyncClient) -> None:
+    before = engine.metrics()
+    body = {"model": "tiny", "prompt": [" stone", " tree walk", " wind"], "max_tokens": 9, "stream": True}
+    await client.post(f"{engine.url}/v1/completions", json=body)
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_tokens_total:visible"] == 9
+    assert increase["andante_tokens_total:prompt"] == 1 + 2 + 1
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_a_client_that_leaves_is_aborted_once(
+    engine: EngineProcess, client: httpx.AsyncClient, stream: bool
+) -> None:
+    before = engine.metrics()
+    body = {"model": "tiny", "prompt": PROMPT, "max_tokens": 3000, "stream": stream}
+    if stream:
+        async with client.stream("POST", f"{engine.url}/v1/completions", json=body) as reply:
+            await anext(reply.aiter_lines())
+    else:
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post(f"{engine.url}/v1/completions", json=body, timeout=1.0)
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_requests_total:aborted"] == 1
+    assert increase["andante_open_requests"] == 0
+    assert (increase["andante_tokens_total:visible"] > 0) == stream
+
+
+async def test_open_requests_show_while_they_run(engine: EngineProcess, client: httpx.AsyncClient) -> None:
+    before = engine.metrics()
+    body = {"model": "tiny", "prompt": PROMPT, "max_tokens": 500, "stream": True}
+    url = f"{engine.url}/v1/completions"
+    async with client.stream("POST", url, json=body, headers=HURRIED) as reply:
+        chunks = reply.aiter_lines()
+        for _ in range(60):  # half of the lines are empty; after 30 tokens the reader is 0.6 s behind
+            await anext(chunks)
+        during = await counted(engine, before, requests=0)
+        assert during["andante_open_requests"] == 1
+        assert 0 < during["andante_open_qoe_sum"] < 1
+        assert during["andante_open_deficit_sum"] > 0
+    after = await counted(engine, before, requests=1)
+    assert after["andante_open_requests"] == 0
+
+
+async def test_batch_requests_have_no_qoe(engine: EngineProcess, client: httpx.AsyncClient) -> None:
+    before = engine.metrics()
+    await stream_completion(client, engine, prompt=PROMPT, max_tokens=5, headers={"X-Andante-Class": "batch"})
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_tokens_total:visible"] == 5
+    assert increase["andante_request_qoe_count"] == 0
+    assert increase["andante_requests_good_total"] == 0
+
+
+async def test_a_prompt_that_is_too_long_is_the_clients_mistake(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    before = engine.metrics()
+    body = {"model": "tiny", "prompt": [300] * 5000, "max_tokens": 5}
+    reply = await client.post(f"{engine.url}/v1/completions", json=body)
+    assert reply.status_code == 400
+    await counted(engine, before, requests=0)
+
+
+async def test_objectives_have_a_bucket(engine: EngineProcess) -> None:
+    samples = engine.metrics()
+    buckets = {dict(labels)["le"] for name, labels in samples if name == "andante_request_qoe_bucket"}
+    assert "0.95" in buckets

@@ -1,0 +1,206 @@
+"""Tokens on their way from the engine to the connection, and how a request's outcome is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andante.domain.request_meter import Outcome
+from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
+
+CHUNK = b'data: {"choices": []}\n\n'
+
+
+class Reader:
+    """Collects what was delivered and hidden."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[float, int]] = []
+        self.hidden = 0
+
+    def deliver(self, at: float, tokens: int) -> None:
+        self.got.append((at, tokens))
+
+    def hide(self, tokens: int) -> None:
+        self.hidden += tokens
+
+    def delivery(self, *, reasoning: bool = False, choices: int = 1) -> Delivery:
+        made = Delivery(deliver=self.deliver, hide=self.hide, reasoning=reasoning)
+        made.expect(choices)
+        return made
+
+
+def send(delivery: Delivery | PlainDelivery, at: float, body: bytes = CHUNK, *, stream: bool = True) -> None:
+    delivery.sent(at, body, stream=stream, count_tokens=lambda text: len(text.split()))
+
+
+def chat_chunk(finish_reason: str | None = None, index: int = 0, **delta: Any) -> bytes:
+    choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+def test_tokens_count_when_the_connection_takes_them() -> None:
+    reader = Reader()
+    plain = PlainDelivery(deliver=reader.deliver)
+    plain.produced(0, 1, finished=False)
+    send(plain, 1.0)
+    plain.produced(0, 2, finished=False)
+    plain.produced(0, 1, finished=True)
+    send(plain, 2.0)
+    send(plain, 3.0, b"data: [DONE]\n\n")
+    assert reader.got == [(1.0, 1), (2.0, 3)]
+
+
+def test_a_keep_alive_comment_carries_nothing() -> None:
+    reader = Reader()
+    for delivery in (PlainDelivery(deliver=reader.deliver), reader.delivery()):
+        delivery.produced(0, 1, finished=False)
+        send(delivery, 1.0, b": keep-alive\n\n")
+    assert reader.got == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), max_size=30))
+def test_one_choice_is_metered_the_same_by_both_forms(steps: list[tuple[int, bool]]) -> None:
+    readers = Reader(), Reader()
+    forms = PlainDelivery(deliver=readers[0].deliver), readers[1].delivery()
+    for at, (tokens, sent) in enumerate(steps):
+        for form in forms:
+            form.produced(0, tokens, finished=False)
+            if sent:
+                send(form, float(at))
+    assert readers[0].got == readers[1].got
+
+
+def test_the_reader_of_several_choices_waits_for_the_slowest() -> None:
+    reader = Reader()
+    delivery = reader.delivery(choices=2)
+    delivery.produced(0, 3, finished=False)
+    send(delivery, 1.0)
+    assert reader.got == []
+    delivery.produced(1, 2, finished=False)
+    send(delivery, 2.0)
+    assert reader.got == [(2.0, 2)]
+
+
+def test_a_choice_that_ended_holds_nobody_up() -> None:
+    reader = Reader()
+    delivery = reader.delivery(choices=2)
+    delivery.produced(0, 2, finished=True)
+    delivery.produced(1, 5, finished=False)
+    send(delivery, 1.0)
+    assert reader.got == [(1.0, 5)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4)), max_size=40),
+)
+def test_the_reader_ends_with_as_many_tokens_as_the_longest_choice(steps: list[tuple[int, int]]) -> None:
+    reader = Reader()
+    delivery = reader.delivery(choices=3)
+    lengths = [0, 0, 0]
+    for at, (choice, tokens) in enumerate(steps):
+        lengths[choice] += tokens
+        delivery.produced(choice, tokens, finished=False)
+        send(delivery, float(at))
+    for choice in range(3):
+        delivery.produced(choice, 0, finished=True)
+    send(delivery, 1e3)
+    assert sum(tokens for _, tokens in reader.got) == max(lengths)
+
+
+def test_reasoning_is_hidden_and_what_parsers_swallow_goes_with_it() -> None:
+    reader = Reader()
+    delivery = reader.delivery(reasoning=True)
+    for at, body in enumerate(
+        [
+            None,  # the opening mark: swallowed
+            chat_chunk(reasoning="let me"),
+            chat_chunk(reasoning=" see"),
+            None,  # the closing mark: swallowed
+            chat_chunk(content="Yes"),
+            chat_chunk(content="."),
+        ]
+    ):
+        delivery.produced(0, 1, finished=False)
+        if body is not None:
+            send(delivery, float(at), body)
+    assert reader.hidden == 4
+    assert reader.got == [(4.0, 1), (5.0, 1)]
+
+
+def test_a_call_that_was_held_back_is_visible_when_it_comes() -> None:
+    reader = Reader()
+    delivery = reader.delivery(reasoning=True)
+    delivery.produced(0, 7, finished=False)
+    send(delivery, 1.0, chat_chunk(tool_calls=[{"index": 0}]))
+    assert reader.got == [(1.0, 7)]
+
+
+def test_the_role_chunk_of_a_chat_carries_no_token() -> None:
+    reader = Reader()
+    delivery = reader.delivery(reasoning=True)
+    delivery.produced(0, 1, finished=False)
+    send(delivery, 1.0, chat_chunk(role="assistant", content=""))
+    send(delivery, 2.0, chat_chunk(content="Yes"))
+    assert reader.got == [(2.0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("message", "visible"),
+    [
+        ({"reasoning": "a b c", "content": "d e"}, 2),
+        ({"reasoning": "a b c", "content": None}, 0),
+        ({"reasoning": "a b c", "content": None, "tool_calls": [{}]}, 7),
+        ({"content": "d e f"}, 3),
+    ],
+)
+def test_a_whole_reply_is_split_by_its_message(message: dict[str, Any], visible: int) -> None:
+    reader = Reader()
+    delivery = reader.delivery(reasoning=True)
+    delivery.produced(0, 10, finished=True)
+    send(delivery, 1.0, json.dumps({"choices": [{"index": 0, "message": message}]}).encode(), stream=False)
+    assert sum(tokens for _, tokens in reader.got) == visible
+    assert reader.hidden == 10 - visible
+
+
+@given(st.binary(max_size=60), st.booleans())
+def test_no_bytes_of_a_reply_break_the_meter(body: bytes, stream: bool) -> None:
+    reader = Reader()
+    delivery = reader.delivery(reasoning=True)
+    delivery.produced(0, 1, finished=False)
+    send(delivery, 1.0, b"data: {" + body, stream=stream)
+    send(delivery, 2.0, body, stream=stream)
+    assert reader.hidden + sum(tokens for _, tokens in reader.got) <= 1
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome"),
+    [
+        (Ending(reached_engine=True, status=200, complete=True), Outcome.COMPLETED),
+        (Ending(reached_engine=True, status=200, client_left=True), Outcome.ABORTED),
+        (Ending(reached_engine=True, status=None, client_left=True, engine_end=EngineEnd.ABORT), Outcome.ABORTED),
+        (Ending(reached_engine=True, status=200, complete=True, engine_end=EngineEnd.ERROR), Outcome.FAILED),
+        (Ending(reached_engine=True, status=200, complete=False), Outcome.FAILED),
+        (Ending(reached_engine=True, status=500, complete=True), Outcome.FAILED),
+        (Ending(reached_engine=True, status=200, complete=True, engine_end=EngineEnd.DRAIN), Outcome.DRAINED),
+        (Ending(reached_engine=True, status=503, complete=True, engine_end=EngineEnd.DRAIN), Outcome.DRAINED),
+        (
+            Ending(reached_engine=True, status=200, complete=True, engine_end=EngineEnd.ABORT, draining=True),
+            Outcome.DRAINED,
+        ),
+        (Ending(reached_engine=False, status=503, complete=True), Outcome.REJECTED),
+        (Ending(reached_engine=True, status=200, complete=True, engine_end=EngineEnd.REJECTION), Outcome.REJECTED),
+        (Ending(reached_engine=False, status=500, complete=True), Outcome.FAILED),
+        (Ending(reached_engine=False, status=400, complete=True), None),
+        (Ending(reached_engine=True, status=200, complete=True, engine_end=EngineEnd.CLIENT_ERROR), None),
+        (Ending(reached_engine=False, client_left=True), None),
+        (Ending(reached_engine=False, status=503, complete=True, counts=False), None),
+        (Ending(reached_engine=False, status=200, complete=True), None),
+    ],
+)
+def test_the_outcome_is_told_from_the_facts(ending: Ending, outcome: Outcome | None) -> None:
+    assert tell_outcome(ending) is outcome

@@ -1,0 +1,113 @@
+"""From counters of pods to figures of a service: windows, resets, and what is not known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from andante.app.measurement import (
+    DEFICIT,
+    IDLE_PENALTY,
+    QOE_COUNT,
+    QOE_SUM,
+    REQUESTS,
+    VISIBLE_TOKENS,
+    Measurement,
+    Measurements,
+)
+from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
+from andante.ports import PodAddress, PodSample, Unread
+
+A, B = (PodAddress(namespace="n", name=x, ip="10.0.0.1", port=8000) for x in "ab")
+
+
+def _sample(at: float, *, requests: float = 0.0, deficit: float = 0.0, opened: float = 0.0) -> PodSample:
+    counters = {
+        REQUESTS: requests,
+        QOE_COUNT: requests,
+        QOE_SUM: 0.9 * requests,
+        DEFICIT: deficit,
+        VISIBLE_TOKENS: 100.0 * requests,
+        IDLE_PENALTY: 10.0 * requests,
+    }
+    return PodSample(at=at, counters=counters, open_requests=opened, open_qoe_sum=opened, open_deficit_sum=0.0)
+
+
+def _run(*ticks: tuple[float, dict[str, PodSample | Unread]], pods: tuple[PodAddress, ...] = (A,)) -> Measurement:
+    measurements = Measurements(window=60.0, stale_after=45.0)
+    for now, read in ticks:
+        keyed = {("n", name): sample for name, sample in read.items()}
+        measurements.take(keyed)
+        result = measurements.measure(pods, keyed, now=now)
+    return result
+
+
+def test_the_deficit_is_the_mean_over_what_ended_and_what_is_open() -> None:
+    result = _run((0, {"a": _sample(0)}), (15, {"a": _sample(15, requests=6, deficit=1.0, opened=4)}))
+    assert value_of(result.deficit) == pytest.approx(0.1)
+
+
+def test_pods_add_up() -> None:
+    result = _run(
+        (0, {"a": _sample(0), "b": _sample(0)}),
+        (15, {"a": _sample(15, requests=2, deficit=1.0), "b": _sample(15, requests=2)}),
+        pods=(A, B),
+    )
+    assert value_of(result.deficit) == pytest.approx(0.25)
+
+
+def test_smooth_goodput_takes_the_idling_off() -> None:
+    result = _run((0, {"a": _sample(0)}), (10, {"a": _sample(10, requests=1)}))
+    assert value_of(result.smooth_goodput) == pytest.approx(9.0)
+
+
+def test_a_counter_that_fell_was_reset_and_counts_from_zero() -> None:
+    result = _run(
+        (0, {"a": _sample(0, requests=50)}),
+        (15, {"a": _sample(15, requests=2, deficit=0.5)}),
+    )
+    assert value_of(result.deficit) == pytest.approx(0.25)
+
+
+def test_a_window_forgets_what_is_older() -> None:
+    ticks = [(t, {"a": _sample(t, requests=1 if t else 0, deficit=0.9 if t else 0.0)}) for t in range(0, 136, 15)]
+    assert _run(*ticks).deficit == NoTraffic()
+
+
+def test_no_requests_is_no_traffic_and_not_zero() -> None:
+    result = _run((0, {"a": _sample(0)}), (15, {"a": _sample(15)}))
+    assert (result.deficit, result.smooth_goodput) == (NoTraffic(), NoTraffic())
+    assert result.open_requests == Observed(value=0.0, at=15)
+
+
+def test_one_sample_is_no_window() -> None:
+    assert isinstance(_run((0, {"a": _sample(0)})).deficit, Missing)
+
+
+def test_no_ready_pod_is_missing() -> None:
+    assert isinstance(_run((0, {}), pods=()).deficit, Missing)
+
+
+def test_a_pod_that_cannot_be_read_says_why() -> None:
+    result = _run((0, {"a": Unread(why="connection refused")}))
+    assert result.deficit == Missing(why="pod a: connection refused")
+
+
+def test_old_metrics_are_stale() -> None:
+    result = _run((0, {"a": _sample(0)}), (15, {"a": _sample(15)}), (61, {"a": _sample(15)}))
+    assert result.deficit == Stale(at=15)
+
+
+def test_half_of_the_pods_are_counted_as_half() -> None:
+    result = _run(
+        (0, {"a": _sample(0), "b": Unread(why="x")}),
+        (15, {"a": _sample(15, requests=1), "b": Unread(why="x")}),
+        pods=(A, B),
+    )
+    assert result.pods_measured == 1
+
+
+def test_the_worst_class_is_named() -> None:
+    first, last = _sample(0), dataclasses.replace(_sample(15, requests=4), by_class={"v": (1.0, 2.0), "r": (2.0, 2.0)})
+    assert _run((0, {"a": first}), (15, {"a": last})).worst_class == "v"

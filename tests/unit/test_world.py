@@ -1,0 +1,82 @@
+"""What the operator has seen, and what it takes to change it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andante.app.world import World, contains, merge_patch
+
+
+def _object(version: str, *, uid: str = "u", name: str = "x") -> dict[str, Any]:
+    metadata = {"namespace": "n", "name": name, "uid": uid, "resourceVersion": version, "labels": {"app": name}}
+    return {"kind": "Pod", "metadata": metadata}
+
+
+def test_an_older_answer_does_not_undo_a_newer_one() -> None:
+    world = World()
+    world.put(_object("20"))
+    world.put(_object("9"))
+    assert world.get("Pod", "n", "x") == _object("20")
+
+
+def test_a_new_object_of_the_same_name_replaces_the_old_one() -> None:
+    world = World()
+    world.put(_object("20"))
+    world.put(_object("9", uid="new"))
+    world.drop(_object("21"))
+    assert world.get("Pod", "n", "x") == _object("9", uid="new")
+
+
+def test_objects_are_found_by_label() -> None:
+    world = World()
+    world.put(_object("1", name="a"))
+    world.put(_object("2", name="b"))
+    assert [o["metadata"]["name"] for o in world.all("Pod", labels={"app": "b"})] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted", "result"),
+    [
+        ({"a": 1, "b": 2}, {"a": 1}, True),
+        ({"a": 1}, {"a": 2}, False),
+        ({}, {"a": None}, False),
+        ({"a": [{"x": 1, "y": 2}]}, {"a": [{"x": 1}]}, True),
+        ({"a": [1, 2]}, {"a": [1]}, False),
+    ],
+)
+def test_contains_looks_only_at_what_is_wanted(live: Any, wanted: Any, result: bool) -> None:
+    assert contains(live, wanted) is result
+
+
+values = st.recursive(
+    st.integers() | st.text(max_size=3) | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=8,
+)
+documents = st.dictionaries(st.text(max_size=2), values, max_size=4)
+
+
+def _merged(live: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(live) if isinstance(live, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _merged(result.get(key), value)
+    return result
+
+
+@given(live=documents, wanted=documents)
+def test_a_merge_patch_turns_what_is_there_into_what_is_wanted(live: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert _merged(live, merge_patch(live, wanted)) == wanted
+
+
+@given(document=documents)
+def test_nothing_to_change_is_no_patch(document: dict[str, Any]) -> None:
+    assert merge_patch(document, document) == {}
