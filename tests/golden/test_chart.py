@@ -29,7 +29,8 @@ def helm() -> str:
 
 
 def _template(helm: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [helm, "template", "andante", ".", "--namespace", "andante-system", "--kube-version", "1.34.0", *arguments]
+    fixed = ("--namespace", "andante-system", "--kube-version", "1.34.0")
+    command = [helm, "template", "andante", ".", *fixed, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
