@@ -83,7 +83,7 @@ def chart_values(*, cluster: str | None) -> dict[str, Any]:
     tag = f"andante-operator:{andante.__version__}"
     archive = Path(_local("build-image", *name, "--dockerfile", "operator/Dockerfile", "--tag", tag, "--load").strip())
     values: dict[str, Any] = json.loads(_local("engine-host-mounts", *name, "--key", OPERATOR_CHART, "--load"))
-    repository, _, version = f"localhost/{tag}".rpartition(":")
+    repository, _, version = tag.rpartition(":")
     image = {"repository": repository, "tag": version, "pullPolicy": "Never"}
     values.setdefault(OPERATOR_CHART, {})["image"] = image
     # The tag stays while the source changes: a new archive has to restart the operator.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from andante.domain.pace import Expectation, QoEClass
+from andante.domain.request_meter import Objective
 from andante.engine_config import QoESettings
 from andante_vllm import request_args
 
@@ -111,24 +112,43 @@ def from_body(vllm_xargs: Mapping[str, Any]) -> ClientExpectation:
     )
 
 
-def resolve(said: ClientExpectation, settings: QoESettings, *, prompt_tokens: int, field: str) -> ResolvedExpectation:
-    """Class and expectation of a request with `prompt_tokens` prompt tokens.
+class QoEClasses:
+    """The classes of one version of the settings, ready to be looked up for every request."""
 
-    `field` names where the class came from. Raises BadExpectationError when there is no such class.
-    """
-    name = said.qoe_class if said.qoe_class is not None else settings.default_class
-    chosen = next((entry for entry in settings.classes if entry.name == name), None)
-    if chosen is None:
-        known = ", ".join(entry.name for entry in settings.classes)
-        raise BadExpectationError(field, f"no class named {name!r}; there are: {known}")
-    qoe_class = chosen.to_domain()
-    usual = qoe_class.expectation(prompt_tokens)
-    expectation = Expectation(
-        expected_ttft=usual.expected_ttft if said.expected_ttft is None else said.expected_ttft,
-        pace=usual.pace if said.pace is None else said.pace,
-        deadline=usual.deadline,
-    )
-    return ResolvedExpectation(qoe_class=qoe_class, expectation=expectation)
+    __slots__ = ("_by_name", "_default", "objective")
+
+    def __init__(self, settings: QoESettings) -> None:
+        self._by_name = {entry.name: entry.to_domain() for entry in settings.classes}
+        self._default = self._by_name[settings.default_class]
+        self.objective = Objective(qoe=settings.objective, tolerated_delay=settings.tolerated_delay_seconds)
+        """What makes a request good."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._by_name)
+
+    def of(self, name: str | None, *, field: str) -> QoEClass:
+        """The class of that name; the default one for None.
+
+        `field` says where the name came from. Raises BadExpectationError when there is no such class.
+        """
+        if name is None:
+            return self._default
+        if name not in self._by_name:
+            raise BadExpectationError(field, f"no class named {name!r}; there are: {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    def resolve(self, said: ClientExpectation, *, prompt_tokens: int, field: str) -> ResolvedExpectation:
+        """Class and expectation of a request with `prompt_tokens` prompt tokens; raises as `of` does."""
+        qoe_class = self.of(said.qoe_class, field=field)
+        expectation = qoe_class.expectation(prompt_tokens)
+        if said.expected_ttft is not None or said.pace is not None:
+            expectation = Expectation(
+                expected_ttft=expectation.expected_ttft if said.expected_ttft is None else said.expected_ttft,
+                pace=expectation.pace if said.pace is None else said.pace,
+                deadline=expectation.deadline,
+            )
+        return ResolvedExpectation(qoe_class=qoe_class, expectation=expectation)
 
 
 def scheduler_arguments(

@@ -34,6 +34,24 @@ class OpenRequests:
     deficit_sum: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClassMetrics:
+    """The metrics of one class, labels filled in."""
+
+    requests: Mapping[Outcome, Counter]
+    good: Counter
+    deficit: Gauge
+    prompt_tokens: Counter
+    visible_tokens: Counter
+    hidden_tokens: Counter
+    idle_penalty: Counter
+    qoe: Histogram
+    andes_qoe: Histogram
+    delay: Histogram
+    ttft: Histogram
+    max_tbt: Histogram
+
+
 class MeterMetrics:
     """Writes the metrics of one model. Histograms have a bucket at every objective and delay in use."""
 
@@ -95,42 +113,55 @@ class MeterMetrics:
             ("model_name",),
         )
 
-    def show_class(self, qoe_class: str) -> None:
-        """Makes the counters of a class appear at 0, so that its first request is seen as an increase."""
-        labels = (self._model_name, qoe_class)
-        for outcome in Outcome:
-            self._requests.labels(*labels, outcome.value)
-        for kind in ("prompt", "visible", "hidden"):
-            self._tokens.labels(*labels, kind)
-        for metric in (self._good, self._deficit, self._idle_penalty):
-            metric.labels(*labels)
-        for histogram in (self._qoe, self._andes_qoe, self._delay, self._ttft, self._max_tbt):
-            histogram.labels(*labels)
+        self._by_class: dict[str, _ClassMetrics] = {}
+
+    def show_class(self, qoe_class: str) -> _ClassMetrics:
+        """Makes the metrics of a class appear (counters at 0); looking labels up once makes a request cheap."""
+        found = self._by_class.get(qoe_class)
+        if found is None:
+            labels = (self._model_name, qoe_class)
+            found = self._by_class[qoe_class] = _ClassMetrics(
+                requests={outcome: self._requests.labels(*labels, outcome.value) for outcome in Outcome},
+                good=self._good.labels(*labels),
+                deficit=self._deficit.labels(*labels),
+                prompt_tokens=self._tokens.labels(*labels, "prompt"),
+                visible_tokens=self._tokens.labels(*labels, "visible"),
+                hidden_tokens=self._tokens.labels(*labels, "hidden"),
+                idle_penalty=self._idle_penalty.labels(*labels),
+                qoe=self._qoe.labels(*labels),
+                andes_qoe=self._andes_qoe.labels(*labels),
+                delay=self._delay.labels(*labels),
+                ttft=self._ttft.labels(*labels),
+                max_tbt=self._max_tbt.labels(*labels),
+            )
+        return found
 
     def ended(
         self, qoe_class: str, outcome: Outcome, score: RequestScore, *, prompt_tokens: int, hidden_tokens: int
     ) -> None:
         """Counts an ended request; called once for each."""
-        labels = (self._model_name, qoe_class)
-        self._requests.labels(*labels, outcome.value).inc()
-        self._tokens.labels(*labels, "prompt").inc(prompt_tokens)
-        self._tokens.labels(*labels, "visible").inc(score.tokens)
-        self._tokens.labels(*labels, "hidden").inc(hidden_tokens)
-        self._idle_penalty.labels(*labels).inc(score.idle_penalty)
-        if score.good:
-            self._good.labels(*labels).inc()
-        if score.deficit is not None:
-            self._deficit.labels(*labels).inc(score.deficit)
+        to = self.show_class(qoe_class)
+        to.requests[outcome].inc()
+        for counter, amount in (
+            (to.prompt_tokens, prompt_tokens),
+            (to.visible_tokens, score.tokens),
+            (to.hidden_tokens, hidden_tokens),
+            (to.idle_penalty, score.idle_penalty),
+            (to.good, bool(score.good)),
+            (to.deficit, score.deficit),
+        ):
+            if amount:
+                counter.inc(amount)
         for histogram, value in (
-            (self._qoe, score.qoe),
-            (self._andes_qoe, score.andes_qoe),
-            (self._delay, score.mean_delay),
-            (self._ttft, score.ttft),
-            (self._max_tbt, score.max_tbt),
+            (to.qoe, score.qoe),
+            (to.andes_qoe, score.andes_qoe),
+            (to.delay, score.mean_delay),
+            (to.ttft, score.ttft),
+            (to.max_tbt, score.max_tbt),
         ):
             # None: a batch request, or a time that there was not; infinite: the delay of an answer that never came.
             if value is not None and math.isfinite(value):
-                histogram.labels(*labels).observe(value)
+                histogram.observe(value)
 
     def set_open(self, by_class: Mapping[str, OpenRequests]) -> None:
         """Sets the gauges of requests in flight; classes that must go to zero are passed with zeros."""

@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from andante.domain.pace import QoEClass
-from andante.domain.request_meter import Objective, Outcome, RequestMeter, RequestScore
-from andante.engine_config import QoESettings
+from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
 from andante_vllm.expectations import (
     ClientExpectation,
+    QoEClasses,
     ResolvedExpectation,
     class_field,
     from_body,
-    resolve,
     scheduler_arguments,
 )
 
@@ -27,7 +26,7 @@ class MeteredRequest:
     """Collects what happens to one request; `ended` tells what to record."""
 
     __slots__ = (
-        "_count_tokens", "_delivery", "_ending", "_meter", "_on_engine", "_resolved", "_said", "_settings", "_streams",
+        "_classes", "_count_tokens", "_delivery", "_ending", "_meter", "_on_engine", "_resolved", "_said", "_streams",
         "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
     )  # fmt: skip
 
@@ -35,7 +34,7 @@ class MeteredRequest:
         self,
         *,
         said: ClientExpectation,
-        settings: QoESettings,
+        classes: QoEClasses,
         arrived_at: float,
         received_at: float,
         counts: bool,
@@ -48,7 +47,7 @@ class MeteredRequest:
         headers name a class that does not exist.
         """
         self._said = said
-        self._settings = settings
+        self._classes = classes
         self._on_engine = on_engine
         self._delivery: PlainDelivery | Delivery | None = None
         self._ending = Ending(counts=counts)
@@ -61,11 +60,9 @@ class MeteredRequest:
         self._resolve(said, prompt_tokens=0)
 
     def _resolve(self, said: ClientExpectation, *, prompt_tokens: int) -> None:
-        self._resolved: ResolvedExpectation = resolve(
-            said, self._settings, prompt_tokens=prompt_tokens, field=class_field(self._said)
-        )
-        objective = Objective(qoe=self._settings.objective, tolerated_delay=self._settings.tolerated_delay_seconds)
-        self._meter = RequestMeter(expectation=self._resolved.expectation, objective=objective)
+        field = class_field(self._said)
+        self._resolved: ResolvedExpectation = self._classes.resolve(said, prompt_tokens=prompt_tokens, field=field)
+        self._meter = RequestMeter(expectation=self._resolved.expectation, objective=self._classes.objective)
 
     @property
     def qoe_class(self) -> QoEClass:

@@ -15,10 +15,8 @@ from typing import Any, Final
 
 from vllm.logger import init_logger
 
-from andante.domain.request_meter import Objective
-from andante.engine_config import QoESettings
 from andante_vllm import engine_client_hooks as hooks
-from andante_vllm.expectations import BadExpectationError, from_headers
+from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.live_settings import LiveQoESettings
 from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
 from andante_vllm.metered_request import MeteredRequest
@@ -46,14 +44,14 @@ class DeliveryMeter:
         self._app = app
         config_path = engine_config_path()
         self._settings = LiveQoESettings(qoe_settings_path(config_path), log_error=logger.error, log_info=logger.info)
-        settings = self._settings.current()
+        self._settings_version = self._settings.version
+        self._classes = QoEClasses(self._settings.current())
         self._metrics = MeterMetrics(
-            model_name=read_engine_config(config_path).model.served_name, objective=_objective(settings)
+            model_name=read_engine_config(config_path).model.served_name, objective=self._classes.objective
         )
-        self._settings_version = 0
         self._open: set[MeteredRequest] = set()
-        self._shown_classes: set[str] = set()
-        self._take_over(settings)
+        self._known_classes: set[str] = set()
+        self._show(self._classes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,11 +64,11 @@ class DeliveryMeter:
             await self._app(scope, receive, send)
 
     async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
-        settings = self._current_settings()
+        classes = self._current_classes()
         try:
             request = _HTTPRequest(
                 said=from_headers(scope["headers"]),
-                settings=settings,
+                classes=classes,
                 arrived_at=time.monotonic(),
                 received_at=time.time(),
                 counts=scope["path"] in _COUNTED_PATHS,
@@ -114,7 +112,6 @@ class DeliveryMeter:
         outcome = request.ended(draining=hooks.drain.draining)
         if outcome is None:
             return
-        self._show_class(request.qoe_class.name)
         self._metrics.ended(
             request.qoe_class.name,
             outcome,
@@ -123,25 +120,23 @@ class DeliveryMeter:
             hidden_tokens=request.hidden_tokens,
         )
 
-    def _current_settings(self) -> QoESettings:
+    def _current_classes(self) -> QoEClasses:
         settings = self._settings.current()
         if self._settings.version != self._settings_version:
-            self._take_over(settings)
-        return settings
+            self._settings_version = self._settings.version
+            self._classes = QoEClasses(settings)
+            self._metrics.use_objective(self._classes.objective)
+            self._show(self._classes)
+        return self._classes
 
-    def _take_over(self, settings: QoESettings) -> None:
-        self._settings_version = self._settings.version
-        self._metrics.use_objective(_objective(settings))
-        for entry in settings.classes:
-            self._show_class(entry.name)
-
-    def _show_class(self, name: str) -> None:
-        if name not in self._shown_classes:
-            self._shown_classes.add(name)
+    def _show(self, classes: QoEClasses) -> None:
+        """Makes the counters of all classes appear at 0, so that a first request is seen as an increase."""
+        self._known_classes |= classes.names
+        for name in classes.names:
             self._metrics.show_class(name)
 
     def _refresh_gauges(self) -> None:
-        self._current_settings()
+        self._current_classes()
         now = time.monotonic()
         counts: dict[str, int] = defaultdict(int)
         qoe_sums: dict[str, float] = defaultdict(float)
@@ -155,7 +150,7 @@ class DeliveryMeter:
         self._metrics.set_open(
             {
                 name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit_sum=deficit_sums[name])
-                for name in self._shown_classes | counts.keys()
+                for name in self._known_classes | counts.keys()
             }
         )
         self._metrics.set_settings_valid(self._settings.valid)
@@ -182,10 +177,6 @@ class _HTTPRequest(MeteredRequest):
             and bool(engine.vllm_config.structured_outputs_config.reasoning_parser),
             count_tokens=count_tokens,
         )
-
-
-def _objective(settings: QoESettings) -> Objective:
-    return Objective(qoe=settings.objective, tolerated_delay=settings.tolerated_delay_seconds)
 
 
 def _is_event_stream(headers: Any) -> bool:

@@ -16,16 +16,18 @@ from andante_vllm.expectations import (
     NOTHING_SAID,
     BadExpectationError,
     ClientExpectation,
+    QoEClasses,
     from_body,
     from_headers,
-    resolve,
     scheduler_arguments,
 )
 
-SETTINGS = QoESettings(
-    classes=(
-        QoEClassSettings(name="reading", expected_ttft_seconds=1.0, pace=4.8),
-        QoEClassSettings(name="long", expected_ttft_seconds=1.0, pace=4.8, expected_prefill_rate=1000),
+CLASSES = QoEClasses(
+    QoESettings(
+        classes=(
+            QoEClassSettings(name="reading", expected_ttft_seconds=1.0, pace=4.8),
+            QoEClassSettings(name="long", expected_ttft_seconds=1.0, pace=4.8, expected_prefill_rate=1000),
+        )
     )
 )
 NAMES = st.sampled_from([b"x-andante-class", b"x-andante-pace", b"x-andante-expected-ttft", b"x-andante-", b"accept"])
@@ -83,29 +85,29 @@ def test_headers_go_before_the_body() -> None:
 
 
 def test_who_says_nothing_is_of_the_default_class() -> None:
-    resolved = resolve(NOTHING_SAID, SETTINGS, prompt_tokens=10, field="f")
+    resolved = CLASSES.resolve(NOTHING_SAID, prompt_tokens=10, field="f")
     assert resolved.qoe_class.name == "reading"
     assert (resolved.expectation.expected_ttft, resolved.expectation.pace) == (1.0, 4.8)
 
 
 def test_a_long_prompt_may_take_longer_where_the_class_says_so() -> None:
-    resolved = resolve(ClientExpectation(qoe_class="long"), SETTINGS, prompt_tokens=5000, field="f")
+    resolved = CLASSES.resolve(ClientExpectation(qoe_class="long"), prompt_tokens=5000, field="f")
     assert resolved.expectation.expected_ttft == pytest.approx(5.0)
 
 
 def test_an_own_expectation_replaces_the_classes() -> None:
     said = ClientExpectation(qoe_class="long", expected_ttft=0.2)
-    assert resolve(said, SETTINGS, prompt_tokens=5000, field="f").expectation.expected_ttft == 0.2
+    assert CLASSES.resolve(said, prompt_tokens=5000, field="f").expectation.expected_ttft == 0.2
 
 
 def test_an_unknown_class_is_refused_with_those_there_are() -> None:
     with pytest.raises(BadExpectationError, match="reading, long"):
-        resolve(ClientExpectation(qoe_class="nobody"), SETTINGS, prompt_tokens=0, field="X-Andante-Class")
+        CLASSES.resolve(ClientExpectation(qoe_class="nobody"), prompt_tokens=0, field="X-Andante-Class")
 
 
 def test_the_scheduler_learns_what_was_said_and_when() -> None:
     said = ClientExpectation(pace=3.0)
-    resolved = resolve(said, SETTINGS, prompt_tokens=0, field="f")
+    resolved = CLASSES.resolve(said, prompt_tokens=0, field="f")
     arguments = scheduler_arguments(resolved, said, received_at=1.7e9)
     assert arguments == {"andante_class": "reading", "andante_pace": 3.0, "andante_received_at": 1.7e9}
     assert all(math.isfinite(value) for value in arguments.values() if isinstance(value, float))
