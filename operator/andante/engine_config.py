@@ -1,4 +1,4 @@
-"""The files between the operator and the engine: `engine.yaml` (a change restarts the engine) and `qoe.yaml` (re-read live).
+"""The files between the operator and the engine: `engine.yaml` (a change restarts it) and `qoe.yaml` (re-read live).
 
 The operator writes both into the service's ConfigMap; `andante-engine serve --config /etc/andante/engine.yaml` reads
 engine.yaml once and watches the qoe.yaml that lies beside it.

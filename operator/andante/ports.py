@@ -33,6 +33,10 @@ class PodSample:
     open_deficit_sum: float
     by_class: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Per QoE class: sum and count of the QoE of ended requests, since the engine's start."""
+    open_by_class: Mapping[str, float] = field(default_factory=dict)
+    """Per QoE class: requests in flight."""
+    scheduling: str | None = None
+    """Why vLLM's own scheduling runs in place of the policy; "" when the policy does; None when nothing is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,6 @@ class MetricsSource(Protocol):
         ...
 
 
-class ConflictError(Exception):
-    """An object of that name exists and belongs to somebody else."""
-
-
 class NotFoundError(Exception):
     """The object is gone."""
 
@@ -74,11 +74,19 @@ class UnavailableError(Exception):
     """The API server did not answer, or asks to come back later."""
 
 
+class ConflictError(UnavailableError):
+    """The object changed in between, or exists already: look again, then try again."""
+
+
 class Cluster(Protocol):
     """The cluster's API; every method is one call, and raises NotFoundError, RefusedError or UnavailableError."""
 
     def read(self, *, kind: str, namespace: str, name: str) -> Object:
         """The object."""
+        ...
+
+    def list(self, kind: str, *, namespace: str | None = None) -> tuple[Sequence[Object], int]:
+        """All objects of a kind that the operator watches (of one namespace, or of all), and the list's version."""
         ...
 
     def apply(self, manifest: Object) -> Object:

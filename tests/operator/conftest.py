@@ -10,6 +10,8 @@ import pytest
 from hack.localcluster.api import ControlPlane
 from hack.localcluster.progress import wait_until
 
+from operator_process import Namespace, OperatorProcess
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -34,3 +36,19 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def ns(control_plane: ControlPlane, namespace: str) -> Namespace:
+    """kubectl in this test's namespace."""
+    return Namespace(control_plane, namespace)
+
+
+@pytest.fixture
+def operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """A running operator for this test's namespace alone."""
+    process = OperatorProcess(control_plane, tmp_path, namespaces=[namespace])
+    try:
+        yield process.start()
+    finally:
+        process.stop()

@@ -120,6 +120,7 @@ def test_a_constant_load_does_not_flap(load: float, capacity: float) -> None:
             changes.append((now, decision.replicas - spec))
         spec = ready = decision.replicas
     assert capacity * ready >= load * 0.98
-    # One cautious try with one fewer, once what is known of a replica's capacity has faded, and back at once.
+    # Once what is known of a replica's capacity has faded, one fewer is tried with care; one that was too many comes
+    # back at once, and is not tried again.
     late = [step for at, step in changes if at > NOW + 3600]
-    assert late in ([], [-1], [-1, 1])
+    assert sum(step > 0 for step in late) <= 1

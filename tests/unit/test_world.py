@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.app.world import World, contains, merge_patch
+from andante.app.world import World, merge_patch
 
 
 def _object(version: str, *, uid: str = "u", name: str = "x") -> dict[str, Any]:
-    metadata = {"namespace": "n", "name": name, "uid": uid, "resourceVersion": version, "labels": {"app": name}}
+    metadata = {
+        "namespace": "n",
+        "name": name,
+        "uid": uid,
+        "resourceVersion": version,
+        "labels": {"andante.dev/llmservice": name},
+    }
     return {"kind": "Pod", "metadata": metadata}
 
 
@@ -31,25 +36,19 @@ def test_a_new_object_of_the_same_name_replaces_the_old_one() -> None:
     assert world.get("Pod", "n", "x") == _object("9", uid="new")
 
 
-def test_objects_are_found_by_label() -> None:
+def test_objects_are_found_by_their_service() -> None:
     world = World()
     world.put(_object("1", name="a"))
     world.put(_object("2", name="b"))
-    assert [o["metadata"]["name"] for o in world.all("Pod", labels={"app": "b"})] == ["b"]
+    assert [o["metadata"]["name"] for o in world.of_service("Pod", "n", "b")] == ["b"]
 
 
-@pytest.mark.parametrize(
-    ("live", "wanted", "result"),
-    [
-        ({"a": 1, "b": 2}, {"a": 1}, True),
-        ({"a": 1}, {"a": 2}, False),
-        ({}, {"a": None}, False),
-        ({"a": [{"x": 1, "y": 2}]}, {"a": [{"x": 1}]}, True),
-        ({"a": [1, 2]}, {"a": [1]}, False),
-    ],
-)
-def test_contains_looks_only_at_what_is_wanted(live: Any, wanted: Any, result: bool) -> None:
-    assert contains(live, wanted) is result
+def test_a_list_tells_of_what_was_deleted_while_the_watch_was_cut_off() -> None:
+    world = World()
+    world.put(_object("1", name="a"))
+    world.put(_object("2", name="b"))
+    assert world.replace("Pod", [_object("2", name="b")], version=3) == {("n", "a")}
+    assert world.get("Pod", "n", "a") is None
 
 
 values = st.recursive(

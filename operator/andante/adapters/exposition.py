@@ -13,7 +13,9 @@ from andante.ports import PodSample, Unread
 OPEN_REQUESTS = "andante_open_requests"
 OPEN_QOE = "andante_open_qoe_sum"
 OPEN_DEFICIT = "andante_open_deficit_sum"
-WANTED = frozenset({c.split("/", 1)[0] for c in COUNTERS} | {OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT})
+SCHEDULER_ACTIVE = "andante_scheduler_active"
+WANTED = frozenset({c.split("/", 1)[0] for c in COUNTERS} | {OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT, SCHEDULER_ACTIVE})
+MAX_REASON = 200
 
 Reading = tuple[str, dict[str, str], float]
 """Metric name, labels, value."""
@@ -34,16 +36,24 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
     """Sum readings of one pod over their classes; a value that is not finite makes the whole sample unreadable."""
     sums: dict[str, float] = {}
     by_class: dict[str, list[float]] = {}
+    open_by_class: dict[str, float] = {}
+    scheduling: str | None = None
     for name, labels, value in readings:
         if name not in WANTED:
             continue
         if not math.isfinite(value):
             return Unread(why=f"{name} is {value}")
+        if name == SCHEDULER_ACTIVE:
+            scheduling = "" if value else labels.get("reason", "unknown")[:MAX_REASON]
+            continue
         kind = labels.get("kind")
         key = f"{name}/{kind}" if kind else name
         sums[key] = sums.get(key, 0.0) + value
+        qoe_class = labels.get("qoe_class", "")
+        if name == OPEN_REQUESTS:
+            open_by_class[qoe_class] = open_by_class.get(qoe_class, 0.0) + value
         if name in (QOE_SUM, QOE_COUNT):
-            pair = by_class.setdefault(labels.get("qoe_class", ""), [0.0, 0.0])
+            pair = by_class.setdefault(qoe_class, [0.0, 0.0])
             pair[name == QOE_COUNT] += value
     missing = [name for name in (OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT) if name not in sums]
     if missing:
@@ -55,4 +65,6 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         open_qoe_sum=sums[OPEN_QOE],
         open_deficit_sum=sums[OPEN_DEFICIT],
         by_class={name: (pair[0], pair[1]) for name, pair in by_class.items()},
+        open_by_class=open_by_class,
+        scheduling=scheduling,
     )

@@ -1,112 +1,118 @@
-"""The Kubernetes API through the dynamic client: each method is one call, each error one of ports' four."""
+"""The Kubernetes API: each method is one call, each error one of ports' four. Objects are plain JSON, as they come."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import kubernetes
 import urllib3
-from kubernetes.client.exceptions import ApiException
-from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
-from andante.api.v1alpha1 import API_VERSION, KIND
-from andante.app.children import FIELD_MANAGER
-from andante.ports import Clock, NotFoundError, Object, RefusedError, UnavailableError
+from andante.api.v1alpha1 import API_VERSION, KIND, PLURAL
+from andante.app.children import FIELD_MANAGER, SERVICE_LABEL
+from andante.ports import Clock, ConflictError, NotFoundError, Object, RefusedError, UnavailableError
 
 CALL_TIMEOUT_SECONDS = 20
-API_VERSIONS: Mapping[str, str] = {
-    KIND: API_VERSION,
-    "Deployment": "apps/v1",
-    "Service": "v1",
-    "ConfigMap": "v1",
-    "ServiceAccount": "v1",
-    "Pod": "v1",
-    "PodDisruptionBudget": "policy/v1",
-    "NetworkPolicy": "networking.k8s.io/v1",
-    "PodMonitor": "monitoring.coreos.com/v1",
+RESOURCES: Mapping[str, tuple[str, str]] = {
+    KIND: (API_VERSION, PLURAL),
+    "Deployment": ("apps/v1", "deployments"),
+    "Service": ("v1", "services"),
+    "ConfigMap": ("v1", "configmaps"),
+    "ServiceAccount": ("v1", "serviceaccounts"),
+    "Pod": ("v1", "pods"),
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+    "PodMonitor": ("monitoring.coreos.com/v1", "podmonitors"),
+    "Event": ("v1", "events"),
+    "Lease": ("coordination.k8s.io/v1", "leases"),
 }
+"""Kind -> (API version, plural). No discovery: these are all that the operator has a right to."""
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
 
 class KubernetesCluster:
-    """The cluster of `api_client`; `api_calls` counts what was sent, by verb."""
+    """The cluster of `api_client`. `on_call` is told (verb, kind) of every call that is sent."""
 
-    def __init__(self, api_client: kubernetes.client.ApiClient, *, clock: Clock) -> None:
-        self._core = kubernetes.client.CoreV1Api(api_client)
-        self._dynamic = DynamicClient(api_client)
+    def __init__(
+        self,
+        api_client: kubernetes.client.ApiClient,
+        *,
+        clock: Clock,
+        on_call: Callable[[str, str], None] = lambda verb, kind: None,
+    ) -> None:
+        # The client's own transport, which knows the CA, client certificates and proxies; its generated methods would
+        # turn every object into classes and back.
+        self._pool: urllib3.PoolManager = api_client.rest_client.pool_manager
+        self._configuration = api_client.configuration
         self._clock = clock
-        self.api_calls = 0
+        self._on_call = on_call
 
     def read(self, *, kind: str, namespace: str, name: str) -> Object:
         """The object. Raises as ports.Cluster says."""
-        return self._call(self._resource(kind).get, name=name, namespace=namespace)
+        return self._object(kind, self._call("GET", "get", kind, _path(kind, namespace, name)))
+
+    def list(self, kind: str, *, namespace: str | None = None) -> tuple[Sequence[Object], int]:
+        """All services, or all children and pods that carry our label; and the list's version."""
+        query = [] if kind == KIND else [("labelSelector", SERVICE_LABEL)]
+        found = self._call("GET", "list", kind, _path(kind, namespace), query=query)
+        return [self._object(kind, item) for item in found["items"]], int(found["metadata"]["resourceVersion"])
+
+    def serves(self, kind: str) -> bool:
+        """Whether the cluster knows the kind."""
+        version, plural = RESOURCES[kind]
+        try:
+            found = self._call("GET", "discover", kind, f"/apis/{version}")
+        except NotFoundError:
+            return False
+        return any(resource.get("name") == plural for resource in found.get("resources") or ())
 
     def apply(self, manifest: Object) -> Object:
         """Server-side apply; fields of ours that somebody edited are taken back, all others are left alone."""
-        metadata = manifest["metadata"]
+        kind, metadata = manifest["kind"], manifest["metadata"]
         return self._call(
-            self._resource(manifest["kind"]).server_side_apply,
-            body=dict(manifest),
-            name=metadata["name"],
-            namespace=metadata["namespace"],
-            field_manager=FIELD_MANAGER,
-            force_conflicts=True,
+            "PATCH",
+            "apply",
+            kind,
+            _path(kind, metadata["namespace"], metadata["name"]),
+            query=[("fieldManager", FIELD_MANAGER), ("force", "true")],
+            body=manifest,
+            content_type=APPLY_PATCH,
         )
 
     def delete(self, *, kind: str, namespace: str, name: str, uid: str) -> None:
         """Delete exactly the object with this uid."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
-            self._call(self._resource(kind).delete, name=name, namespace=namespace, body=body)
+            self._call("DELETE", "delete", kind, _path(kind, namespace, name), body=body)
         except NotFoundError:
             return
 
     def patch_status(self, *, namespace: str, name: str, status: Object) -> Object:
         """Merge-patch the status subresource."""
-        return self._call(
-            self._resource(KIND).status.patch,
-            body={"metadata": {"name": name, "namespace": namespace}, "status": dict(status)},
-            name=name,
-            namespace=namespace,
-            content_type="application/merge-patch+json",
-            field_manager=FIELD_MANAGER,
-        )
+        path = f"{_path(KIND, namespace, name)}/status"
+        return self._patch(KIND, path, {"status": status}, verb="patch-status")
 
     def annotate_pod(self, *, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
         """Set annotations of a pod."""
-        self._call(
-            self._resource("Pod").patch,
-            body={"metadata": {"annotations": dict(annotations)}},
-            name=name,
-            namespace=namespace,
-            content_type="application/merge-patch+json",
-            field_manager=FIELD_MANAGER,
-        )
+        self._patch("Pod", _path("Pod", namespace, name), {"metadata": {"annotations": annotations}}, verb="annotate")
 
     def last_log_lines(self, *, namespace: str, pod: str, container: str, lines: int) -> str:
         """The newest log lines of the container's previous run."""
-        self.api_calls += 1
-        try:
-            text: str = self._core.read_namespaced_pod_log(
-                pod,
-                namespace,
-                container=container,
-                previous=True,
-                tail_lines=lines,
-                limit_bytes=4096,
-                _request_timeout=CALL_TIMEOUT_SECONDS,
-            )
-        except (ApiException, urllib3.exceptions.HTTPError) as error:
-            raise _translated(error) from error
-        return text
+        query = [("container", container), ("previous", "true"), ("tailLines", str(lines)), ("limitBytes", "4096")]
+        return self._send("GET", "log", "Pod", f"{_path('Pod', namespace, pod)}/log", query=query).decode(
+            "utf-8", "replace"
+        )
 
     def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
         """An Event about an object."""
         metadata = about["metadata"]
-        at = datetime.fromtimestamp(self._clock.now(), tz=UTC)
+        at = datetime.fromtimestamp(self._clock.now(), tz=UTC).isoformat()
         event = {
             "metadata": {"generateName": f"{metadata['name'][:40]}.", "namespace": metadata["namespace"]},
             "involvedObject": {
@@ -120,47 +126,96 @@ class KubernetesCluster:
             "reason": reason,
             "message": message[:1000],
             "source": {"component": "andante-operator"},
-            "firstTimestamp": at.isoformat(),
-            "lastTimestamp": at.isoformat(),
+            "firstTimestamp": at,
+            "lastTimestamp": at,
             "count": 1,
         }
-        self.api_calls += 1
-        try:
-            self._core.create_namespaced_event(metadata["namespace"], event, _request_timeout=CALL_TIMEOUT_SECONDS)
-        except (ApiException, urllib3.exceptions.HTTPError) as error:
-            raise _translated(error) from error
+        self._call("POST", "create", "Event", _path("Event", metadata["namespace"]), body=event)
 
-    def _resource(self, kind: str) -> Any:
-        try:
-            return self._dynamic.resources.get(api_version=API_VERSIONS[kind], kind=kind)
-        except ResourceNotFoundError as error:
-            raise RefusedError(f"the cluster has no {API_VERSIONS[kind]} {kind}") from error
-        except (ApiException, urllib3.exceptions.HTTPError) as error:
-            raise _translated(error) from error
+    def create(self, manifest: Object) -> Object:
+        """Create an object. Raises ConflictError where one of that name exists."""
+        kind = manifest["kind"]
+        return self._call("POST", "create", kind, _path(kind, manifest["metadata"]["namespace"]), body=manifest)
 
-    def _call(self, method: Any, **arguments: Any) -> Object:
-        self.api_calls += 1
+    def update(self, manifest: Object) -> Object:
+        """Replace an object. Raises ConflictError when it changed since its resourceVersion."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        return self._call("PUT", "update", kind, _path(kind, metadata["namespace"], metadata["name"]), body=manifest)
+
+    def _patch(self, kind: str, path: str, body: Object, *, verb: str) -> Object:
+        query = [("fieldManager", FIELD_MANAGER)]
+        return self._call("PATCH", verb, kind, path, query=query, body=body, content_type=MERGE_PATCH)
+
+    def _object(self, kind: str, found: Object) -> Object:
+        # Items of a list carry no kind of their own.
+        return {**found, "apiVersion": RESOURCES[kind][0], "kind": kind}
+
+    def _call(
+        self,
+        method: str,
+        verb: str,
+        kind: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Object | None = None,
+        content_type: str = JSON,
+    ) -> dict[str, Any]:
+        answer = self._send(method, verb, kind, path, query=query, body=body, content_type=content_type)
         try:
-            found: dict[str, Any] = method(**arguments, _request_timeout=CALL_TIMEOUT_SECONDS).to_dict()
-        except (ApiException, urllib3.exceptions.HTTPError) as error:
-            raise _translated(error) from error
+            found: dict[str, Any] = json.loads(answer)
+        except ValueError as error:
+            raise UnavailableError(f"the API server's answer is not JSON: {error}") from error
         return found
 
+    def _send(
+        self,
+        method: str,
+        verb: str,
+        kind: str,
+        path: str,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        body: Object | None = None,
+        content_type: str = JSON,
+    ) -> bytes:
+        self._on_call(verb, kind)
+        try:
+            response = self._pool.request(
+                method,
+                f"{self._configuration.host}{path}{'?' if query else ''}{urlencode(query)}",
+                body=None if body is None else json.dumps(body).encode(),
+                headers={"Accept": "*/*" if verb == "log" else JSON, "Content-Type": content_type, **self._login()},
+                timeout=CALL_TIMEOUT_SECONDS,
+                retries=False,  # the reconcile queue retries, with its own back-off
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise UnavailableError(f"the API server did not answer: {error}") from error
+        if response.status >= 300:
+            raise _refusal(response.status, response.data)
+        return response.data
 
-def _translated(error: Exception) -> Exception:
-    if not isinstance(error, ApiException):
-        return UnavailableError(f"the API server did not answer: {error}")
-    message = _message(error)
-    if error.status == 404:
-        return NotFoundError(message)
-    if error.status in (400, 403, 405, 409, 413, 422):
-        # 409 with a uid precondition or an old resourceVersion is settled by the next reconcile.
-        return UnavailableError(message) if error.status == 409 else RefusedError(message)
-    return UnavailableError(f"HTTP {error.status}: {message}")
+    def _login(self) -> dict[str, str]:
+        """Asked for at every call: a pod's token is renewed every hour."""
+        return {auth["key"]: auth["value"] for auth in self._configuration.auth_settings().values()}
 
 
-def _message(error: ApiException) -> str:
+def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
+    version, plural = RESOURCES[kind]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    within = root if namespace is None else f"{root}/namespaces/{namespace}"
+    return f"{within}/{plural}" if name is None else f"{within}/{plural}/{name}"
+
+
+def _refusal(status: int, answer: bytes) -> Exception:
     try:
-        return str(json.loads(error.body)["message"])
+        message = str(json.loads(answer)["message"])
     except (TypeError, ValueError, KeyError):
-        return str(error.reason)
+        message = f"HTTP {status}"
+    if status == 404:
+        return NotFoundError(message)
+    if status == 409:
+        return ConflictError(message)
+    if status in (400, 403, 405, 413, 415, 422):
+        return RefusedError(message)
+    return UnavailableError(f"HTTP {status}: {message}")

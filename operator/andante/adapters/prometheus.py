@@ -10,13 +10,14 @@ from typing import Any
 
 import requests
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from urllib3.util.retry import Retry
 
 from andante.adapters.exposition import WANTED, Reading, collect
 from andante.ports import PodAddress, PodSample, Unread
 
 # The time of each series' newest sample is asked for too: Prometheus answers with what it saw up to 5 minutes ago.
 _METRICS = "|".join(sorted(WANTED))
-QUERY = f'sum by (__name__, namespace, pod, qoe_class, kind) ({{__name__=~"{_METRICS}"}})'
+QUERY = f'sum by (__name__, namespace, pod, qoe_class, kind, reason) ({{__name__=~"{_METRICS}"}})'
 AGE_QUERY = "min by (namespace, pod) (timestamp(andante_open_requests))"
 
 
@@ -24,7 +25,8 @@ class PrometheusSource:
     """MetricsSource over PromQL. Pods are told apart by the labels `namespace` and `pod` that the scrape adds."""
 
     def __init__(self, *, url: str, timeout_seconds: float) -> None:
-        self._client = PrometheusConnect(url=url, disable_ssl=False)
+        # No retries within a tick: the next tick asks again, and a slow Prometheus must not hold up every service.
+        self._client = PrometheusConnect(url=url, disable_ssl=False, retry=Retry(total=0), timeout=timeout_seconds)
         self._timeout = timeout_seconds
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
@@ -33,10 +35,10 @@ class PrometheusSource:
             rows, ages = await asyncio.gather(
                 asyncio.to_thread(self._query, QUERY), asyncio.to_thread(self._query, AGE_QUERY)
             )
-        except (PrometheusApiClientException, requests.RequestException, ValueError) as error:
+        except (PrometheusApiClientException, requests.RequestException, ValueError, KeyError, TypeError) as error:
             why = f"Prometheus: {error}"[:300]
             return {(p.namespace, p.name): Unread(why=why) for p in pods}
-        return {key: found for p in pods if (found := _sample(key := (p.namespace, p.name), rows, ages)) is not None}
+        return {(p.namespace, p.name): _sample((p.namespace, p.name), rows, ages) for p in pods}
 
     def _query(self, query: str) -> dict[tuple[str, str], list[Reading]]:
         answer: list[dict[str, Any]] = self._client.custom_query(query, params={"timeout": f"{self._timeout:g}s"})

@@ -1,4 +1,4 @@
-"""One scaling tick for all services: read every engine pod once, then decide for each service. Gather -> decide -> apply."""
+"""One scaling tick for all services: read every engine pod once, then decide for each. Gather -> decide -> apply."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from andante.api.v1alpha1 import KIND, LLMService, SpecError
-from andante.app.judge import judge, present_replicas, remembered
+from andante.app.judge import classes_without_qoe, judge, present_replicas, remembered
 from andante.app.measurement import Measurement, Measurements
 from andante.app.pods import Pods
 from andante.app.reconcile import Reconciler
@@ -97,7 +97,7 @@ class Autoscaler:
     async def _decide(self, one: _Gathered, read: Mapping[tuple[str, str], PodSample | Unread]) -> bool:
         service, key, now = one.service, (one.service.namespace, one.service.name), self._clock.now()
         before = self._reconciler.ticks.get(key)
-        measurement = self._measurements.measure(one.addresses, read, now=now)
+        measurement = self._measurements.measure(one.addresses, read, now=now, without_qoe=classes_without_qoe(service))
         deployment = self._reconciler.deployment(service)
         result = judge(
             service,

@@ -16,7 +16,15 @@ from andante.ports import Cluster, NotFoundError, RefusedError
 
 logger = logging.getLogger(__name__)
 
-CHILD_KINDS = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment")
+CHILD_KINDS = (
+    "ServiceAccount",
+    "ConfigMap",
+    "Service",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "PodMonitor",
+    "Deployment",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +52,7 @@ class ChildSync:
         if self._settled.get(key) == self._state(service, replicas):
             return SyncResult()
         try:
-            manifests = render(
-                service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds
-            )
+            manifests = render(service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds)
         except PodTemplateError as error:
             return SyncResult(spec_problem=Problem(reason="PodTemplateRefused", message=str(error)))
         problems = [p for p in (self._sync_one(service, with_hash(m)) for m in manifests) if p]
@@ -110,4 +116,10 @@ class ChildSync:
                 self._cluster.delete(
                     kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
                 )
-                logger.info("%s/%s: deleted %s %s, no longer wanted", service.namespace, service.name, kind, obj["metadata"]["name"])
+                logger.info(
+                    "%s/%s: deleted %s %s, no longer wanted",
+                    service.namespace,
+                    service.name,
+                    kind,
+                    obj["metadata"]["name"],
+                )

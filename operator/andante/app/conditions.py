@@ -138,6 +138,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
         yield "Degraded", "True", problem.reason, problem.message
     else:
         yield "Degraded", "False", "AsWanted", "nothing stands in the way"
+    yield _compatible(o)
     yield _metrics(o)
     yield from _scaling(o)
     yield _slo(o)
@@ -162,6 +163,21 @@ def _progressing(o: Observation) -> tuple[str, Status, str, str]:
         words = f"{ready} serve, {starting} start, {draining} drain, {o.wanted_replicas} are wanted"
         return "Progressing", "True", "ReplicasChanging", words
     return "Progressing", "False", "Settled", f"{ready} replicas, as wanted"
+
+
+def _compatible(o: Observation) -> tuple[str, Status, str, str]:
+    said = o.measurement.scheduling if o.measurement else {}
+    untested = {pod: why for pod, why in said.items() if why and why.startswith("untested")}
+    if untested:
+        pod, why = next(iter(sorted(untested.items())))
+        message = f"pod {pod}: {why}; vLLM's own scheduling runs, without regard to QoE"
+        return "EngineCompatible", "False", "EngineVersionUntested", message
+    if not said or all(why is None for why in said.values()):
+        return "EngineCompatible", "Unknown", "NotReported", "no engine has said yet which scheduling it runs"
+    if any(why for why in said.values()):
+        why = next(why for why in said.values() if why)
+        return "EngineCompatible", "True", "StockScheduling", f"vLLM's own scheduling runs, as asked for: {why}"
+    return "EngineCompatible", "True", "PolicyActive", "the engines run the QoE policy"
 
 
 def _metrics(o: Observation) -> tuple[str, Status, str, str]:
@@ -191,10 +207,11 @@ def _scaling(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     else:
         step = o.decision.decisive
         yield "ScalingActive", "True", step.reason, step.message
-    limit = next(
-        (s for s in (o.decision.steps if o.decision else ()) if s.reason in ("ForeignOwner", "MaxReplicas")), None
-    )
-    unable = next((p for p in (deployment_problem(o.deployment),) if p), None)
+    limiting = ("ForeignOwner", "MaxReplicas", "RateLimited")
+    limit = next((s for s in (o.decision.steps if o.decision else ()) if s.clamped and s.reason in limiting), None)
+    if limit is None and mode == "Auto":
+        limit = next((s for s in (o.decision.steps if o.decision else ()) if s.reason == "ForeignOwner"), None)
+    unable = deployment_problem(o.deployment)
     if unable:
         yield "AbleToScale", "False", unable.reason, unable.message
     elif limit:

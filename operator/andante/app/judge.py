@@ -77,6 +77,11 @@ def present_replicas(service: LLMService, deployment: Object | None) -> int:
     return min(max(low if desired is None else desired, low), high)
 
 
+def classes_without_qoe(service: LLMService) -> tuple[str, ...]:
+    """Names of the classes that are never counted in QoE."""
+    return tuple(c.name for c in service.spec.qoe.classes if not c.to_domain().expectation().counts_in_qoe)
+
+
 def foreign_replicas_owner(deployment: Object | None) -> str | None:
     """The field manager that took the Deployment's replicas from us; None while we hold them, alone or with others."""
     owners = [

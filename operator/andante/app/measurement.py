@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
@@ -35,6 +35,8 @@ class Measurement:
     pods_measured: int
     open_by_pod: Mapping[str, float]
     """Open requests of each measured pod, by name."""
+    scheduling: Mapping[str, str | None] = field(default_factory=dict)
+    """By pod: why vLLM's own scheduling runs in place of the policy ("": the policy does; None: not known)."""
 
 
 def nothing_measured(why: str) -> Measurement:
@@ -110,9 +112,14 @@ class Measurements:
                 self._pods[key].add(sample, window=self._window)
 
     def measure(
-        self, pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread], *, now: float
+        self,
+        pods: Sequence[PodAddress],
+        read: Mapping[tuple[str, str], PodSample | Unread],
+        *,
+        now: float,
+        without_qoe: Collection[str] = (),
     ) -> Measurement:
-        """The service whose ready pods are `pods`, at `now` (Unix time)."""
+        """The service whose ready pods are `pods`, at `now` (Unix time); classes `without_qoe` have no QoE (batch)."""
         if not pods:
             return nothing_measured("no replica is ready")
         histories = {
@@ -120,6 +127,10 @@ class Measurements:
             for pod in pods
             if (key := (pod.namespace, pod.name)) in self._pods and self._pods[key].samples
         }
+        ahead = max((h.samples[-1].at - now for h in histories.values()), default=0.0)
+        if ahead > self._stale_after:
+            # Such a sample would look fresh long after it ceased to be.
+            return nothing_measured(f"the metrics are {ahead:.0f} s ahead of the operator's clock: a clock is wrong")
         fresh = {n: h for n, h in histories.items() if now - h.samples[-1].at <= self._stale_after}
         if not fresh:
             if histories:
@@ -129,7 +140,7 @@ class Measurements:
         windows = [h for h in fresh.values() if h.seconds > 0]
         if not windows:
             return nothing_measured("the first sample was just taken; a window needs two")
-        return _measure(fresh, windows)
+        return _measure(fresh, windows, without_qoe)
 
 
 def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> str:
@@ -154,19 +165,22 @@ def _all_stale(at: float) -> Measurement:
     )
 
 
-def _measure(fresh: Mapping[str, PodHistory], windows: Sequence[PodHistory]) -> Measurement:
+def _measure(
+    fresh: Mapping[str, PodHistory], windows: Sequence[PodHistory], without_qoe: Collection[str]
+) -> Measurement:
     newest = [h.samples[-1] for h in fresh.values()]
     at = max(s.at for s in newest)
     gained = {c: sum(h.increase(c) for h in windows) for c in COUNTERS}
     opened = sum(s.open_requests for s in newest)
-    ended, counted = gained[QOE_COUNT], gained[QOE_COUNT] + opened
+    unscored = sum(s.open_by_class.get(name, 0.0) for s in newest for name in without_qoe)
+    ended, counted = gained[QOE_COUNT], gained[QOE_COUNT] + opened - unscored
 
     def share(total: float, of: float) -> Figure:
         return Observed(value=total / of, at=at) if of > 0 else NoTraffic()
 
     tokens = sum(h.increase(VISIBLE_TOKENS) / h.seconds for h in windows)
     penalty = sum(h.increase(IDLE_PENALTY) / h.seconds for h in windows)
-    busy = counted > 0 or gained[REQUESTS] > 0
+    busy = opened > 0 or gained[REQUESTS] > 0
     return Measurement(
         deficit=share(gained[DEFICIT] + sum(s.open_deficit_sum for s in newest), counted),
         mean_qoe=share(gained[QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
@@ -177,6 +191,7 @@ def _measure(fresh: Mapping[str, PodHistory], windows: Sequence[PodHistory]) -> 
         worst_class=_worst_class(windows),
         pods_measured=len(fresh),
         open_by_pod={name: h.samples[-1].open_requests for name, h in fresh.items()},
+        scheduling={name: h.samples[-1].scheduling for name, h in fresh.items()},
     )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from andante.api.v1alpha1 import KIND
 from andante.app.children import SERVICE_LABEL
 from andante.ports import Object
 
@@ -21,7 +22,8 @@ def key_of(obj: Object) -> Key:
 def service_of(obj: Object) -> tuple[str, str]:
     """Namespace and name of the service that an object is about: the one its label names, or itself."""
     metadata = obj["metadata"]
-    return metadata["namespace"], (metadata.get("labels") or {}).get(SERVICE_LABEL, metadata["name"])
+    labels = {} if obj["kind"] == KIND else metadata.get("labels") or {}
+    return metadata["namespace"], labels.get(SERVICE_LABEL, metadata["name"])
 
 
 class World:
@@ -55,31 +57,32 @@ class World:
             self._forget(key)
             return True
 
-    def replace(self, kind: str, objects: Iterable[Object], *, version: int, namespace: str | None = None) -> list[Key]:
-        """Take in a complete list of a kind (of one namespace, or of all) as of `version`; the keys that it changed.
+    def replace(
+        self, kind: str, objects: Iterable[Object], *, version: int, namespace: str | None = None
+    ) -> set[tuple[str, str]]:
+        """Take in a complete list of a kind (of one namespace, or of all) as of `version`; the services it is news to.
 
         A watch does not tell of what was deleted while it was cut off; a list does.
         """
-        changed: list[Key] = []
-        seen: set[Key] = set()
+        services: set[tuple[str, str]] = set()
+        listed: set[Key] = set()
         for obj in objects:
-            seen.add(key_of(obj))
+            listed.add(key_of(obj))
             if self.put(obj):
-                changed.append(key_of(obj))
+                services.add(service_of(obj))
         with self._lock:
             gone = [
-                key
+                (key, obj)
                 for key, obj in self._objects.items()
                 if key[0] == kind
-                and key not in seen
+                and key not in listed
                 and (namespace is None or key[1] == namespace)
                 and _version(obj) <= version
             ]
-            changed += gone
-            for key in gone:
-                changed.append((kind, *service_of(self._objects[key])))
+            for key, obj in gone:
+                services.add(service_of(obj))
                 self._forget(key)
-        return changed
+        return services
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, if it is there."""
@@ -124,7 +127,11 @@ def _slim(obj: Object) -> Object:
     metadata = dict(obj["metadata"])
     managers = metadata.pop("managedFields", None) or ()
     kept = [
-        {"manager": entry.get("manager"), "operation": entry.get("operation"), "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        {
+            "manager": entry.get("manager"),
+            "operation": entry.get("operation"),
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        }
         for entry in managers
         if obj["kind"] == "Deployment" and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]

@@ -20,58 +20,79 @@ SETTLE_SECONDS = 0.05
 
 
 class ReconcileQueue:
-    """Feeds `reconcile` from events; `reconcile` may block and runs in a thread."""
+    """Feeds `reconcile` from events; it may block, runs in a thread, and returns in how many seconds to be called again
+    although nothing happened (None: never)."""
 
-    def __init__(self, reconcile: Callable[[str, str], None], *, workers: int = 4) -> None:
+    def __init__(self, reconcile: Callable[[str, str], float | None], *, workers: int = 4) -> None:
         self._reconcile = reconcile
         self._workers = workers
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
-        self._again: set[Key] = set()
+        self._again: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
-        self._timers: set[asyncio.TimerHandle] = set()
+
+    def __len__(self) -> int:
+        """Services that wait, those that wait for a retry included."""
+        return len(self._timers) + len(self._waiting)
 
     def add(self, namespace: str, name: str, *, delay: float = SETTLE_SECONDS) -> None:
-        """Reconcile this service soon. Call from the event loop."""
+        """Reconcile this service in `delay` seconds, or sooner. Call from the event loop."""
         key = (namespace, name)
         if key in self._busy:
-            self._again.add(key)
+            self._again[key] = min(delay, self._again.get(key, delay))
         elif key not in self._waiting:
-            self._waiting.add(key)
-            asyncio.get_running_loop().call_later(delay, self._ready.put_nowait, key)
+            loop = asyncio.get_running_loop()
+            timer = self._timers.get(key)
+            if timer is not None:
+                if timer.when() <= loop.time() + delay:
+                    return
+                timer.cancel()
+            self._timers[key] = loop.call_later(delay, self._due, key)
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled; what is in hand then is finished first."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._work())
+
+    def _due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self._waiting.add(key)
+        self._ready.put_nowait(key)
 
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
             self._waiting.discard(key)
             self._busy.add(key)
-            delay = SETTLE_SECONDS
             try:
-                await asyncio.to_thread(self._reconcile, *key)
-                self._failures.pop(key, None)
-            except UnavailableError as error:
-                delay = self._back_off(key)
-                logger.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
-                self._again.add(key)
-            except Exception:
-                # One service's surprise must not stop the others; it is retried and loud.
-                delay = self._back_off(key)
-                logger.exception("%s/%s: reconcile failed; again in %.1f s", *key, delay)
-                self._again.add(key)
+                delay = await self._once(key)
             finally:
                 self._busy.discard(key)
-            if key in self._again:
-                self._again.discard(key)
-                self.add(*key, delay=delay)
+            wanted = [d for d in (delay, self._again.pop(key, None)) if d is not None]
+            if key in self._failures:
+                wanted = wanted[:1]  # an event must not shorten the back-off
+            if wanted:
+                self.add(*key, delay=min(wanted))
+
+    async def _once(self, key: Key) -> float | None:
+        try:
+            delay = await asyncio.to_thread(self._reconcile, *key)
+        except UnavailableError as error:
+            delay = self._back_off(key)
+            logger.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
+            return delay
+        except Exception:
+            # One service's surprise must not stop the others; it is retried and loud.
+            delay = self._back_off(key)
+            logger.exception("%s/%s: reconcile failed; again in %.1f s", *key, delay)
+            return delay
+        self._failures.pop(key, None)
+        return delay
 
     def _back_off(self, key: Key) -> float:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        return min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0**failures)
+        return min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10))

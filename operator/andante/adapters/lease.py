@@ -1,0 +1,116 @@
+"""One operator at a time: a Lease in the operator's namespace. Recreate strategy and one replica see to it in a healthy
+cluster; a lost node, a second installation or somebody's laptop do not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from andante.adapters.kubernetes import KubernetesCluster
+from andante.ports import Clock, NotFoundError, Object, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+LEASE_NAME = "andante-operator"
+DURATION_SECONDS = 20
+RENEW_SECONDS = 7.0
+TRY_SECONDS = 2.0
+
+
+class LeaseLostError(Exception):
+    """Another operator may be at work: this one must stop."""
+
+
+class LeaseGuard:
+    """Holds the lease from `acquire` until `release`; `keep` renews it."""
+
+    def __init__(self, cluster: KubernetesCluster, *, namespace: str, identity: str, clock: Clock) -> None:
+        self._cluster, self._namespace, self._identity, self._clock = cluster, namespace, identity, clock
+        # The other's clock may be wrong: its lease is over when it has not changed for the duration of our own clock.
+        self._seen: tuple[str, float] = ("", 0.0)
+
+    async def acquire(self) -> None:
+        """Return once the lease is ours. Raises RefusedError where the operator has no right to Leases."""
+        told = ""
+        while True:
+            try:
+                holder = await asyncio.to_thread(self._try)
+            except UnavailableError as error:
+                holder = f"the API server to answer ({error})"
+            if not holder:
+                return
+            if holder != told:
+                logger.info("waiting for %s; Lease %s/%s", holder, self._namespace, LEASE_NAME)
+                told = holder
+            await asyncio.sleep(TRY_SECONDS)
+
+    async def keep(self) -> None:
+        """Renew until cancelled. Raises LeaseLostError when the lease is another's.
+
+        An API server that does not answer is no reason to stop: nothing can be written without it, and the first
+        renewal after it is back tells whether somebody took over.
+        """
+        delay = RENEW_SECONDS
+        while True:
+            await asyncio.sleep(delay)
+            delay = RENEW_SECONDS
+            try:
+                holder = await asyncio.to_thread(self._try)
+            except (UnavailableError, NotFoundError) as error:
+                logger.warning("the lease was not renewed: %s", error)
+                delay = TRY_SECONDS
+                continue
+            if holder:
+                raise LeaseLostError(f"the lease {self._namespace}/{LEASE_NAME} was taken over: waiting for {holder}")
+
+    async def release(self) -> None:
+        """Let the next operator start at once."""
+        try:
+            await asyncio.to_thread(self._release)
+        except (UnavailableError, NotFoundError) as error:
+            logger.info("the lease was not released (%s); it ends by itself in %d s", error, DURATION_SECONDS)
+
+    def _try(self) -> str:
+        """Take or renew the lease; returns whom to wait for, or "" when it is ours."""
+        try:
+            lease = self._cluster.read(kind="Lease", namespace=self._namespace, name=LEASE_NAME)
+        except NotFoundError:
+            self._cluster.create(self._lease({}, transitions=0))
+            return ""
+        spec = lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        if holder and holder != self._identity and not self._is_over(lease):
+            return f"the operator {holder!r} to stop"
+        transitions = int(spec.get("leaseTransitions") or 0) + (holder != self._identity)
+        self._cluster.update(self._lease(lease["metadata"], transitions=transitions))
+        return ""
+
+    def _is_over(self, lease: Object) -> bool:
+        version, now = lease["metadata"]["resourceVersion"], time.monotonic()
+        if self._seen[0] != version:
+            self._seen = (version, now)
+        return now - self._seen[1] > float(lease["spec"].get("leaseDurationSeconds") or DURATION_SECONDS)
+
+    def _release(self) -> None:
+        lease = self._cluster.read(kind="Lease", namespace=self._namespace, name=LEASE_NAME)
+        if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+            self._cluster.update({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+
+    def _lease(self, metadata: Object, *, transitions: int) -> dict[str, Any]:
+        now = (
+            datetime.fromtimestamp(self._clock.now(), tz=UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        )
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {**metadata, "name": LEASE_NAME, "namespace": self._namespace},
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": DURATION_SECONDS,
+                "renewTime": now,
+                "leaseTransitions": transitions,
+            },
+        }

@@ -1,0 +1,102 @@
+"""The operator's own /metrics and /healthz."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import prometheus_client
+from aiohttp import web
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class OwnMetrics:
+    """Metrics of one operator, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        for collector in (prometheus_client.ProcessCollector, prometheus_client.PlatformCollector):
+            collector(registry=self.registry)
+        self._tick = prometheus_client.Histogram(
+            "andante_operator_tick_seconds",
+            "Duration of one scaling tick of all services.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._reconcile = prometheus_client.Histogram(
+            "andante_operator_reconcile_seconds",
+            "Duration of one reconcile of one service.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._failures = prometheus_client.Counter(
+            "andante_operator_tick_failures", "Scaling ticks that failed whole.", registry=self.registry
+        )
+        self._services = prometheus_client.Gauge(
+            "andante_operator_services", "LLMServices that the newest tick decided on.", registry=self.registry
+        )
+        self._calls = prometheus_client.Counter(
+            "andante_operator_api_calls",
+            "Calls to the Kubernetes API, watches aside.",
+            ("verb", "kind"),
+            registry=self.registry,
+        )
+        self._queue = prometheus_client.Gauge(
+            "andante_operator_queue_services", "Services that wait for a reconcile or a retry.", registry=self.registry
+        )
+
+    def api_call(self, verb: str, kind: str) -> None:
+        """A call was sent."""
+        self._calls.labels(verb, kind).inc()
+
+    def ticked(self, *, seconds: float, services: int) -> None:
+        """A tick ended well."""
+        self._tick.observe(seconds)
+        self._services.set(services)
+
+    def tick_failed(self) -> None:
+        """A tick raised."""
+        self._failures.inc()
+
+    def queue_length(self, length: Callable[[], int]) -> None:
+        """Show the length of the reconcile queue."""
+        self._queue.set_function(lambda: float(length()))
+
+    def timed(self, reconcile: Callable[[str, str], float | None]) -> Callable[[str, str], float | None]:
+        """`reconcile`, observed."""
+
+        def observed(namespace: str, name: str) -> float | None:
+            with self._reconcile.time():
+                return reconcile(namespace, name)
+
+        return observed
+
+
+class Health:
+    """Alive while the loops go round: an event loop that hangs, or a tick that never ends, is not."""
+
+    def __init__(self, *, longest_silence: float) -> None:
+        self._longest_silence = longest_silence
+        self._last_sign = time.monotonic()
+
+    def sign_of_life(self) -> None:
+        """The tick loop went round."""
+        self._last_sign = time.monotonic()
+
+    async def answer(self, _: web.Request) -> web.Response:
+        """GET /healthz."""
+        silence = time.monotonic() - self._last_sign
+        if silence > self._longest_silence:
+            return web.json_response({"alive": False, "secondsSinceLastTick": round(silence)}, status=503)
+        return web.json_response({"alive": True, "secondsSinceLastTick": round(silence)})
+
+
+async def serve_health(health: Health, *, port: int) -> web.AppRunner:
+    """Serve /healthz on every address; the caller cleans the runner up."""
+    app = web.Application()
+    app.router.add_get("/healthz", health.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, None, port).start()
+    return runner

@@ -1,0 +1,224 @@
+"""The running operator: the guard against a second one, a first look at the cluster, then watches, queue and ticks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+import kubernetes
+
+from andante.adapters.clock import SystemClock
+from andante.adapters.kubernetes import KubernetesCluster
+from andante.adapters.lease import LeaseGuard
+from andante.adapters.own_metrics import Health, OwnMetrics, serve_health
+from andante.adapters.prometheus import PrometheusSource
+from andante.adapters.scrape import DirectScrape
+from andante.api.v1alpha1 import KIND
+from andante.app.autoscale import Autoscaler, window_seconds
+from andante.app.child_sync import ChildSync
+from andante.app.children import POD_MONITOR_CRD
+from andante.app.reconcile import Reconciler
+from andante.app.settings import OperatorSettings
+from andante.app.world import World
+from andante.handlers.queue import ReconcileQueue
+from andante.handlers.relist import Relister
+from andante.handlers.watch import CHILDREN, register
+from andante.ports import MetricsSource, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+WATCH_SERVER_TIMEOUT_SECONDS = 600
+WATCH_CLIENT_TIMEOUT_SECONDS = 630
+WATCH_CONNECT_TIMEOUT_SECONDS = 10
+OPTIONAL_KINDS = {"PodMonitor": POD_MONITOR_CRD}
+STOP_SECONDS = 10.0
+
+
+class Operator:
+    """One operator of one cluster."""
+
+    def __init__(
+        self, settings: OperatorSettings, *, api_client: kubernetes.client.ApiClient, own: OwnMetrics, identity: str
+    ) -> None:
+        self._settings, self._own, self._identity = settings, own, identity
+        self._clock, self._world = SystemClock(), World()
+        self._cluster = KubernetesCluster(api_client, clock=self._clock, on_call=own.api_call)
+        self._health = Health(longest_silence=120 + 4 * settings.tick_seconds)
+
+    async def run(self, *, health_port: int) -> None:
+        """Run until SIGTERM or SIGINT; any loop that dies takes the process down, and the pod restarts.
+
+        Raises RefusedError when the cluster refuses what the operator needs, LeaseLostError when another one took over.
+        """
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        runner = await serve_health(self._health, port=health_port)
+        try:
+            await _until(stop, self._alone)
+        finally:
+            await runner.cleanup()
+
+    async def _alone(self) -> None:
+        namespace = self._settings.operator_namespace
+        if not namespace:
+            logger.warning("operatorNamespace is not set: nothing keeps a second operator from working beside this one")
+            return await self._work()
+        guard = LeaseGuard(self._cluster, namespace=namespace, identity=self._identity, clock=self._clock)
+        waiting = asyncio.create_task(self._breathe())
+        try:
+            await guard.acquire()
+        finally:
+            waiting.cancel()
+        try:
+            await _first_of(guard.keep(), self._work())
+        finally:
+            await asyncio.shield(guard.release())
+
+    async def _work(self) -> None:
+        kinds = await self._kinds()
+        children = ChildSync(
+            cluster=self._cluster,
+            world=self._world,
+            settings=self._settings,
+            installed_crds=[crd for kind, crd in OPTIONAL_KINDS.items() if kind in kinds],
+        )
+        reconciler = Reconciler(
+            cluster=self._cluster,
+            world=self._world,
+            children=children,
+            clock=self._clock,
+            window=window_seconds(self._settings.tick_seconds),
+        )
+        queue = ReconcileQueue(self._own.timed(reconciler.reconcile))
+        self._own.queue_length(lambda: len(queue))
+        relister = Relister(
+            cluster=self._cluster,
+            world=self._world,
+            queue=queue,
+            kinds=(KIND, *kinds),
+            namespaces=self._settings.watch_namespaces,
+        )
+        # Nothing is decided on half a view: a pod that is not known yet is not a pod that is not there.
+        await relister.first()
+        await _first_of(
+            self._watch(kinds, queue, relister),
+            relister.run(),
+            queue.run(),
+            self._tick_for_ever(reconciler, queue),
+        )
+
+    async def _kinds(self) -> tuple[str, ...]:
+        while True:
+            try:
+                missing = [k for k in OPTIONAL_KINDS if not await asyncio.to_thread(self._cluster.serves, k)]
+            except UnavailableError as error:
+                logger.warning("waiting for the API server: %s", error)
+                await asyncio.sleep(1.0)
+            else:
+                return tuple(kind for kind in CHILDREN if kind not in missing)
+
+    async def _watch(self, kinds: tuple[str, ...], queue: ReconcileQueue, relister: Relister) -> None:
+        registry = kopf.OperatorRegistry()
+        settings = _kopf_settings()
+
+        def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+            return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+        kopf.on.login(registry=registry)(login)
+        register(
+            registry, settings, kinds=frozenset(kinds), world=self._world, queue=queue, on_list=relister.list_was_seen
+        )
+        namespaces = list(self._settings.watch_namespaces)
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,  # the Lease is the guard; kopf's peering needs a CRD of its own
+            identity=self._identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+
+    async def _tick_for_ever(self, reconciler: Reconciler, queue: ReconcileQueue) -> None:
+        settings = self._settings
+        metrics: MetricsSource = (
+            PrometheusSource(url=settings.prometheus_url, timeout_seconds=settings.scrape_timeout_seconds)
+            if settings.prometheus_url
+            else DirectScrape(clock=self._clock, timeout_seconds=settings.scrape_timeout_seconds)
+        )
+        autoscaler = Autoscaler(
+            world=self._world,
+            cluster=self._cluster,
+            metrics=metrics,
+            reconciler=reconciler,
+            clock=self._clock,
+            tick_seconds=settings.tick_seconds,
+        )
+        while True:
+            started = time.monotonic()
+            self._health.sign_of_life()
+            try:
+                changed = await autoscaler.tick()
+            except Exception:
+                # The next tick may be luckier; a loop that died in silence would never scale again.
+                self._own.tick_failed()
+                logger.exception("the scaling tick failed")
+            else:
+                for key in changed:
+                    queue.add(*key)
+                self._own.ticked(seconds=time.monotonic() - started, services=autoscaler.services)
+            await asyncio.sleep(max(0.1, settings.tick_seconds - (time.monotonic() - started)))
+
+    async def _breathe(self) -> None:
+        """A stand-by is alive."""
+        while True:
+            self._health.sign_of_life()
+            await asyncio.sleep(5.0)
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # events are the use cases' own
+    # Only events are handled, so that neither of these is ever written; should that change, they are at least ours.
+    settings.persistence.finalizer = "andante.dev/operator"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="andante.dev")
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="andante.dev")
+    # A watch that the network dropped silently must not blind the operator for good.
+    settings.watching.server_timeout = WATCH_SERVER_TIMEOUT_SECONDS
+    settings.watching.client_timeout = WATCH_CLIENT_TIMEOUT_SECONDS
+    settings.watching.connect_timeout = WATCH_CONNECT_TIMEOUT_SECONDS
+    settings.watching.reconnect_backoff = 1.0
+    settings.scanning.disabled = True  # no right to list CRDs and namespaces is needed
+    return settings
+
+
+async def _until(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` until it ends or `stop` is set; then give it a moment to finish what is in hand."""
+    working, stopping = asyncio.ensure_future(work()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        logger.info("stopping")
+        working.cancel()
+        await asyncio.wait([working], timeout=STOP_SECONDS)
+    if working.done() and not working.cancelled():
+        working.result()
+
+
+async def _first_of(*work: Awaitable[None]) -> None:
+    """Run all until the first ends; end the others, and raise what it raised."""
+    tasks = [asyncio.ensure_future(w) for w in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

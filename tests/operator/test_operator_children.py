@@ -1,0 +1,239 @@
+"""From resource to children and back: made, repaired, changed, removed; what is not ours stays untouched."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from operator_process import Namespace, OperatorProcess, wait_for
+
+CHILDREN = {
+    ("Deployment", "chat"),
+    ("Service", "chat"),
+    ("ConfigMap", "chat-engine"),
+    ("ServiceAccount", "chat"),
+    ("PodDisruptionBudget", "chat"),
+}
+KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget,networkpolicy"
+
+
+def _children(ns: Namespace, name: str = "chat") -> set[tuple[str, str]]:
+    return {
+        (o["kind"], o["metadata"]["name"])
+        for o in ns.items(KINDS)
+        if (o["metadata"].get("labels") or {}).get("andante.dev/llmservice") == name
+    }
+
+
+def _made(ns: Namespace) -> None:
+    ns.apply()
+    wait_for("all children", lambda: _children(ns) == CHILDREN, told=lambda: str(_children(ns)))
+    wait_for("the status", lambda: ns.status().get("replicas") == 1, told=lambda: json.dumps(ns.status()))
+
+
+def test_a_service_gets_its_children_and_a_status(operator: OperatorProcess, ns: Namespace) -> None:
+    _made(ns)
+    status = ns.status()
+    assert status["observedGeneration"] == 1
+    assert status["endpoint"] == f"http://chat.{ns.name}.svc/v1"
+    assert (status["readyReplicas"], status["startingReplicas"]) == (0, 1)
+    assert ns.condition("Ready")["reason"] == "EngineStarting"
+    assert ns.condition("MetricsAvailable")["status"] == "Unknown"
+
+
+def test_a_new_service_costs_at_most_twelve_calls_and_an_idle_one_none(
+    operator: OperatorProcess, ns: Namespace
+) -> None:
+    before = operator.api_calls()
+    _made(ns)
+    ticks = operator.metric("andante_operator_tick_seconds_count")
+    wait_for("three more ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 3)
+    settled = operator.api_calls()
+    assert settled - before <= 12
+    wait_for("five idle ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 8)
+    assert operator.api_calls() == settled
+
+
+def test_nothing_is_written_on_the_resource_but_its_status(operator: OperatorProcess, ns: Namespace) -> None:
+    _made(ns)
+    resource = ns.get("llmservice", "chat")
+    assert resource is not None
+    assert "finalizers" not in resource["metadata"]
+    own = "kubectl.kubernetes.io/last-applied-configuration"
+    assert set(resource["metadata"].get("annotations") or {}) <= {own}
+    managers = {(m["manager"], m.get("subresource", "")) for m in resource["metadata"]["managedFields"]}
+    assert managers == {("kubectl-client-side-apply", ""), ("andante", "status")}
+
+
+@pytest.mark.parametrize(("kind", "name"), sorted(CHILDREN))
+def test_a_deleted_child_comes_back(operator: OperatorProcess, ns: Namespace, kind: str, name: str) -> None:
+    _made(ns)
+    old = ns.get(kind, name)
+    assert old is not None
+    ns.kubectl("delete", kind, name, "--wait=false")
+
+    def back() -> bool:
+        found = ns.get(kind, name)
+        return found is not None and found["metadata"]["uid"] != old["metadata"]["uid"]
+
+    wait_for(f"the {kind} to be back", back, told=operator.tail)
+
+
+EDITS: dict[str, tuple[str, str, Any, Any]] = {
+    "the engine's image": (
+        "deployment",
+        "chat",
+        {"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "else:1"}]}}}},
+        lambda o: o["spec"]["template"]["spec"]["containers"][0]["image"] == "example.invalid/andante-engine:test",
+    ),
+    "the engine's settings": (
+        "configmap",
+        "chat-engine",
+        {"data": {"engine.yaml": "model: {}"}},
+        lambda o: "synthetic" in o["data"]["engine.yaml"],
+    ),
+    "the service's port": (
+        "service",
+        "chat",
+        {"spec": {"ports": [{"port": 80, "name": "http", "targetPort": 9999}]}},
+        lambda o: o["spec"]["ports"][0]["targetPort"] == "http",
+    ),
+    "a label": (
+        "service",
+        "chat",
+        {"metadata": {"labels": {"andante.dev/llmservice": None}}},
+        lambda o: o["metadata"]["labels"].get("andante.dev/llmservice") == "chat",
+    ),
+    "the owner": (
+        "serviceaccount",
+        "chat",
+        {"metadata": {"ownerReferences": None}},
+        lambda o: bool(o["metadata"].get("ownerReferences")),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", sorted(EDITS))
+def test_an_edited_child_is_put_right(operator: OperatorProcess, ns: Namespace, what: str) -> None:
+    kind, name, patch, right = EDITS[what]
+    _made(ns)
+    ns.kubectl("patch", kind, name, "--type=strategic", "-p", json.dumps(patch))
+    wait_for(f"{what} to be put right", lambda: right(ns.get(kind, name)), told=operator.tail)
+
+
+def test_a_field_that_somebody_adds_is_left_alone(operator: OperatorProcess, ns: Namespace) -> None:
+    _made(ns)
+    ns.kubectl("annotate", "service", "chat", "team=search")
+    ns.kubectl("delete", "configmap", "chat-engine")
+    wait_for("the ConfigMap to be back", lambda: ns.get("configmap", "chat-engine"))
+    service = ns.get("service", "chat")
+    assert service is not None
+    assert service["metadata"]["annotations"]["team"] == "search"
+
+
+def test_a_child_that_is_not_wanted_any_more_is_removed(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply(networkPolicy={"enabled": True})
+    wait_for("the NetworkPolicy", lambda: ("NetworkPolicy", "chat") in _children(ns))
+    ns.patch({"networkPolicy": {"enabled": False}})
+    wait_for("the NetworkPolicy to go", lambda: _children(ns) == CHILDREN)
+
+
+def test_a_field_that_the_spec_drops_is_dropped_also_after_a_restart(operator: OperatorProcess, ns: Namespace) -> None:
+    engine = {"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}}
+    ns.apply(engine={**engine, "nodeSelector": {"pool": "fast"}})
+
+    def selector() -> Any:
+        deployment = ns.get("deployment", "chat")
+        return deployment and deployment["spec"]["template"]["spec"].get("nodeSelector", "none")
+
+    wait_for("the selector", lambda: selector() == {"pool": "fast"})
+    operator.kill()
+    ns.patch({"engine": {"nodeSelector": None}})
+    operator.start()
+    wait_for("the selector to go", lambda: selector() == "none", told=operator.tail)
+
+
+def test_a_change_of_the_spec_reaches_the_children_and_two_at_once_end_at_the_second(
+    operator: OperatorProcess, ns: Namespace
+) -> None:
+    _made(ns)
+    ns.patch({"model": {"maxModelLen": 1024}})
+    ns.patch({"model": {"maxModelLen": 2048}})
+    wait_for("generation 3 to be observed", lambda: ns.status().get("observedGeneration") == 3)
+    config = ns.get("configmap", "chat-engine")
+    assert config is not None
+    assert "2048" in config["data"]["engine.yaml"]
+
+
+def test_classes_change_without_a_rollout(operator: OperatorProcess, ns: Namespace) -> None:
+    _made(ns)
+    before = ns.get("deployment", "chat")
+    ns.patch({"qoe": {"classes": [{"name": "voice"}]}})
+    wait_for("the class in qoe.yaml", lambda: "voice" in (ns.get("configmap", "chat-engine") or {})["data"]["qoe.yaml"])
+    after = ns.get("deployment", "chat")
+    assert before is not None
+    assert after is not None
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "create"),
+    [
+        ("service", ("create", "service", "clusterip", "chat", "--tcp=80:80")),
+        ("serviceaccount", ("create", "serviceaccount", "chat")),
+        ("configmap", ("create", "configmap", "chat-engine", "--from-literal=a=b")),
+    ],
+)
+def test_a_foreign_object_in_the_way_is_reported_and_not_touched(
+    operator: OperatorProcess, ns: Namespace, kind: str, create: tuple[str, ...]
+) -> None:
+    ns.kubectl(*create)
+    name = "chat" if kind == "service" else create[2]
+    before = ns.get(kind, name)
+    ns.apply()
+    message = ns.wait_condition("Degraded", "True", "NameTaken")
+    assert name in message
+    assert ns.get(kind, name) == before
+    ns.kubectl("delete", "llmservice", "chat")
+    wait_for("the service's own children to go", lambda: not _children(ns))
+    assert ns.get(kind, name) == before
+
+
+def test_deleting_the_resource_leaves_nothing_behind(operator: OperatorProcess, ns: Namespace) -> None:
+    _made(ns)
+    ns.kubectl("delete", "llmservice", "chat")
+    kinds = f"{KINDS},replicaset,pod"
+
+    def left() -> list[str]:
+        names = {f"{o['kind']}/{o['metadata']['name']}" for o in ns.items(kinds)}
+        return sorted(names - {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default"})
+
+    wait_for("everything to be gone", lambda: not left(), told=lambda: str(left()))
+
+
+def test_deleted_while_it_is_made(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply()
+    ns.kubectl("delete", "llmservice", "chat", "--wait=false")
+    wait_for("everything to be gone", lambda: not _children(ns) and ns.get("llmservice", "chat") is None)
+    ns.apply(name="after")
+    wait_for("the next service's children", lambda: len(_children(ns, "after")) == len(CHILDREN))
+    assert not _children(ns)
+
+
+def test_deleted_and_made_again_at_once(operator: OperatorProcess, ns: Namespace) -> None:
+    _made(ns)
+    ns.kubectl("delete", "llmservice", "chat", "--wait=true")
+    ns.apply()
+    new = ns.get("llmservice", "chat")
+    assert new is not None
+
+    def owners() -> set[str]:
+        return {
+            o["metadata"]["ownerReferences"][0]["uid"]
+            for o in ns.items(KINDS)
+            if (o["metadata"].get("labels") or {}).get("andante.dev/llmservice") == "chat"
+        }
+
+    wait_for("children of the new one", lambda: _children(ns) == CHILDREN and owners() == {new["metadata"]["uid"]})

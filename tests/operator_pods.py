@@ -1,0 +1,146 @@
+"""Engine pods where there is no kubelet: their status is patched, and their /metrics answer on loopback addresses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from operator_process import Namespace, wait_for
+
+ENGINE_PORT = 8000
+_hosts = itertools.count(1)
+
+
+def _address() -> str:
+    """A loopback address that no other test process uses."""
+    number = next(_hosts)
+    return f"127.{100 + os.getpid() % 100}.{number // 250}.{number % 250 + 1}"
+
+
+class FakeEngine:
+    """The /metrics of one engine pod, with the names of the delivery meter; a test sets the figures."""
+
+    def __init__(self) -> None:
+        self.address = _address()
+        self.open_requests = 0.0
+        self.open_qoe = 1.0
+        self.ended = self.good = self.qoe_sum = self.deficit_sum = self.tokens = self.penalty = 0.0
+        self.scheduling: tuple[float, str] = (1, "policy")
+        self.answer: tuple[int, bytes] | None = None
+        """Status and body to answer with instead."""
+        engine = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = engine.answer or (200, engine.text().encode())
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((self.address, ENGINE_PORT), Handler)
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def serve(self, requests: int, *, qoe: float, tokens: int = 100) -> None:
+        """Count ended requests of that QoE; the objective is 0.95."""
+        self.ended += requests
+        self.qoe_sum += requests * qoe
+        self.good += requests * (qoe >= 0.95)
+        self.deficit_sum += requests * max(0.0, 0.95 - qoe)
+        self.tokens += requests * tokens
+        self.penalty += requests * tokens * (1 - qoe)
+
+    def text(self) -> str:
+        labels = 'model_name="chat",qoe_class="reading"'
+        active, reason = self.scheduling
+        return (
+            f'andante_requests_total{{{labels},outcome="completed"}} {self.ended}\n'
+            f"andante_requests_good_total{{{labels}}} {self.good}\n"
+            f"andante_request_qoe_sum{{{labels}}} {self.qoe_sum}\n"
+            f"andante_request_qoe_count{{{labels}}} {self.ended}\n"
+            f"andante_request_deficit_sum{{{labels}}} {self.deficit_sum}\n"
+            f'andante_tokens_total{{{labels},kind="visible"}} {self.tokens}\n'
+            f"andante_idle_penalty_tokens_total{{{labels}}} {self.penalty}\n"
+            f"andante_open_requests{{{labels}}} {self.open_requests}\n"
+            f"andante_open_qoe_sum{{{labels}}} {self.open_requests * self.open_qoe}\n"
+            f"andante_open_deficit_sum{{{labels}}} {self.open_requests * max(0.0, 0.95 - self.open_qoe)}\n"
+            f'andante_scheduler_active{{model_name="chat",policy="qoe",reason="{reason}"}} {active}\n'
+        )
+
+
+@contextmanager
+def engines(count: int) -> Iterator[list[FakeEngine]]:
+    found = [FakeEngine() for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for engine in found:
+            engine.close()
+
+
+def pods_of(ns: Namespace, name: str = "chat") -> list[dict[str, Any]]:
+    """The service's pods that are not on their way out, oldest first."""
+    listed = json.loads(ns.kubectl("get", "pods", "-l", f"andante.dev/llmservice={name}", "-o", "json"))["items"]
+    living = [p for p in listed if "deletionTimestamp" not in p["metadata"]]
+    return sorted(living, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+
+def wait_pods(ns: Namespace, count: int, *, name: str = "chat", timeout: float = 30.0) -> list[dict[str, Any]]:
+    def found() -> list[dict[str, Any]] | None:
+        pods = pods_of(ns, name)
+        return pods if len(pods) == count else None
+
+    pods: list[dict[str, Any]] = wait_for(f"{count} pods of {name}", found, timeout=timeout) if count else []
+    return pods
+
+
+def set_pod_status(ns: Namespace, pod: dict[str, Any], status: dict[str, Any]) -> None:
+    """What the kubelet would report."""
+    patch = json.dumps({"status": status})
+    ns.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
+
+
+def make_ready(ns: Namespace, pod: dict[str, Any], engine: FakeEngine) -> None:
+    set_pod_status(
+        ns,
+        pod,
+        {
+            "phase": "Running",
+            "podIP": engine.address,
+            "podIPs": [{"ip": engine.address}],
+            "conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": pod["metadata"]["creationTimestamp"]}
+            ],
+        },
+    )
+
+
+def container_waits(reason: str, message: str = "", **container: Any) -> dict[str, Any]:
+    """A pod's status whose engine container waits for that reason."""
+    return {
+        "phase": "Pending",
+        "containerStatuses": [
+            {
+                "name": "engine",
+                "image": "x",
+                "imageID": "",
+                "ready": False,
+                "restartCount": 0,
+                "state": {"waiting": {"reason": reason, "message": message}},
+                **container,
+            }
+        ],
+    }
