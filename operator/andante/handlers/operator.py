@@ -129,7 +129,9 @@ class Operator:
         settings = _kopf_settings()
 
         def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-            return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+            # By way of the client's configuration: kopf's own way in needs kubernetes.default.svc to resolve, and not
+            # each cluster has a DNS for its pods.
+            return kopf.login_via_client(**kwargs)
 
         kopf.on.login(registry=registry)(login)
         register(
