@@ -1,9 +1,319 @@
-"""The scheduler class that `andante-engine` gives to `vllm serve --scheduler-cls`."""
+"""The scheduler class that `andante-engine` gives to `vllm serve --scheduler-cls`.
+
+It wraps vLLM's AsyncScheduler: before each step the policy chooses whom the step may admit, whom to take off and whom
+to leave out; the step itself is vLLM's own `schedule()`, untouched. While nothing is short, and wherever the policy
+cannot work, that is all there is. The async base also runs right where async scheduling is off.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import vllm
+from vllm.logger import init_logger
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.request_queue import FCFSRequestQueue, SchedulingPolicy
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request, RequestStatus
+
+from andante.domain.pace import Expectation
+from andante.domain.scheduling.latency import OnlineStepTime
+from andante.domain.scheduling.view import EngineView, Plan
+from andante.domain.scheduling.view import SchedulingPolicy as Policy
+from andante_vllm import request_args
+from andante_vllm.scheduler_metrics import SchedulerMetrics
+from andante_vllm.scheduler_settings import TESTED_VLLM_VERSIONS, SchedulerSettings, settings_from_environment
+from andante_vllm.scheduler_table import RequestTable
+from andante_vllm.settings import ConfigError
+
+logger = init_logger("vllm.andante.scheduler")  # names outside the vllm tree are silent
+
+MAX_CLASSES = 64
+_FIT_EVERY = 8
+_EXPORT_EVERY = 64
 
 
-class QoEScheduler(AsyncScheduler):
-    """vLLM's own scheduler, unchanged; the async base also runs right where async scheduling is off."""
+class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignore[misc]
+    """Andante's choice of whom to serve, to be put before one of vLLM's scheduler classes."""
+
+    vllm_version: ClassVar[str] = vllm.__version__
+    max_num_scheduled_tokens: int  # vLLM's: tokens of one step
+    waiting: Any
+    _policy: Policy | None = None
+    """None: vLLM's own scheduling."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = self.load_settings()
+        self._settings = settings
+        self._metrics = SchedulerMetrics(model_name=settings.model_name, policy=settings.policy_name)
+        self._policy = settings.policy
+        reason = self._why_not()
+        if reason:
+            self._policy = None
+        self._metrics.set_active(self._policy is not None, reason or "policy")
+        if settings.policy is not None:
+            level = logger.warning if reason else logger.info
+            level("QoE scheduling (%s): %s", settings.policy_name, f"OFF, {reason}" if reason else "on")
+        self._table = RequestTable(classes=MAX_CLASSES)
+        self._step_time = OnlineStepTime(settings.step_time)
+        self._flights: deque[tuple[int, float, float, float, float]] = deque()
+        self._last_update = 0.0
+        self._cached_share = 0.0
+        self._steps = 0
+        self._ours = False
+
+    def now(self) -> float:
+        """Seconds on the clock of the requests' arrival times; virtual time overrides it."""
+        return time.time()
+
+    def load_settings(self) -> SchedulerSettings:
+        """Where the settings come from; tests and virtual time override it."""
+        return settings_from_environment(log_error=logger.error, log_info=logger.info)
+
+    def _why_not(self) -> str:
+        """Why vLLM's own scheduling runs instead of the policy; empty when it does not.
+
+        Raises ConfigError for a combination that somebody must have chosen, and must choose again.
+        """
+        if self._settings.policy is None:
+            return "policy fcfs"
+        version = self.vllm_version.split("+", 1)[0]
+        if version not in TESTED_VLLM_VERSIONS:
+            return f"untested vLLM {version} (tested: {', '.join(TESTED_VLLM_VERSIONS)})"
+        unsupported = {
+            "speculative decoding": self.vllm_config.speculative_config is not None,
+            "pipeline parallelism": self.use_pp,
+            "a pooling model": self.vllm_config.model_config.runner_type == "pooling",
+            "an encoder-decoder model": self.is_encoder_decoder,
+            "--scheduling-policy priority": self.policy is not SchedulingPolicy.FCFS,
+            "a KV connector that loads asynchronously": self.connector is not None,
+        }
+        for what, present in unsupported.items():
+            if present:
+                raise ConfigError(
+                    f"scheduler.policy: {self._settings.policy_name!r} does not support {what}; "
+                    "leave that out, or set scheduler.policy to 'fcfs'"
+                )
+        return ""
+
+    # --- what vLLM calls -----------------------------------------------------------------------------------------
+
+    def add_request(self, request: Request) -> None:
+        super().add_request(request)
+        if self._policy is not None and request.request_id not in self._table:
+            self._enter(request)
+
+    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        if self._policy is None:
+            return super().schedule(throttle_prefills)
+        plan, ids = self._decide(self._policy)
+        if plan is None:
+            batch = super().schedule(throttle_prefills)
+        else:
+            batch = self._carry_out(plan, ids, throttle_prefills)
+        self._note(batch)
+        return batch
+
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> dict[int, Any]:
+        if self._policy is not None:
+            self._learn(scheduler_output, model_runner_output)
+        answers: dict[int, Any] = super().update_from_output(scheduler_output, model_runner_output)
+        return answers
+
+    def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
+        super()._preempt_request(request, timestamp, drop_stale_output)
+        if self._policy is not None:
+            self._table.preempted(request.request_id)
+            (self._metrics.preemptions if self._ours else self._metrics.famine_preemptions).inc()
+
+    def _free_request(self, request: Request, delay_free_blocks: bool = False) -> tuple[Any, Any]:
+        if self._policy is not None:
+            ended = request.status is not RequestStatus.FINISHED_ABORTED
+            self._table.remove(request.request_id, ended_itself=ended)
+        answer: tuple[Any, Any] = super()._free_request(request, delay_free_blocks)
+        return answer
+
+    # --- gather --------------------------------------------------------------------------------------------------
+
+    def _enter(self, request: Request) -> None:
+        classes = self._settings.classes()
+        arguments = (request.sampling_params.extra_args if request.sampling_params else None) or {}
+        name = arguments.get(request_args.CLASS, classes.default)
+        index, qoe_class = classes.by_name.get(name) or classes.by_name[classes.default]
+        usual = qoe_class.expectation(request.num_prompt_tokens)
+        ttft, pace = arguments.get(request_args.EXPECTED_TTFT), arguments.get(request_args.PACE)
+        expectation = Expectation(
+            expected_ttft=usual.expected_ttft if ttft is None else float(ttft),
+            pace=usual.pace if pace is None else float(pace),
+            deadline=usual.deadline,
+        )
+        self._table.add(
+            request.request_id,
+            arrival=float(arguments.get(request_args.RECEIVED_AT, request.arrival_time)),
+            expectation=expectation,
+            weight=qoe_class.weight,
+            class_index=min(index, MAX_CLASSES - 1),
+            prompt_tokens=request.num_prompt_tokens,
+            longest=request.max_tokens,
+        )
+
+    def _decide(self, policy: Policy) -> tuple[Plan | None, list[str]]:
+        if not self.waiting and not self.running:
+            return None, []
+        started = time.perf_counter()
+        engine = self._engine_view()
+        if not self.waiting and not self._tight(engine):
+            return None, []
+        prefilling = [request.request_id for request in self._inflight_prefills]
+        requests, ids = self._table.view(self.now(), prefilling=prefilling)
+        plan = policy.decide(requests, engine)
+        if plan is not None:
+            self._metrics.decisions.inc()
+            self._metrics.kv_use.set(1 - engine.kv_free / engine.kv_capacity)
+        self._metrics.decision_seconds.observe(time.perf_counter() - started)
+        return plan, ids
+
+    def _engine_view(self) -> EngineView:
+        pool = self.kv_cache_manager.block_pool
+        return EngineView(
+            now=self.now(),
+            kv_capacity=(pool.num_gpu_blocks - 1) * self.block_size,
+            kv_free=pool.get_num_free_blocks() * self.block_size,
+            block_size=self.block_size,
+            max_seqs=self.max_num_active_reqs,
+            max_step_tokens=self.max_num_scheduled_tokens,
+            unfinished_prefill=sum(r.num_tokens - r.num_computed_tokens for r in self._inflight_prefills),
+            step_time=self._step_time.line,
+            cached_share=self._cached_share,
+            tightest_pace=self._table.tightest_pace,
+        )
+
+    def _tight(self, engine: EngineView) -> bool:
+        """Whether a step could go wrong although nobody waits: blocks may run out, or it may be too slow to read by."""
+        running = len(self.running)
+        if engine.kv_free < 2 * self.block_size * (1 + running):
+            return True
+        if engine.tightest_pace <= 0:
+            return False
+        used = engine.kv_capacity - engine.kv_free
+        prefill = min(engine.unfinished_prefill, engine.max_step_tokens)
+        step = engine.step_time.seconds(prefill_tokens=prefill, sequences=running, context_tokens=used)
+        return step > 0.7 / engine.tightest_pace
+
+    # --- apply ---------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, plan: Plan, ids: list[str], throttle_prefills: bool) -> SchedulerOutput:
+        requests = self.requests
+        for index in plan.pause.tolist():
+            # schedule() counts the step first, so this leaves the request out of this one only.
+            requests[ids[index]].next_decode_eligible_step = self.current_step + 2
+        self._metrics.pauses.inc(plan.pause.size)
+        self._ours = True
+        for request in self._named(plan.preempt, ids):
+            if request.status is RequestStatus.RUNNING:
+                self.running.remove(request)
+                self._preempt_request(request, time.monotonic())
+        self._ours = False
+        for request in reversed(self._named(plan.victims, ids)):
+            if request.status is RequestStatus.RUNNING:
+                self.running.remove(request)
+                self.running.append(request)  # vLLM takes the last one off first
+        # schedule() sees only those whom the plan lets in; the others keep their places in the queue.
+        chosen = [request for request in self._named(plan.admit, ids) if not self._holds_kv_blocks(request)]
+        whole = self.max_num_scheduled_tokens
+        if plan.step_tokens is not None and self.scheduler_config.enable_chunked_prefill:
+            self.max_num_scheduled_tokens = min(whole, plan.step_tokens)
+        held: Any = self.waiting
+        self.waiting = FCFSRequestQueue(chosen)
+        try:
+            batch = super().schedule(throttle_prefills)
+        finally:
+            self.max_num_scheduled_tokens = whole
+            left, self.waiting = self.waiting, held
+            for request in chosen:
+                if request.status is RequestStatus.RUNNING:
+                    held.remove_request(request)
+            if len(left):
+                known = {request.request_id for request in chosen}
+                # Those that vLLM took off in this step come to the front, as in vLLM.
+                for request in reversed([request for request in left if request.request_id not in known]):
+                    held.prepend_request(request)
+        return batch
+
+    def _named(self, indices: Any, ids: list[str]) -> list[Request]:
+        return [self.requests[ids[index]] for index in indices.tolist()]
+
+    def _note(self, batch: SchedulerOutput) -> None:
+        """Remembers what the step holds, for the fit, and who started."""
+        cached = batch.scheduled_cached_reqs
+        started = [new.req_id for new in batch.scheduled_new_reqs]
+        started.extend(cached.resumed_req_ids)
+        prefill = 0
+        tokens = batch.num_scheduled_tokens
+        for request_id in started:
+            self._table.started(request_id)
+            request = self.requests[request_id]
+            prefill += tokens[request_id]
+            if request.num_preemptions:
+                known = request.num_tokens
+                found = request.num_computed_tokens - tokens[request_id]
+                self._cached_share += 0.05 * (found / known - self._cached_share)
+                self._metrics.recomputed_tokens.inc(max(known - found, 0))
+        total = batch.total_num_scheduled_tokens
+        if not total:
+            return
+        sequences = len(tokens)
+        decoding = sequences - len(started)
+        if total - prefill != decoding:  # somebody is in the middle of a prefill
+            middle = [(r, n) for r, n in tokens.items() if n > 1 and r not in set(started)]
+            prefill += sum(n for _, n in middle)
+            decoding -= len(middle)
+        pool = self.kv_cache_manager.block_pool
+        context = (pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()) * self.block_size - prefill
+        self._flights.append((id(batch), self.now(), float(prefill), float(decoding), float(max(context, 0))))
+
+    def _learn(self, batch: SchedulerOutput, output: ModelRunnerOutput) -> None:
+        """Counts the tokens that this step brought, and fits the step time."""
+        now = self.now()
+        sampled = output.sampled_token_ids
+        if sampled:
+            counts = [len(tokens) for tokens in sampled]
+            ids = output.req_ids
+            if min(counts) == 1 == max(counts):
+                self._table.deliver(self._table.rows(ids), 1, now)
+            else:
+                some = [request_id for request_id, count in zip(ids, counts, strict=True) if count]
+                if some:
+                    self._table.deliver(self._table.rows(some), np.array([c for c in counts if c]), now)
+        while self._flights:
+            key, scheduled_at, prefill, sequences, context = self._flights.popleft()
+            if key != id(batch):
+                continue
+            seconds = now - max(scheduled_at, self._last_update)
+            self._metrics.step_seconds.observe(seconds)
+            self._steps += 1
+            # Plain decode steps come by the hundred and all say the same.
+            if prefill or self._steps % _FIT_EVERY == 0:
+                self._step_time.observe(
+                    prefill_tokens=prefill, sequences=sequences, context_tokens=context, seconds=seconds
+                )
+            if self._steps % _EXPORT_EVERY == 0:
+                self._metrics.set_fit(self._step_time.line, self._step_time.relative_error)
+            break
+        self._last_update = now
+
+
+class QoEScheduler(QoEScheduling, AsyncScheduler):
+    """vLLM's scheduler with Andante's choice of whom to serve; right for async and for synchronous engines."""
+
+
+class SyncQoEScheduler(QoEScheduling, Scheduler):
+    """The same over vLLM's synchronous class, for vLLM's own tests of that class; engines use `QoEScheduler`."""

@@ -1,0 +1,183 @@
+"""What a decision costs: the policy's own time in each engine step, beside vLLM's own scheduling of the same batch.
+
+Two parts. Contended: more requests than fit, so the policy decides in every step; its time (all that QoEScheduler
+adds around vLLM's `schedule()` and `update_from_output()`) over vLLM's time in the same step. Uncontended: the same
+requests through stock AsyncScheduler and through ours, in alternation; the ratio of steps per second.
+`make bench-decision`; wants a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from benchmarks.results_file import write_result
+from benchmarks.scheduling.ours import virtual_qoe_scheduler
+from benchmarks.scheduling.virtual_time import TOKEN, VirtualClock, build_scheduler, make_requests
+from benchmarks.scheduling.workload import LENGTHS, endless_queue
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.outputs import ModelRunnerOutput
+
+from andante.domain.pace import PRESETS
+from andante.profiles import load_profiles
+
+PROFILE = "llama-3-70b-4xh100"
+WARM_UP_STEPS = 60
+
+
+class _Stopwatch:
+    """Adds up the time inside the functions that it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.seconds += time.perf_counter() - started
+
+        return timed
+
+
+def _drive(scheduler: Any, clock: VirtualClock, steps: int, watch: _Stopwatch | None) -> list[tuple[float, float]]:
+    """Per step the seconds in schedule() and update_from_output(), and how much of that was vLLM's own."""
+    measured = []
+    for _ in range(steps):
+        before = watch.seconds if watch else 0.0
+        started = time.perf_counter()
+        batch = scheduler.schedule()
+        scheduled = time.perf_counter() - started
+        output = _output(batch, scheduler.requests)
+        clock.now += 0.03
+        started = time.perf_counter()
+        scheduler.update_from_output(batch, output)
+        whole = scheduled + time.perf_counter() - started
+        measured.append((whole, (watch.seconds - before) if watch else whole))
+    return measured
+
+
+def _output(batch: Any, requests: Any) -> ModelRunnerOutput:
+    """A token for everybody whose prefill is complete."""
+    ids = list(batch.num_scheduled_tokens)
+    return ModelRunnerOutput(
+        req_ids=ids,
+        req_id_to_index={request_id: index for index, request_id in enumerate(ids)},
+        sampled_token_ids=[[] if requests[i].is_prefill_chunk else [TOKEN] for i in ids],
+    )
+
+
+def contended(requests: int, steps: int) -> dict[str, float]:
+    """`requests` in the engine, half of them running because no more fit."""
+    watch = _Stopwatch()
+    originals = {name: getattr(Scheduler, name) for name in ("schedule", "update_from_output")}
+    for name, function in originals.items():
+        setattr(Scheduler, name, watch.wrap(function))
+    try:
+        scheduler, clock = _build("qoe", requests, kv_blocks=requests // 2 * 20)
+        _drive(scheduler, clock, WARM_UP_STEPS, watch)
+        gc.collect()
+        measured = np.array(_drive(scheduler, clock, steps, watch))
+    finally:
+        for name, function in originals.items():
+            setattr(Scheduler, name, function)
+    own = measured[:, 0] - measured[:, 1]
+    decisions = int(scheduler._metrics.decisions._value.get())
+    return {
+        "requests": requests,
+        "running": len(scheduler.running),
+        "waiting": len(scheduler.waiting),
+        "decisions": decisions,
+        "own_ms_median": float(np.median(own) * 1e3),
+        "own_ms_p99": float(np.percentile(own, 99) * 1e3),
+        "stock_ms_median": float(np.median(measured[:, 1]) * 1e3),
+        "own_over_stock": float(own.sum() / measured[:, 1].sum()),
+    }
+
+
+def uncontended(requests: int, steps: int, rounds: int) -> float:
+    """Stock's seconds over ours for the same uncontended steps, median of paired rounds (1: no slower)."""
+    ratios = []
+    for _ in range(rounds):
+        seconds = {}
+        for name in ("stock", "qoe"):
+            scheduler, clock = _build(name, requests, kv_blocks=requests * 60)
+            _drive(scheduler, clock, WARM_UP_STEPS, None)
+            gc.collect()
+            seconds[name] = sum(whole for whole, _ in _drive(scheduler, clock, steps, None))
+        ratios.append(seconds["stock"] / seconds["qoe"])
+    return float(np.median(ratios))
+
+
+def _build(name: str, requests: int, *, kv_blocks: int) -> tuple[Any, VirtualClock]:
+    profile = load_profiles()[PROFILE]
+    clock = VirtualClock()
+    classes = (PRESETS["reading"],)
+    settings: dict[str, Any] = {
+        "kv_blocks": kv_blocks, "block_size": 16, "max_num_seqs": max(requests, 8), "max_num_batched_tokens": 8192,
+        "prefix_caching": False,
+    }  # fmt: skip
+    scheduler = build_scheduler(
+        AsyncScheduler
+        if name == "stock"
+        else virtual_qoe_scheduler(policy=name, clock=clock, classes=classes, profile=profile, options={}),
+        **settings,
+    )
+    for request in make_requests(endless_queue(requests=requests, lengths=LENGTHS["chat"], seed=1), hasher=None):
+        scheduler.add_request(request)
+    return scheduler, clock
+
+
+def main() -> int:
+    """Measures, prints and writes benchmarks/results/decision.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    busy = os.getloadavg()[0]
+    gc.disable()  # a collection in the middle of a step is nobody's decision
+    rows = [contended(count, arguments.steps) for count in (64, 256, 1024)]
+    for row in rows:
+        print(json.dumps(row), flush=True)
+    ratio = uncontended(256, arguments.steps, arguments.rounds)
+    print(f"uncontended: {ratio:.3f} of stock's steps per second")
+    largest = rows[-1]
+    path = write_result(
+        "decision",
+        headline={
+            "decision_over_stock_1024": round(largest["own_over_stock"], 4),
+            "decision_p99_ms_1024": round(largest["own_ms_p99"], 4),
+            "uncontended_throughput_ratio": round(ratio, 4),
+        },
+        settings={"steps": arguments.steps, "rounds": arguments.rounds, "profile": PROFILE, "seed": 1},
+        figures={"contended": rows, "load_average_at_start": busy},
+        table=(
+            ["requests", "running", "own ms (median)", "own ms (p99)", "stock ms (median)", "own / stock"],
+            [
+                [
+                    row["requests"],
+                    row["running"],
+                    *(f"{row[name]:.3f}" for name in ("own_ms_median", "own_ms_p99", "stock_ms_median")),
+                    f"{row['own_over_stock']:.1%}",
+                ]
+                for row in rows
+            ],
+        ),
+        packages=["vllm", "numpy"],
+    )
+    print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""Fuzzes the shipped scheduler class: random arrivals, aborts, preemptions, pauses and block famine, at any depth.
+
+The stand-in runner's token is its position in the sequence, so a right answer is `range(prompt, prompt + n)`: a lost,
+doubled or misordered token shows at once. After each phase every KV block must be free again.
+`python -m benchmarks.scheduling.fuzz --steps 1000000` (make scheduler-fuzz).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from benchmarks.scheduling.virtual_time import VirtualClock, block_hasher, build_scheduler
+from vllm.sampling_params import SamplingParams
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request, RequestStatus
+
+from andante.domain.scheduling.view import EngineView, Ints, Plan, RequestView, SchedulingPolicy
+from andante_vllm import request_args
+from andante_vllm.scheduler import QoEScheduler
+from andante_vllm.scheduler_settings import SchedulerSettings
+
+PHASE_STEPS = 2_000
+
+
+class FuzzFailureError(AssertionError):
+    """The scheduler broke a promise; the message says which, and the seed."""
+
+
+class StormPolicy:
+    """Admits, takes off, pauses and orders at random: anything that a policy may ever answer."""
+
+    def __init__(self, source: random.Random) -> None:
+        self._source = source
+
+    def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:
+        """See `SchedulingPolicy.decide`."""
+        if self._source.random() < 0.2:
+            return None
+        running = np.flatnonzero(requests.running)
+        return Plan(
+            admit=self._some(np.flatnonzero(~requests.running), 0.7),
+            preempt=self._some(running, 0.08),
+            pause=self._some(running, 0.1),
+            victims=self._some(running, 0.3),
+            step_tokens=self._source.choice([None, self._source.randrange(1, 80)]),
+        )
+
+    def _some(self, candidates: Ints, share: float) -> Ints:
+        chosen = [index for index in candidates.tolist() if self._source.random() < share]
+        self._source.shuffle(chosen)
+        return np.array(chosen, dtype=np.int64)
+
+
+@dataclass(slots=True)
+class FuzzReport:
+    """What a fuzz did."""
+
+    steps: int = 0
+    tokens: int = 0
+    ended: int = 0
+    aborted: int = 0
+    preemptions: int = 0
+
+
+def fuzz(
+    *,
+    steps: int,
+    seed: int,
+    depth: int = 2,
+    prefix_caching: bool = True,
+    chunked_prefill: bool = True,
+    policy: SchedulingPolicy | None = None,
+) -> FuzzReport:
+    """`steps` engine steps in phases, each with an engine of its own; `policy` None: a StormPolicy.
+
+    Raises FuzzFailureError when a stream is not exact, a block leaks, or requests stop making progress.
+    """
+    source = random.Random(seed)
+    report = FuzzReport()
+    phase = 0
+    while report.steps < steps:
+        engine = _Engine(
+            source, policy or StormPolicy(source), depth=depth, prefix_caching=prefix_caching,
+            chunked_prefill=chunked_prefill, report=report, name=f"seed {seed}, phase {phase}",
+        )  # fmt: skip
+        engine.run(min(PHASE_STEPS, steps - report.steps))
+        phase += 1
+    return report
+
+
+class _Engine:
+    """One engine: a small KV cache, a queue of steps under way, requests that come and go."""
+
+    def __init__(
+        self, source: random.Random, policy: SchedulingPolicy, *, depth: int, prefix_caching: bool,
+        chunked_prefill: bool, report: FuzzReport, name: str,
+    ) -> None:  # fmt: skip
+        self._source, self._depth, self._report, self._name = source, depth, report, name
+        self._clock = VirtualClock()
+        settings = SchedulerSettings(policy=policy, policy_name="fuzz")
+
+        clock = self._clock
+
+        class Fuzzed(QoEScheduler):
+            def now(self) -> float:
+                return clock.now
+
+            def load_settings(self) -> SchedulerSettings:
+                return settings
+
+        self._blocks = source.choice([12, 24, 60])
+        self._longest = min(self._blocks * 16 - 40, 300)
+        self._scheduler: Any = build_scheduler(
+            Fuzzed, kv_blocks=self._blocks, block_size=16, max_num_seqs=source.choice([3, 8, 32]),
+            max_num_batched_tokens=source.choice([64, 512]) if chunked_prefill else 16_384,
+            prefix_caching=prefix_caching, async_scheduling=depth > 1, chunked_prefill=chunked_prefill,
+        )  # fmt: skip
+        self._hasher = block_hasher(16) if prefix_caching else None
+        self._flights: deque[tuple[Any, ModelRunnerOutput]] = deque()
+        self._streams: dict[str, list[int]] = {}
+        self._open: dict[str, Request] = {}
+        self._count = 0
+
+    def run(self, steps: int) -> None:
+        """`steps` steps with arrivals and aborts, then without until all have ended."""
+        for _ in range(steps):
+            if self._source.random() < 0.25 and len(self._open) < 40:
+                self._arrive()
+            if self._open and self._source.random() < 0.01:
+                self._abort(self._source.choice(list(self._open)))
+            self._step()
+        idle = 0
+        while self._open:
+            before = self._report.tokens + self._report.ended
+            self._step()
+            idle = idle + 1 if self._report.tokens + self._report.ended == before else 0
+            if idle > 5_000:
+                raise self._failure(f"no progress with {len(self._open)} requests open")
+        while self._flights:
+            self._finish()
+        pool = self._scheduler.kv_cache_manager.block_pool
+        if pool.get_num_free_blocks() != self._blocks:
+            raise self._failure(f"{self._blocks - pool.get_num_free_blocks()} KV blocks leaked")
+        if len(self._scheduler._table):
+            raise self._failure(f"{len(self._scheduler._table)} rows of ended requests are left in the table")
+
+    def _arrive(self) -> None:
+        self._count += 1
+        request_id = f"r{self._count}"
+        prompt = self._source.randrange(1, self._longest // 2)
+        request = Request(
+            request_id=request_id,
+            # Some share a prefix, so that the cache hits and blocks are shared.
+            prompt_token_ids=[self._source.choice([5, self._count + 1000])] * prompt,
+            sampling_params=SamplingParams(
+                max_tokens=self._source.randrange(1, self._longest // 2),
+                ignore_eos=True,
+                temperature=0,
+                extra_args={request_args.CLASS: "reading", request_args.RECEIVED_AT: self._clock.now},
+            ),
+            pooling_params=None,
+            arrival_time=self._clock.now,
+            block_hasher=self._hasher,
+        )
+        self._open[request_id] = request
+        self._streams[request_id] = []
+        self._scheduler.add_request(request)
+
+    def _abort(self, request_id: str) -> None:
+        self._scheduler.finish_requests(request_id, RequestStatus.FINISHED_ABORTED)
+        self._check(request_id, whole=False)
+        self._report.aborted += 1
+
+    def _step(self) -> None:
+        self._report.steps += 1
+        self._clock.now += 0.05
+        if self._scheduler.has_requests():
+            batch = self._scheduler.schedule()
+            flight = (batch, self._compute(batch))
+            if batch.total_num_scheduled_tokens == 0:
+                self._deliver(*flight)
+            else:
+                self._flights.append(flight)
+                if len(self._flights) < self._depth:
+                    return
+        if self._flights:
+            self._finish()
+
+    def _compute(self, batch: Any) -> ModelRunnerOutput:
+        ids = list(batch.num_scheduled_tokens)
+        requests = self._scheduler.requests
+        return ModelRunnerOutput(
+            req_ids=ids,
+            req_id_to_index={request_id: index for index, request_id in enumerate(ids)},
+            sampled_token_ids=[[] if requests[i].is_prefill_chunk else [requests[i].num_computed_tokens] for i in ids],
+        )
+
+    def _finish(self) -> None:
+        self._deliver(*self._flights.popleft())
+
+    def _deliver(self, batch: Any, output: ModelRunnerOutput) -> None:
+        for client in self._scheduler.update_from_output(batch, output).values():
+            for answer in client.outputs:
+                if answer.request_id not in self._open:
+                    raise self._failure(f"{answer.request_id} got tokens after its end")
+                self._streams[answer.request_id].extend(answer.new_token_ids)
+                self._report.tokens += len(answer.new_token_ids)
+                if answer.finish_reason is not None:
+                    self._check(answer.request_id, whole=True)
+                    self._report.ended += 1
+
+    def _check(self, request_id: str, *, whole: bool) -> None:
+        request, stream = self._open.pop(request_id), self._streams.pop(request_id)
+        self._report.preemptions += request.num_preemptions
+        start = request.num_prompt_tokens
+        wanted = list(range(start, start + (request.max_tokens if whole else len(stream))))
+        if stream != wanted:
+            raise self._failure(f"{request_id}: prompt of {start} tokens answered by {stream[:20]}…")
+
+    def _failure(self, what: str) -> FuzzFailureError:
+        return FuzzFailureError(f"{self._name}, step {self._report.steps}: {what}")
+
+
+def main() -> int:
+    """Fuzzes for `--steps` steps over all modes in turn; 0 when nothing broke."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=100_000, help="engine steps in all (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    modes = [(depth, caching, chunked) for depth in (1, 2) for caching in (True, False) for chunked in (True, False)]
+    for index, (depth, caching, chunked) in enumerate(modes):
+        started = time.perf_counter()
+        report = fuzz(
+            steps=arguments.steps // len(modes),
+            seed=arguments.seed + index,
+            depth=depth,
+            prefix_caching=caching,
+            chunked_prefill=chunked,
+        )
+        print(
+            f"depth {depth}, prefix caching {caching}, chunked prefill {chunked}: {report} "
+            f"in {time.perf_counter() - started:.0f} s",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The schedulers under test, by name, built for virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scheduling.virtual_time import VirtualClock, build_scheduler
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler
+
+from andante.domain.pace import QoEClass
+from andante.domain.step_time import Profile
+
+_ROOT = Path(__file__).resolve().parents[2]
+_OURS = (
+    *sorted((_ROOT / "operator/andante/domain/scheduling").glob("*.py")),
+    _ROOT / "engine_image/andante_vllm/scheduler.py",
+    _ROOT / "engine_image/andante_vllm/scheduler_table.py",
+)
+SCHEDULER_SOURCES: Mapping[str, tuple[Path, ...]] = {"fcfs": (), "priority": (), "andes": _OURS, "qoe": _OURS}
+"""Files whose change makes a cached run stale; vLLM's own schedulers are pinned by version."""
+
+
+def make_scheduler(
+    name: str,
+    *,
+    profile: Profile,
+    clock: VirtualClock,
+    classes: tuple[QoEClass, ...],
+    options: Mapping[str, Any] | None = None,
+    prefix_caching: bool = True,
+    depth: int = 1,
+) -> Any:
+    """`fcfs` and `priority` are vLLM's own classes; `andes` and `qoe` are QoEScheduler with that policy."""
+    settings: dict[str, Any] = {
+        "kv_blocks": profile.kv_capacity_blocks,
+        "block_size": profile.block_size,
+        "max_num_seqs": profile.max_num_seqs,
+        "max_num_batched_tokens": profile.max_num_batched_tokens,
+        "prefix_caching": prefix_caching,
+        "async_scheduling": depth > 1,
+    }
+    if name in ("fcfs", "priority"):
+        return build_scheduler(AsyncScheduler if depth > 1 else Scheduler, policy=name, **settings)
+    from benchmarks.scheduling.ours import virtual_qoe_scheduler
+
+    return build_scheduler(
+        virtual_qoe_scheduler(policy=name, clock=clock, classes=classes, profile=profile, options=options or {}),
+        **settings,
+    )

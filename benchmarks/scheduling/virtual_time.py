@@ -1,0 +1,290 @@
+"""Drives a real vLLM scheduler class in virtual time: no model, no sleeping, each step lasts what a profile says.
+
+Everything above the model is vLLM's own: scheduler, KV block manager, prefix cache. The runner is a stand-in that
+returns a token whenever vLLM asks for one, and the request's stop token at its true length, so that a policy cannot
+know the length. Tokens count as delivered when the step that made them ends.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmarks.scheduling.workload import Workload
+from numpy.typing import NDArray
+from vllm.config import CacheConfig, ModelConfig, ParallelConfig, SchedulerConfig, VllmConfig
+from vllm.sampling_params import SamplingParams
+from vllm.utils.hashing import sha256_cbor
+from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request
+from vllm.v1.structured_output import StructuredOutputManager
+
+from andante.domain.step_time import Profile
+from andante_vllm import request_args
+from andante_vllm.tiny_model import make_model
+
+STOP_TOKEN = 3
+TOKEN = 7
+MAX_MODEL_LEN = 16_384
+
+
+class VirtualClock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What happened to a workload."""
+
+    delivery: tuple[NDArray[np.float64], ...]
+    """Per request the times of its tokens, seconds since its arrival."""
+    end: float
+    """When the last request ended, seconds."""
+    steps: int
+    preemptions: int
+    recomputed_tokens: int
+    """Prefill tokens computed again after a preemption (prefix-cache hits excluded)."""
+    busy_seconds: float
+    finish: NDArray[np.float64]
+    """When each request ended, seconds from the start."""
+
+
+@cache
+def _model_directory() -> str:
+    folder = Path("/tmp/andante-virtual-time-model")  # noqa: S108  a config.json without weights, rewritten each time
+    return str(make_model(folder, max_model_len=MAX_MODEL_LEN))
+
+
+def build_scheduler(
+    scheduler_class: type[Any],
+    *,
+    kv_blocks: int,
+    block_size: int,
+    max_num_seqs: int,
+    max_num_batched_tokens: int,
+    prefix_caching: bool = True,
+    policy: str = "fcfs",
+    async_scheduling: bool = False,
+    chunked_prefill: bool = True,
+) -> Any:
+    """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks."""
+    config = VllmConfig(
+        model_config=ModelConfig(
+            model=_model_directory(), skip_tokenizer_init=True, dtype="float32", max_model_len=MAX_MODEL_LEN
+        ),
+        cache_config=CacheConfig(block_size=block_size, enable_prefix_caching=prefix_caching),
+        parallel_config=ParallelConfig(),
+        scheduler_config=SchedulerConfig(
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_model_len=MAX_MODEL_LEN,
+            is_encoder_decoder=False,
+            policy=policy,
+            enable_chunked_prefill=chunked_prefill,
+        ),
+    )
+    config.scheduler_config.async_scheduling = async_scheduling
+    config.cache_config.num_gpu_blocks = kv_blocks + 1  # vLLM keeps one block for itself
+    register_all_kvcache_specs(config)
+    spec = FullAttentionSpec(block_size=block_size, num_kv_heads=1, head_size=1, dtype=torch.float32)
+    return scheduler_class(
+        vllm_config=config,
+        kv_cache_config=KVCacheConfig(
+            num_blocks=kv_blocks + 1, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]
+        ),
+        structured_output_manager=StructuredOutputManager(config),
+        block_size=block_size,
+        hash_block_size=block_size,
+        log_stats=False,
+    )
+
+
+def block_hasher(block_size: int) -> Callable[[Request], list[Any]]:
+    """What the engine core gives to requests when prefix caching is on."""
+    init_none_hash(sha256_cbor)
+    return get_request_block_hasher(block_size, sha256_cbor)
+
+
+def make_requests(workload: Workload, *, hasher: Callable[[Request], list[Any]] | None) -> list[Request]:
+    """The workload's requests as the engine core receives them; request id = index."""
+    requests = []
+    for index in range(workload.requests):
+        prompt = int(workload.prompt_tokens[index])
+        arrival = float(workload.arrival[index])
+        qoe_class = workload.classes[int(workload.class_of[index])]
+        requests.append(
+            Request(
+                request_id=str(index),
+                prompt_token_ids=[10 + index] * prompt,  # no two requests share a prefix
+                sampling_params=SamplingParams(
+                    max_tokens=MAX_MODEL_LEN - prompt,
+                    stop_token_ids=[STOP_TOKEN],
+                    temperature=0,
+                    extra_args={request_args.CLASS: qoe_class.name, request_args.RECEIVED_AT: arrival},
+                ),
+                pooling_params=None,
+                arrival_time=arrival,
+                block_hasher=hasher,
+                # Tighter paces first: what an operator with vLLM's priorities can do.
+                priority=-round(qoe_class.pace * 100),
+            )
+        )
+    return requests
+
+
+def run_workload(
+    workload: Workload,
+    *,
+    scheduler: Any,
+    clock: VirtualClock,
+    profile: Profile,
+    prefix_caching: bool = True,
+    depth: int = 1,
+    until: Callable[[int], bool] | None = None,
+    observer: Callable[[float, Any], None] | None = None,
+) -> Run:
+    """Serves `workload` to its end on one virtual GPU. `depth` 2 is async scheduling: the next step is scheduled while
+    one runs. `until(completed)` ends the run early. `observer(now, scheduler)` looks on after every step.
+    """
+    hasher = block_hasher(profile.block_size) if prefix_caching else None
+    requests = make_requests(workload, hasher=hasher)
+    lengths = workload.output_tokens.tolist()
+    arrivals = workload.arrival.tolist()
+    emitted = [0] * len(requests)
+    by_id: Mapping[str, Request] = scheduler.requests
+    flights: deque[tuple[Any, ModelRunnerOutput, float, list[int]]] = deque()
+    times: list[float] = []
+    counts: list[int] = []
+    owners: list[list[int]] = []
+    finish = np.full(len(requests), np.nan)
+    arrived = completed = steps = recomputed = 0
+    busy = busy_until = 0.0
+    clock.now = 0.0
+    gc_was_enabled = gc.isenabled()
+    gc.disable()  # millions of short-lived objects, no cycles worth a full collection each second
+    try:
+        while completed < len(requests):
+            while arrived < len(requests) and arrivals[arrived] <= clock.now:
+                scheduler.add_request(requests[arrived])
+                arrived += 1
+            if len(flights) < depth and scheduler.has_requests():
+                batch = scheduler.schedule()
+                output, seconds, owner, again = _execute(batch, by_id, profile, lengths, emitted)
+                recomputed += again
+                if batch.total_num_scheduled_tokens:
+                    start = max(clock.now, busy_until)
+                    busy_until = start + seconds
+                    busy += seconds
+                    steps += 1
+                    flights.append((batch, output, busy_until, owner))
+                    if len(flights) < depth:
+                        continue
+                elif not flights:
+                    scheduler.update_from_output(batch, output)
+                    # Nothing runs and nothing may be admitted yet: time passes until something changes.
+                    upcoming = arrivals[arrived] if arrived < len(requests) else clock.now + 0.05
+                    clock.now = min(upcoming, clock.now + 0.05)
+                    continue
+                else:
+                    scheduler.update_from_output(batch, output)
+            if not flights:
+                if arrived == len(requests):
+                    raise RuntimeError(f"stuck: {completed} of {len(requests)} requests ended and none is left to run")
+                clock.now = arrivals[arrived]
+                continue
+            batch, output, due, owner = flights.popleft()
+            clock.now = max(clock.now, due)
+            times.append(clock.now)
+            counts.append(len(owner))
+            owners.append(owner)
+            scheduler.update_from_output(batch, output)
+            if observer is not None:
+                observer(clock.now, scheduler)
+            for index in owner:
+                if emitted[index] >= lengths[index] and np.isnan(finish[index]) and str(index) not in by_id:
+                    finish[index] = clock.now
+                    completed += 1
+            if until is not None and until(completed):
+                break
+    finally:
+        if gc_was_enabled:
+            gc.enable()
+    preemptions = sum(request.num_preemptions for request in requests)
+    return Run(
+        delivery=_timelines(times, counts, owners, workload),
+        end=clock.now,
+        steps=steps,
+        preemptions=preemptions,
+        recomputed_tokens=recomputed,
+        busy_seconds=busy,
+        finish=finish,
+    )
+
+
+def _execute(
+    batch: Any, by_id: Mapping[str, Request], profile: Profile, lengths: list[int], emitted: list[int]
+) -> tuple[ModelRunnerOutput, float, list[int], int]:
+    """One step of the stand-in runner: its output, its seconds, who got a token, how many tokens were recomputed."""
+    prefill = pairs = decodes = context = recomputed = 0
+    sampled: list[list[int]] = []
+    owner: list[int] = []
+    ids = list(batch.num_scheduled_tokens)
+    for request_id, tokens in batch.num_scheduled_tokens.items():
+        request = by_id[request_id]
+        done = request.num_computed_tokens  # this step's tokens are in it already
+        if tokens == 1 and done > request.num_prompt_tokens:
+            decodes += 1
+            context += done
+        else:
+            prefill += tokens
+            pairs += tokens * (done - tokens) + tokens * (tokens + 1) // 2
+            if request.num_preemptions:
+                recomputed += tokens
+        if request.is_prefill_chunk:
+            sampled.append([])
+            continue
+        index = int(request_id)
+        emitted[index] += 1
+        if emitted[index] > lengths[index]:  # scheduled while its last token was under way
+            sampled.append([TOKEN])
+            continue
+        sampled.append([STOP_TOKEN if emitted[index] == lengths[index] else TOKEN])
+        owner.append(index)
+    output = ModelRunnerOutput(
+        req_ids=ids,
+        req_id_to_index={request_id: position for position, request_id in enumerate(ids)},
+        sampled_token_ids=sampled,
+    )
+    seconds = profile.coefficients.step_seconds(
+        prefill_tokens=prefill, prefill_pairs=pairs, decode_seqs=decodes, context_tokens=context
+    )
+    return output, seconds, owner, recomputed
+
+
+def _timelines(
+    times: list[float], counts: list[int], owners: list[list[int]], workload: Workload
+) -> tuple[NDArray[np.float64], ...]:
+    if not times:
+        return tuple(np.empty(0) for _ in range(workload.requests))
+    who = np.concatenate([np.asarray(owner, dtype=np.int64) for owner in owners])
+    when = np.repeat(np.asarray(times), counts) - workload.arrival[who]
+    order = np.argsort(who, kind="stable")
+    edges = np.searchsorted(who[order], np.arange(workload.requests + 1))
+    ordered = when[order]
+    return tuple(ordered[edges[i] : edges[i + 1]] for i in range(workload.requests))

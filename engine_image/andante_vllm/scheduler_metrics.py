@@ -1,0 +1,68 @@
+"""`andante_scheduler_*` metrics, written by the engine core process, shown on the server's own /metrics.
+
+They reach it through PROMETHEUS_MULTIPROC_DIR; without that folder (tests, vLLM by hand) they stay in this process.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from andante.domain.scheduling.latency import LinearStepTime
+
+_DECISION_BUCKETS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7.5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+_STEP_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
+
+
+class SchedulerMetrics:
+    """The scheduler's metrics of one model; a registry of its own, so that two schedulers fit into one process."""
+
+    def __init__(self, *, model_name: str, policy: str) -> None:
+        registry = CollectorRegistry()
+        names = ("model_name",)
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"andante_scheduler_{name}", text, names, registry=registry).labels(model_name)
+
+        def gauge(name: str, text: str) -> Gauge:
+            metric = Gauge(f"andante_scheduler_{name}", text, names, registry=registry, multiprocess_mode="mostrecent")
+            return metric.labels(model_name)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            metric = Histogram(f"andante_scheduler_{name}", text, names, registry=registry, buckets=buckets)
+            return metric.labels(model_name)
+
+        self.active = Gauge(
+            "andante_scheduler_active",
+            "1 while Andante's policy schedules, 0 while vLLM's own scheduling does; `reason` says why.",
+            labelnames=("model_name", "policy", "reason"),
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._model_name, self._policy = model_name, policy
+        self.decision_seconds = histogram("decision_seconds", "Time that one decision took.", _DECISION_BUCKETS)
+        self.step_seconds = histogram("step_seconds", "Time of one engine step.", _STEP_BUCKETS)
+        self.decisions = counter("decisions", "Steps in which something was short and the policy chose.")
+        self.preemptions = counter("preemptions", "Requests that the policy took off.")
+        self.famine_preemptions = counter("famine_preemptions", "Requests taken off because blocks ran out in a step.")
+        self.pauses = counter("pauses", "Times that a running request was left out of a step.")
+        self.recomputed_tokens = counter("recomputed_tokens", "Tokens computed again after a preemption.")
+        self.kv_use = gauge("kv_use_ratio", "Share of the KV cache in use at the last contended step.")
+        self.step_base = gauge("step_time_base_seconds", "Fitted step time: constant part.")
+        self.step_prefill = gauge("step_time_prefill_token_seconds", "Fitted step time: each prefill token.")
+        self.step_sequence = gauge("step_time_sequence_seconds", "Fitted step time: each decoding sequence.")
+        self.step_context = gauge("step_time_context_token_seconds", "Fitted step time: each token of context.")
+        self.step_error = gauge("step_time_relative_error", "Running mean of |predicted - observed| / observed.")
+
+    def set_active(self, active: bool, reason: str) -> None:
+        """Says whether the policy schedules, and why."""
+        self.active.labels(self._model_name, self._policy, reason).set(1 if active else 0)
+
+    def set_fit(self, line: LinearStepTime, error: float) -> None:
+        """Shows the fitted step time."""
+        self.step_base.set(line.base)
+        self.step_prefill.set(line.prefill_token)
+        self.step_sequence.set(line.sequence)
+        self.step_context.set(line.context_token)
+        self.step_error.set(error)

@@ -1,0 +1,17 @@
+.PHONY: bench-scheduler bench-ablation bench-decision vllm-conformance scheduler-fuzz
+SCHEDULER_RUN = PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
+
+bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and ours (resumable; about an hour cold)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_scheduler $(ARGS)
+
+bench-ablation: engine-env ## the policy with one part changed at a time, in virtual time (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_ablation $(ARGS)
+
+bench-decision: engine-env ## what a decision costs beside vLLM's own scheduling (wants a quiet machine)
+	$(SCHEDULER_RUN) -m benchmarks.scheduling.bench_decision $(ARGS)
+
+scheduler-fuzz: engine-env ## random storms of preemption, pause, abort and block famine (ARGS="--steps 1000000")
+	nice -n 10 $(SCHEDULER_RUN) -m benchmarks.scheduling.fuzz $(ARGS)
+
+vllm-conformance: engine-env ## vLLM's own scheduler tests with our class in place of its own
+	nice -n 10 $(SCHEDULER_RUN) -m hack.vllm_conformance $(ARGS)

@@ -1,0 +1,356 @@
+"""Andante's policy: whom to admit, whom to take off, so that the mean QoE at the end of all requests is highest.
+
+Each request has a value, what its user gains if it is served now instead of a horizon later, and a cost, what serving
+it to its end takes of the resource that is short. Waiting requests are admitted in order of value per cost while they
+fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with ablations in docs/concepts/scheduler.md:
+
+* QoE is predicted at the end of the request from its exact area, with the answer's length learned per class.
+* Nobody is taken off for an admission unless that pays for the recompute it causes, priced by what the GPU could have
+  done in that time (`PreemptionRules`).
+* The horizon is the time that the waiting work itself needs, not a constant.
+* Step time and unfinished prefill are capped, by the most demanding pace present.
+* A share of the admitted work goes to whoever has waited longest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+
+from andante.domain.scheduling.prediction import final_qoe
+from andante.domain.scheduling.view import NOBODY, EngineView, Floats, Ints, Plan, RequestView
+
+Objective = Literal["mean", "maxmin", "perfect"]
+PERFECT = 0.99
+"""QoE from which a request counts as perfect."""
+_BATCH_VALUE = 1e-9
+_TIE = 1e-6
+_QOE_LOST_PER_SECOND = 0.01
+"""About what a second's stall costs a stream of a few hundred tokens."""
+
+
+class Scarce(StrEnum):
+    """The resource that binds."""
+
+    MEMORY = "memory"
+    SLOTS = "slots"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QoEPolicySettings:
+    """Settings of `QoEPolicy`; the defaults are what the ablation of docs/concepts/scheduler.md chose."""
+
+    objective: Objective = "mean"
+    shortest_horizon: float = 20.0
+    """Seconds: how long a request that is not served now is expected to wait, at least."""
+    longest_horizon: float = 200.0
+    horizon_factor: float = 1.0
+    """Horizon as a multiple of the time in which the waiting work could be done."""
+    pace_margin: float = 0.75
+    """A decode step may take this share of the time that the most demanding reader needs for a token."""
+    step_margin: float = 1.0
+    """A step with prefill in it may take this share of the same time."""
+    least_prefill: float = 4.0
+    """A prefill chunk takes at least this many times the constant part of a step, or the GPU would do little else."""
+    prefill_cap: float = 0.3
+    """Seconds of admitted prefill that may be unfinished."""
+    kv_headroom: float = 0.02
+    """Share of the KV cache that admissions leave free, for the running requests to grow into."""
+    ageing_share: float = 0.05
+    """Share of the admitted work that goes to whoever has waited longest."""
+    preemption: bool = True
+    max_preemptions_per_request: float = 0.1
+    """Average number of preemptions that the policy causes for each request admitted."""
+    recompute_share: float = 0.05
+    """Storm guard: share of GPU time that recompute caused by the policy may burn."""
+    preemption_margin: float = 1.0
+    """A preemption's recompute is priced at 1 + this."""
+    pausing: bool = True
+    pause_buffer: float = 2.0
+    """Seconds of unread tokens that a user must have for his request to be left out of a step."""
+
+
+class QoEPolicy:
+    """The policy `qoe`; see the module. Its own state: credit of the ageing share and of the preemption guards."""
+
+    def __init__(self, settings: QoEPolicySettings = QoEPolicySettings()) -> None:
+        self._settings = settings
+        self._ageing_credit = 0.0
+        self._admissions = 0
+        self._preempted = 0
+        self._recompute_credit = 0.0
+        self._credited_until: float | None = None
+
+    def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:
+        """See `SchedulingPolicy.decide`."""
+        waiting = np.flatnonzero(~requests.running)
+        running = np.flatnonzero(requests.running)
+        room = _Room.of(requests, engine, running, self._settings)
+        if room.fits_all(requests, waiting):
+            pause = self._pauses(requests, engine, running, room)
+            tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
+            if not tight and not pause.size and room.prefill_keeps_pace(requests, engine, waiting):
+                return None
+            victims = self._victims(requests, engine, running, room) if tight else NOBODY
+            return Plan(admit=waiting, pause=pause, victims=victims, step_tokens=room.step_tokens)
+
+        self._earn(engine.now)
+        scarce = room.scarce(requests, waiting)
+        cost = _cost(requests, engine, scarce, room.interval)
+        horizon = self._horizon(requests, engine, waiting, room)
+        gain = self._gain(requests, engine, room, horizon)
+        density = gain / cost
+        order = waiting[np.argsort(-density[waiting], kind="stable")]
+        order, admit = self._admit(requests, order, waiting, room, cost)
+        preempt = NOBODY
+        if self._settings.preemption and running.size and order.size > admit.size:
+            preempt, admit = self._preempt(requests, engine, order=order, admit=admit, gain=gain, cost=cost, room=room)
+        self._admissions += admit.size
+        victims = NOBODY
+        if engine.kv_free < 2 * engine.block_size * (1 + running.size):
+            victims = self._victims(requests, engine, running, room)
+        return Plan(
+            admit=admit,
+            preempt=preempt,
+            pause=self._pauses(requests, engine, running, room),
+            victims=victims,
+            step_tokens=room.step_tokens,
+        )
+
+    def _earn(self, now: float) -> None:
+        """The storm guard's share of the GPU time that has passed; two seconds' worth at most are kept."""
+        passed = 0.0 if self._credited_until is None else max(now - self._credited_until, 0.0)
+        self._credited_until = now
+        self._recompute_credit = min(self._recompute_credit + self._settings.recompute_share * passed, 2.0)
+
+    def _horizon(self, requests: RequestView, engine: EngineView, waiting: Ints, room: _Room) -> float:
+        """Seconds until the waiting work could be done, if nothing else came; within the settings' bounds."""
+        rest = requests.remaining[waiting]
+        kv_seconds = float(((requests.context[waiting] + 0.5 * rest) * rest).sum()) * room.interval
+        slot_seconds = float(rest.sum()) * room.interval
+        clear = max(kv_seconds / engine.kv_capacity, slot_seconds / engine.max_seqs)
+        s = self._settings
+        return min(max(s.horizon_factor * clear, s.shortest_horizon), s.longest_horizon)
+
+    def _gain(self, requests: RequestView, engine: EngineView, room: _Room, horizon: float) -> Floats:
+        """What each request's user gains by being served now instead of `horizon` seconds later, weighted."""
+        step = engine.step_time
+        prefill = np.where(requests.running, 0.0, step.prefill_token * requests.context)
+        again = step.prefill_token * requests.context * np.where(requests.running, 1 - engine.cached_share, 1.0)
+        soon = requests.elapsed + room.interval + prefill
+        later = requests.elapsed + horizon + room.interval + again
+        served = final_qoe(requests, next_token=soon, interval=room.interval)
+        waited = final_qoe(requests, next_token=later, interval=room.interval)
+        mean = served - waited
+        match self._settings.objective:
+            case "mean":
+                value = mean
+            case "maxmin":
+                worst = float(served.min()) if len(requests) else 1.0
+                value = np.maximum(worst - waited, 0.0) + 1e-3 * mean
+            case "perfect":
+                value = ((served >= PERFECT).astype(np.float64) - (waited >= PERFECT)) + 1e-3 * mean
+        value = requests.weight * (value + _TIE)
+        return np.where(requests.batch_work, _BATCH_VALUE * requests.weight, value)
+
+    def _admit(self, requests: RequestView, order: Ints, waiting: Ints, room: _Room, cost: Floats) -> tuple[Ints, Ints]:
+        """`order` with the ageing share's request before it, and the longest prefix of that which fits."""
+        oldest_first: list[int] = []
+        if self._ageing_credit > 0 and waiting.size:
+            # The view is in order of arrival: the first waiting is who has waited longest.
+            oldest_first = [int(waiting[0])]
+        chosen = np.concatenate((oldest_first, order[order != oldest_first[0]])) if oldest_first else order
+        chosen = chosen.astype(np.int64)
+        admit = chosen[: room.prefix(requests, chosen)]
+        share = self._settings.ageing_share
+        for index in admit.tolist():
+            if oldest_first and index == oldest_first[0]:
+                self._ageing_credit -= float(cost[index])
+            else:
+                self._ageing_credit += share * float(cost[index])
+        # A share that nobody drew on is not saved up for a storm of old requests.
+        if admit.size:
+            self._ageing_credit = min(self._ageing_credit, 4 * float(cost[waiting].mean()))
+        return chosen, admit
+
+    def _preempt(
+        self, requests: RequestView, engine: EngineView, *, order: Ints, admit: Ints, gain: Floats, cost: Floats,
+        room: _Room,
+    ) -> tuple[Ints, Ints]:  # fmt: skip
+        """Running requests to take off for waiting ones, and who is admitted then.
+
+        What the scarce resource is worth is the value per cost of the first who must wait. A victim gives back its cost
+        and will need its recompute, during which the GPU serves nobody: it goes if that exchange gains.
+        """
+        first = int(order[admit.size])
+        worth = float(gain[first] / cost[first])
+        recompute = engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
+        freed = cost - (1 + self._settings.preemption_margin) * recompute
+        profit = worth * freed - gain
+        able = requests.running & ~requests.prefilling & (requests.preemptions < 1) & (profit > 0)
+        victims = np.flatnonzero(able)
+        allowed = int(self._settings.max_preemptions_per_request * self._admissions - self._preempted)
+        if not victims.size or allowed < 1:
+            return NOBODY, admit
+        victims = victims[np.argsort(-(profit / requests.context)[victims], kind="stable")][: min(allowed, 8)]
+        victims = victims[np.cumsum(recompute[victims]) <= self._recompute_credit]
+        blocks = np.floor(requests.context[victims] / engine.block_size) * engine.block_size
+        for count in range(1, victims.size + 1):
+            wider = room.wider(kv=float(blocks[:count].sum()), slots=count)
+            more = wider.prefix(requests, order)
+            if more > admit.size:
+                taken = victims[:count]
+                self._recompute_credit -= float(recompute[taken].sum())
+                self._preempted += count
+                return taken, order[:more]
+        return NOBODY, admit
+
+    def _victims(self, requests: RequestView, engine: EngineView, running: Ints, room: _Room) -> Ints:
+        """The few running requests that lose least by being taken off, should blocks run out within the step."""
+        pool = running[~requests.prefilling[running]]
+        if pool.size < 2:
+            return NOBODY
+        recompute = engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
+        back = requests.elapsed + 10.0 + recompute
+        kept = final_qoe(requests, next_token=requests.elapsed + room.interval, interval=room.interval)
+        lost = requests.weight * (kept - final_qoe(requests, next_token=back, interval=room.interval))
+        lost = np.where(requests.batch_work, 0.0, lost)
+        # While the GPU recomputes, every other stream stands still.
+        lost = lost + recompute * running.size * _QOE_LOST_PER_SECOND
+        return pool[np.argsort(lost[pool], kind="stable")[:4]]
+
+    def _pauses(self, requests: RequestView, engine: EngineView, running: Ints, room: _Room) -> Ints:
+        """Those with the fullest buffers, until the step is short enough for the most demanding reader."""
+        if not self._settings.pausing or room.step_seconds <= room.step_cap or running.size < 2:
+            return NOBODY
+        seconds = requests.seconds_per_token[running]
+        ideal = requests.expected_ttft[running] + requests.delivered[running] * seconds
+        buffer = ideal + requests.lag[running] - requests.elapsed[running]
+        buffer = np.where(requests.batch_work[running], np.inf, buffer)
+        able = (buffer > self._settings.pause_buffer) & ~requests.prefilling[running]
+        candidates = np.flatnonzero(able)
+        if not candidates.size:
+            return NOBODY
+        candidates = candidates[np.argsort(-buffer[candidates], kind="stable")]
+        step = engine.step_time
+        saved = np.cumsum(step.sequence + step.context_token * requests.context[running[candidates]])
+        needed = int(np.searchsorted(saved, room.step_seconds - room.step_cap)) + 1
+        return running[candidates[:needed]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """What is left of each resource for admissions."""
+
+    kv: float
+    """Tokens."""
+    slots: int
+    step_seconds: float
+    """A decode step of the running requests."""
+    step_cap: float
+    """Longest decode step that keeps up with the most demanding reader."""
+    prefill: float
+    """Prompt tokens that may be admitted now."""
+    interval: float
+    """Seconds between two tokens of a request, prefills of others included."""
+    block_size: int
+    sequence_seconds: float
+    context_seconds: float
+    kv_used_share: float
+    slots_used_share: float
+    prefill_used_share: float
+    step_tokens: int | None
+
+    @classmethod
+    def of(cls, requests: RequestView, engine: EngineView, running: Ints, settings: QoEPolicySettings) -> _Room:
+        step = engine.step_time
+        context = float(requests.context[running].sum())
+        seconds = step.seconds(prefill_tokens=0, sequences=running.size, context_tokens=context)
+        cap = settings.pace_margin / engine.tightest_pace if engine.tightest_pace > 0 else np.inf
+        # A pace that not even one sequence alone could keep is no reason to make anybody wait.
+        longest = float(requests.context.max(initial=0.0))
+        if cap < step.seconds(prefill_tokens=0, sequences=1, context_tokens=longest):
+            cap = np.inf
+        prefill = settings.prefill_cap / max(step.prefill_token, 1e-9)
+        return cls(
+            kv=engine.kv_free - settings.kv_headroom * engine.kv_capacity,
+            slots=engine.max_seqs - running.size,
+            step_seconds=seconds,
+            step_cap=cap,
+            prefill=prefill - engine.unfinished_prefill,
+            interval=seconds * 1.3 + 1e-4,
+            block_size=engine.block_size,
+            sequence_seconds=step.sequence,
+            context_seconds=step.context_token,
+            kv_used_share=1 - engine.kv_free / engine.kv_capacity,
+            slots_used_share=running.size / engine.max_seqs,
+            prefill_used_share=engine.unfinished_prefill / prefill,
+            step_tokens=_step_tokens(engine, running.size, seconds, settings),
+        )
+
+    def prefill_keeps_pace(self, requests: RequestView, engine: EngineView, waiting: Ints) -> bool:
+        """Whether a step that prefills all there is to prefill is short enough for the most demanding reader."""
+        if self.step_tokens is None:
+            return True
+        tokens = engine.unfinished_prefill + float(requests.context[waiting].sum())
+        return engine.max_seqs * self.slots_used_share + min(tokens, engine.max_step_tokens) <= self.step_tokens
+
+    def wider(self, *, kv: float, slots: int) -> _Room:
+        """With that many tokens and slots given back."""
+        return replace(self, kv=self.kv + kv, slots=self.slots + slots)
+
+    def fits_all(self, requests: RequestView, waiting: Ints) -> bool:
+        """Whether every waiting request can start now: nothing is short."""
+        if waiting.size == 0:
+            return True
+        return waiting.size <= self.slots and self.prefix(requests, waiting) == waiting.size
+
+    def prefix(self, requests: RequestView, order: Ints) -> int:
+        """How many of `order`, from its start, fit into every resource."""
+        if order.size == 0 or self.slots <= 0:
+            return 0
+        context = requests.context[order[: self.slots]]
+        blocks = np.ceil((context + 1) / self.block_size) * self.block_size
+        total = np.cumsum(context)
+        count = np.arange(1, context.size + 1)
+        step = self.step_seconds + self.sequence_seconds * count + self.context_seconds * total
+        fits = (np.cumsum(blocks) <= self.kv) & (step <= self.step_cap)
+        # One prompt longer than the cap may start when no other prefill is under way.
+        fits &= (total <= self.prefill) | ((count == 1) & (self.prefill > 0))
+        return int(context.size if fits.all() else np.argmin(fits))
+
+    def scarce(self, requests: RequestView, waiting: Ints) -> Scarce:
+        """Which resource stops the admissions."""
+        time_share = max(self.step_seconds / self.step_cap, self.prefill_used_share)
+        if self.slots_used_share >= max(self.kv_used_share, time_share):
+            return Scarce.SLOTS
+        return Scarce.MEMORY if self.kv_used_share >= time_share else Scarce.TIME
+
+
+def _cost(requests: RequestView, engine: EngineView, scarce: Scarce, interval: float) -> Floats:
+    """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
+    rest = requests.remaining
+    step = engine.step_time
+    prefill = np.where(requests.running, 0.0, step.prefill_token * requests.context)
+    match scarce:
+        case Scarce.MEMORY:
+            return (requests.context + 0.5 * rest) * (rest * interval + prefill) / engine.kv_capacity
+        case Scarce.SLOTS:
+            return (rest * interval + prefill) / engine.max_seqs
+        case Scarce.TIME:
+            return prefill + rest * (step.sequence + step.context_token * (requests.context + 0.5 * rest))
+
+
+def _step_tokens(engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings) -> int | None:
+    """Tokens of a step that leaves the most demanding reader his pace; None where the engine's limit does."""
+    if engine.tightest_pace <= 0 or not running:
+        return None
+    step = engine.step_time
+    left = settings.step_margin / engine.tightest_pace - seconds
+    chunk = max(left, settings.least_prefill * step.base) / max(step.prefill_token, 1e-9)
+    tokens = running + int(chunk)
+    return tokens if tokens < engine.max_step_tokens else None

@@ -1,0 +1,26 @@
+"""Whatever a policy answers, every stream is exact and every KV block comes back (real scheduler, stand-in runner)."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.scheduling.fuzz import fuzz
+
+from andante.domain.scheduling.andes_policy import AndesPolicy
+from andante.domain.scheduling.qoe_policy import QoEPolicy
+
+STEPS = 3_000
+
+
+@pytest.mark.parametrize("depth", [1, 2], ids=["sync", "async"])
+@pytest.mark.parametrize("prefix_caching", [True, False], ids=["cached", "uncached"])
+@pytest.mark.parametrize("chunked_prefill", [True, False], ids=["chunked", "whole"])
+def test_a_storm_loses_no_token_and_leaks_no_block(depth: int, prefix_caching: bool, chunked_prefill: bool) -> None:
+    report = fuzz(steps=STEPS, seed=depth, depth=depth, prefix_caching=prefix_caching, chunked_prefill=chunked_prefill)
+    assert report.preemptions > 100
+    assert report.aborted > 0
+
+
+@pytest.mark.parametrize("policy", [QoEPolicy, AndesPolicy])
+def test_the_policies_themselves_are_as_exact(policy: type[QoEPolicy] | type[AndesPolicy]) -> None:
+    report = fuzz(steps=STEPS, seed=11, depth=2, policy=policy())
+    assert report.ended > 50

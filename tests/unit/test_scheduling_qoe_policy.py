@@ -1,0 +1,153 @@
+"""What the policy `qoe` promises, whatever the requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andante.domain.scheduling.qoe_policy import QoEPolicy, QoEPolicySettings
+from andante.domain.scheduling.view import EngineView, Plan, RequestView
+from unit.scheduling_views import engine, requests, tokens_of
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> tuple[RequestView, EngineView]:
+    """Up to 60 requests in any state, in an engine that may or may not have room for them."""
+    count = draw(st.integers(1, 60))
+
+    def column(strategy: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(strategy, min_size=count, max_size=count))
+
+    running = np.array(column(st.booleans()))
+    context = np.array(column(st.integers(1, 2000)), dtype=float)
+    capacity = float(draw(st.integers(1, 200)) * 1600)
+    used = float((np.ceil((context[running] + 1) / 16) * 16).sum())
+    kinds = column(st.sampled_from(["reading", "batch", "agent"]))
+    view = requests(
+        count,
+        running=running,
+        prefilling=running & np.array(column(st.booleans())),
+        context=context,
+        elapsed=column(st.floats(0, 900)),
+        delivered=np.minimum(column(st.integers(0, 500)), context - 1) * running,
+        lag=column(st.floats(0, 100)),
+        delay_area=column(st.floats(0, 10_000)),
+        remaining=column(st.floats(1, 3000)),
+        weight=column(st.sampled_from([0.1, 1.0, 10.0])),
+        preemptions=column(st.integers(0, 2)),
+        expected_ttft=[1.0 if kind == "reading" else np.inf for kind in kinds],
+        seconds_per_token=[1 / 4.8 if kind == "reading" else 0.0 for kind in kinds],
+        deadline=[30.0 if kind == "agent" else np.nan for kind in kinds],
+    )
+    return view, engine(
+        kv_capacity=capacity + used,
+        kv_free=capacity,
+        max_seqs=draw(st.integers(1, 80)),
+        unfinished_prefill=draw(st.floats(0, 5000)),
+        cached_share=draw(st.floats(0, 1)),
+        tightest_pace=draw(st.sampled_from([0.0, 4.8, 25.0])),
+        now=draw(st.floats(0, 1e9)),
+    )
+
+
+@given(crowded(), st.sampled_from(["mean", "maxmin", "perfect"]))
+def test_a_plan_admits_waiting_and_takes_off_running_requests_once_each(
+    world: tuple[RequestView, EngineView], objective: Any
+) -> None:
+    view, room = world
+    plan = QoEPolicy(QoEPolicySettings(objective=objective)).decide(view, room) or Plan(admit=np.empty(0, np.int64))
+    for chosen, from_running in ((plan.admit, False), (plan.preempt, True), (plan.pause, True), (plan.victims, True)):
+        assert len(set(chosen.tolist())) == chosen.size
+        assert (view.running[chosen] == from_running).all()
+    assert not view.prefilling[plan.preempt].any()
+
+
+@given(crowded())
+def test_what_is_admitted_fits_into_memory_and_slots(world: tuple[RequestView, EngineView]) -> None:
+    view, room = world
+    plan = QoEPolicy().decide(view, room)
+    if plan is None:
+        return
+    returned = tokens_of(view, plan.preempt.tolist())
+    assert tokens_of(view, plan.admit.tolist()) <= room.kv_free + returned or plan.admit.size == 0
+    running = int(view.running.sum()) - plan.preempt.size
+    assert plan.admit.size == 0 or running + plan.admit.size <= room.max_seqs
+
+
+def test_nothing_is_done_while_everybody_fits() -> None:
+    assert QoEPolicy().decide(requests(5), engine()) is None
+
+
+@pytest.mark.parametrize("context", [1.0, 200.0, 5000.0])
+def test_a_pace_that_no_engine_keeps_holds_nobody_back(context: float) -> None:
+    assert QoEPolicy().decide(requests(1, context=context), engine(tightest_pace=1000.0)) is None
+
+
+def test_no_free_slot_is_a_shortage_too() -> None:
+    view = requests(3, running=[True, True, False])
+    plan = QoEPolicy().decide(view, engine(max_seqs=2))
+    assert plan is not None
+    assert plan.admit.size == 0
+
+
+def test_the_request_that_gains_most_for_its_memory_goes_first() -> None:
+    view = requests(3, context=[1500.0, 1500.0, 150.0])
+    plan = QoEPolicy(QoEPolicySettings(ageing_share=0)).decide(view, engine(kv_capacity=2000, kv_free=1000))
+    assert plan is not None
+    assert plan.admit.tolist() == [2]
+
+
+def test_batch_work_waits_for_readers() -> None:
+    view = requests(2, expected_ttft=[np.inf, 1.0], seconds_per_token=[0.0, 1 / 4.8], context=300.0)
+    plan = QoEPolicy(QoEPolicySettings(ageing_share=0)).decide(view, engine(kv_capacity=2000, kv_free=500))
+    assert plan is not None
+    assert plan.admit.tolist() == [1]
+
+
+def test_a_heavier_class_goes_first() -> None:
+    view = requests(2, weight=[1.0, 5.0], context=300.0)
+    plan = QoEPolicy(QoEPolicySettings(ageing_share=0)).decide(view, engine(kv_capacity=2000, kv_free=500))
+    assert plan is not None
+    assert plan.admit.tolist() == [1]
+
+
+def test_blocks_that_may_run_out_take_batch_work_first() -> None:
+    view = requests(
+        3, running=True, expected_ttft=[1.0, np.inf, 1.0], seconds_per_token=[1 / 4.8, 0.0, 1 / 4.8],
+        delivered=50.0, elapsed=8.0,
+    )  # fmt: skip
+    plan = QoEPolicy().decide(view, engine(kv_free=16.0))
+    assert plan is not None
+    assert plan.victims[0] == 1
+
+
+def test_a_fast_reader_is_given_time_by_pausing_those_with_full_buffers() -> None:
+    """100 sequences take 36 ms; a reader at 25 tokens/s needs a token every 40 ms, and 30 ms are aimed at."""
+    view = requests(
+        100, running=True, delivered=200.0, elapsed=10.0, seconds_per_token=[1 / 25] + [1 / 4.8] * 99, context=300.0
+    )
+    plan = QoEPolicy(QoEPolicySettings(pausing=True)).decide(view, engine(tightest_pace=25.0, kv_free=15_000.0))
+    assert plan is not None
+    assert plan.pause.size > 0
+    assert 0 not in plan.pause
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_nobody_starves_while_others_are_served_well(share: float) -> None:
+    """A request whose turn by value never comes waits no longer than the ageing share's work allows."""
+    policy = QoEPolicy(QoEPolicySettings(ageing_share=share, preemption=False))
+    served_others = 0
+    for step in range(2000):
+        # One old long request against two new short ones, with room for one at a time.
+        view = requests(3, context=[900.0, 100.0, 100.0], elapsed=[step + 100.0, 0.0, 0.0])
+        plan = policy.decide(view, engine(now=float(step), kv_capacity=2400, kv_free=1000.0))
+        assert plan is not None
+        if 0 in plan.admit:
+            break
+        served_others += plan.admit.size
+    # It costs at most 30 of the short ones, so a share of them buys it.
+    assert served_others <= 30 / share + 2
