@@ -32,15 +32,13 @@ class Sample:
 def to_sample(resource: dict[str, Any], *, at: float) -> Sample:
     status = resource.get("status", {})
     scaling, qoe = status.get("scaling", {}), status.get("qoe", {})
-    decisions = scaling.get("decisions") or []
-    latest = decisions[-1] if decisions else {}
     return Sample(
         at=at,
         replicas=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
         desired=scaling.get("desired"),
         reason=scaling.get("reason", ""),
-        message=latest.get("message", ""),
+        message=scaling.get("message", ""),
         mean_qoe=qoe.get("mean"),
         deficit=qoe.get("deficit"),
         smooth_goodput=qoe.get("smoothGoodput"),
