@@ -151,3 +151,18 @@ def test_nobody_starves_while_others_are_served_well(share: float) -> None:
         served_others += plan.admit.size
     # It costs at most 30 of the short ones, so a share of them buys it.
     assert served_others <= 30 / share + 2
+
+
+def test_a_long_prompt_is_cut_into_chunks_that_leave_a_reader_his_pace() -> None:
+    view = requests(2, running=[True, False], context=[300.0, 8000.0])
+    room = engine(max_step_tokens=8192)
+    plan = QoEPolicy().decide(view, room)
+    assert plan is not None
+    assert plan.step_tokens is not None
+    step = room.step_time.seconds(prefill_tokens=plan.step_tokens, sequences=1, context_tokens=300)
+    assert step <= 1.01 / 4.8
+
+
+def test_a_prompt_alone_takes_the_whole_step() -> None:
+    plan = QoEPolicy().decide(requests(1, context=8000.0), engine(max_step_tokens=8192))
+    assert plan is None or (plan.admit.tolist() == [0] and plan.step_tokens is None)
