@@ -1,0 +1,84 @@
+"""The chart on a control plane: helm as a user runs it, and the operator with exactly what the chart gave it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hack.localcluster.api import ControlPlane
+
+from operator_process import OperatorProcess
+
+ROOT = Path(__file__).resolve().parents[1]
+SYSTEM = "andante-system"
+OPERATOR = "andante-operator"
+
+POD_MONITOR_CRD: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "podmonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "names": {"kind": "PodMonitor", "plural": "podmonitors", "singular": "podmonitor"},
+        "scope": "Namespaced",
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+"""Stands for the Prometheus Operator's, whose fields are not looked at here."""
+
+
+def helm_binary() -> str:
+    command = [sys.executable, "-m", "hack.localcluster", "binaries", "helm"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[0]
+
+
+class Release:
+    """The release `andante` in andante-system of one control plane."""
+
+    def __init__(self, plane: ControlPlane, *, helm: str) -> None:
+        self.plane, self._helm = plane, helm
+
+    def helm(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "KUBECONFIG": str(self.plane.kubeconfig)}
+        command = [self._helm, *arguments, "--namespace", SYSTEM]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=200
+        )
+        assert done.returncode == 0 or not check, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def install(self, chart: Path = ROOT, *, dry_run: str = "none", **values: Any) -> str:
+        """`helm install`; values are the operator chart's. Returns what helm printed."""
+        flags = ("--create-namespace", f"--dry-run={dry_run}")
+        return self.helm("install", "andante", str(chart), *flags, *_set(values)).stdout
+
+    def upgrade(self, chart: Path = ROOT, **values: Any) -> str:
+        return self.helm("upgrade", "andante", str(chart), *_set(values)).stdout
+
+    def settings(self) -> dict[str, Any]:
+        """operator.yaml as the chart wrote it."""
+        stored = self.plane.kubectl("-n", SYSTEM, "get", "configmap", OPERATOR, "-o", "json").stdout
+        settings: dict[str, Any] = yaml.safe_load(json.loads(stored)["data"]["operator.yaml"])
+        return settings
+
+    def operator(self, folder: Path) -> OperatorProcess:
+        """The operator as a process with the chart's settings, under the chart's service account; not started."""
+        process = OperatorProcess(self.plane, folder, namespaces=[], **self.settings())
+        process.kubeconfig = self.plane.kubeconfig_for_service_account(SYSTEM, OPERATOR)
+        return process
+
+
+def _set(values: dict[str, Any]) -> list[str]:
+    return [p for name, value in values.items() for p in ("--set-json", f"{OPERATOR}.{name}={json.dumps(value)}")]
