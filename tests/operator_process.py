@@ -56,6 +56,7 @@ class OperatorProcess:
         config.write_text(yaml.safe_dump(self._settings))
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
         command = [sys.executable, "-m", "andante.entry", "--config", str(config)]
+        command += ["--identity", f"test-{self.health_port}"]  # as a pod's container that restarts
         command += ["--health-port", str(self.health_port), "--metrics-port", str(self.metrics_port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self._folder)

@@ -70,12 +70,19 @@ class ControlPlane(KubeAccess):
     """etcd, kube-apiserver and controller-manager on loopback with ports of their own; see the module's docstring.
 
     scheduler: also run kube-scheduler. extra_admission_plugins: e.g. ("OwnerReferencesPermissionEnforcement",), which
-    some distributions turn on. The servers die with the thread that called start(), also by kill -9.
+    some distributions turn on. extra_apiserver_flags: e.g. ("--audit-log-path=...",). The servers die with the thread
+    that called start(), also by kill -9.
     """
 
-    def __init__(self, *, scheduler: bool = False, extra_admission_plugins: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        scheduler: bool = False,
+        extra_admission_plugins: tuple[str, ...] = (),
+        extra_apiserver_flags: tuple[str, ...] = (),
+    ) -> None:
         self._scheduler = scheduler
-        self._plugins = extra_admission_plugins
+        self._plugins, self._flags = extra_admission_plugins, extra_apiserver_flags
 
     def start(self) -> Self:
         """Return once the API server is ready. Raises ClusterError."""
@@ -94,6 +101,7 @@ class ControlPlane(KubeAccess):
             pod_cidr="10.244.0.0/16",
             scheduler=self._scheduler,
             extra_admission_plugins=self._plugins,
+            extra_apiserver_flags=self._flags,
             die_with_parent=True,
         )
         self._processes = ControlPlaneProcesses(spec, self._binaries)

@@ -49,6 +49,7 @@ class ControlPlaneSpec:
     node_name: str | None = None
     scheduler: bool = False
     extra_admission_plugins: tuple[str, ...] = ()
+    extra_apiserver_flags: tuple[str, ...] = ()
     die_with_parent: bool = False
 
     @property
@@ -143,7 +144,7 @@ def apiserver_command(spec: ControlPlaneSpec, binary: Path, certificate: Pair) -
             f"--kubelet-client-key={certificate.key}",
             "--kubelet-preferred-address-types=InternalIP",
         ]
-    return command
+    return [*command, *spec.extra_apiserver_flags]
 
 
 def controller_manager_command(spec: ControlPlaneSpec, binary: Path) -> list[str]:

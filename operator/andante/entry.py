@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import socket
 import sys
 import uuid
@@ -41,6 +42,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--metrics-port", type=int, default=METRICS_PORT, help="port of /metrics (default %(default)s); 0: none"
     )
+    parser.add_argument(
+        "--identity",
+        default=None,
+        help="holder of the lease that keeps a second operator idle (default: the host's name)",
+    )
     parser.add_argument("--verbose", action="store_true", help="log what each watch event does")
     parser.add_argument("--version", action="version", version=f"andante-operator {andante.__version__}")
     return parser.parse_args(argv)
@@ -56,7 +62,10 @@ def _api_client() -> kubernetes.client.ApiClient:
 
 
 def _identity() -> str:
-    # In a pod the host name is the pod's; a second process on one machine must differ too.
+    # In a cluster the host name is the pod's: a container that restarts is the same holder, and need not wait for its
+    # own lease to end. Elsewhere a second process on one machine must differ.
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        return socket.gethostname()
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
@@ -82,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.metrics_port:
         prometheus_client.start_http_server(arguments.metrics_port, registry=own.registry)
     logger.info("andante-operator %s: tick every %g s", andante.__version__, settings.tick_seconds)
-    operator = Operator(settings, api_client=api_client, own=own, identity=_identity())
+    operator = Operator(settings, api_client=api_client, own=own, identity=arguments.identity or _identity())
     try:
         asyncio.run(operator.run(health_port=arguments.health_port))
     except RefusedError as error:

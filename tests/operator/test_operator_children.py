@@ -67,18 +67,17 @@ def test_nothing_is_written_on_the_resource_but_its_status(operator: OperatorPro
     assert managers == {("kubectl-client-side-apply", ""), ("andante", "status")}
 
 
-@pytest.mark.parametrize(("kind", "name"), sorted(CHILDREN))
-def test_a_deleted_child_comes_back(operator: OperatorProcess, ns: Namespace, kind: str, name: str) -> None:
+def test_deleted_children_come_back(operator: OperatorProcess, ns: Namespace) -> None:
     _made(ns)
-    old = ns.get(kind, name)
-    assert old is not None
-    ns.kubectl("delete", kind, name, "--wait=false")
+    old = {o["metadata"]["uid"] for o in ns.items(KINDS)}
+    for kind, name in sorted(CHILDREN):
+        ns.kubectl("delete", kind, name, "--wait=false")
 
     def back() -> bool:
-        found = ns.get(kind, name)
-        return found is not None and found["metadata"]["uid"] != old["metadata"]["uid"]
+        new = [o for o in ns.items(KINDS) if o["metadata"]["uid"] not in old]
+        return {(o["kind"], o["metadata"]["name"]) for o in new} == CHILDREN
 
-    wait_for(f"the {kind} to be back", back, told=operator.tail)
+    wait_for("every child to be back", back, told=operator.tail)
 
 
 EDITS: dict[str, tuple[str, str, Any, Any]] = {
@@ -115,12 +114,12 @@ EDITS: dict[str, tuple[str, str, Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("what", sorted(EDITS))
-def test_an_edited_child_is_put_right(operator: OperatorProcess, ns: Namespace, what: str) -> None:
-    kind, name, patch, right = EDITS[what]
+def test_edited_children_are_put_right(operator: OperatorProcess, ns: Namespace) -> None:
     _made(ns)
-    ns.kubectl("patch", kind, name, "--type=strategic", "-p", json.dumps(patch))
-    wait_for(f"{what} to be put right", lambda: right(ns.get(kind, name)), told=operator.tail)
+    for kind, name, patch, _ in EDITS.values():
+        ns.kubectl("patch", kind, name, "--type=strategic", "-p", json.dumps(patch))
+    for what, (kind, name, _, right) in EDITS.items():
+        wait_for(f"{what} to be put right", lambda k=kind, n=name, r=right: r(ns.get(k, n)), told=operator.tail)
 
 
 def test_a_field_that_somebody_adds_is_left_alone(operator: OperatorProcess, ns: Namespace) -> None:

@@ -81,6 +81,7 @@ def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Prob
         return Problem(reason=_WAITING[reason], message=f"pod {pod}: {reason}: {waiting.get('message', '')}")
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode") not in (0, None)):
+        log = log or ended.get("message") or ""
         word = "ModelNotFound" if any(sign in log for sign in _MODEL_NOT_FOUND) else "CrashLoop"
         if ended.get("reason") == "OOMKilled":
             word = "OutOfMemory"

@@ -110,7 +110,7 @@ def decide(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Me
 
 def _learn(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
     ready = snapshot.replicas.ready
-    rose = ready > memory.ready
+    rose = ready > memory.ready > 0  # the first replica has no past of others to answer for
     memory = dataclasses.replace(memory, ready=ready, ready_since=now if rose else memory.ready_since)
     if snapshot.blind or snapshot.pods_measured < ready or not ready:
         return dataclasses.replace(memory, quiet_since=None, deficit_since=None, peaks=(), recent=())
@@ -209,7 +209,7 @@ def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propo
             message=f"{words} for {lasted:.0f} s of {rules.scale_up_window:.0f} s",
         )
     warming = snapshot.warming
-    settling = memory.ready_since is not None and now - memory.ready_since < rules.settle and replicas.ready > 1
+    settling = memory.ready_since is not None and now - memory.ready_since < rules.settle
     if settling:
         return Proposal(
             replicas=replicas.spec,

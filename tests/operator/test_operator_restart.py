@@ -1,0 +1,122 @@
+"""The operator dies, starts again, or is one of two: it always converges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hack.localcluster.api import ControlPlane
+
+from operator_process import Namespace, OperatorProcess, wait_for
+
+KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget"
+
+
+def _complete(ns: Namespace, name: str) -> bool:
+    children = [o for o in ns.items(KINDS) if (o["metadata"].get("labels") or {}).get("andante.dev/llmservice") == name]
+    return len(children) == 5
+
+
+@pytest.mark.parametrize("children", range(5))
+def test_killed_after_any_child_it_goes_on_where_it_stopped(
+    operator: OperatorProcess, ns: Namespace, children: int
+) -> None:
+    """A kill between two calls leaves the first so many children: made by hand here, to hit every such moment."""
+    ns.apply()
+    wait_for("all children", lambda: _complete(ns, "chat"))
+    operator.kill()
+    made = sorted((o["metadata"]["creationTimestamp"], o["kind"], o["metadata"]["name"]) for o in ns.items(KINDS))
+    ours = [(kind, name) for _, kind, name in made if name.startswith("chat")]
+    order = ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment"]
+    for kind, name in sorted(ours, key=lambda child: order.index(child[0]))[children:]:
+        ns.kubectl("delete", kind, name)
+    operator.start()
+    wait_for("all children again", lambda: _complete(ns, "chat"), told=operator.tail)
+
+
+def test_killed_under_a_stream_of_new_services_it_serves_them_all(operator: OperatorProcess, ns: Namespace) -> None:
+    for number in range(6):
+        ns.apply(name=f"s{number}")
+        if number % 2:
+            operator.kill()
+            operator.start(wait=False)
+    operator.wait_working()
+    for number in range(6):
+        wait_for(f"the children of s{number}", lambda n=number: _complete(ns, f"s{n}"), told=operator.tail)
+
+
+def test_a_restart_costs_no_write_where_nothing_changed(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply()
+    wait_for("the status", lambda: ns.status().get("replicas") == 1)
+    versions = {o["metadata"]["uid"]: o["metadata"]["resourceVersion"] for o in ns.items(KINDS)}
+    operator.stop()
+    operator.start()
+    wait_for("three ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= 3)
+    assert {o["metadata"]["uid"]: o["metadata"]["resourceVersion"] for o in ns.items(KINDS)} == versions
+
+
+def test_what_happened_while_it_was_away_is_seen(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply()
+    wait_for("all children", lambda: _complete(ns, "chat"))
+    operator.stop()
+    ns.kubectl("delete", "service", "chat")
+    ns.apply(name="other")
+    operator.start()
+    wait_for("the Service and the other service", lambda: _complete(ns, "chat") and _complete(ns, "other"))
+
+
+def test_it_stops_on_sigterm_with_status_0(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply()
+    assert operator.stop() == 0
+
+
+def test_healthz_says_that_it_is_alive(operator: OperatorProcess) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{operator.health_port}/healthz", timeout=5, trust_env=False)
+    assert answer.status_code == 200
+    assert answer.json()["alive"] is True
+
+
+@pytest.fixture
+def second(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
+    folder = tmp_path / "second"
+    folder.mkdir()
+    process = OperatorProcess(control_plane, folder, namespaces=[namespace])
+    yield process
+    process.stop()
+
+
+def test_a_second_operator_waits_and_takes_over(
+    operator: OperatorProcess, second: OperatorProcess, ns: Namespace
+) -> None:
+    second.start(wait=False)
+    wait_for("the second to say whom it waits for", lambda: "waiting for the operator" in second.log.read_text())
+    ns.apply()
+    wait_for("all children", lambda: _complete(ns, "chat"))
+    assert second.api_calls() == 0
+    operator.stop()
+    second.wait_working()
+    ns.kubectl("delete", "service", "chat")
+    wait_for("the second to repair", lambda: _complete(ns, "chat"), told=second.tail)
+
+
+def test_an_operator_whose_lease_was_taken_stops(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.kubectl("patch", "lease", "andante-operator", "--type=merge", "-p", '{"spec":{"holderIdentity":"another"}}')
+    assert operator.wait_exit() == 4
+    assert "taken over" in operator.log.read_text()
+
+
+def test_no_secret_reaches_the_log(operator: OperatorProcess, ns: Namespace, control_plane: ControlPlane) -> None:
+    operator.stop()
+    ns.apply()
+    operator.start()
+    wait_for("all children", lambda: _complete(ns, "chat"))
+    assert control_plane.token not in operator.log.read_text()
+
+
+def test_settings_that_cannot_be_used_are_named(control_plane: ControlPlane, tmp_path: Path) -> None:
+    process = OperatorProcess(control_plane, tmp_path, namespaces=[], tickSeconds=-1)
+    process.start(wait=False)
+    assert process.wait_exit() == 2
+    assert "tickSeconds" in process.log.read_text()
