@@ -78,7 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=120, help="per stream")
-    parser.add_argument("--pairs", type=int, default=8, help="paired rounds")
+    parser.add_argument("--pairs", type=int, default=40, help="paired rounds; single ones differ by a tenth")
     arguments = parser.parse_args()
     with_meter: list[Round] = []
     without: list[Round] = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,41 +45,54 @@ class _Choice:
     finished: bool = False
 
 
+Deliver = Callable[[Sequence[float], Sequence[int]], None]
+"""Told of deliveries: their times, and how many visible tokens came with each."""
+
+_SETTLE_AT = 64
+"""Deliveries that are kept before they are told of: enough to make the telling cheap."""
+
+
 class PlainDelivery:
-    """One sequence, all of it visible: the usual request, and the path that costs every token of every user.
+    """One sequence, all of it visible: the usual request, and the path that costs every token of every user."""
 
-    `deliver(at, tokens)` is called with the tokens that the reader got at `at`.
-    """
+    __slots__ = ("_deliver", "_pending", "_times", "_tokens")
 
-    __slots__ = ("_deliver", "_pending")
-
-    def __init__(self, *, deliver: Callable[[float, int], None]) -> None:
+    def __init__(self, *, deliver: Deliver) -> None:
         self._deliver = deliver
         self._pending = 0
+        self._times: list[float] = []
+        self._tokens: list[int] = []
 
-    def produced(self, choice: int, tokens: int, *, finished: bool) -> None:
+    def produced(self, choice: int, tokens: int, finished: bool) -> None:
         """The engine handed `tokens` new tokens to the serving layer."""
         self._pending += tokens
 
-    def sent(self, at: float, body: bytes, *, stream: bool, count_tokens: Callable[[str], int]) -> None:
+    def sent(self, at: float, body: bytes, stream: bool, count_tokens: Callable[[str], int]) -> None:
         """The connection took `body` at `at`."""
         if self._pending and not body.startswith(b":"):
-            tokens, self._pending = self._pending, 0
-            self._deliver(at, tokens)
+            self._times.append(at)
+            self._tokens.append(self._pending)
+            self._pending = 0
+            if len(self._times) >= _SETTLE_AT:
+                self.settle()
+
+    def settle(self) -> None:
+        """Tell of all that was delivered until now."""
+        times, tokens = self._times, self._tokens
+        if times:
+            self._times, self._tokens = [], []
+            self._deliver(times, tokens)
 
 
 class Delivery:
     """Counts the tokens of one request from the engine to the connection.
 
-    `deliver(at, tokens)` is called with the visible tokens that the reader got at `at`, `hide(tokens)` with hidden
-    ones.
+    `deliver` is told of the visible tokens that the reader got, `hide(tokens)` of hidden ones.
     """
 
     __slots__ = ("_choices", "_deliver", "_frontier", "_hide", "_reasoning")
 
-    def __init__(
-        self, *, deliver: Callable[[float, int], None], hide: Callable[[int], None], reasoning: bool = False
-    ) -> None:
+    def __init__(self, *, deliver: Deliver, hide: Callable[[int], None], reasoning: bool = False) -> None:
         """`reasoning`: the server splits reasoning from content, so chunks must be looked into."""
         self._deliver = deliver
         self._hide = hide
@@ -94,14 +107,17 @@ class Delivery:
             self._choices[number] = _Choice(hiding=self._reasoning)
         return first
 
-    def produced(self, choice: int, tokens: int, *, finished: bool) -> None:
+    def produced(self, choice: int, tokens: int, finished: bool) -> None:
         """The engine handed `tokens` new tokens of `choice` to the serving layer."""
         state = self._choices[choice]
         state.pending += tokens
         state.latest = tokens
         state.finished |= finished
 
-    def sent(self, at: float, body: bytes, *, stream: bool, count_tokens: Callable[[str], int]) -> None:
+    def settle(self) -> None:
+        """Nothing: each delivery is told of at once."""
+
+    def sent(self, at: float, body: bytes, stream: bool, count_tokens: Callable[[str], int]) -> None:
         """The connection took `body` at `at`. `count_tokens` tokenizes text; used for replies with reasoning only."""
         if body.startswith(b":"):  # a keep-alive comment carries nothing
             return
@@ -125,7 +141,7 @@ class Delivery:
         open_counts = [state.visible for state in self._choices.values() if not state.finished or state.pending]
         frontier = min(open_counts) if open_counts else max((s.visible for s in self._choices.values()), default=0)
         if frontier > self._frontier:
-            self._deliver(at, frontier - self._frontier)
+            self._deliver((at,), (frontier - self._frontier,))
             self._frontier = frontier
 
     def _look_into_chunk(self, body: bytes) -> None:

@@ -33,7 +33,7 @@ class EngineRequest(Protocol):
         """
         ...
 
-    def produced(self, choice: int, tokens: int, *, finished: bool) -> None: ...
+    def produced(self, choice: int, tokens: int, finished: bool) -> None: ...
 
     def engine_ended(self, end: EngineEnd) -> None: ...
 
@@ -114,8 +114,8 @@ async def _observe(
             for completion in output.outputs:
                 # Streams give deltas, other replies one final output, so lengths add up.
                 reason = completion.finish_reason
-                produced(first_choice + completion.index, len(completion.token_ids), finished=reason is not None)
-                if reason in _CUT_SHORT:
+                produced(first_choice + completion.index, len(completion.token_ids), reason is not None)
+                if reason is not None and reason in _CUT_SHORT:
                     request.engine_ended(_CUT_SHORT[reason])
             yield output
     except (asyncio.CancelledError, GeneratorExit):

@@ -6,7 +6,7 @@ No vLLM import and no clock: times are passed in as `time.monotonic()` seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from andante.domain.pace import QoEClass
@@ -70,11 +70,17 @@ class MeteredRequest:
 
     def score_now(self, at: float) -> RequestScore:
         """The score at `at` of the request that goes on."""
+        self._settle()
         return self._meter.open(at - self.arrived_at)
 
     def score_ended(self, outcome: Outcome, at: float) -> RequestScore:
         """The score of the request that ended at `at`."""
+        self._settle()
         return self._meter.ended(outcome, at=at - self.arrived_at)
+
+    def _settle(self) -> None:
+        if self._delivery is not None:
+            self._delivery.settle()
 
     def body_received(self, *, at: float, unix_time: float) -> None:
         """The last byte of the request is here; how slowly a client uploads is not the service's delay."""
@@ -117,16 +123,17 @@ class MeteredRequest:
             self._delivery = delivery
         return self._delivery.expect(choices)
 
-    def _deliver(self, at: float, tokens: int) -> None:
-        self._meter.deliver(at - self.arrived_at, tokens)
+    def _deliver(self, times: Sequence[float], tokens: Sequence[int]) -> None:
+        arrived_at = self.arrived_at
+        self._meter.deliver_all([at - arrived_at for at in times], tokens)
 
     def _hide(self, tokens: int) -> None:
         self.hidden_tokens += tokens
 
-    def produced(self, choice: int, tokens: int, *, finished: bool) -> None:
+    def produced(self, choice: int, tokens: int, finished: bool) -> None:
         """The engine handed over new tokens of a choice."""
         if self._delivery is not None:
-            self._delivery.produced(choice, tokens, finished=finished)
+            self._delivery.produced(choice, tokens, finished)
 
     def engine_ended(self, end: EngineEnd) -> None:
         """The engine ended the request without finishing it."""
@@ -137,10 +144,10 @@ class MeteredRequest:
         self._ending.status = status
         self._streams = stream
 
-    def body_sent(self, at: float, body: bytes, *, last: bool) -> None:
+    def body_sent(self, at: float, body: bytes, last: bool) -> None:
         """The connection took `body` at `at`."""
         if self._delivery is not None and body and not self._ending.client_left:
-            self._delivery.sent(at, body, stream=self._streams, count_tokens=self._count_tokens)
+            self._delivery.sent(at, body, self._streams, self._count_tokens)
         if last:
             self._ending.complete = True
 

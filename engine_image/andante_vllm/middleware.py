@@ -93,10 +93,12 @@ class DeliveryMeter:
                 request.body_received(at=time.monotonic(), unix_time=time.time())
             return message
 
+        body_sent, monotonic = request.body_sent, time.monotonic  # looked up once: they cost every token
+
         async def send_and_stamp(message: Message) -> None:
             await send(message)
             if message["type"] == "http.response.body":
-                request.body_sent(time.monotonic(), message.get("body", b""), last=not message.get("more_body", False))
+                body_sent(monotonic(), message.get("body", b""), not message.get("more_body", False))
             elif message["type"] == "http.response.start":
                 request.reply_began(message["status"], stream=_is_event_stream(message["headers"]))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from andante.domain.goodput import Origin
 from andante.domain.pace import PRESETS, Expectation
 from andante.domain.request_meter import Objective, Outcome, RequestMeter, RequestScore
 from unit.strategies import timelines
@@ -164,3 +166,17 @@ def test_an_unserved_request_has_infinite_mean_delay() -> None:
 def test_a_long_prompt_may_take_longer_to_its_first_token() -> None:
     qoe_class = PRESETS["reading"].__class__(name="long", expected_ttft=1.0, pace=4.8, expected_prefill_rate=5000.0)
     assert qoe_class.expectation(50_000).expected_ttft == 10.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 5), st.integers(1, 4)), min_size=1, max_size=40),
+    st.sampled_from([Origin.ARRIVAL, Origin.FIRST_TOKEN]),
+)
+def test_many_deliveries_at_once_are_the_same_as_one_by_one(steps: list[tuple[float, int]], origin: Origin) -> None:
+    meters = [RequestMeter(expectation=READER, origin=origin, fluidity=True) for _ in range(2)]
+    times = list(itertools.accumulate(gap for gap, _ in steps))
+    tokens = [count for _, count in steps]
+    for at, count in zip(times, tokens, strict=True):
+        meters[0].deliver(at, count)
+    meters[1].deliver_all(times, tokens)
+    assert meters[0].open(times[-1] + 1) == meters[1].open(times[-1] + 1)

@@ -7,6 +7,7 @@ meanwhile, and starts the clock again.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,14 +49,23 @@ class LatencyState:
 
         Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        if not (self._last <= at <= MAX_SECONDS and tokens >= 1):
-            raise delivery_error(at=at, tokens=tokens, last=self._last)
-        if self.delivered_tokens == 0:
-            self._first = at
-        elif at - self._last > self._longest:
-            self._longest = at - self._last
-        self.delivered_tokens += tokens
-        self._last = at
+        self.deliver_all((at,), (tokens,))
+
+    def deliver_all(self, times: Sequence[float], tokens: Sequence[int]) -> None:
+        """As `deliver` for each of `times` (s) with its number of `tokens`; what came before a wrong one counts."""
+        last, longest, delivered = self._last, self._longest, self.delivered_tokens
+        try:
+            for at, count in zip(times, tokens, strict=True):
+                if not (last <= at <= MAX_SECONDS and count >= 1):
+                    raise delivery_error(at=at, tokens=count, last=last)
+                if not delivered:
+                    self._first = at
+                elif at - last > longest:
+                    longest = at - last
+                delivered += count
+                last = at
+        finally:
+            self._last, self._longest, self.delivered_tokens = last, longest, delivered
 
     def score(self) -> LatencyScore:
         """The latencies of the tokens delivered so far."""

@@ -12,6 +12,7 @@ could have read in it. α = 0 is token throughput.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
@@ -58,16 +59,26 @@ class SmoothGoodputState:
 
         Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        if not (self._last <= at <= MAX_SECONDS and tokens >= 1):
-            raise delivery_error(at=at, tokens=tokens, last=self._last)
-        if self.delivered_tokens == 0 and self.origin is Origin.FIRST_TOKEN:
-            self._origin_at = at
-        # The first of the batch has the earliest deadline, so it decides.
-        idle = at - (self._origin_at + (self.delivered_tokens + 1) / self._pace)
-        if idle > self._idle:
-            self._idle = idle
-        self.delivered_tokens += tokens
-        self._last = at
+        self.deliver_all((at,), (tokens,))
+
+    def deliver_all(self, times: Sequence[float], tokens: Sequence[int]) -> None:
+        """As `deliver` for each of `times` (s) with its number of `tokens`; what came before a wrong one counts."""
+        last, worst, delivered = self._last, self._idle, self.delivered_tokens
+        pace = self._pace
+        try:
+            for at, count in zip(times, tokens, strict=True):
+                if not (last <= at <= MAX_SECONDS and count >= 1):
+                    raise delivery_error(at=at, tokens=count, last=last)
+                if not delivered and self.origin is Origin.FIRST_TOKEN:
+                    self._origin_at = at
+                # The first of the batch has the earliest deadline, so it decides.
+                idle = at - (self._origin_at + (delivered + 1) / pace)
+                if idle > worst:
+                    worst = idle
+                delivered += count
+                last = at
+        finally:
+            self._last, self._idle, self.delivered_tokens = last, worst, delivered
 
     def idle_latency(self) -> float:
         """l in seconds of the tokens delivered so far."""

@@ -17,6 +17,7 @@ end, so that holding back the last token raises it, and nothing may be steered b
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,14 +76,24 @@ class QoEState:
 
         Raises ValueError when `at` is negative, not finite, or before an earlier delivery, or when `tokens` < 1.
         """
-        if not (self._last <= at <= MAX_SECONDS and tokens >= 1):
-            raise delivery_error(at=at, tokens=tokens, last=self._last)
-        late = at - (self._expected_ttft + self.delivered_tokens / self._pace)
-        if late > self._lag:
-            self._lag = late
-        self._delay_area += tokens * self._lag
-        self.delivered_tokens += tokens
-        self._last = at
+        self.deliver_all((at,), (tokens,))
+
+    def deliver_all(self, times: Sequence[float], tokens: Sequence[int]) -> None:
+        """As `deliver` for each of `times` (s) with its number of `tokens`; what came before a wrong one counts."""
+        last, lag, area, delivered = self._last, self._lag, self._delay_area, self.delivered_tokens
+        expected_ttft, pace = self._expected_ttft, self._pace
+        try:
+            for at, count in zip(times, tokens, strict=True):
+                if not (last <= at <= MAX_SECONDS and count >= 1):
+                    raise delivery_error(at=at, tokens=count, last=last)
+                late = at - (expected_ttft + delivered / pace)
+                if late > lag:
+                    lag = late
+                area += count * lag
+                delivered += count
+                last = at
+        finally:
+            self._last, self._lag, self._delay_area, self.delivered_tokens = last, lag, area, delivered
 
     def qoe(self) -> float:
         """QoE if the request ends with the tokens delivered so far; 0 at n = 0."""
