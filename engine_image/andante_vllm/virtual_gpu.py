@@ -23,7 +23,7 @@ from vllm.v1.executor.abstract import Executor
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheSpec
 from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
 
-from andante.domain.step_time import StepTimeCoefficients, prefill_pairs
+from andante.domain.step_time import StepTimeCoefficients, host_step_seconds, prefill_pairs
 from andante.engine_config import VirtualGPUConfig
 from andante.profiles import load_profiles
 from andante_vllm.settings import ConfigError, engine_config_path, read_engine_config
@@ -129,7 +129,8 @@ class VirtualGPUExecutor(Executor):
     """One device that runs one step at a time; the settings come from engine.yaml's `virtualGpu`.
 
     With async scheduling, as on a real GPU, the engine core hands over the next step while one is under way; it starts
-    when that one ends, so the scheduler's own time is hidden.
+    when that one ends, so the scheduler's own time is hidden. Without it the host's time between two steps is a part of
+    each; a profile's step holds such time already, and what the host really took is not counted beside it.
     """
 
     def _init_executor(self) -> None:
@@ -142,6 +143,7 @@ class VirtualGPUExecutor(Executor):
         self._settings: VirtualGPUConfig = settings
         self._kv_capacity_tokens = settings.kv_capacity_tokens or profile.kv_capacity_tokens
         self._device = VirtualDevice(profile.coefficients.scaled(settings.time_scale))
+        self._host_scale = settings.time_scale
         self._busy_until = 0.0
         self._step: _Step | None = None
         # The CPU platform switches async scheduling off; this runs before the engine core builds its scheduler and its
@@ -206,7 +208,8 @@ class VirtualGPUExecutor(Executor):
             self._device.run(scheduler_output)
             return _done(EMPTY_MODEL_RUNNER_OUTPUT) if non_block else EMPTY_MODEL_RUNNER_OUTPUT
         output, seconds = self._device.run(scheduler_output)
-        self._busy_until = max(self._busy_until, time.perf_counter()) + seconds
+        host_seconds = self._host_scale * host_step_seconds(len(scheduler_output.num_scheduled_tokens))
+        self._busy_until = max(self._busy_until, time.perf_counter() - host_seconds) + seconds
         self._step = _Step(due=self._busy_until, output=output)
         return _done(None) if non_block else None
 

@@ -16,6 +16,15 @@ def prefill_pairs(*, tokens: int, offset: int = 0) -> int:
     return tokens * offset + tokens * (tokens + 1) // 2
 
 
+def host_step_seconds(sequences: int) -> float:
+    """The part of a profile's step that is the host's own time, for a batch of so many sequences.
+
+    Scheduling, input preparation, output handling: 126 us a step and 4.4 us a sequence in every profile that ships
+    (`andante/profiles/README.md`, table of parts).
+    """
+    return 1e-6 * (126.0 + 4.4 * sequences)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimeCoefficients:
     """Coefficients of the step time of one replica, all its GPUs together; microseconds, finite, >= 0.
