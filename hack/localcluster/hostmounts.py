@@ -18,12 +18,14 @@ from typing import Any
 
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import TinyImage
-from hack.localcluster.settings import cache
+from hack.localcluster.settings import REPOSITORY, cache
 
 ENGINE_CONTAINER = "engine"
 _SYSTEM = ("/usr", "/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/certs")
 _MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr on every current distribution
 _REMEDY = "make engine-env"
+SOURCE_ROOTS = (REPOSITORY / "operator", REPOSITORY / "engine_image")
+"""What a pod runs is this checkout, whichever one used the shared engine environment last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +44,6 @@ class EngineEnvironment:
         parser = configparser.ConfigParser()
         parser.read_string(f"[venv]\n{text}")
         return Path(parser["venv"]["home"]).resolve().parent
-
-    @property
-    def source_roots(self) -> tuple[Path, ...]:
-        """Folders outside the environment that its .pth files put on the import path."""
-        lines = [
-            line.strip()
-            for file in sorted(self.folder.glob("lib/python3*/site-packages/*.pth"))
-            for line in file.read_text().splitlines()
-            if line.startswith("/")
-        ]
-        return tuple(dict.fromkeys(Path(line) for line in lines if Path(line).is_dir()))
 
 
 def find_engine_environment(folder: Path | None = None) -> EngineEnvironment:
@@ -73,7 +64,7 @@ def mounted_folders(environment: EngineEnvironment) -> tuple[Path, ...]:
         *(Path(path) for path in (*_SYSTEM, *unmerged) if Path(path).exists()),
         environment.python_prefix,
         environment.folder,
-        *environment.source_roots,
+        *SOURCE_ROOTS,
     ]
     outermost = [path for path in wanted if not any(path != other and path.is_relative_to(other) for other in wanted)]
     return tuple(dict.fromkeys(outermost))
@@ -83,6 +74,7 @@ def host_image(environment: EngineEnvironment) -> TinyImage:
     """Empty folders, the links into /usr, a user to be, and a PATH; its tag changes with its content."""
     env = {
         "PATH": f"{environment.folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONPATH": ":".join(str(root) for root in SOURCE_ROOTS),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     image = TinyImage(

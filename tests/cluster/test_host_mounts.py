@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from hack.localcluster.errors import ClusterError
-from hack.localcluster.hostmounts import EngineEnvironment, engine_values, find_engine_environment, mounted_folders
+from hack.localcluster.hostmounts import (
+    SOURCE_ROOTS,
+    EngineEnvironment,
+    engine_values,
+    find_engine_environment,
+    mounted_folders,
+)
 from hack.localcluster.settings import REPOSITORY
 
 HERE = EngineEnvironment(Path(sys.prefix))
@@ -31,7 +37,7 @@ def test_no_mount_lies_in_another_one() -> None:
 
 def test_python_and_environment_are_covered() -> None:
     folders = mounted_folders(HERE)
-    for needed in (Path(sys.prefix), Path(sys.base_prefix).resolve(), *HERE.source_roots):
+    for needed in (Path(sys.prefix), Path(sys.base_prefix).resolve(), *SOURCE_ROOTS):
         assert any(needed.is_relative_to(folder) for folder in folders), needed
 
 
