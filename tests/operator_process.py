@@ -75,6 +75,9 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.pid
 
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def wait_exit(self, *, timeout: float = 40.0) -> int:
         assert self._process is not None
         return self._process.wait(timeout)

@@ -18,7 +18,7 @@ import andante
 from andante.adapters.lease import LeaseLostError
 from andante.adapters.own_metrics import OwnMetrics
 from andante.app.settings import OPERATOR_CONFIG_FILE, OperatorSettings, SettingsError
-from andante.handlers.operator import Operator
+from andante.handlers.operator import KindsChangedError, Operator
 from andante.ports import RefusedError
 
 logger = logging.getLogger("andante")
@@ -94,6 +94,10 @@ def main(argv: list[str] | None = None) -> None:
     operator = Operator(settings, api_client=api_client, own=own, identity=arguments.identity or _identity())
     try:
         asyncio.run(operator.run(health_port=arguments.health_port))
+    except KindsChangedError as error:
+        logger.info("the cluster has got, or has no longer, the kind %s: starting over", error)
+        # A new process image under the same pid: event loop, watches and signal handlers of the old one are gone.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves, no shell
     except RefusedError as error:
         logger.error("the cluster refuses what the operator needs: %s", error)
         sys.exit(EXIT_REFUSED)

@@ -39,6 +39,8 @@ class OperatorSettings(BaseModel):
     """Seconds between two scaling ticks."""
     scrape_timeout_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 3.0
     """Seconds that one scrape or query may take."""
+    resync_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 900.0
+    """Seconds between two looks at everything, whatever the watches told; also for kinds that came or went."""
     watch_namespaces: tuple[Annotated[str, Field(min_length=1, max_length=63)], ...] = ()
     """Namespaces whose LLMServices are served; empty: all."""
     operator_namespace: Annotated[str, Field(max_length=63)] = ""

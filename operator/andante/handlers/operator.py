@@ -39,6 +39,10 @@ OPTIONAL_KINDS = {"PodMonitor": POD_MONITOR_CRD}
 STOP_SECONDS = 10.0
 
 
+class KindsChangedError(Exception):
+    """An optional kind came to the cluster or left it: the watches have to be set up anew."""
+
+
 class Operator:
     """One operator of one cluster."""
 
@@ -46,24 +50,29 @@ class Operator:
         self, settings: OperatorSettings, *, api_client: kubernetes.client.ApiClient, own: OwnMetrics, identity: str
     ) -> None:
         self._settings, self._own, self._identity = settings, own, identity
-        self._clock, self._world = SystemClock(), World()
+        self._clock, self._world, self._stop = SystemClock(), World(), asyncio.Event()
         self._cluster = KubernetesCluster(api_client, clock=self._clock, on_call=own.api_call)
         self._health = Health(longest_silence=120 + 4 * settings.tick_seconds)
 
     async def run(self, *, health_port: int) -> None:
         """Run until SIGTERM or SIGINT; any loop that dies takes the process down, and the pod restarts.
 
-        Raises RefusedError when the cluster refuses what the operator needs, LeaseLostError when another one took over.
+        Raises RefusedError when the cluster refuses what the operator needs, LeaseLostError when another one took over,
+        KindsChangedError when it has to be run again, in a new process.
         """
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        self._stop_on_signals()
         runner = await serve_health(self._health, port=health_port)
         try:
-            await _until(stop, self._alone)
+            await _until(self._stop, self._alone)
+        except KindsChangedError:
+            if not self._stop.is_set():
+                raise
         finally:
             await runner.cleanup()
+
+    def _stop_on_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
 
     async def _alone(self) -> None:
         namespace = self._settings.operator_namespace
@@ -87,6 +96,7 @@ class Operator:
             cluster=self._cluster,
             world=self._world,
             settings=self._settings,
+            clock=self._clock,
             installed_crds=[crd for kind, crd in OPTIONAL_KINDS.items() if kind in kinds],
         )
         reconciler = Reconciler(
@@ -104,6 +114,7 @@ class Operator:
             queue=queue,
             kinds=(KIND, *kinds),
             namespaces=self._settings.watch_namespaces,
+            resync_seconds=self._settings.resync_seconds,
         )
         # Nothing is decided on half a view: a pod that is not known yet is not a pod that is not there.
         await relister.first()
@@ -112,6 +123,7 @@ class Operator:
             relister.run(),
             queue.run(),
             self._tick_for_ever(reconciler, queue),
+            self._same_kinds(kinds),
         )
 
     async def _kinds(self) -> tuple[str, ...]:
@@ -123,6 +135,13 @@ class Operator:
                 await asyncio.sleep(1.0)
             else:
                 return tuple(kind for kind in CHILDREN if kind not in missing)
+
+    async def _same_kinds(self, kinds: tuple[str, ...]) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_seconds)
+            now = await self._kinds()
+            if now != kinds:
+                raise KindsChangedError(", ".join(sorted(set(now) ^ set(kinds))))
 
     async def _watch(self, kinds: tuple[str, ...], queue: ReconcileQueue, relister: Relister) -> None:
         registry = kopf.OperatorRegistry()
@@ -138,7 +157,8 @@ class Operator:
             registry, settings, kinds=frozenset(kinds), world=self._world, queue=queue, on_list=relister.list_was_seen
         )
         namespaces = list(self._settings.watch_namespaces)
-        await kopf.operator(
+        others = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
             standalone=True,  # the Lease is the guard; kopf's peering needs a CRD of its own
@@ -146,6 +166,9 @@ class Operator:
             clusterwide=not namespaces,
             namespaces=namespaces,
         )
+        # kopf has just put signal handlers of its own in place; they would end kopf, and not us.
+        self._stop_on_signals()
+        await kopf.run_tasks(tasks, ignored=others)
 
     async def _tick_for_ever(self, reconciler: Reconciler, queue: ReconcileQueue) -> None:
         settings = self._settings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from andante.ports import UnavailableError
 
@@ -73,13 +74,13 @@ class ReconcileQueue:
                 self._busy.discard(key)
             wanted = [d for d in (delay, self._again.pop(key, None)) if d is not None]
             if key in self._failures:
-                wanted = wanted[:1]  # an event must not shorten the back-off
+                wanted = wanted[:1]  # the events of our own half-done work must not shorten the back-off
             if wanted:
                 self.add(*key, delay=min(wanted))
 
     async def _once(self, key: Key) -> float | None:
         try:
-            delay = await asyncio.to_thread(self._reconcile, *key)
+            delay = await _to_its_end(asyncio.to_thread(self._reconcile, *key))
         except UnavailableError as error:
             delay = self._back_off(key)
             logger.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
@@ -96,3 +97,14 @@ class ReconcileQueue:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         return min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10))
+
+
+async def _to_its_end(work: Coroutine[Any, Any, float | None]) -> float | None:
+    """Await work that goes on when cancelled (a thread): the lease must not be given back before it has ended."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        task.exception()  # seen; what failed is done again by the next operator
+        raise

@@ -17,18 +17,25 @@ logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 2.0
 """After the last object of a watch's own list; then ours is surely younger."""
-EVERY_SECONDS = 900.0
 
 
 class Relister:
     """Lists kinds into the world and queues the services to which that was news."""
 
     def __init__(
-        self, *, cluster: Cluster, world: World, queue: ReconcileQueue, kinds: Sequence[str], namespaces: Sequence[str]
+        self,
+        *,
+        cluster: Cluster,
+        world: World,
+        queue: ReconcileQueue,
+        kinds: Sequence[str],
+        namespaces: Sequence[str],
+        resync_seconds: float,
     ) -> None:
         self._cluster, self._world, self._queue = cluster, world, queue
         self._kinds = tuple(kinds)
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._resync_seconds = resync_seconds
         self._due: dict[str, float] = {}
         self._failures = 0
 
@@ -48,12 +55,12 @@ class Relister:
     async def run(self) -> None:
         """List again when due, until cancelled."""
         loop = asyncio.get_running_loop()
-        everything = loop.time() + EVERY_SECONDS
+        everything = loop.time() + self._resync_seconds
         while True:
             await asyncio.sleep(0.5)
             now = loop.time()
             if now >= everything:
-                everything = now + EVERY_SECONDS
+                everything = now + self._resync_seconds
                 self._due |= dict.fromkeys(self._kinds, now)
             for kind in [k for k, at in self._due.items() if at <= now]:
                 del self._due[kind]
