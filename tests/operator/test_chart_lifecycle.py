@@ -233,6 +233,26 @@ def test_helm_does_not_upgrade_the_crd_and_the_documented_command_does(plane: Pl
     assert plane.team.get("llmservice", "chat") is not None
 
 
+def test_a_service_of_a_newer_crd_is_reported_and_left_as_it_is(plane: Plane, tmp_path: Path) -> None:
+    plane.release.install(tickSeconds=1)
+    _serve(plane, tmp_path)
+    crd = json.loads(plane.plane.kubectl("get", "crd", CRD, "-o", "json").stdout)
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    schema["scaling"]["properties"]["mode"]["enum"].append("Clairvoyant")
+    plane.plane.kubectl("replace", "-f", "-", stdin=json.dumps(crd))
+    newer = json.dumps({"spec": {"scaling": {"mode": "Clairvoyant"}}})
+    wait_for(
+        "the new value to be admitted",
+        lambda: plane.team.kubectl("patch", "lls", "chat", "--type=merge", "-p", newer, check=False),
+    )
+    before = plane.team.get("deployment", "chat")
+    with plane.operator(tmp_path) as operator:
+        told = plane.team.wait_condition("SpecValid", "False", "SpecUnreadable")
+        assert "spec.scaling.mode" in told, operator.tail()
+        assert plane.team.condition("Ready")["status"] == "False"  # as the last operator left it
+    assert (plane.team.get("deployment", "chat") or {})["spec"] == (before or {})["spec"]
+
+
 def test_helm_test_sees_an_operator_at_work(plane: Plane, tmp_path: Path) -> None:
     plane.release.install(tickSeconds=1, watchNamespaces=[TEAM])
     plane.wait_served()

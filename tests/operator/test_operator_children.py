@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -120,6 +122,28 @@ def test_edited_children_are_put_right(operator: OperatorProcess, ns: Namespace)
         ns.kubectl("patch", kind, name, "--type=strategic", "-p", json.dumps(patch))
     for what, (kind, name, _, right) in EDITS.items():
         wait_for(f"{what} to be put right", lambda k=kind, n=name, r=right: r(ns.get(k, n)), told=operator.tail)
+
+
+def test_two_masters_of_one_child_do_not_fight_for_ever(operator: OperatorProcess, ns: Namespace) -> None:
+    _made(ns)
+    ports = ({"spec": {"ports": [{"port": 80, "name": "http", "targetPort": number}]}} for number in itertools.count(1))
+    over = threading.Event()
+
+    def fight() -> None:
+        while not over.wait(0.2):
+            ns.kubectl("patch", "service", "chat", "--field-manager=rival", "-p", json.dumps(next(ports)), check=False)
+
+    rival = threading.Thread(target=fight)
+    rival.start()
+    try:
+        assert "'rival'" in ns.wait_condition("Degraded", "True", "ChildContested")
+        applied = operator.metric("andante_operator_api_calls_total", verb="apply", kind="Service")
+        ticks = operator.metric("andante_operator_tick_seconds_count")
+        wait_for("five ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 5)
+        assert operator.metric("andante_operator_api_calls_total", verb="apply", kind="Service") <= applied + 1
+    finally:
+        over.set()
+        rival.join()
 
 
 def test_a_field_that_somebody_adds_is_left_alone(operator: OperatorProcess, ns: Namespace) -> None:

@@ -21,6 +21,8 @@ class Action(Enum):
 
     KEEP = "keep"
     APPLY = "apply"
+    REPAIR = "repair"
+    """It was as wanted, and somebody changed it since."""
     NAME_TAKEN = "name taken"
     """An object of that name exists and belongs to somebody else."""
     LEAVING = "leaving"
@@ -41,7 +43,7 @@ def plan_child(live: Object | None, manifest: Manifest, service: LLMService, *, 
         return Action.APPLY
     answered = said(live, manifest)
     as_it_was = answered == manifest if spelling is None else digest(answered) == spelling
-    return Action.KEEP if as_it_was else Action.APPLY
+    return Action.KEEP if as_it_was else Action.REPAIR
 
 
 def with_hash(manifest: Manifest) -> Manifest:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.child_plan import Action, digest, is_ours, plan_child, said, with_hash
-from andante.app.children import Manifest, PodTemplateError, render
+from andante.app.children import FIELD_MANAGER, Manifest, PodTemplateError, render
 from andante.app.conditions import Problem
+from andante.app.repairs import MOST, WITHIN_SECONDS, Repairs
 from andante.app.settings import OperatorSettings
 from andante.app.world import Key, World, key_of
-from andante.ports import Cluster, NotFoundError, RefusedError
+from andante.ports import Clock, Cluster, NotFoundError, RefusedError
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,17 @@ class ChildSync:
     """Remembers, per service, in what state of the world everything was as wanted: then nothing is rendered again."""
 
     def __init__(
-        self, *, cluster: Cluster, world: World, settings: OperatorSettings, installed_crds: Collection[str] = ()
+        self,
+        *,
+        cluster: Cluster,
+        world: World,
+        settings: OperatorSettings,
+        clock: Clock,
+        installed_crds: Collection[str] = (),
     ) -> None:
         self._cluster, self._world, self._settings = cluster, world, settings
         self._installed_crds = frozenset(installed_crds)
+        self._repairs = Repairs(clock=clock)
         self._spellings: dict[Key, str] = {}
         self._settled: dict[tuple[str, str], object] = {}
 
@@ -69,6 +77,7 @@ class ChildSync:
         for key in [k for k in self._spellings if k[1] == namespace and k[2].startswith(name)]:
             if self._world.get(*key) is None:
                 self._spellings.pop(key, None)
+                self._repairs.forget(key)
 
     def _state(self, service: LLMService, replicas: int | None) -> object:
         versions = tuple(
@@ -99,13 +108,33 @@ class ChildSync:
         if action is Action.LEAVING:
             message = f"the {key[0]} {key[2]!r} of the service's deleted namesake is still being removed"
             return Problem(reason="WaitingForCleanup", message=message)
+        if action is Action.REPAIR and not self._repairs.may(key):
+            return self._contested(key)
         try:
             applied = self._cluster.apply(manifest)
-        except RefusedError as error:
+        except (RefusedError, NotFoundError) as error:
             return Problem(reason="ChildRefused", message=f"the API server refused the {key[0]} {key[2]!r}: {error}")
         self._world.put(applied)
         self._spellings[key] = digest(said(applied, manifest))
         return None
+
+    def _contested(self, key: Key) -> Problem:
+        # The world keeps no field managers: they are most of an object, and wanted only here.
+        try:
+            managers = self._cluster.read(kind=key[0], namespace=key[1], name=key[2])["metadata"].get("managedFields")
+        except NotFoundError:
+            managers = ()
+        others = [
+            (str(entry.get("time")), str(entry.get("manager")))
+            for entry in managers or ()
+            if entry.get("manager") != FIELD_MANAGER and not entry.get("subresource")
+        ]
+        who = f"{max(others)[1]!r}" if others else "somebody"
+        message = (
+            f"{who} changes the {key[0]} {key[2]!r} again and again. It was put right {MOST} times within"
+            f" {WITHIN_SECONDS:.0f} s; stop whoever changes it, or write into the LLMService what is wanted"
+        )
+        return Problem(reason="ChildContested", message=message)
 
     def _prune(self, service: LLMService, wanted: set[Key]) -> None:
         for kind in CHILD_KINDS:

@@ -6,13 +6,13 @@ Every reason is listed in docs/reference/conditions.md; Unknown means that it co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from andante.api.v1alpha1 import Condition, LLMService
 from andante.app.measurement import Measurement
-from andante.app.pods import Pods
+from andante.app.pods import Pods, containers_of
 from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
 from andante.ports import Object
@@ -38,8 +38,8 @@ class Observation:
     wanted_replicas: int
     spec_problem: Problem | None = None
     child_problems: Sequence[Problem] = ()
-    crash_logs: Mapping[str, str] | None = None
-    """By pod name: the last lines of the crashed engine's log."""
+    crash_logs: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """By pod and container name: the last lines of the crashed container's log."""
     measurement: Measurement | None = None
     """None until the first tick after a start."""
     decision: Decision | None = None
@@ -60,15 +60,15 @@ _MODEL_NOT_FOUND = (
 )
 
 
-def pod_problem(pods: Pods, crash_logs: Mapping[str, str]) -> Problem | None:
+def pod_problem(pods: Pods, crash_logs: Mapping[tuple[str, str], str]) -> Problem | None:
     """The first pod that cannot start, and why."""
     for pod in pods.starting:
         name, status = pod["metadata"]["name"], pod.get("status") or {}
         for condition in status.get("conditions") or ():
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return Problem(reason="Unschedulable", message=f"pod {name}: {condition.get('message', '')}")
-        for container in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-            found = _container_problem(name, container, crash_logs.get(name, ""))
+        for container in containers_of(pod):
+            found = _container_problem(name, container, crash_logs.get((name, container["name"]), ""))
             if found:
                 return found
     return None
@@ -88,22 +88,24 @@ def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Prob
         restarts = container.get("restartCount", 0)
         tail = f"; it last said: {log.strip()[-600:]}" if log.strip() else ""
         code = ended.get("exitCode", "unknown")
-        return Problem(reason=word, message=f"pod {pod}: engine exited with {code}, {restarts} restarts{tail}")
+        message = f"pod {pod}: container {container['name']} exited with {code}, {restarts} restarts{tail}"
+        return Problem(reason=word, message=message)
     return None
 
 
 def deployment_problem(deployment: Object | None) -> Problem | None:
     """Why pods could not even be created: quota, pod security, a missing service account."""
-    for condition in ((deployment or {}).get("status") or {}).get("conditions") or ():
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            message = condition.get("message", "")
-            if "exceeded quota" in message:
-                return Problem(reason="QuotaExceeded", message=message)
-            if "violates PodSecurity" in message:
-                return Problem(reason="PodSecurityViolation", message=message)
-            return Problem(reason="PodsRefused", message=message)
-        if condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
-            return Problem(reason="ProgressDeadlineExceeded", message=condition.get("message", ""))
+    conditions = {c["type"]: c for c in ((deployment or {}).get("status") or {}).get("conditions") or ()}
+    refused, progress = conditions.get("ReplicaFailure", {}), conditions.get("Progressing", {})
+    if refused.get("status") == "True":
+        message = refused.get("message", "")
+        if "exceeded quota" in message or "failed quota" in message:
+            return Problem(reason="QuotaExceeded", message=message)
+        if "violates PodSecurity" in message:
+            return Problem(reason="PodSecurityViolation", message=message)
+        return Problem(reason="PodsRefused", message=message)
+    if progress.get("reason") == "ProgressDeadlineExceeded":
+        return Problem(reason="ProgressDeadlineExceeded", message=progress.get("message", ""))
     return None
 
 
@@ -127,7 +129,7 @@ def conditions(observation: Observation, *, now: float) -> tuple[Condition, ...]
 
 
 def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
-    below = pod_problem(o.pods, o.crash_logs or {}) or deployment_problem(o.deployment)
+    below = pod_problem(o.pods, o.crash_logs) or deployment_problem(o.deployment)
     if o.spec_problem:
         yield "SpecValid", "False", o.spec_problem.reason, o.spec_problem.message
     else:

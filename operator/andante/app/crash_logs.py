@@ -1,8 +1,8 @@
-"""The last words of crashed engines, each read once."""
+"""The last words of crashed containers, each read once."""
 
 from __future__ import annotations
 
-from andante.app.pods import Pods
+from andante.app.pods import Pods, containers_of
 from andante.ports import Cluster, NotFoundError, Object, RefusedError
 
 LINES = 12
@@ -13,20 +13,20 @@ class CrashLogs:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._read: dict[str, tuple[int, str]] = {}
+        self._read: dict[str, dict[str, tuple[int, str]]] = {}
 
-    def of(self, pods: Pods) -> dict[str, str]:
-        """By pod name: the last lines of the engine's previous run. Raises UnavailableError."""
-        logs: dict[str, str] = {}
+    def of(self, pods: Pods) -> dict[tuple[str, str], str]:
+        """By pod and container name: the last lines of the previous run. Raises UnavailableError."""
+        logs: dict[tuple[str, str], str] = {}
         for pod in pods.starting:
-            uid = pod["metadata"]["uid"]
-            for container in (pod.get("status") or {}).get("containerStatuses") or ():
+            for container in containers_of(pod):
                 restarts = int(container.get("restartCount") or 0)
                 if not restarts:
                     continue
-                if self._read.get(uid, (0, ""))[0] != restarts:
-                    self._read[uid] = (restarts, self._log(pod, container["name"]))
-                logs[pod["metadata"]["name"]] = self._read[uid][1]
+                read = self._read.setdefault(pod["metadata"]["uid"], {})
+                if read.get(container["name"], (0, ""))[0] != restarts:
+                    read[container["name"]] = (restarts, self._log(pod, container["name"]))
+                logs[pod["metadata"]["name"], container["name"]] = read[container["name"]][1]
         for gone in (*pods.ready, *pods.draining, *pods.lost):
             self._read.pop(gone["metadata"]["uid"], None)
         return logs

@@ -57,6 +57,12 @@ def sort_pods(pods: Iterable[Object]) -> Pods:
     return Pods(ready=tuple(ready), starting=tuple(starting), draining=tuple(draining), lost=tuple(lost))
 
 
+def containers_of(pod: Object) -> tuple[Mapping[str, Any], ...]:
+    """What the kubelet says of each container, in the order of their start."""
+    status = pod.get("status") or {}
+    return (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+
+
 def created_at(obj: Object) -> float:
     """Unix time of creation."""
     return datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()

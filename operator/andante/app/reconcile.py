@@ -8,16 +8,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from andante.api.v1alpha1 import KIND, LLMService, SpecError
+from andante.api.v1alpha1 import KIND, LLMService, LLMServiceStatus, SpecError
 from andante.app.child_sync import ChildSync, SyncResult
 from andante.app.conditions import Observation
 from andante.app.crash_logs import CrashLogs
 from andante.app.judge import TickResult, foreign_replicas_owner, judge, present_replicas, remembered
 from andante.app.measurement import nothing_measured
 from andante.app.pods import Pods, sort_pods
-from andante.app.status import build_status
+from andante.app.status import build_status, unreadable_status
 from andante.app.world import World, merge_patch
-from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError
+from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +51,12 @@ class Reconciler:
             service = self.parse(obj)
         except SpecError as error:
             logger.warning("%s/%s: the spec cannot be read: %s", namespace, name, error)
-            return None
+            return self._write_status(obj, unreadable_status(obj, str(error), now=self._clock.now()))
         pods = self.pods(service)
         synced = self._children.sync(service, replicas=self._replicas_to_apply(service))
-        delay = self._write_status(obj, self._observe(service, pods, synced))
+        observation, tick = self._observe(service, pods, synced)
+        status = build_status(observation, memory=tick.memory if tick else None, now=self._clock.now())
+        delay = self._write_status(obj, status)
         if synced.problems and delay is None:
             leaving = any(p.reason == "WaitingForCleanup" for p in synced.problems)
             return SECONDS_BETWEEN_STATUS_WRITES if leaving else SECONDS_BETWEEN_TRIES
@@ -118,22 +120,19 @@ class Reconciler:
         )
         return observation, tick
 
-    def _write_status(self, obj: Object, observed: tuple[Observation, TickResult | None]) -> float | None:
+    def _write_status(self, obj: Object, status: LLMServiceStatus) -> float | None:
         """Write what changed; returns in how many seconds it may be written, where that was too soon."""
-        observation, tick = observed
-        service, now = observation.service, self._clock.now()
-        status = build_status(observation, memory=tick.memory if tick else None, now=now)
+        key, now = (obj["metadata"]["namespace"], obj["metadata"]["name"]), self._clock.now()
         wanted = status.to_wire()
         live: dict[str, Any] = dict(obj.get("status") or {})
         patch = merge_patch(live, wanted)
         if not patch:
             return None
-        key = (service.namespace, service.name)
         since = now - self._written.setdefault(key, now)
         if 0 <= since < SECONDS_BETWEEN_STATUS_WRITES:
             return SECONDS_BETWEEN_STATUS_WRITES - since
         try:
-            self._world.put(self._cluster.patch_status(namespace=service.namespace, name=service.name, status=patch))
+            self._world.put(self._cluster.patch_status(namespace=key[0], name=key[1], status=patch))
         except NotFoundError:
             return None
         except RefusedError as error:
@@ -163,7 +162,8 @@ class Reconciler:
     def _emit(self, obj: Object, kind: str, reason: str, message: str) -> None:
         try:
             self._cluster.emit(about=obj, kind=kind, reason=reason, message=message)
-        except (NotFoundError, RefusedError) as error:
+        except (NotFoundError, RefusedError, UnavailableError) as error:
+            # The status says it too; an event is not worth a second reconcile.
             logger.info("event %s not written: %s", reason, error)
 
     def _forget(self, namespace: str, name: str) -> None:

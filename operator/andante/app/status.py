@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from andante.api.v1alpha1 import (
+    Condition,
     ControllerMemory,
     Decision,
     DecisionStep,
@@ -18,6 +19,7 @@ from andante.app.measurement import Measurement
 from andante.domain.scaling import decide as law
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import VERSION, Memory
+from andante.ports import Object
 
 KEPT_DECISIONS = 10
 
@@ -38,6 +40,22 @@ def build_status(observation: Observation, *, memory: Memory | None, now: float)
         scaling=_scaling(observation, memory, now),
         conditions=conditions(observation, now=now),
     )
+
+
+def unreadable_status(obj: Object, problem: str, *, now: float) -> LLMServiceStatus:
+    """The last status of a service whose spec this operator cannot read, and that it cannot."""
+    status = LLMServiceStatus.parse(obj)
+    before = status.condition("SpecValid")
+    condition = Condition(
+        type="SpecValid",
+        status="False",
+        reason="SpecUnreadable",
+        message=f"nothing of the service is changed until it can be read: {problem}"[:2000],
+        last_transition_time=before.last_transition_time if before and before.status == "False" else _time(now),
+        observed_generation=obj["metadata"].get("generation"),
+    )
+    others = tuple(c for c in status.conditions if c.type != "SpecValid")
+    return status.model_copy(update={"conditions": (condition, *others)})
 
 
 def _time(at: float) -> datetime:

@@ -117,17 +117,14 @@ class LLMService(APIModel):
         """The service from an object of the API (or a manifest), defaults filled in.
 
         What the API server admits always parses. Combinations of fields are the API server's to refuse (CEL rules of
-        the CRD); types and ranges are checked here again. An unreadable status is dropped: it is the operator's own and
-        gets rewritten. Raises SpecError with every problem.
+        the CRD); types and ranges are checked here again. Raises SpecError with every problem.
         """
         if not isinstance(obj.get("spec"), Mapping):
             raise SpecError((("spec", "is missing"),))
         try:
-            status = LLMServiceStatus.model_validate(obj.get("status") or {})
-        except ValidationError:
-            status = LLMServiceStatus()
-        try:
-            return cls.model_validate({"metadata": obj.get("metadata"), "spec": obj["spec"], "status": status})
+            return cls.model_validate(
+                {"metadata": obj.get("metadata"), "spec": obj["spec"], "status": LLMServiceStatus.parse(obj)}
+            )
         except ValidationError as error:
             raise SpecError(tuple((_path(e["loc"]), e["msg"]) for e in error.errors())) from error
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from andante.api.rules import list_by
 from andante.api.values import APIModel, FreeObject
@@ -153,6 +153,15 @@ class LLMServiceStatus(APIModel):
     """What the scaler wants and why."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=32, json_schema_extra=list_by("type"))] = ()
     """The service's state, aspect by aspect."""
+
+    @classmethod
+    def parse(cls, obj: Mapping[str, Any]) -> Self:
+        """The status of an object of the API. One that cannot be read is dropped: it is the operator's own, and gets
+        rewritten."""
+        try:
+            return cls.model_validate(obj.get("status") or {})
+        except ValidationError:
+            return cls()
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of type `kind`, if there is one."""
