@@ -1,0 +1,109 @@
+"""A proxy in front of a real API server that lets some requests fail in the ways of a busy one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+import threading
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import yarl
+from aiohttp import web
+from hack.localcluster.api import ControlPlane
+from hack.localcluster.control_plane import free_ports
+from hack.localcluster.kubeconfig import write_kubeconfig
+
+ANSWERS = {"Conflict": 409, "TooManyRequests": 429, "ServiceUnavailable": 503}
+"""Faults that the API server answers with, without doing anything: the reason of the Status, and its code. Only a
+write can meet a conflict."""
+ANSWER_LOST = "AnswerLost"
+"""The request is carried out, and the connection is cut before the answer."""
+FORWARDED = ("Accept", "Authorization", "Content-Type")
+
+
+class FaultyAPI:
+    """Fails one request of `every`, watches included, each kind of fault in its turn; `faults` counts them.
+
+    `kubeconfig` is that of a cluster-admin behind the proxy.
+    """
+
+    def __init__(self, plane: ControlPlane, folder: Path, *, every: int) -> None:
+        self._server, self._tls = plane.server, ssl.create_default_context(cafile=str(plane.ca))
+        self._every, self._requests = every, 0
+        self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
+        self.faults: Counter[str] = Counter()
+        (self._port,) = free_ports(1)
+        self.kubeconfig = folder / "faulty.kubeconfig"
+        address = f"http://127.0.0.1:{self._port}"
+        write_kubeconfig(self.kubeconfig, name="faulty", server=address, ca=plane.ca, token=plane.token)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    async def _start(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls, limit=0), timeout=aiohttp.ClientTimeout(total=None)
+        )
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        await self._session.close()
+
+    def _next_fault(self, request: web.Request) -> str | None:
+        self._requests += 1
+        if self._requests % self._every:
+            return None
+        fault = next(self._kinds)
+        if fault == "Conflict" and request.method == "GET":
+            fault = next(self._kinds)
+        self.faults[fault] += 1
+        return fault
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        fault = self._next_fault(request)
+        if fault in ANSWERS:
+            status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+            return web.json_response(
+                {**status, "code": ANSWERS[fault], "reason": fault, "message": f"injected: {fault}"},
+                status=ANSWERS[fault],
+                headers={"Retry-After": "1"} if fault == "TooManyRequests" else {},
+            )
+        async with self._session.request(
+            request.method,
+            yarl.URL(self._server + request.raw_path, encoded=True),
+            data=await request.read() or None,
+            headers={name: request.headers[name] for name in FORWARDED if name in request.headers},
+        ) as answer:
+            if fault == ANSWER_LOST:
+                await answer.read() if "watch=" not in request.query_string else None
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+            response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+            await response.write_eof()
+            return response
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,51 @@
+"""An API server that is busy: conflicts, throttling, errors and lost answers among the operator's calls."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hack.localcluster.api import ControlPlane
+
+from faulty_api import ANSWER_LOST, ANSWERS, FaultyAPI
+from operator_process import Namespace, OperatorProcess, wait_for
+
+SERVICES = [f"s{number}" for number in range(4)]
+KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget"
+
+
+def _settled(ns: Namespace) -> bool:
+    """Every service has its five children, and its status speaks of its newest spec."""
+    services = {o["metadata"]["name"]: o for o in ns.items("llmservices")}
+    children = [(o["metadata"].get("labels") or {}).get("andante.dev/llmservice") for o in ns.items(KINDS)]
+    return all(
+        children.count(name) == 5
+        and (services[name].get("status") or {}).get("observedGeneration") == services[name]["metadata"]["generation"]
+        for name in SERVICES
+    )
+
+
+def test_it_converges_while_every_fifth_call_fails(
+    control_plane: ControlPlane, namespace: str, ns: Namespace, tmp_path: Path
+) -> None:
+    operator = OperatorProcess(control_plane, tmp_path, namespaces=[namespace])
+    with FaultyAPI(control_plane, tmp_path, every=5) as api:
+        operator.kubeconfig = api.kubeconfig
+        try:
+            operator.start()
+            for name in SERVICES:
+                ns.apply(name=name)
+            wait_for("the children", lambda: _settled(ns), timeout=90, told=operator.tail)
+            old = {o["metadata"]["uid"] for o in ns.items("service,configmap")}
+            for name in SERVICES:
+                ns.kubectl("delete", "service", name, "--wait=false")
+                ns.kubectl("delete", "configmap", f"{name}-engine", "--wait=false")
+                ns.patch({"model": {"maxModelLen": 1024}}, name=name)
+            wait_for("repair", lambda: _settled(ns), timeout=90, told=operator.tail)
+            new = [o for o in ns.items("service,configmap") if o["metadata"]["uid"] not in old]
+            assert len(new) == 2 * len(SERVICES)
+            assert all("1024" in json.dumps(o["data"]) for o in new if o["kind"] == "ConfigMap")
+            assert set(api.faults) == {*ANSWERS, ANSWER_LOST}
+            assert "Traceback" not in operator.log.read_text()
+        finally:
+            operator.stop()
