@@ -2,7 +2,8 @@
 
 Two parts. Contended: more requests than fit, so the policy decides in every step; its time (all that QoEScheduler
 adds around vLLM's `schedule()` and `update_from_output()`) over vLLM's time in the same step. Uncontended: the same
-requests through stock AsyncScheduler and through ours, in alternation; the ratio of steps per second.
+requests through stock AsyncScheduler and through ours, in alternation; the ratio of steps per second. Times are the
+thread's CPU time, so that another process on the machine does not count.
 `make bench-decision`; wants a quiet machine.
 """
 
@@ -41,11 +42,11 @@ class _Stopwatch:
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
+            started = time.thread_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                self.seconds += time.perf_counter() - started
+                self.seconds += time.thread_time() - started
 
         return timed
 
@@ -55,14 +56,14 @@ def _drive(scheduler: Any, clock: VirtualClock, steps: int, watch: _Stopwatch | 
     measured = []
     for _ in range(steps):
         before = watch.seconds if watch else 0.0
-        started = time.perf_counter()
+        started = time.thread_time()
         batch = scheduler.schedule()
-        scheduled = time.perf_counter() - started
+        scheduled = time.thread_time() - started
         output = _output(batch, scheduler.requests)
         clock.now += 0.03
-        started = time.perf_counter()
+        started = time.thread_time()
         scheduler.update_from_output(batch, output)
-        whole = scheduled + time.perf_counter() - started
+        whole = scheduled + time.thread_time() - started
         measured.append((whole, (watch.seconds - before) if watch else whole))
     return measured
 

@@ -34,7 +34,9 @@ from andante_vllm.settings import ConfigError
 logger = init_logger("vllm.andante.scheduler")  # names outside the vllm tree are silent
 
 MAX_CLASSES = 64
-_FIT_EVERY = 8
+_FIT_EVERY = 16
+_STANDING_STEPS = 8
+"""Steps for which a plan that lets nobody in holds while nothing has changed that could let somebody in."""
 _EXPORT_EVERY = 64
 
 
@@ -67,6 +69,10 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._cached_share = 0.0
         self._steps = 0
         self._ours = False
+        self._standing: tuple[Plan, list[str]] | None = None
+        self._standing_key: tuple[int, int, float] | None = None
+        self._standing_free = 0.0
+        self._standing_left = 0
 
     def now(self) -> float:
         """Seconds on the clock of the requests' arrival times; virtual time overrides it."""
@@ -172,12 +178,24 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         engine = self._engine_view()
         if not self.waiting and not self._tight(engine):
             return None, []
+        key = (self._table.version, len(self.running), engine.unfinished_prefill)
+        unchanged = key == self._standing_key and engine.kv_free <= self._standing_free
+        if self._standing and self._standing_left and unchanged:
+            # Values change with time, but blocks only became fewer: nobody could be let in.
+            self._standing_left -= 1
+            self._metrics.decisions.inc()
+            self._metrics.decision_seconds.observe(time.perf_counter() - started)
+            return self._standing
         prefilling = [request.request_id for request in self._inflight_prefills]
         requests, ids = self._table.view(self.now(), prefilling=prefilling)
         plan = policy.decide(requests, engine)
         if plan is not None:
             self._metrics.decisions.inc()
             self._metrics.kv_use.set(1 - engine.kv_free / engine.kv_capacity)
+        self._standing = None
+        if plan is not None and not (plan.admit.size or plan.preempt.size or plan.pause.size):
+            self._standing, self._standing_key = (plan, ids), key
+            self._standing_free, self._standing_left = engine.kv_free, _STANDING_STEPS
         self._metrics.decision_seconds.observe(time.perf_counter() - started)
         return plan, ids
 
@@ -285,11 +303,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         now = self.now()
         sampled = output.sampled_token_ids
         if sampled:
-            counts = [len(tokens) for tokens in sampled]
             ids = output.req_ids
-            if min(counts) == 1 == max(counts):
-                self._table.deliver(self._table.rows(ids), 1, now)
+            if all(sampled) and sum(map(len, sampled)) == len(sampled):
+                self._table.deliver_one_each(ids, now)
             else:
+                counts = [len(tokens) for tokens in sampled]
                 some = [request_id for request_id, count in zip(ids, counts, strict=True) if count]
                 if some:
                     self._table.deliver(self._table.rows(some), np.array([c for c in counts if c]), now)

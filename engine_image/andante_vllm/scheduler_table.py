@@ -8,17 +8,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from andante.domain.pace import Expectation
 from andante.domain.scheduling.lengths import LengthEstimator
-from andante.domain.scheduling.view import Ints, RequestView
+from andante.domain.scheduling.view import Floats, Ints, RequestView
 
 _NOBODY = 0
 """Row 0 belongs to nobody: tokens of requests that are gone are counted there."""
 _FIRST_ROWS = 1024
+_BATCHED_STEPS = 32
+"""Steps of one and the same batch whose deliveries are added up in one go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Members:
+    """The rows in use, in order of arrival, and what never changes of them."""
+
+    ids: list[str]
+    rows: Ints
+    class_index: Ints
+    arrival: Floats
+    expected_ttft: Floats
+    seconds_per_token: Floats
+    deadline: Floats
+    weight: Floats
+    prompt: Floats
+    longest: Floats
 
 
 class RequestTable:
@@ -49,6 +68,13 @@ class RequestTable:
         self._longest = np.zeros(_FIRST_ROWS)
         self._preemptions = np.zeros(_FIRST_ROWS)
         self._paces: dict[float, int] = {}
+        self._members: _Members | None = None
+        self.version = 0
+        """Changes when a request enters or leaves."""
+        # Deliveries of one token each to the same batch, not yet added up.
+        self._batch_ids: Sequence[str] = ()
+        self._batch_rows = np.empty(0, dtype=np.int64)
+        self._batch_times: list[float] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -75,6 +101,8 @@ class RequestTable:
         """A request entered the engine. `longest`: tokens that it may generate at most."""
         if not self._free:
             self._grow()
+        self._members = None
+        self.version += 1
         row = self._free.pop()
         self._rows[request_id] = row
         self._ids[row] = request_id
@@ -97,9 +125,13 @@ class RequestTable:
 
     def remove(self, request_id: str, *, ended_itself: bool) -> None:
         """A request left the engine; one that ended itself tells its class's length."""
-        row = self._rows.pop(request_id, None)
-        if row is None:
+        if request_id not in self._rows:
             return
+        self._add_up()
+        self._batch_ids = ()
+        self._members = None
+        self.version += 1
+        row = self._rows.pop(request_id)
         if ended_itself:
             self.lengths.ended(class_index=int(self._class[row]), tokens=int(self._delivered[row]))
         period = float(self._period[row])
@@ -117,8 +149,35 @@ class RequestTable:
         get = self._rows.get
         return np.array([get(request_id, _NOBODY) for request_id in request_ids], dtype=np.int64)
 
+    def deliver_one_each(self, request_ids: Sequence[str], now: float) -> None:
+        """One token for each of `request_ids` at `now`; a batch that stays the same is added up later."""
+        if request_ids != self._batch_ids:
+            self._add_up()
+            self._batch_ids, self._batch_rows = request_ids, self.rows(request_ids)
+        self._batch_times.append(now)
+        if len(self._batch_times) >= _BATCHED_STEPS:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """`deliver` for all steps of the batch at once, shapes (steps, requests)."""
+        if not self._batch_times:
+            return
+        rows, steps = self._batch_rows, len(self._batch_times)
+        delivered, period = self._delivered[rows], self._period[rows]
+        due = self._arrival[rows] + self._ttft[rows] + delivered * period
+        late = np.asarray(self._batch_times)[:, np.newaxis] - due
+        if steps > 1:
+            late -= np.arange(steps)[:, np.newaxis] * period
+        np.maximum(late[0], self._lag[rows], out=late[0])
+        lags = np.maximum.accumulate(late, axis=0)
+        self._lag[rows] = lags[-1]
+        self._area[rows] += lags.sum(axis=0)
+        self._delivered[rows] = delivered + steps
+        self._batch_times.clear()
+
     def deliver(self, rows: Ints, tokens: NDArray[np.int64] | int, now: float) -> None:
         """`tokens` tokens each, handed over at `now`; the recursion of `andante.domain.qoe.QoEState.deliver`."""
+        self._add_up()
         delivered = self._delivered[rows]
         late = now - self._arrival[rows] - self._ttft[rows] - delivered * self._period[rows]
         lag = np.maximum(self._lag[rows], late)
@@ -136,37 +195,51 @@ class RequestTable:
         self._running[row] = False
         self._preemptions[row] += 1
 
-    def context(self, rows: Ints) -> NDArray[np.float64]:
-        """Tokens known of each: prompt and answer so far."""
-        return np.asarray(self._prompt[rows] + self._delivered[rows])
-
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, list[str]]:
         """The policy's view of all requests in order of arrival, and their ids. `prefilling`: running, mid-prefill."""
-        rows = np.flatnonzero(self._used)
-        rows = rows[np.argsort(self._order[rows])]
+        self._add_up()
+        members = self._members or self._gather()
+        rows = members.rows
         for request_id in prefilling:
             self._prefilling[self._rows.get(request_id, _NOBODY)] = True
         delivered = self._delivered[rows]
-        remaining = self.lengths.remaining(class_index=self._class[rows], delivered=delivered)
+        remaining = self.lengths.remaining(class_index=members.class_index, delivered=delivered)
         view = RequestView(
             running=self._running[rows],
-            elapsed=np.maximum(now - self._arrival[rows], 0.0),
-            expected_ttft=self._ttft[rows],
-            seconds_per_token=self._period[rows],
-            deadline=self._deadline[rows],
-            weight=self._weight[rows],
+            elapsed=np.maximum(now - members.arrival, 0.0),
+            expected_ttft=members.expected_ttft,
+            seconds_per_token=members.seconds_per_token,
+            deadline=members.deadline,
+            weight=members.weight,
             delivered=delivered,
             lag=self._lag[rows],
             delay_area=self._area[rows],
-            context=self._prompt[rows] + delivered,
-            remaining=np.maximum(np.minimum(remaining, self._longest[rows] - delivered), 1.0),
+            context=members.prompt + delivered,
+            remaining=np.maximum(np.minimum(remaining, members.longest - delivered), 1.0),
             preemptions=self._preemptions[rows],
             prefilling=self._prefilling[rows],
         )
         for request_id in prefilling:
             self._prefilling[self._rows.get(request_id, _NOBODY)] = False
+        return view, members.ids
+
+    def _gather(self) -> _Members:
+        rows = np.flatnonzero(self._used)
+        rows = rows[np.argsort(self._order[rows])]
         ids = self._ids
-        return view, [ids[row] for row in rows.tolist()]
+        self._members = _Members(
+            ids=[ids[row] for row in rows.tolist()],
+            rows=rows,
+            class_index=self._class[rows],
+            arrival=self._arrival[rows],
+            expected_ttft=self._ttft[rows],
+            seconds_per_token=self._period[rows],
+            deadline=self._deadline[rows],
+            weight=self._weight[rows],
+            prompt=self._prompt[rows],
+            longest=self._longest[rows],
+        )
+        return self._members
 
     def _grow(self) -> None:
         old = self._used.size

@@ -1,5 +1,5 @@
 .PHONY: bench-scheduler bench-ablation bench-decision vllm-conformance scheduler-fuzz
-SCHEDULER_RUN = PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
+SCHEDULER_RUN = env PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
 bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and ours (resumable; about an hour cold)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_scheduler $(ARGS)

@@ -29,10 +29,13 @@ def final_qoe(requests: RequestView, *, next_token: Floats, interval: float) -> 
     tokens = requests.delivered + rest
     reading = 0.5 * tokens * (tokens + 1) * requests.seconds_per_token
     with np.errstate(divide="ignore", invalid="ignore"):  # batch requests: τ0 is infinite, replaced below
-        crossing = np.clip(np.where(drift > 0, np.ceil((requests.lag - base) / drift), 0.0), 0.0, rest)
-        late = rest - crossing
-        growing = crossing * requests.lag + late * base + 0.5 * drift * late * (crossing + rest - 1)
-        area = requests.delay_area + np.maximum(np.where(drift > 0, growing, steady), 0.0)
+        falling_behind = drift > 0
+        if (falling_behind & (requests.seconds_per_token > 0)).any():
+            crossing = np.clip(np.where(falling_behind, np.ceil((requests.lag - base) / drift), 0.0), 0.0, rest)
+            late = rest - crossing
+            growing = crossing * requests.lag + late * base + 0.5 * drift * late * (crossing + rest - 1)
+            steady = np.where(falling_behind, growing, steady)
+        area = requests.delay_area + np.maximum(steady, 0.0)
         qoe = reading / (reading + area)
     qoe = np.where(np.isinf(requests.expected_ttft), 1.0, qoe)
     deadlines = ~np.isnan(requests.deadline)

@@ -21,12 +21,13 @@ from typing import Literal
 import numpy as np
 
 from andante.domain.scheduling.prediction import final_qoe
-from andante.domain.scheduling.view import NOBODY, EngineView, Floats, Ints, Plan, RequestView
+from andante.domain.scheduling.view import NOBODY, Bools, EngineView, Floats, Ints, Plan, RequestView
 
 Objective = Literal["mean", "maxmin", "perfect"]
 PERFECT = 0.99
 """QoE from which a request counts as perfect."""
 _BATCH_VALUE = 1e-9
+_FEW = 32
 _TIE = 1e-6
 _QOE_LOST_PER_SECOND = 0.01
 """About what a second's stall costs a stream of a few hundred tokens."""
@@ -52,10 +53,14 @@ class QoEPolicySettings:
     """Horizon as a multiple of the time in which the waiting work could be done."""
     pace_margin: float = 0.75
     """A decode step may take this share of the time that the most demanding reader needs for a token."""
+    slowdown_price: float = 1.0
+    """How much of the QoE that a longer step costs the running users is charged to who makes it longer."""
     step_margin: float = 1.0
     """A step with prefill in it may take this share of the same time."""
     least_prefill: float = 4.0
-    """A prefill chunk takes at least this many times the constant part of a step, or the GPU would do little else."""
+    """A chunk that takes less than so many times the constant part of a step is not worth the step."""
+    long_prefill: float = 16.0
+    """What a chunk takes then, in the same unit."""
     prefill_cap: float = 0.3
     """Seconds of admitted prefill that may be unfinished."""
     kv_headroom: float = 0.02
@@ -95,16 +100,18 @@ class QoEPolicy:
             tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
             if not tight and not pause.size and room.prefill_keeps_pace(requests, engine, waiting):
                 return None
-            victims = self._victims(requests, engine, running, room) if tight else NOBODY
+            victims = self._victims(requests, engine, running, room, None) if tight else NOBODY
             return Plan(admit=waiting, pause=pause, victims=victims, step_tokens=room.step_tokens)
 
         self._earn(engine.now)
-        scarce = room.scarce(requests, waiting)
-        cost = _cost(requests, engine, scarce, room.interval)
         horizon = self._horizon(requests, engine, waiting, room)
-        gain = self._gain(requests, engine, room, horizon)
+        served, gain = self._gain(requests, engine, room, horizon)
+        room = replace(room, worth_it=gain >= self._slowdown(requests, engine, running, room, served))
+        cost = _cost(requests, engine, room.scarce(waiting), room.interval)
         density = gain / cost
         order = waiting[np.argsort(-density[waiting], kind="stable")]
+        if room.step_seconds > room.step_cap:
+            order = np.concatenate((order[room.worth_it[order]], order[~room.worth_it[order]]))
         order, admit = self._admit(requests, order, waiting, room, cost)
         preempt = NOBODY
         if self._settings.preemption and running.size and order.size > admit.size:
@@ -112,7 +119,7 @@ class QoEPolicy:
         self._admissions += admit.size
         victims = NOBODY
         if engine.kv_free < 2 * engine.block_size * (1 + running.size):
-            victims = self._victims(requests, engine, running, room)
+            victims = self._victims(requests, engine, running, room, served)
         return Plan(
             admit=admit,
             preempt=preempt,
@@ -136,8 +143,8 @@ class QoEPolicy:
         s = self._settings
         return min(max(s.horizon_factor * clear, s.shortest_horizon), s.longest_horizon)
 
-    def _gain(self, requests: RequestView, engine: EngineView, room: _Room, horizon: float) -> Floats:
-        """What each request's user gains by being served now instead of `horizon` seconds later, weighted."""
+    def _gain(self, requests: RequestView, engine: EngineView, room: _Room, horizon: float) -> tuple[Floats, Floats]:
+        """QoE if served now, and what each user gains by that over `horizon` seconds later, weighted."""
         step = engine.step_time
         prefill = np.where(requests.running, 0.0, step.prefill_token * requests.context)
         again = step.prefill_token * requests.context * np.where(requests.running, 1 - engine.cached_share, 1.0)
@@ -155,7 +162,30 @@ class QoEPolicy:
             case "perfect":
                 value = ((served >= PERFECT).astype(np.float64) - (waited >= PERFECT)) + 1e-3 * mean
         value = requests.weight * (value + _TIE)
-        return np.where(requests.batch_work, _BATCH_VALUE * requests.weight, value)
+        return served, np.where(requests.batch_work, _BATCH_VALUE * requests.weight, value)
+
+    def _slowdown(
+        self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, served: Floats
+    ) -> Floats:
+        """What each request would cost all running users together by making every step longer, weighted.
+
+        0 while the step keeps up with everybody's pace. One more request costs the others for as long as both run.
+        """
+        if room.interval <= self._settings.pace_margin / max(engine.tightest_pace, 1e-9) or not running.size:
+            return np.zeros(len(requests))
+        there = requests.of(running)
+        longer = 0.1 * room.interval
+        soon = there.elapsed + room.interval
+        slower = final_qoe(there, next_token=soon + longer, interval=room.interval + longer)
+        slope = there.weight * np.where(there.batch_work, 0.0, np.maximum(served[running] - slower, 0.0)) / longer
+        whole = float(slope.sum())
+        if whole <= 0:
+            return np.zeros(len(requests))
+        rest = whole / float((slope / there.remaining).sum())
+        step = engine.step_time
+        extra = step.sequence + step.context_token * (requests.context + 0.5 * requests.remaining)
+        whole *= self._settings.slowdown_price
+        return room.interval / room.step_seconds * extra * whole * np.minimum(requests.remaining / rest, 1.0)
 
     def _admit(self, requests: RequestView, order: Ints, waiting: Ints, room: _Room, cost: Floats) -> tuple[Ints, Ints]:
         """`order` with the ageing share's request before it, and the longest prefix of that which fits."""
@@ -163,9 +193,12 @@ class QoEPolicy:
         if self._ageing_credit > 0 and waiting.size:
             # The view is in order of arrival: the first waiting is who has waited longest.
             oldest_first = [int(waiting[0])]
+            room.worth_it[waiting[0]] = True
         chosen = np.concatenate((oldest_first, order[order != oldest_first[0]])) if oldest_first else order
         chosen = chosen.astype(np.int64)
         admit = chosen[: room.prefix(requests, chosen)]
+        if not admit.size and not requests.running.any():
+            admit = chosen[:1]  # an idle engine tries whatever comes first
         share = self._settings.ageing_share
         for index in admit.tolist():
             if oldest_first and index == oldest_first[0]:
@@ -198,30 +231,42 @@ class QoEPolicy:
             return NOBODY, admit
         victims = victims[np.argsort(-(profit / requests.context)[victims], kind="stable")][: min(allowed, 8)]
         victims = victims[np.cumsum(recompute[victims]) <= self._recompute_credit]
+        if not victims.size:
+            return NOBODY, admit
+        # As few as make room for the first who must wait.
         blocks = np.floor(requests.context[victims] / engine.block_size) * engine.block_size
-        for count in range(1, victims.size + 1):
-            wider = room.wider(kv=float(blocks[:count].sum()), slots=count)
-            more = wider.prefix(requests, order)
-            if more > admit.size:
-                taken = victims[:count]
-                self._recompute_credit -= float(recompute[taken].sum())
-                self._preempted += count
-                return taken, order[:more]
-        return NOBODY, admit
+        freed_blocks = np.cumsum(blocks)
+        ahead = np.ceil((requests.context[order[: admit.size + 1]] + 1) / engine.block_size) * engine.block_size
+        count = int(np.searchsorted(freed_blocks, float(ahead.sum()) - room.kv)) + 1
+        if count > victims.size:
+            return NOBODY, admit
+        more = room.wider(kv=float(freed_blocks[count - 1]), slots=count).prefix(requests, order)
+        if more <= admit.size:
+            return NOBODY, admit
+        taken = victims[:count]
+        self._recompute_credit -= float(recompute[taken].sum())
+        self._preempted += count
+        return taken, order[:more]
 
-    def _victims(self, requests: RequestView, engine: EngineView, running: Ints, room: _Room) -> Ints:
+    def _victims(
+        self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, served: Floats | None
+    ) -> Ints:
         """The few running requests that lose least by being taken off, should blocks run out within the step."""
         pool = running[~requests.prefilling[running]]
         if pool.size < 2:
             return NOBODY
-        recompute = engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
-        back = requests.elapsed + 10.0 + recompute
-        kept = final_qoe(requests, next_token=requests.elapsed + room.interval, interval=room.interval)
-        lost = requests.weight * (kept - final_qoe(requests, next_token=back, interval=room.interval))
-        lost = np.where(requests.batch_work, 0.0, lost)
+        there = requests.of(pool)
+        recompute = engine.step_time.prefill_token * there.context * (1 - engine.cached_share)
+        if served is None:
+            kept = final_qoe(there, next_token=there.elapsed + room.interval, interval=room.interval)
+        else:
+            kept = served[pool]
+        back = there.elapsed + 10.0 + recompute
+        lost = there.weight * (kept - final_qoe(there, next_token=back, interval=room.interval))
+        lost = np.where(there.batch_work, 0.0, lost)
         # While the GPU recomputes, every other stream stands still.
         lost = lost + recompute * running.size * _QOE_LOST_PER_SECOND
-        return pool[np.argsort(lost[pool], kind="stable")[:4]]
+        return pool[np.argsort(lost, kind="stable")[:4]]
 
     def _pauses(self, requests: RequestView, engine: EngineView, running: Ints, room: _Room) -> Ints:
         """Those with the fullest buffers, until the step is short enough for the most demanding reader."""
@@ -264,6 +309,8 @@ class _Room:
     slots_used_share: float
     prefill_used_share: float
     step_tokens: int | None
+    worth_it: Bools
+    """Requests that may push the step past its cap: they gain more than their slowing the others costs."""
 
     @classmethod
     def of(cls, requests: RequestView, engine: EngineView, running: Ints, settings: QoEPolicySettings) -> _Room:
@@ -271,11 +318,8 @@ class _Room:
         context = float(requests.context[running].sum())
         seconds = step.seconds(prefill_tokens=0, sequences=running.size, context_tokens=context)
         cap = settings.pace_margin / engine.tightest_pace if engine.tightest_pace > 0 else np.inf
-        # A pace that not even one sequence alone could keep is no reason to make anybody wait.
-        longest = float(requests.context.max(initial=0.0))
-        if cap < step.seconds(prefill_tokens=0, sequences=1, context_tokens=longest):
-            cap = np.inf
-        prefill = settings.prefill_cap / max(step.prefill_token, 1e-9)
+        # Where nobody reads, nobody is kept waiting by a prefill.
+        prefill = settings.prefill_cap / max(step.prefill_token, 1e-9) if engine.tightest_pace > 0 else np.inf
         return cls(
             kv=engine.kv_free - settings.kv_headroom * engine.kv_capacity,
             slots=engine.max_seqs - running.size,
@@ -290,6 +334,7 @@ class _Room:
             slots_used_share=running.size / engine.max_seqs,
             prefill_used_share=engine.unfinished_prefill / prefill,
             step_tokens=_step_tokens(engine, running.size, seconds, settings),
+            worth_it=np.zeros(len(requests), dtype=np.bool_),
         )
 
     def prefill_keeps_pace(self, requests: RequestView, engine: EngineView, waiting: Ints) -> bool:
@@ -313,19 +358,27 @@ class _Room:
         """How many of `order`, from its start, fit into every resource."""
         if order.size == 0 or self.slots <= 0:
             return 0
-        context = requests.context[order[: self.slots]]
+        # Hardly ever do more than a few fit.
+        few = min(self.slots, _FEW)
+        fit = self._prefix(requests, order[:few])
+        return self._prefix(requests, order[: self.slots]) if fit == few < order.size else fit
+
+    def _prefix(self, requests: RequestView, order: Ints) -> int:
+        context = requests.context[order]
         blocks = np.ceil((context + 1) / self.block_size) * self.block_size
         total = np.cumsum(context)
         count = np.arange(1, context.size + 1)
         step = self.step_seconds + self.sequence_seconds * count + self.context_seconds * total
-        fits = (np.cumsum(blocks) <= self.kv) & (step <= self.step_cap)
+        short = (step <= self.step_cap) | self.worth_it[order]
+        fits = (np.cumsum(blocks) <= self.kv) & short
         # One prompt longer than the cap may start when no other prefill is under way.
         fits &= (total <= self.prefill) | ((count == 1) & (self.prefill > 0))
         return int(context.size if fits.all() else np.argmin(fits))
 
-    def scarce(self, requests: RequestView, waiting: Ints) -> Scarce:
+    def scarce(self, waiting: Ints) -> Scarce:
         """Which resource stops the admissions."""
-        time_share = max(self.step_seconds / self.step_cap, self.prefill_used_share)
+        step_share = 0.0 if self.worth_it[waiting].mean() > 0.5 else self.step_seconds / self.step_cap
+        time_share = max(step_share, self.prefill_used_share)
         if self.slots_used_share >= max(self.kv_used_share, time_share):
             return Scarce.SLOTS
         return Scarce.MEMORY if self.kv_used_share >= time_share else Scarce.TIME
@@ -351,6 +404,9 @@ def _step_tokens(engine: EngineView, running: int, seconds: float, settings: QoE
         return None
     step = engine.step_time
     left = settings.step_margin / engine.tightest_pace - seconds
-    chunk = max(left, settings.least_prefill * step.base) / max(step.prefill_token, 1e-9)
+    if left < settings.least_prefill * step.base:
+        # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
+        left = settings.long_prefill * step.base
+    chunk = left / max(step.prefill_token, 1e-9)
     tokens = running + int(chunk)
     return tokens if tokens < engine.max_step_tokens else None

@@ -59,6 +59,24 @@ class RequestView:
     def __len__(self) -> int:
         return int(self.running.size)
 
+    def of(self, indices: Ints) -> RequestView:
+        """Those requests alone."""
+        return RequestView(
+            running=self.running[indices],
+            elapsed=self.elapsed[indices],
+            expected_ttft=self.expected_ttft[indices],
+            seconds_per_token=self.seconds_per_token[indices],
+            deadline=self.deadline[indices],
+            weight=self.weight[indices],
+            delivered=self.delivered[indices],
+            lag=self.lag[indices],
+            delay_area=self.delay_area[indices],
+            context=self.context[indices],
+            remaining=self.remaining[indices],
+            preemptions=self.preemptions[indices],
+            prefilling=self.prefilling[indices],
+        )
+
     @property
     def batch_work(self) -> Bools:
         """Requests without any expectation: throughput only."""
