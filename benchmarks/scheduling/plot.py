@@ -18,8 +18,14 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
 
-def qoe_over_load(curves: Sequence[Curve], *, title: str) -> str:
-    """An SVG document; QoE from 0 to 1, load from the lowest to the highest measured."""
+def qoe_over_load(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    what: str = "over load",
+    axis: str = "load (1 = what FCFS completes with an endless queue)",
+) -> str:
+    """An SVG document; QoE from 0 to 1, load (or what `axis` says) from the lowest to the highest measured."""
     loads = [load for curve in curves for load, _ in curve.points]
     low, high = min(loads), max(max(loads), min(loads) + 0.1)
 
@@ -32,20 +38,18 @@ def qoe_over_load(curves: Sequence[Curve], *, title: str) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="22" font-size="14">{escape(f"Mean QoE over load: {title}")}</text>',
+        f'<text x="{LEFT}" y="22" font-size="14">{escape(f"Mean QoE {what}: {title}")}</text>',
     ]
     for step in range(6):
         _, y = place(low, step / 5)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" font-size="11" text-anchor="end">{step / 5:.1f}</text>')
-    for load in sorted(set(loads)):
+    ticks = sorted(set(loads))
+    for load in ticks[:: -(-len(ticks) // 8)]:
         x, y = place(load, 0)
         parts.append(f'<text x="{x:.1f}" y="{y + 18:.1f}" font-size="11" text-anchor="middle">{load:g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(
-        f'<text x="{middle}" y="{HEIGHT - 8}" font-size="12" text-anchor="middle">'
-        "load (1 = what FCFS completes with an endless queue)</text>"
-    )
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" font-size="12" text-anchor="middle">{escape(axis)}</text>')
     for index, curve in enumerate(curves):
         colour = COLOURS[index % len(COLOURS)]
         placed = [place(load, qoe) for load, qoe in curve.points]

@@ -1,4 +1,4 @@
-.PHONY: bench-scheduler bench-ablation bench-decision vllm-conformance scheduler-fuzz
+.PHONY: bench-scheduler bench-ablation bench-surge bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
 SCHEDULER_RUN = env PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
 bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and ours (resumable; about an hour cold)
@@ -6,6 +6,18 @@ bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and o
 
 bench-ablation: engine-env ## the policy with one part changed at a time, in virtual time (resumable)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_ablation $(ARGS)
+
+bench-surge: engine-env ## replicas that a 60 s surge takes at equal mean QoE, in virtual time (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_surge $(ARGS)
+
+bench-clairvoyant: engine-env ## distance to a reference that knows all lengths (after bench-scheduler)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_clairvoyant $(ARGS)
+
+bench-real-time: engine-env ## the same arrivals through the whole server and in virtual time (12 minutes)
+	$(SCHEDULER_RUN) -m benchmarks.scheduling.bench_real_time $(ARGS)
+
+demo-engine: engine-env ## no cluster: one engine under a burst, stock and QoE scheduling side by side (4 minutes)
+	$(SCHEDULER_RUN) -m hack.demo_engine $(DEMO_ARGS)
 
 bench-decision: engine-env ## what a decision costs beside vLLM's own scheduling (wants a quiet machine)
 	$(SCHEDULER_RUN) -m benchmarks.scheduling.bench_decision $(ARGS)
