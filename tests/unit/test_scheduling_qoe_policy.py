@@ -167,3 +167,49 @@ def test_a_long_prompt_is_cut_into_chunks_that_leave_a_reader_his_pace() -> None
 def test_a_prompt_alone_takes_the_whole_step() -> None:
     plan = QoEPolicy().decide(requests(1, context=8000.0), engine(max_step_tokens=8192))
     assert plan is None or (plan.admit.tolist() == [0] and plan.step_tokens is None)
+
+
+@pytest.mark.parametrize("pace", [12.0, 25.0])
+def test_a_pace_out_of_reach_does_not_keep_others_waiting(pace: float) -> None:
+    """100 sequences take 36 ms, more than the pace allows; a newcomer gains more than his slowing them costs."""
+    view = requests(
+        101, running=[True] * 100 + [False], delivered=[50.0] * 100 + [0.0], elapsed=[3.0] * 100 + [1.0],
+        seconds_per_token=1 / pace, context=50.0,
+    )  # fmt: skip
+    plan = QoEPolicy().decide(view, engine(tightest_pace=pace))
+    assert plan is None or plan.admit.tolist() == [100]
+
+
+def test_who_gains_little_does_not_slow_those_who_read_fast() -> None:
+    view = requests(
+        101, running=[True] * 100 + [False], delivered=[50.0] * 100 + [0.0], elapsed=3.0,
+        seconds_per_token=[1 / 25] * 100 + [0.0], expected_ttft=[1.0] * 100 + [np.inf], context=50.0,
+    )  # fmt: skip
+    plan = QoEPolicy(QoEPolicySettings(ageing_share=0)).decide(view, engine(tightest_pace=25.0))
+    assert plan is not None
+    assert plan.admit.size == 0
+
+
+def test_an_idle_engine_admits_even_what_fills_it() -> None:
+    view = requests(1, context=19_900.0)
+    plan = QoEPolicy().decide(view, engine())
+    assert plan is None or plan.admit.tolist() == [0]
+
+
+def test_batch_work_alone_is_prefilled_as_fast_as_it_can_be() -> None:
+    view = requests(4, expected_ttft=np.inf, seconds_per_token=0.0, context=4000.0)
+    assert QoEPolicy().decide(view, engine(tightest_pace=0.0)) is None
+
+
+def test_the_oldest_is_admitted_in_his_turn_though_he_slows_others() -> None:
+    policy = QoEPolicy(QoEPolicySettings(ageing_share=0.2, preemption=False))
+    for step in range(200):
+        view = requests(
+            102, running=[True] * 100 + [False] * 2, delivered=[50.0] * 100 + [0.0] * 2,
+            elapsed=[3.0] * 100 + [300.0, 1.0], seconds_per_token=[1 / 25] * 100 + [0.0, 1 / 25],
+            expected_ttft=[1.0] * 100 + [np.inf, 1.0], context=50.0,
+        )  # fmt: skip
+        plan = policy.decide(view, engine(tightest_pace=25.0, now=float(step)))
+        if plan is None or 100 in plan.admit:
+            return
+    pytest.fail("the oldest never had his turn")

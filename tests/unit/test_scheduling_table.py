@@ -1,0 +1,70 @@
+"""What the scheduler's table says of requests is what the measures say of the same deliveries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andante.domain.pace import Expectation
+from andante.domain.qoe import score_timeline
+from andante_vllm.scheduler_table import RequestTable
+
+
+def table_of(names: str, *, pace: float = 4.8) -> RequestTable:
+    table = RequestTable(classes=1)
+    for name in names:
+        table.add(
+            name, arrival=0.0, expectation=Expectation(expected_ttft=1.0, pace=pace, deadline=None), weight=1.0,
+            class_index=0, prompt_tokens=10, longest=1000,
+        )  # fmt: skip
+    return table
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.001, 2.0), st.sets(st.sampled_from("abcd"), min_size=1), st.booleans()), max_size=90)
+)
+def test_lag_and_area_are_those_of_the_measure(steps: list[tuple[float, set[str], bool]]) -> None:
+    table = table_of("abcd")
+    deliveries: dict[str, list[float]] = {name: [] for name in "abcd"}
+    now = 0.0
+    for gap, batch, looked_at in steps:
+        now += gap
+        table.deliver_one_each(sorted(batch), now)
+        for name in batch:
+            deliveries[name].append(now)
+        if looked_at:
+            table.view(now, prefilling=[])
+    view, ids = table.view(now, prefilling=[])
+    for index, name in enumerate(ids):
+        delivery = deliveries[name]
+        assert view.delivered[index] == len(delivery)
+        if delivery:
+            score = score_timeline(np.array(delivery), expected_ttft=1.0, pace=4.8)
+            assert view.delay_area[index] == pytest.approx(score.mean_delay * len(delivery), abs=1e-6)
+
+
+def test_a_row_that_is_used_again_starts_from_nothing() -> None:
+    table = table_of("a")
+    table.deliver_one_each(["a"], 9.0)
+    table.remove("a", ended_itself=True)
+    version = table.version
+    table.add(
+        "a", arrival=20.0, expectation=Expectation(expected_ttft=1.0, pace=4.8, deadline=None), weight=1.0,
+        class_index=0, prompt_tokens=5, longest=10,
+    )  # fmt: skip
+    table.deliver_one_each(["a"], 20.5)
+    view, _ = table.view(21.0, prefilling=[])
+    assert table.version > version
+    assert view.delivered.tolist() == [1.0]
+    assert view.delay_area.tolist() == [0.0]
+
+
+def test_a_token_of_somebody_who_is_gone_is_nobodys() -> None:
+    table = table_of("ab")
+    table.remove("a", ended_itself=False)
+    table.deliver_one_each(["a", "b"], 0.5)
+    view, ids = table.view(1.0, prefilling=[])
+    assert ids == ["b"]
+    assert view.delivered.tolist() == [1.0]
