@@ -124,8 +124,12 @@ class Autoscaler:
                 self._cluster.annotate_pod(
                     namespace=metadata["namespace"], name=metadata["name"], annotations={DELETION_COST: cost}
                 )
-            except (NotFoundError, RefusedError, UnavailableError) as error:
+            except (NotFoundError, RefusedError) as error:
                 logger.warning("pod %s: deletion cost not set: %s", metadata["name"], error)
+            except UnavailableError as error:
+                # It would not answer for the next pod either, and the tick is not to wait for it.
+                logger.warning("deletion costs of %s not set: %s", metadata["namespace"], error)
+                return
 
 
 def window_seconds(tick_seconds: float) -> float:

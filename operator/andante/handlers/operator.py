@@ -28,7 +28,7 @@ from andante.app.world import World
 from andante.handlers.queue import ReconcileQueue
 from andante.handlers.relist import Relister
 from andante.handlers.watch import CHILDREN, register
-from andante.ports import MetricsSource, UnavailableError
+from andante.ports import MetricsSource, RefusedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -118,12 +118,13 @@ class Operator:
         )
         # Nothing is decided on half a view: a pod that is not known yet is not a pod that is not there.
         await relister.first()
+        # kopf comes last: when it ends, it ends every task that began after it.
         await _first_of(
-            self._watch(kinds, queue, relister),
             relister.run(),
             queue.run(),
             self._tick_for_ever(reconciler, queue),
             self._same_kinds(kinds),
+            self._watch(kinds, queue, relister),
         )
 
     async def _kinds(self) -> tuple[str, ...]:
@@ -139,9 +140,12 @@ class Operator:
     async def _same_kinds(self, kinds: tuple[str, ...]) -> None:
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
-            now = await self._kinds()
-            if now != kinds:
-                raise KindsChangedError(", ".join(sorted(set(now) ^ set(kinds))))
+            await self._check_kinds(kinds)
+
+    async def _check_kinds(self, kinds: tuple[str, ...]) -> None:
+        now = await self._kinds()
+        if now != kinds:
+            raise KindsChangedError(", ".join(sorted(set(now) ^ set(kinds))))
 
     async def _watch(self, kinds: tuple[str, ...], queue: ReconcileQueue, relister: Relister) -> None:
         registry = kopf.OperatorRegistry()
@@ -168,7 +172,12 @@ class Operator:
         )
         # kopf has just put signal handlers of its own in place; they would end kopf, and not us.
         self._stop_on_signals()
-        await kopf.run_tasks(tasks, ignored=others)
+        try:
+            await kopf.run_tasks(tasks, ignored=others)
+        except Exception as error:
+            # What kopf does not try again: the kind is gone, or the right to watch it.
+            await self._check_kinds(kinds)
+            raise RefusedError(f"a watch ended: {error}") from error
 
     async def _tick_for_ever(self, reconciler: Reconciler, queue: ReconcileQueue) -> None:
         settings = self._settings
