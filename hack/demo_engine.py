@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from html import escape
 from pathlib import Path
@@ -87,7 +88,7 @@ async def _serve(work: Any, engines: Mapping[str, EngineProcess], surge: tuple[f
 
         results = await asyncio.gather(
             *(
-                through_the_server(work, engine, on_tick=lambda progress, policy=policy: tick(policy, progress))
+                through_the_server(work, engine, on_tick=functools.partial(tick, policy))
                 for policy, engine in engines.items()
             )
         )
@@ -106,7 +107,7 @@ def _curve(name: str, results: Sequence[RequestResult]) -> Curve:
 
 def write_report(path: Path, *, scores: Mapping[str, Mapping[str, Any]], curves: Sequence[Curve], title: str) -> None:
     """One HTML file that opens without a network."""
-    rows = {
+    rows: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "mean QoE": lambda s: f"{s['qoe']['mean']:.3f}",
         "QoE, worst 5 %": lambda s: f"{s['qoe']['p5']:.3f}",
         "share of good requests": lambda s: f"{s['share_good']:.3f}",

@@ -118,7 +118,7 @@ def build_scheduler(
 def block_hasher(block_size: int) -> Callable[[Request], list[Any]]:
     """What the engine core gives to requests when prefix caching is on."""
     init_none_hash(sha256_cbor)
-    return get_request_block_hasher(block_size, sha256_cbor)
+    return get_request_block_hasher(block_size, sha256_cbor)  # type: ignore[no-any-return]
 
 
 def make_requests(workload: Workload, *, hasher: Callable[[Request], list[Any]] | None) -> list[Request]:
