@@ -20,6 +20,8 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "recompute at its bare price": {"preemption_margin": 0.0},
     "three times the preemptions": {"max_preemptions_per_request": 0.3, "recompute_share": 0.15},
     "no ageing share": {"ageing_share": 0.0},
+    "ageing share 0.02": {"ageing_share": 0.02},
+    "KV headroom 0.05": {"kv_headroom": 0.05},
     "ageing share 0.1": {"ageing_share": 0.1},
     "horizon fixed at 20 s": {"shortest_horizon": 20.0, "longest_horizon": 20.0},
     "horizon fixed at 200 s": {"shortest_horizon": 200.0, "longest_horizon": 200.0},
@@ -27,44 +29,27 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "no prefill cap": {"prefill_cap": 1e6},
     "no step-time cap": {"pace_margin": 1e6},
     "no pausing": {"pausing": False},
+    "no price for slowing others": {"slowdown_price": 0.0},
+    "step time not learned": {"online_step_time": False},
+    "lengths not learned": {"online_lengths": False},
 }
+ANDES_VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "andes": {},
+    "andes, no refiner": {"refine": False},
+    "andes, no running bonus": {"running_bonus": 0.0},
+    "andes, running bonus 0.5": {"running_bonus": 0.5},
+    "andes, no trigger": {"kv_trigger": 0.0},
+    "andes, 0.1 preemptions per request": {"max_preemptions_per_request": 0.1},
+}
+EVERY = {**VARIANTS, **ANDES_VARIANTS}
 
 
-def main() -> int:
-    """Runs what is missing and writes the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--load", type=float, default=1.3)
-    parser.add_argument("--duration", type=float, default=400.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--mix", default="one", choices=("one", "mixed"))
-    parser.add_argument("--profile", default="opt-66b-4xa100-estimate")
-    parser.add_argument("--lengths", default="chat")
-    parser.add_argument("--pace", type=float, default=4.8)
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="VARIANT")
-    parser.add_argument("--name", default="scheduler-ablation", help="name of the result files")
-    arguments = parser.parse_args()
-    rows, figures = [], {}
-    for name in arguments.variants:
-        result = cached_run(
-            RunSpec(
-                scheduler="qoe", profile=arguments.profile, lengths=arguments.lengths, load=arguments.load,
-                seed=arguments.seed, duration=arguments.duration, pace=arguments.pace, mix=arguments.mix,
-                options=VARIANTS[name],
-            )
-        )  # fmt: skip
-        s = result["scores"]
-        figures[name] = result
-        row = [
-            name, f"{s['mean_qoe']:.4f}", f"{s['p5_qoe']:.3f}", f"{s['share_good']:.3f}", f"{s['throughput']:.0f}",
-            f"{s['smooth_goodput']:.0f}", f"{s['longest_wait']:.0f}", s["preemptions"], s["recomputed_tokens"],
-        ]  # fmt: skip
-        rows.append(row)
-        print(row, flush=True)
+def _write(arguments: argparse.Namespace, figures: Mapping[str, Any], rows: list[list[object]]) -> None:
     shipped = figures["as shipped"]["scores"]["mean_qoe"] if "as shipped" in figures else None
     write_result(
         arguments.name,
         headline={"mean_qoe_as_shipped": shipped} if shipped is not None else {},
-        settings={**vars(arguments), "variants": {name: dict(VARIANTS[name]) for name in arguments.variants}},
+        settings={**vars(arguments), "variants": {name: dict(EVERY[name]) for name in arguments.variants}},
         figures=figures,
         table=(
             [
@@ -75,6 +60,45 @@ def main() -> int:
         ),
         packages=["vllm", "numpy"],
     )  # fmt: skip
+
+
+def main() -> int:
+    """Runs what is missing and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--load", type=float, default=1.3)
+    parser.add_argument("--duration", type=float, default=300.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--mix", default="one", choices=("one", "mixed"))
+    parser.add_argument("--profile", default="opt-66b-4xa100-estimate")
+    parser.add_argument("--lengths", default="chat")
+    parser.add_argument("--pace", type=float, default=4.8)
+    parser.add_argument("--variants", nargs="+", default=list(EVERY), choices=list(EVERY), metavar="VARIANT")
+    parser.add_argument("--name", default="scheduler-ablation", help="name of the result files")
+    arguments = parser.parse_args()
+    rows: list[list[object]] = []
+    figures: dict[str, Any] = {}
+    for name in arguments.variants:
+        spec = RunSpec(
+            scheduler="andes" if name in ANDES_VARIANTS else "qoe",
+            profile=arguments.profile,
+            lengths=arguments.lengths,
+            load=arguments.load,
+            seed=arguments.seed,
+            duration=arguments.duration,
+            pace=arguments.pace,
+            mix=arguments.mix,
+            options=EVERY[name],
+        )
+        result = cached_run(spec)
+        s = result["scores"]
+        figures[name] = result
+        row = [
+            name, f"{s['mean_qoe']:.4f}", f"{s['p5_qoe']:.3f}", f"{s['share_good']:.3f}", f"{s['throughput']:.0f}",
+            f"{s['smooth_goodput']:.0f}", f"{s['longest_wait']:.0f}", s["preemptions"], s["recomputed_tokens"],
+        ]  # fmt: skip
+        rows.append(row)
+        print(row, flush=True)
+        _write(arguments, figures, rows)
     return 0
 
 

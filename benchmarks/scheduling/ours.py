@@ -17,6 +17,10 @@ from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import Classes, SchedulerSettings
 
 
+def _learn_nothing(**_: Any) -> None:
+    """Stands in for what learns online."""
+
+
 def virtual_qoe_scheduler(
     *,
     policy: str,
@@ -25,7 +29,13 @@ def virtual_qoe_scheduler(
     profile: Profile,
     options: Mapping[str, Any],
 ) -> type[QoEScheduler]:
-    """The scheduler class, bound to a virtual clock and to `policy` with `options` over its defaults."""
+    """The scheduler class, bound to a virtual clock and to `policy` with `options` over its defaults.
+
+    Two options are not the policy's: `online_step_time` and `online_lengths`, false where an ablation wants the seeds.
+    """
+    options = dict(options)
+    online_step_time = options.pop("online_step_time", True)
+    online_lengths = options.pop("online_lengths", True)
     chosen: SchedulingPolicy = (
         AndesPolicy(AndesPolicySettings(**options)) if policy == "andes" else QoEPolicy(QoEPolicySettings(**options))
     )
@@ -40,6 +50,13 @@ def virtual_qoe_scheduler(
 
     class VirtualQoEScheduler(QoEScheduler):
         """Reads virtual time."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            if not online_step_time:
+                self._step_time.observe = _learn_nothing  # type: ignore[method-assign]
+            if not online_lengths:
+                self._table.lengths.ended = _learn_nothing  # type: ignore[method-assign]
 
         def now(self) -> float:
             return clock.now

@@ -1,0 +1,87 @@
+"""Writes the tables of docs/concepts/scheduler.md from benchmarks/results; `make scheduler-docs`. A test compares.
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing else of the page is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "concepts" / "scheduler.md"
+RESULTS = ROOT / "benchmarks" / "results"
+SCHEDULERS = ("qoe", "andes", "fcfs", "priority")
+
+
+def load_table(document: Mapping[str, Any]) -> str:
+    """Rows of load and scheduler from scheduler.json."""
+    points = {(p["load"], p["scheduler"]): p for p in document["figures"]["points"]}
+    rows: list[Sequence[object]] = []
+    for load in sorted({load for load, _ in points}):
+        fcfs = points.get((load, "fcfs"))
+        for name in SCHEDULERS:
+            point = points.get((load, name))
+            if point is None:
+                continue
+            times = f"{point['mean_qoe'] / fcfs['mean_qoe']:.2f}" if fcfs else "unknown"
+            figures = ("mean_andes_qoe", "p1_qoe", "p5_qoe", "share_good")
+            whole = ("throughput", "smooth_goodput", "longest_wait", "seeds")
+            rows.append(
+                (
+                    load,
+                    name,
+                    f"{point['mean_qoe']:.3f}",
+                    times,
+                    *(f"{point[figure]:.3f}" for figure in figures),
+                    *(f"{point[figure]:.0f}" for figure in whole),
+                )
+            )
+    columns = (
+        "load", "scheduler", "mean QoE", "times FCFS's", "Andes' own QoE", "p1", "p5", "good", "tokens/s",
+        "smooth goodput", "longest wait s", "seeds",
+    )  # fmt: skip
+    return _table(columns, rows)
+
+
+def committed(name: str) -> Callable[[], str]:
+    """The Markdown table that a benchmark wrote."""
+    return lambda: (RESULTS / f"{name}.md").read_text().strip()
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "scheduler": lambda: load_table(json.loads((RESULTS / "scheduler.json").read_text())),
+    "surge": committed("scheduler-surge"),
+    "clairvoyant": committed("scheduler-clairvoyant"),
+    "real-time": committed("scheduler-real-time"),
+    "ablation": committed("scheduler-ablation"),
+    "decision": committed("decision"),
+}
+
+
+def render(page: str) -> str:
+    """`page` with every table that it has a place for."""
+    for name, table in TABLES.items():
+        place = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        page = place.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", page)
+    return page
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(columns)} |", f"|{'|'.join(' --- ' for _ in columns)}|"]
+    return "\n".join([*lines, *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)])
+
+
+def main() -> int:
+    """Rewrites the page."""
+    PAGE.write_text(render(PAGE.read_text()))
+    print(PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
