@@ -144,3 +144,33 @@ def container_waits(reason: str, message: str = "", **container: Any) -> dict[st
             }
         ],
     }
+
+
+@contextmanager
+def traffic(*served: FakeEngine, qoe: float) -> Iterator[None]:
+    """Requests of that QoE end on these engines, ten times a second, until the block ends."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.1):
+            for engine in served:
+                engine.serve(1, qoe=qoe)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def serve_all(ns: Namespace, found: list[FakeEngine]) -> None:
+    """Behind the service's pods, which are as many."""
+    for pod, engine in zip(wait_pods(ns, len(found)), found, strict=True):
+        make_ready(ns, pod, engine)
+    wait_for(
+        f"{len(found)} ready replicas",
+        lambda: ns.status().get("readyReplicas") == len(found),
+        told=lambda: json.dumps(ns.status()),
+    )

@@ -1,9 +1,15 @@
-"""One real control plane for all tests of this folder, with the CRD installed."""
+"""Real control planes with the CRD installed, shared by the tests of this folder.
+
+On `control_plane` each test that starts, kills or cuts off an operator has one of its own, for its namespace alone. On
+`operated_plane` one operator serves every namespace: tests that only look at what it does take `standing_operator`.
+"""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,8 +21,8 @@ from operator_process import Namespace, OperatorProcess
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
+@contextmanager
+def _plane() -> Iterator[ControlPlane]:
     with ControlPlane() as plane:
         plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
         wait_until(
@@ -28,14 +34,55 @@ def control_plane() -> Iterator[ControlPlane]:
         yield plane
 
 
+@contextmanager
+def _namespace(plane: ControlPlane) -> Iterator[str]:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    plane.kubectl("create", "-f", "-", stdin=json.dumps(manifest))
+    yield name
+    # Services first: of a namespace that goes away, the children go in any order, and an operator would repair them.
+    plane.kubectl("-n", name, "delete", "llmservices", "--all")
+    plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    with _plane() as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def operated_plane() -> Iterator[ControlPlane]:
+    """With an operator: see `standing_operator`."""
+    with _plane() as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def standing_operator(
+    operated_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """A running operator for all namespaces of `operated_plane`; it is not to be stopped."""
+    process = OperatorProcess(operated_plane, tmp_path_factory.mktemp("operator"), namespaces=[])
+    try:
+        yield process.start()
+    finally:
+        process.stop()
+
+
+@pytest.fixture
+def served(operated_plane: ControlPlane, standing_operator: OperatorProcess) -> Iterator[Namespace]:
+    """A namespace of this test's own that the standing operator serves, `restricted`."""
+    with _namespace(operated_plane) as name:
+        yield Namespace(operated_plane, name)
+
+
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
     """A namespace of this test's own, under the Pod Security level `restricted`."""
-    name = f"t-{uuid.uuid4().hex[:8]}"
-    control_plane.kubectl("create", "namespace", name)
-    control_plane.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    yield name
-    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+    with _namespace(control_plane) as name:
+        yield name
 
 
 @pytest.fixture
@@ -46,7 +93,7 @@ def ns(control_plane: ControlPlane, namespace: str) -> Namespace:
 
 @pytest.fixture
 def operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """A running operator for this test's namespace alone."""
+    """A running operator for this test's namespace alone, to be done with as the test likes."""
     process = OperatorProcess(control_plane, tmp_path, namespaces=[namespace])
     try:
         yield process.start()

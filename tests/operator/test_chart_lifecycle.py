@@ -177,28 +177,24 @@ def test_installed_used_and_uninstalled_it_leaves_nothing_but_the_crd(plane: Pla
     assert plane.objects() == before
 
 
-def test_uninstalled_with_its_services_kept_the_engines_serve_on(plane: Plane, tmp_path: Path) -> None:
+def test_uninstalled_with_its_services_kept_they_serve_on_until_it_takes_them_over_again(
+    plane: Plane, tmp_path: Path
+) -> None:
     plane.release.install(tickSeconds=1)
     _serve(plane, tmp_path)
-    deployment = plane.team.get("deployment", "chat")
+    before = plane.team.get("deployment", "chat") or {}
     plane.release.helm("uninstall", "andante")
     assert plane.team.get("llmservice", "chat") is not None
-    assert (plane.team.get("deployment", "chat") or {})["spec"] == (deployment or {})["spec"]
+    assert (plane.team.get("deployment", "chat") or {})["spec"] == before["spec"]
     assert f"CustomResourceDefinition//{CRD}" in plane.objects()
 
-
-def test_installed_again_it_takes_over_the_services_that_were_kept(plane: Plane, tmp_path: Path) -> None:
-    plane.release.install(tickSeconds=1)
-    _serve(plane, tmp_path)
-    before = plane.team.get("deployment", "chat")
-    plane.release.helm("uninstall", "andante")
     plane.team.kubectl("delete", "service", "chat")
     plane.release.install(tickSeconds=1)
     with plane.operator(tmp_path) as operator:
         wait_for("the Service to be back", lambda: plane.team.get("service", "chat"), told=operator.tail)
-    after = plane.team.get("deployment", "chat")
-    assert (after or {})["metadata"]["uid"] == (before or {})["metadata"]["uid"]
-    assert (after or {})["metadata"]["generation"] == (before or {})["metadata"]["generation"]
+    after = plane.team.get("deployment", "chat") or {}
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
 def test_upgraded_from_the_previous_chart_a_service_goes_on(plane: Plane, tmp_path: Path) -> None:

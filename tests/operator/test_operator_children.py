@@ -21,6 +21,17 @@ CHILDREN = {
 KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget,networkpolicy"
 
 
+@pytest.fixture
+def operator(standing_operator: OperatorProcess) -> OperatorProcess:
+    """No test here stops it."""
+    return standing_operator
+
+
+@pytest.fixture
+def ns(served: Namespace) -> Namespace:
+    return served
+
+
 def _children(ns: Namespace, name: str = "chat") -> set[tuple[str, str]]:
     return {
         (o["kind"], o["metadata"]["name"])
@@ -43,19 +54,6 @@ def test_a_service_gets_its_children_and_a_status(operator: OperatorProcess, ns:
     assert (status["readyReplicas"], status["startingReplicas"]) == (0, 1)
     assert ns.condition("Ready")["reason"] == "EngineStarting"
     assert ns.condition("MetricsAvailable")["status"] == "Unknown"
-
-
-def test_a_new_service_costs_at_most_twelve_calls_and_an_idle_one_none(
-    operator: OperatorProcess, ns: Namespace
-) -> None:
-    before = operator.api_calls()
-    _made(ns)
-    ticks = operator.metric("andante_operator_tick_seconds_count")
-    wait_for("three more ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 3)
-    settled = operator.api_calls()
-    assert settled - before <= 12
-    wait_for("five idle ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 8)
-    assert operator.api_calls() == settled
 
 
 def test_nothing_is_written_on_the_resource_but_its_status(operator: OperatorProcess, ns: Namespace) -> None:
@@ -161,21 +159,6 @@ def test_a_child_that_is_not_wanted_any_more_is_removed(operator: OperatorProces
     wait_for("the NetworkPolicy", lambda: ("NetworkPolicy", "chat") in _children(ns))
     ns.patch({"networkPolicy": {"enabled": False}})
     wait_for("the NetworkPolicy to go", lambda: _children(ns) == CHILDREN)
-
-
-def test_a_field_that_the_spec_drops_is_dropped_also_after_a_restart(operator: OperatorProcess, ns: Namespace) -> None:
-    engine = {"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}}
-    ns.apply(engine={**engine, "nodeSelector": {"pool": "fast"}})
-
-    def selector() -> Any:
-        deployment = ns.get("deployment", "chat")
-        return deployment and deployment["spec"]["template"]["spec"].get("nodeSelector", "none")
-
-    wait_for("the selector", lambda: selector() == {"pool": "fast"})
-    operator.kill()
-    ns.patch({"engine": {"nodeSelector": None}})
-    operator.start()
-    wait_for("the selector to go", lambda: selector() == "none", told=operator.tail)
 
 
 def test_a_change_of_the_spec_reaches_the_children_and_two_at_once_end_at_the_second(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hack.localcluster.api import ControlPlane
@@ -15,18 +13,11 @@ from operator_process import ROOT, Namespace, OperatorProcess, wait_for
 
 
 @pytest.fixture(scope="module")
-def place(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
-    """One namespace and one operator for the whole file; each test has a service of its own."""
+def place(operated_plane: ControlPlane, standing_operator: OperatorProcess) -> Namespace:
+    """One namespace for the whole file; each test has a service of its own."""
     name = "conditions"
-    control_plane.kubectl("create", "namespace", name)
-    folder: Path = tmp_path_factory.mktemp("operator")
-    process = OperatorProcess(control_plane, folder, namespaces=[name])
-    try:
-        process.start()
-        yield Namespace(control_plane, name)
-    finally:
-        process.stop()
-        control_plane.kubectl("delete", "namespace", name, "--wait=false")
+    operated_plane.kubectl("create", "namespace", name)
+    return Namespace(operated_plane, name)
 
 
 WAITING = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from hack.localcluster.api import ControlPlane
 
+from operator_pods import engines, serve_all, traffic
 from operator_process import Namespace, OperatorProcess, wait_for
 
 KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget"
@@ -19,21 +21,24 @@ def _complete(ns: Namespace, name: str) -> bool:
     return len(children) == 5
 
 
-@pytest.mark.parametrize("children", range(5))
-def test_killed_after_any_child_it_goes_on_where_it_stopped(
-    operator: OperatorProcess, ns: Namespace, children: int
-) -> None:
+ORDER = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
+"""In which children are made."""
+
+
+def test_killed_after_any_child_it_goes_on_where_it_stopped(operator: OperatorProcess, ns: Namespace) -> None:
     """A kill between two calls leaves the first so many children: made by hand here, to hit every such moment."""
-    ns.apply()
-    wait_for("all children", lambda: _complete(ns, "chat"))
+    names = [f"after-{number}" for number in range(len(ORDER))]
+    for name in names:
+        ns.apply(name=name)
+    for name in names:
+        wait_for(f"all children of {name}", lambda n=name: _complete(ns, n), told=operator.tail)
     operator.kill()
-    made = sorted((o["metadata"]["creationTimestamp"], o["kind"], o["metadata"]["name"]) for o in ns.items(KINDS))
-    ours = [(kind, name) for _, kind, name in made if name.startswith("chat")]
-    order = ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment"]
-    for kind, name in sorted(ours, key=lambda child: order.index(child[0]))[children:]:
-        ns.kubectl("delete", kind, name)
+    for number, name in enumerate(names):
+        for kind in ORDER[number:]:
+            ns.kubectl("delete", kind, f"{name}-engine" if kind == "ConfigMap" else name)
     operator.start()
-    wait_for("all children again", lambda: _complete(ns, "chat"), told=operator.tail)
+    for name in names:
+        wait_for(f"all children of {name} again", lambda n=name: _complete(ns, n), told=operator.tail)
 
 
 def test_killed_under_a_stream_of_new_services_it_serves_them_all(operator: OperatorProcess, ns: Namespace) -> None:
@@ -65,6 +70,61 @@ def test_what_happened_while_it_was_away_is_seen(operator: OperatorProcess, ns: 
     ns.apply(name="other")
     operator.start()
     wait_for("the Service and the other service", lambda: _complete(ns, "chat") and _complete(ns, "other"))
+
+
+def test_a_field_that_the_spec_drops_is_dropped_also_after_a_restart(operator: OperatorProcess, ns: Namespace) -> None:
+    engine = {"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}}
+    ns.apply(engine={**engine, "nodeSelector": {"pool": "fast"}})
+
+    def selector() -> Any:
+        deployment = ns.get("deployment", "chat")
+        return deployment and deployment["spec"]["template"]["spec"].get("nodeSelector", "none")
+
+    wait_for("the selector", lambda: selector() == {"pool": "fast"})
+    operator.kill()
+    ns.patch({"engine": {"nodeSelector": None}})
+    operator.start()
+    wait_for("the selector to go", lambda: selector() == "none", told=operator.tail)
+
+
+def test_a_new_service_costs_at_most_twelve_calls_and_an_idle_one_none(
+    operator: OperatorProcess, ns: Namespace
+) -> None:
+    before = operator.api_calls()
+    ns.apply()
+    wait_for("all children", lambda: _complete(ns, "chat"), told=operator.tail)
+    wait_for("the status", lambda: ns.status().get("replicas") == 1, told=operator.tail)
+    ticks = operator.metric("andante_operator_tick_seconds_count")
+    wait_for("three more ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 3)
+    settled = operator.api_calls()
+    assert settled - before <= 12
+    wait_for("five idle ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 8)
+    assert operator.api_calls() == settled
+
+
+def _state(ns: Namespace) -> dict[str, Any]:
+    state: dict[str, Any] = ns.status().get("scaling", {}).get("memory", {}).get("state", {})
+    return state
+
+
+def test_a_restart_keeps_replicas_and_memory(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply(scaling={"minReplicas": 1, "maxReplicas": 3})
+    with engines(2) as found:
+        serve_all(ns, found[:1])
+        found[0].open_requests, found[0].open_qoe = 30, 0.7
+        with traffic(found[0], qoe=0.7):
+            wait_for("more replicas", lambda: (ns.replicas() or 0) > 1)
+            # The Deployment is written before the status: a kill in between loses what this tick learned, and may.
+            wait_for("the ceiling in the status", lambda: _state(ns).get("ceiling"), told=operator.tail)
+            operator.kill()
+            before, wanted = ns.status()["scaling"], ns.replicas()
+            operator.start()
+            wait_for("ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= 3)
+            after = ns.status()["scaling"]
+        assert (ns.replicas() or 0) >= (wanted or 0)
+        # Its time moves on with every decision on a deficit; the load is what was learned.
+        assert after["memory"]["state"]["ceiling"][1] == before["memory"]["state"]["ceiling"][1]
+        assert after["decisions"][-1] == before["decisions"][-1]
 
 
 def test_it_stops_on_sigterm_with_status_0(operator: OperatorProcess, ns: Namespace) -> None:
