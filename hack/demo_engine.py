@@ -84,7 +84,7 @@ async def _serve(work: Any, engines: Mapping[str, EngineProcess], surge: tuple[f
             elif progress.at >= next_line:
                 next_line = progress.at + SLICE_SECONDS
                 state = "; ".join(f"{s.name}: {s.open} open, mean QoE {_mean(s.ended)}" for s in sides.values())
-                console.print(f"[{progress.at:4.0f} s] {state}", highlight=False, markup=False)
+                console.print(f"[{progress.at:4.0f} s] {state}", highlight=False, markup=False, soft_wrap=True)
 
         results = await asyncio.gather(
             *(

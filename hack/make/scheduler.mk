@@ -1,4 +1,4 @@
-.PHONY: bench-scheduler bench-ablation bench-sweep bench-surge bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
+.PHONY: bench-scheduler bench-ablation bench-sweep bench-classes bench-surge bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
 SCHEDULER_RUN = env PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
 bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and ours (resumable; about an hour cold)
@@ -9,6 +9,9 @@ bench-ablation: engine-env ## the policy with one part changed at a time, in vir
 
 bench-sweep: engine-env ## profiles, lengths, paces and loads against FCFS, in virtual time (resumable; about an hour)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_sweep $(ARGS)
+
+bench-classes: engine-env ## a mix of classes: who pays for whom, in virtual time (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_classes $(ARGS)
 
 bench-surge: engine-env ## replicas that a 60 s surge takes at equal mean QoE, in virtual time (resumable)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_surge $(ARGS)
