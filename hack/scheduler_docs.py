@@ -6,7 +6,6 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing else of the
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -66,8 +65,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
 def render(page: str) -> str:
     """`page` with every table that it has a place for."""
     for name, table in TABLES.items():
-        place = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        page = place.sub(lambda match, table=table: f"{match[1]}\n{table()}\n\n{match[2]}", page)
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, found, rest = page.partition(start)
+        if found:
+            page = f"{before}{start}\n{table()}\n\n{end}{rest.partition(end)[2]}"
     return page
 
 
