@@ -81,6 +81,11 @@ class ConflictError(UnavailableError):
 class Cluster(Protocol):
     """The cluster's API; every method is one call, and raises NotFoundError, RefusedError or UnavailableError."""
 
+    @property
+    def unanswered(self) -> int:
+        """Calls so far that got no answer at all; while it grows, the API server is away."""
+        ...
+
     def read(self, *, kind: str, namespace: str, name: str) -> Object:
         """The object."""
         ...

@@ -56,6 +56,7 @@ def test_the_api_server_goes_and_comes_back(
     wait_for(
         "it to go on ticking meanwhile",
         lambda: process.metric("andante_operator_tick_seconds_count") >= ticks + seconds / TICK_SECONDS,
+        timeout=60 + 4 * seconds,
         told=process.tail,
     )
     if how == "refused":

@@ -52,6 +52,12 @@ class KubernetesCluster:
         self._configuration = api_client.configuration
         self._clock = clock
         self._on_call = on_call
+        self._unanswered = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Calls so far that got no answer at all."""
+        return self._unanswered
 
     def read(self, *, kind: str, namespace: str, name: str) -> Object:
         """The object. Raises as ports.Cluster says."""
@@ -190,6 +196,7 @@ class KubernetesCluster:
                 retries=False,  # the reconcile queue retries, with its own back-off
             )
         except urllib3.exceptions.HTTPError as error:
+            self._unanswered += 1
             raise UnavailableError(f"the API server did not answer: {error}") from error
         if response.status >= 300:
             raise _refusal(response.status, response.data)

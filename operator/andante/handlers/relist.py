@@ -10,13 +10,15 @@ import logging
 from collections.abc import Sequence
 
 from andante.app.world import World
-from andante.handlers.queue import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, ReconcileQueue
+from andante.handlers.queue import FIRST_RETRY_SECONDS, ReconcileQueue
 from andante.ports import Cluster, NotFoundError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 2.0
 """After the last object of a watch's own list; then ours is surely younger."""
+LAST_RETRY_SECONDS = 5.0
+"""One list is cheap, and the first that is answered ends the blindness after an outage."""
 
 
 class Relister:
@@ -38,6 +40,7 @@ class Relister:
         self._resync_seconds = resync_seconds
         self._due: dict[str, float] = {}
         self._failures = 0
+        self._unanswered = cluster.unanswered
 
     def list_was_seen(self, kind: str) -> None:
         """A watch began anew with a list of its own. Call from the event loop."""
@@ -62,10 +65,20 @@ class Relister:
             if now >= everything:
                 everything = now + self._resync_seconds
                 self._due |= dict.fromkeys(self._kinds, now)
+            if self._cluster.unanswered != self._unanswered:
+                # The API server was away. A watch may be dead without knowing it, or take up its work late.
+                self._unanswered = self._cluster.unanswered
+                self._due = dict.fromkeys(self._kinds, now + SETTLE_SECONDS) | self._due
             for kind in [k for k, at in self._due.items() if at <= now]:
                 del self._due[kind]
-                if not await self._list(kind):
-                    self._due[kind] = now + self._back_off()
+                if await self._list(kind):
+                    continue
+                again = loop.time() + self._back_off()
+                self._due[kind] = again
+                if self._cluster.unanswered != self._unanswered:
+                    # Still away: nothing else would be answered either.
+                    self._due = {k: max(at, again) for k, at in self._due.items()}
+                    break
 
     async def _list(self, kind: str) -> bool:
         for namespace in self._namespaces:
