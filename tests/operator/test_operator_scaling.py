@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from operator_pods import engines, serve_all, traffic, wait_pods
@@ -43,8 +45,15 @@ def test_a_deficit_buys_replicas_and_quiet_gives_them_back(operator: OperatorPro
             wait_for("two replicas", lambda: ns.replicas() == 2, timeout=90, told=operator.tail)
             wait_pods(ns, 2)
             wait_for("one replica", lambda: ns.replicas() == 1, timeout=90, told=operator.tail)
-        reasons = [d["reason"] for d in ns.status()["scaling"]["decisions"]]
-        assert reasons == ["OneFewerSuffices", "OneFewerSuffices", "QoEDeficit"]
+        # The Deployment is written first, the status after it.
+        wait_for(
+            "the decisions in the status",
+            lambda: (
+                [d["reason"] for d in ns.status()["scaling"]["decisions"]]
+                == ["OneFewerSuffices", "OneFewerSuffices", "QoEDeficit"]
+            ),
+            told=lambda: json.dumps(ns.status()),
+        )
         assert sum(reason == "QoEDeficit" for reason, _ in ns.events()) == 1
 
 
