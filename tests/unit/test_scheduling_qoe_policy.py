@@ -137,6 +137,12 @@ def test_a_fast_reader_is_given_time_by_pausing_those_with_full_buffers() -> Non
     assert 0 not in plan.pause
 
 
+def test_nobody_is_paused_while_everybody_has_something_to_read() -> None:
+    view = requests(100, running=True, delivered=400.0, elapsed=10.0, seconds_per_token=1 / 25, context=500.0)
+    plan = QoEPolicy().decide(view, engine(tightest_pace=25.0, kv_free=15_000.0))
+    assert plan is None or plan.pause.size == 0
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2])
 def test_nobody_starves_while_others_are_served_well(share: float) -> None:
     """A request whose turn by value never comes waits no longer than the ageing share's work allows."""

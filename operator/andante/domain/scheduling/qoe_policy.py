@@ -269,7 +269,10 @@ class QoEPolicy:
         return pool[np.argsort(lost, kind="stable")[:4]]
 
     def _pauses(self, requests: RequestView, engine: EngineView, running: Ints, room: _Room) -> Ints:
-        """Those with the fullest buffers, until the step is short enough for the most demanding reader."""
+        """Those with the fullest buffers, until the step is short enough for the most demanding reader.
+
+        Nobody while everybody has something left to read: a shorter step would help no one.
+        """
         if not self._settings.pausing or room.step_seconds <= room.step_cap or running.size < 2:
             return NOBODY
         seconds = requests.seconds_per_token[running]
@@ -278,7 +281,7 @@ class QoEPolicy:
         buffer = np.where(requests.batch_work[running], np.inf, buffer)
         able = (buffer > self._settings.pause_buffer) & ~requests.prefilling[running]
         candidates = np.flatnonzero(able)
-        if not candidates.size:
+        if not candidates.size or float(buffer.min()) > 0:
             return NOBODY
         candidates = candidates[np.argsort(-buffer[candidates], kind="stable")]
         step = engine.step_time
