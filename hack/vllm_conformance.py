@@ -32,6 +32,19 @@ BUILD_REQUIREMENTS = (
 )  # fmt: skip
 MODELS = ("facebook/opt-125m", "facebook/opt-350m", "Qwen/Qwen2.5-VL-3B-Instruct")
 PASSES = ("stock", "neutral", "qoe")
+_SHORT_FIRST = "admits by value per cost: short prompts before a long one"
+_CORE = "tests.v1.core"
+REASONS = {
+    f"{_CORE}.test_scheduler::test_schedule_order[True]": _SHORT_FIRST,
+    f"{_CORE}.test_scheduler::test_schedule_order[False]": _SHORT_FIRST,
+    f"{_CORE}.test_scheduler::test_preempt_during_execution": (
+        "leaves 2 % of the KV cache free, so the second request waits and nobody has to be preempted"
+    ),
+    f"{_CORE}.test_deferred_block_free::test_cow_retentions_deferred_until_copy_step_processed": (
+        "leaves room for the first output token, so a prompt that fills the last free blocks exactly waits"
+    ),
+}
+"""Why a test of vLLM's ends otherwise under the policy `qoe`; a difference that is not here fails the run."""
 PLUGIN = '''"""Puts our scheduler classes where vLLM's tests import vLLM's; ANDANTE_CONFORMANCE says which."""
 import os
 
@@ -145,7 +158,7 @@ def run_pass(kind: str, tests: Path, redirect: Path, files: tuple[str, ...]) -> 
 
 
 def main() -> int:
-    """0 when our class without a policy passes exactly what stock passes."""
+    """0 when our class without a policy passes exactly what stock passes, and the policy's differences are known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES))
     parser.add_argument("--files", nargs="+", default=list(FILES))
@@ -168,17 +181,23 @@ def main() -> int:
     for kind, names in differences.items():
         print(f"{kind}: {len(names)} tests end otherwise than with stock")
         for name in names:
-            print(f"  {name}: {stock[name]} -> {outcomes[kind].get(name, 'not run')}")
+            why = REASONS.get(name, "UNEXPLAINED") if kind == "qoe" else "UNEXPLAINED"
+            print(f"  {name}: {stock[name]} -> {outcomes[kind].get(name, 'not run')}: {why}")
     if set(arguments.passes) == set(PASSES):
         write_result(
             "conformance",
             headline={"neutral_differences": len(differences["neutral"]), "qoe_differences": len(differences["qoe"])},
             settings={"vllm": VERSION, "files": arguments.files},
-            figures={"differences": differences, "stock_failed": sorted(n for n, o in stock.items() if o == "failed")},
+            figures={
+                "differences": differences,
+                "reasons": REASONS,
+                "stock_failed": sorted(n for n, o in stock.items() if o == "failed"),
+            },
             table=(["class", "passed", "failed", "skipped"], rows),
             packages=["vllm", "pytest"],
         )
-    return 1 if differences.get("neutral") or not stock else 0
+    unexplained = set(differences.get("qoe", [])) - set(REASONS)
+    return 1 if differences.get("neutral") or unexplained or not stock else 0
 
 
 if __name__ == "__main__":
