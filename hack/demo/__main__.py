@@ -17,11 +17,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from andante.api.v1alpha1 import LLMService
 from andante.cli.bench import BenchOptions, Progress, RequestResult, run_bench
 from andante.cli.bench_scores import summarise
 from andante.cli.traces import read_trace
 from andante.domain.pace import PRESETS
-from hack.demo.report import ClientPoint, write_report
+from hack.demo.outcome import ClientPoint, Demo
+from hack.demo.report import saved_replica_minutes, write_report
 from hack.demo.verdict import replica_minutes, verdict
 from hack.demo.view import LiveView
 from hack.demo.watch import Sample, Watcher, to_sample
@@ -77,14 +79,8 @@ class _Slices:
 
 
 async def _replay(
-    *, installation: Installation, arguments: argparse.Namespace, console: Console, model: str, least: int
+    *, installation: Installation, arguments: argparse.Namespace, surge: Surge, console: Console, model: str, least: int
 ) -> tuple[list[RequestResult], Watcher, list[Sample], _Slices]:
-    surge = Surge(
-        base_rate=arguments.base_rate,
-        peak_rate=arguments.peak_rate,
-        start=arguments.surge_start,
-        duration=arguments.surge_seconds,
-    )
     requests = thin(
         read_trace(arguments.trace),
         surge=surge,
@@ -167,6 +163,20 @@ def _table(scores: dict[str, object], samples: Sequence[Sample]) -> list[tuple[s
     ]
 
 
+def _headlines(rows: Sequence[tuple[str, str]], samples: Sequence[Sample]) -> list[tuple[str, str, str]]:
+    known = dict(rows)
+    used, always = saved_replica_minutes(samples)
+    less = f", {1 - used / always:.0%} less than {always:.1f} with all of them all the time" if always else ""
+    return [
+        ("mean QoE", known["QoE, mean"], "1: every token when its reader wanted it"),
+        ("good answers", f"{float(known['share good']):.0%}" if known["share good"] != "unknown" else "unknown",
+         "start in time, and hardly stall"),
+        ("most replicas", known["most replicas ready"], "ready at the same time"),
+        ("replica-minutes", known["replica-minutes"], f"paid for{less}"),
+        ("streams cut", known["streams cut"], f"of {known['requests']} requests"),
+    ]  # fmt: skip
+
+
 def main() -> int:
     arguments = _arguments()
     console = Console()
@@ -183,10 +193,17 @@ def main() -> int:
     _wait_ready(watcher, console, timeout=300)
     console.print(f"From the start to Ready: {time.monotonic() - started:.0f} s. Endpoint: {installation.url}")
     least = to_sample(watcher.read(), at=0.0).replicas
+    surge = Surge(
+        base_rate=arguments.base_rate,
+        peak_rate=arguments.peak_rate,
+        start=arguments.surge_start,
+        duration=arguments.surge_seconds,
+    )
     results, watched, changes, slices = asyncio.run(
         _replay(
             installation=installation,
             arguments=arguments,
+            surge=surge,
             console=console,
             model=service["spec"]["model"].get("servedName") or service["metadata"]["name"],
             least=least,
@@ -198,12 +215,22 @@ def main() -> int:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-    write_report(arguments.report, table=rows, points=slices.points, samples=watched.samples, changes=changes)
+    complaints = verdict(scores=scores, samples=watched.samples, least=least)
+    demo = Demo(
+        headlines=_headlines(rows, watched.samples),
+        table=rows,
+        complaints=complaints,
+        surge=surge,
+        target_qoe=LLMService.parse(service).spec.qoe.objective.qoe,
+        points=slices.points,
+        samples=watched.samples,
+        changes=changes,
+    )
+    write_report(arguments.report, demo)
     console.print(f"Report: {arguments.report}")
     if arguments.json_out:
         document = {"scores": scores, "replica_minutes": replica_minutes(watched.samples), "table": dict(rows)}
         arguments.json_out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    complaints = verdict(scores=scores, samples=watched.samples, least=least)
     for complaint in complaints:
         console.print(complaint, style="bold red")
     console.print(

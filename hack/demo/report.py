@@ -1,88 +1,66 @@
-"""report.html of the demo: what users felt, what the scaler saw, and what it bought, on one time axis."""
+"""report.html of the demo: what its readers got, what the scaler saw, and what it bought, on one time axis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
+from string import Template
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
+from hack.demo.figure import plot
+from hack.demo.outcome import Demo
+from hack.demo.verdict import replica_minutes
 from hack.demo.watch import Sample
 
-# Okabe and Ito's palette: told apart by people with any kind of colour vision.
-BLUE, ORANGE, GREEN, VERMILION, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"
+PAGE = Template((Path(__file__).parent / "report.html.in").read_text(encoding="utf-8"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientPoint:
-    """What the readers of one slice of the replay got."""
-
-    at: float
-    """End of the slice, seconds since the replay began."""
-    arrivals_per_second: float
-    mean_qoe: float | None
-    """Mean QoE of the requests that ended in the slice; None where none ended."""
-    open_requests: int
-
-
-def write_report(
-    path: Path,
-    *,
-    table: Sequence[tuple[str, str]],
-    points: Sequence[ClientPoint],
-    samples: Sequence[Sample],
-    changes: Sequence[Sample],
-) -> None:
-    """One self-contained HTML file (no network needed to open it)."""
-    figure = make_subplots(
-        rows=4,
-        cols=1,
-        shared_xaxes=True,
-        vertical_spacing=0.05,
-        subplot_titles=(
-            "Arrivals (requests/s) and requests open at the client",
-            "Mean QoE of requests that ended (client), and QoE deficit (operator)",
-            "Smooth goodput as the operator measured it (tokens/s)",
-            "Replicas",
+def write_report(path: Path, demo: Demo) -> None:
+    """One self-contained HTML file: no network is needed to open it."""
+    page = PAGE.substitute(
+        verdict=_verdict(demo),
+        verdict_class="bad" if demo.complaints else "good",
+        headlines="".join(
+            f"<div class='tile'><b>{escape(value)}</b><span>{escape(name)}</span><small>{escape(meaning)}</small></div>"
+            for name, value, meaning in demo.headlines
+        ),
+        figure=plot(demo),
+        changes="".join(
+            f"<tr><td><i>{number}</i></td><td class='n'>{change.at:.0f} s</td>"
+            f"<td class='n'>{before} → {change.desired}</td>"
+            f"<td><code>{escape(change.reason)}</code></td><td>{escape(change.message)}</td></tr>"
+            for number, (before, change) in enumerate(_steps(demo), start=1)
+        )
+        or "<tr><td colspan='5'>The scaler changed nothing.</td></tr>",
+        table="".join(
+            f"<tr><th>{escape(name)}</th><td class='n'>{escape(value)}</td></tr>" for name, value in demo.table
         ),
     )
-    at = [p.at for p in points]
-    seen = [s.at for s in samples]
+    path.write_text(page, encoding="utf-8")
 
-    def line(row: int, x: list[float], y: list[float | None] | list[float] | list[int], name: str, colour: str) -> None:
-        shape = "hv" if row == 4 else "linear"
-        figure.add_trace(
-            go.Scatter(x=x, y=y, name=name, mode="lines", line={"color": colour, "shape": shape}, connectgaps=False),
-            row=row,
-            col=1,
-        )
 
-    line(1, at, [p.arrivals_per_second for p in points], "arrivals/s", BLUE)
-    line(1, at, [p.open_requests for p in points], "open requests", SKY)
-    line(2, at, [p.mean_qoe for p in points], "mean QoE (client)", GREEN)
-    line(2, seen, [s.deficit for s in samples], "QoE deficit (operator)", VERMILION)
-    line(3, seen, [s.smooth_goodput for s in samples], "smooth goodput", GREEN)
-    line(4, seen, [s.replicas for s in samples], "replicas", BLUE)
-    line(4, seen, [s.ready for s in samples], "ready", ORANGE)
-    figure.update_layout(height=1000, template="plotly_white", legend={"orientation": "h"})
-    figure.update_xaxes(title_text="seconds of the replay", row=4, col=1)
-    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in table)
-    why = "".join(
-        f"<tr><td>{s.at:.0f} s</td><td>{s.desired}</td><td>{escape(s.reason)}</td><td>{escape(s.message)}</td></tr>"
-        for s in changes
-    )
-    path.write_text(
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Andante demo</title>"
-        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem}"
-        "th{text-align:left;padding-right:2rem}td,th{border-bottom:1px solid #ddd}</style>"
-        "<h1>Andante demo</h1><p>A real Kubernetes, real vLLM pods on a virtual GPU, ten minutes of the Azure 2023 "
-        "conversation trace, compressed in time and thinned to a base load with one surge.</p>"
-        f"<table>{rows}</table><h2>What the scaler did, and why</h2>"
-        f"<table><tr><th>when</th><th>replicas wanted</th><th>reason</th><th>in words</th></tr>{why}</table>"
-        + figure.to_html(full_html=False, include_plotlyjs=True)
-        + "</html>",
-        encoding="utf-8",
+def saved_replica_minutes(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Replica-minutes that were used, and those that the largest number seen would have used all the time."""
+    most = max((s.replicas for s in samples), default=0)
+    minutes = (samples[-1].at - samples[0].at) / 60 if samples else 0.0
+    return replica_minutes(samples), most * minutes
+
+
+def _steps(demo: Demo) -> list[tuple[int | None, Sample]]:
+    """Each change with the number of replicas that was wanted before it."""
+    if not demo.changes:
+        return []
+    before = [s.desired for s in demo.samples if s.at < demo.changes[0].at and s.desired is not None]
+    first = before[-1] if before else None
+    return [(first, demo.changes[0]), *((a.desired, b) for a, b in pairwise(demo.changes))]
+
+
+def _verdict(demo: Demo) -> str:
+    if demo.complaints:
+        return " ".join(escape(complaint) for complaint in demo.complaints)
+    ready = [s.ready for s in demo.samples]
+    return (
+        f"Replicas rose from {ready[0]} to {max(ready)} with the surge and fell back to {ready[-1]} after it, "
+        "and no stream was cut."
     )

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hack.demo.report import ClientPoint
+from hack.demo.outcome import ClientPoint
 from hack.demo.watch import Sample
 
 LINE_EVERY_SECONDS = 10.0
