@@ -166,12 +166,13 @@ def _table(scores: dict[str, object], samples: Sequence[Sample]) -> list[tuple[s
 def _headlines(rows: Sequence[tuple[str, str]], samples: Sequence[Sample]) -> list[tuple[str, str, str]]:
     known = dict(rows)
     used, always = saved_replica_minutes(samples)
-    less = f", {1 - used / always:.0%} less than {always:.1f} with all of them all the time" if always else ""
+    most = known["most replicas ready"]
+    less = f", {1 - used / always:.0%} less than the {always:.1f} of a fixed {most}" if always else ""
     return [
         ("mean QoE", known["QoE, mean"], "1: every token when its reader wanted it"),
         ("good answers", f"{float(known['share good']):.0%}" if known["share good"] != "unknown" else "unknown",
          "start in time, and hardly stall"),
-        ("most replicas", known["most replicas ready"], "ready at the same time"),
+        ("most replicas", most, "ready at the same time"),
         ("replica-minutes", known["replica-minutes"], f"paid for{less}"),
         ("streams cut", known["streams cut"], f"of {known['requests']} requests"),
     ]  # fmt: skip

@@ -29,7 +29,7 @@ def plot(demo: Demo) -> str:
         ),
         _title("QoE deficit", VERMILION, "as the operator measured it: what the scaler acts on"),
         _title("Smooth goodput", GREEN, "tokens per second that readers can use, as the operator measured it"),
-        _title("Replicas", ORANGE, "area: ready") + f"  <span style='color:{BLUE}'>line: wanted</span>",
+        f"<b>Replicas</b>  {_swatch(ORANGE)}ready  {_swatch(BLUE)}wanted (dotted)",
     )
     figure = make_subplots(rows=len(titles), cols=1, shared_xaxes=True, vertical_spacing=0.045, subplot_titles=titles)
 
@@ -51,13 +51,16 @@ def plot(demo: Demo) -> str:
     figure.add_hline(y=demo.target_qoe, row=3, col=1, line={"color": GREY, "dash": "dash", "width": 1})
     _mark(figure, demo)
     _style(figure, most=max((s.replicas for s in demo.samples), default=1), rows=len(titles))
-    return str(
-        figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "responsive": True})
-    )
+    config = {"displayModeBar": False, "responsive": True}
+    return str(figure.to_html(full_html=False, include_plotlyjs=True, config=config))
 
 
 def _title(name: str, colour: str, meaning: str) -> str:
-    return f"<b style='color:{colour}'>{name}</b>  <span style='color:{GREY}'>{meaning}</span>"
+    return f"{_swatch(colour)}<b>{name}</b>  <span style='color:{GREY}'>{meaning}</span>"
+
+
+def _swatch(colour: str) -> str:
+    return f"<span style='color:{colour}'>■</span> "
 
 
 def _faint(colour: str) -> str:
@@ -68,14 +71,10 @@ def _faint(colour: str) -> str:
 def _mark(figure: Any, demo: Demo) -> None:
     end = demo.surge.start + demo.surge.duration
     figure.add_vrect(x0=demo.surge.start, x1=end, row="all", col=1, fillcolor=GREY, opacity=0.1, line_width=0)
-    figure.add_annotation(
-        x=(demo.surge.start + end) / 2, y=1, xref="x", yref="y domain", text="surge", showarrow=False, yanchor="top",
-        font={"color": GREY, "size": 13},
-    )  # fmt: skip
     for number, change in enumerate(demo.changes[:MAX_BADGES], start=1):
         figure.add_vline(x=change.at, row="all", col=1, line={"color": GREY, "width": 1, "dash": "dot"})
         figure.add_annotation(
-            x=change.at, y=1, xref="x6", yref="y6 domain", text=f"<b>{number}</b>", showarrow=False, yanchor="middle",
+            x=change.at, y=1, xref="x6", yref="y6 domain", text=f"<b>{number}</b>", showarrow=False, yanchor="top",
             hovertext=f"{change.reason}: {change.message}", bgcolor=INK, font={"color": "white", "size": 12},
             borderpad=3,
         )  # fmt: skip
@@ -91,6 +90,6 @@ def _style(figure: Any, *, most: int, rows: int) -> None:
         title.update(x=0, xanchor="left", font={"size": 14})
     figure.update_yaxes(rangemode="tozero", nticks=4, gridcolor=FAINT)
     figure.update_yaxes(range=[0, 1.05], tickvals=[0, 0.5, 1], row=3, col=1)
-    figure.update_yaxes(range=[0, most + 0.6], dtick=1, row=6, col=1)
+    figure.update_yaxes(range=[0, most + 1], dtick=1, row=6, col=1)
     figure.update_xaxes(gridcolor=FAINT, dtick=60, ticksuffix=" s")
     figure.update_xaxes(title_text="time since the replay began", row=rows, col=1)
