@@ -35,6 +35,7 @@ def test_a_container_that_cannot_start_names_its_cause(place: Namespace, name: s
     told = place.wait_condition("Degraded", "True", reason, name=name)
     assert message in told
     assert pod["metadata"]["name"] in told
+    assert "What to do: " in told
     assert place.condition("Ready", name)["reason"] == reason
 
 
@@ -47,7 +48,9 @@ def test_a_pod_without_a_node_says_what_the_scheduler_said(place: Namespace) -> 
         pod,
         {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}]},
     )
-    assert words in place.wait_condition("Degraded", "True", "Unschedulable", name="nonode")
+    told = place.wait_condition("Degraded", "True", "Unschedulable", name="nonode")
+    assert words in told
+    assert "asks for cpu" in told
 
 
 CRASHES = {

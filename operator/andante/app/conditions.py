@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from andante.api.v1alpha1 import Condition, LLMService
+from andante.app.advice import asked_for, with_advice
 from andante.app.measurement import Measurement
 from andante.app.pods import Pods, containers_of
 from andante.domain.scaling.decide import Decision
@@ -66,7 +67,7 @@ def pod_problem(pods: Pods, crash_logs: Mapping[tuple[str, str], str]) -> Proble
         name, status = pod["metadata"]["name"], pod.get("status") or {}
         for condition in status.get("conditions") or ():
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return Problem(reason="Unschedulable", message=f"pod {name}: {condition.get('message', '')}")
+                return _unschedulable(pod, condition.get("message", ""))
         for container in containers_of(pod):
             found = _container_problem(name, container, crash_logs.get((name, container["name"]), ""))
             if found:
@@ -74,11 +75,19 @@ def pod_problem(pods: Pods, crash_logs: Mapping[tuple[str, str], str]) -> Proble
     return None
 
 
+def _unschedulable(pod: Object, scheduler_says: str) -> Problem:
+    asks = asked_for(pod)
+    what = f"no node can take pod {pod['metadata']['name']}" + (f", which asks for {asks}" if asks else "")
+    message = with_advice("Unschedulable", f"{what}: {scheduler_says}")
+    return Problem(reason="Unschedulable", message=message)
+
+
 def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Problem | None:
     waiting = (container.get("state") or {}).get("waiting") or {}
     reason = waiting.get("reason", "")
     if reason in _WAITING:
-        return Problem(reason=_WAITING[reason], message=f"pod {pod}: {reason}: {waiting.get('message', '')}")
+        said = f"pod {pod} cannot start: {reason}: {waiting.get('message', '')}"
+        return Problem(reason=_WAITING[reason], message=with_advice(_WAITING[reason], said))
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode") not in (0, None)):
         log = log or ended.get("message") or ""
@@ -89,7 +98,7 @@ def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Prob
         tail = f"; it last said: {log.strip()[-600:]}" if log.strip() else ""
         code = ended.get("exitCode", "unknown")
         message = f"pod {pod}: container {container['name']} exited with {code}, {restarts} restarts{tail}"
-        return Problem(reason=word, message=message)
+        return Problem(reason=word, message=with_advice(word, message))
     return None
 
 
@@ -100,9 +109,9 @@ def deployment_problem(deployment: Object | None) -> Problem | None:
     if refused.get("status") == "True":
         message = refused.get("message", "")
         if "exceeded quota" in message or "failed quota" in message:
-            return Problem(reason="QuotaExceeded", message=message)
+            return Problem(reason="QuotaExceeded", message=with_advice("QuotaExceeded", message))
         if "violates PodSecurity" in message:
-            return Problem(reason="PodSecurityViolation", message=message)
+            return Problem(reason="PodSecurityViolation", message=with_advice("PodSecurityViolation", message))
         return Problem(reason="PodsRefused", message=message)
     if progress.get("reason") == "ProgressDeadlineExceeded":
         return Problem(reason="ProgressDeadlineExceeded", message=progress.get("message", ""))

@@ -1,0 +1,51 @@
+"""What somebody can do about a problem, in a sentence behind the words of whoever found it. Pure.
+
+The long form, reason by reason, is docs/troubleshooting.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from andante.api.v1alpha1.pod_template import ENGINE_CONTAINER
+from andante.ports import Object
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "ImagePullFailed": "check the image's name and tag (spec.engine.image, or the chart's engineImage), that the node"
+    " can reach its registry, and spec.engine.imagePullSecrets if it is private",
+    "ContainerConfigError": "create what is missing in the service's namespace, or correct its name in the spec;"
+    " the pod then starts by itself",
+    "QuotaExceeded": "raise the namespace's ResourceQuota (kubectl describe quota), or ask for less in spec.engine",
+    "PodSecurityViolation": "take it out of spec.engine.podTemplate, model.source.hostPath or the chart's"
+    " enginePodTemplate; what Andante itself makes meets the level restricted",
+    "OutOfMemory": "raise spec.engine.resources.limits.memory",
+    "ModelNotFound": "check spec.model.id, revision and source, and that the token of spec.model.tokenSecretRef may"
+    " read the model",
+}
+# By a pattern of the scheduler's words, the most telling first.
+_UNSCHEDULABLE: Final[Mapping[str, str]] = {
+    r"Insufficient \S+/": "see whether a node offers it (Allocatable in kubectl describe nodes; a device plugin says so)"
+    " and has enough of it free for a whole replica; without GPUs, try spec.engine.virtualGPU with gpusPerReplica 0",
+    "Insufficient ": "free or add a node that has that much for itself, or ask for less in spec.engine",
+    "didn't match": "check spec.engine.nodeSelector and affinity against kubectl get nodes --show-labels",
+    "untolerated taint": "add the taint to spec.engine.tolerations, or take it off the node",
+    "unbound": "see kubectl describe pvc in the service's namespace",
+    "persistentvolumeclaim": "create that claim in the service's namespace, or correct its name in the spec",
+}
+
+
+def with_advice(reason: str, message: str) -> str:
+    """`message`, and what to do where that is known."""
+    advice = _ADVICE.get(reason)
+    if reason == "Unschedulable":
+        advice = next((text for sign, text in _UNSCHEDULABLE.items() if re.search(sign, message)), None)
+    return f"{message.rstrip(' .')}. What to do: {advice}" if advice else message
+
+
+def asked_for(pod: Object) -> str:
+    """The engine's requests, as in `cpu 1, memory 4Gi, nvidia.com/gpu 1`; empty where it has none."""
+    engines = [c for c in pod["spec"].get("containers") or () if c["name"] == ENGINE_CONTAINER]
+    requests = (engines[0].get("resources") or {}).get("requests") or {} if engines else {}
+    return ", ".join(f"{name} {amount}" for name, amount in sorted(requests.items()))
