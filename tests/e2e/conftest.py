@@ -6,16 +6,18 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.install import ROOT, Installation, install, kubectl_binary
+from hack.install import ROOT, Installation, install, kubectl_binary, service_url
 
 CLUSTER = "andante-e2e"
 NAMESPACE = "e2e"
+SYSTEM = "andante-system"
+OPERATOR = "app.kubernetes.io/name=andante-operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +29,28 @@ class Service:
 
     @property
     def url(self) -> str:
-        return self.installation.url
+        """As the Service is now: one that was deleted comes back at another address."""
+        return service_url(
+            kubeconfig=self.installation.kubeconfig, namespace=NAMESPACE, service=self.installation.service
+        )
 
     @property
     def name(self) -> str:
         return self.installation.service
 
     def kubectl(self, *arguments: str, namespace: str = NAMESPACE, stdin: str | None = None) -> str:
-        command = [self.kubectl_path, "--kubeconfig", str(self.installation.kubeconfig), "-n", namespace, *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        done = self._kubectl(arguments, namespace, stdin)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def try_kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """All that it said, whether it succeeded or not."""
+        done = self._kubectl(arguments, NAMESPACE, stdin)
+        return done.stdout + done.stderr
+
+    def _kubectl(self, arguments: Sequence[str], namespace: str, stdin: str | None) -> subprocess.CompletedProcess[str]:
+        command = [self.kubectl_path, "--kubeconfig", str(self.installation.kubeconfig), "-n", namespace, *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=180)
 
     def resource(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.kubectl("get", "llmservice", self.name, "-o", "json"))
@@ -55,7 +68,11 @@ class Service:
     def patch(self, spec: dict[str, Any]) -> None:
         self.kubectl("patch", "llmservice", self.name, "--type", "merge", "-p", json.dumps({"spec": spec}))
 
-    def wait(self, what: str, holds: Callable[[], bool], *, timeout: float = 180.0) -> None:
+    def scale(self, replicas: int) -> None:
+        """To so many replicas, in Manual mode."""
+        self.patch({"scaling": {"mode": "Manual"}, "replicas": replicas})
+
+    def wait(self, what: str, holds: Callable[[], bool], *, timeout: float = 420.0) -> None:
         """Poll until `holds`; the failure says what was waited for and how the resource stood."""
         until = time.monotonic() + timeout
         while not holds():
@@ -63,18 +80,22 @@ class Service:
                 pytest.fail(f"waited {timeout:.0f} s for: {what}\n{json.dumps(self.status(), indent=1)}")
             time.sleep(0.5)
 
-    def wait_replicas(self, count: int, *, timeout: float = 180.0) -> None:
-        self.wait(f"{count} ready replicas", lambda: self.status().get("readyReplicas", 0) == count, timeout=timeout)
+    def wait_replicas(self, count: int) -> None:
+        self.wait(f"{count} ready replicas", lambda: self.status().get("readyReplicas", 0) == count)
 
     def condition(self, kind: str) -> str:
         conditions = {c["type"]: c["status"] for c in self.status().get("conditions", [])}
         return conditions.get(kind, "Absent")
 
 
-def _down() -> None:
-    subprocess.run(
-        [sys.executable, "-m", "hack.localcluster", "down", "--name", CLUSTER], cwd=ROOT, check=True, timeout=300
-    )
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """Name of the cluster that the tests bring up; it goes with them."""
+    try:
+        yield CLUSTER
+    finally:
+        command = [sys.executable, "-m", "hack.localcluster", "down", "--name", CLUSTER]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=300)
 
 
 @pytest.fixture(scope="session")
@@ -83,13 +104,8 @@ def service_file() -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(service_file: Path) -> Iterator[Service]:
-    try:
-        installation = install(
-            cluster=CLUSTER, kubeconfig=None, namespace=NAMESPACE, service_file=service_file, say=print
-        )
-        found = Service(installation, kubectl_binary())
-        found.wait("the service to be Ready", lambda: found.condition("Ready") == "True", timeout=300)
-        yield found
-    finally:
-        _down()
+def service(cluster: str, service_file: Path) -> Service:
+    installation = install(cluster=cluster, kubeconfig=None, namespace=NAMESPACE, service_file=service_file, say=print)
+    found = Service(installation, kubectl_binary())
+    found.wait("the service to be Ready", lambda: found.condition("Ready") == "True")
+    return found
