@@ -2,19 +2,21 @@
 
     cluster up -> operator image built and loaded -> helm upgrade --install -> kubectl apply
 
-Each step says what it does, is idempotent, and is quick the second time.
+Each step says what it does, is idempotent, and is quick the second time. `make install-local` runs all but the last.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,10 +117,8 @@ def service_url(*, kubeconfig: Path, namespace: str, service: str) -> str:
     return f"http://{found.spec.cluster_ip}:{found.spec.ports[0].port}"
 
 
-def install(
-    *, cluster: str | None, kubeconfig: Path | None, namespace: str, service_file: Path, say: Callable[[str], None]
-) -> Installation:
-    """All steps up to the applied LLMService. Returns once it is applied; RuntimeError with the step that failed."""
+def install_operator(*, cluster: str | None, kubeconfig: Path | None, say: Callable[[str], None]) -> Path:
+    """Cluster, images and chart; returns the kubeconfig. RuntimeError with the step that failed."""
     name = ["--name", cluster] if cluster else []
     named = ["--kubeconfig", str(kubeconfig)] if kubeconfig else []
     with _step(say, "cluster: up"):
@@ -127,6 +127,14 @@ def install(
         values = chart_values(cluster=cluster)
     with _step(say, "helm: install the chart and wait for the operator"):
         install_chart(kubeconfig=path, values=values)
+    return path
+
+
+def install(
+    *, cluster: str | None, kubeconfig: Path | None, namespace: str, service_file: Path, say: Callable[[str], None]
+) -> Installation:
+    """All steps up to the applied LLMService. Returns once it is applied; RuntimeError with the step that failed."""
+    path = install_operator(cluster=cluster, kubeconfig=kubeconfig, say=say)
     kubectl = [kubectl_binary(), "--kubeconfig", str(path)]
     service = yaml.safe_load(service_file.read_text(encoding="utf-8"))["metadata"]["name"]
     with _step(say, f"kubectl: apply {service_file.name} in namespace {namespace}"):
@@ -156,3 +164,28 @@ def _step(say: Callable[[str], None], what: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     say(f"    done in {time.monotonic() - started:.0f} s")
+
+
+def shell_lines(kubeconfig: Path, programs: Sequence[Path]) -> list[str]:
+    """What a shell needs to find the cluster, and the programs that it may not have."""
+    folders = dict.fromkeys(str(program.parent) for program in programs)
+    path = ":".join((*folders, "$PATH"))
+    return [f"export KUBECONFIG={shlex.quote(str(kubeconfig))}", f'export PATH="{path}"']
+
+
+def main() -> int:
+    """0 when the operator runs; then stdout has lines for the shell, and nothing else."""
+    parser = argparse.ArgumentParser(description="Brings a cluster up here, if need be, and Andante onto it.")
+    parser.add_argument("--cluster", default=None, help="local cluster to use (default: $ANDANTE_CLUSTER or andante)")
+    cluster: str | None = parser.parse_args().cluster
+    try:
+        kubeconfig = install_operator(cluster=cluster, kubeconfig=None, say=lambda text: print(text, file=sys.stderr))
+    except RuntimeError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(shell_lines(kubeconfig, [Path(kubectl_binary()), Path(helm_binary())])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
