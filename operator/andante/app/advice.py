@@ -26,7 +26,7 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 # By a pattern of the scheduler's words, the most telling first.
 _UNSCHEDULABLE: Final[Mapping[str, str]] = {
-    r"Insufficient \S+/": "see whether a node offers it (Allocatable in kubectl describe nodes; a device plugin says so)"
+    r"Insufficient \S+/": "see whether a node offers it (Allocatable in kubectl describe nodes; by a device plugin)"
     " and has enough of it free for a whole replica; without GPUs, try spec.engine.virtualGPU with gpusPerReplica 0",
     "Insufficient ": "free or add a node that has that much for itself, or ask for less in spec.engine",
     "didn't match": "check spec.engine.nodeSelector and affinity against kubectl get nodes --show-labels",
