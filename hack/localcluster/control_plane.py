@@ -198,6 +198,8 @@ class ControlPlaneProcesses:
         """Start what does not run; return once the API server is ready. Raises ClusterError with a log's end."""
         spec = self.spec
         spec.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in self.service_names:
+            self.service(name).forget_if_ended()
         certificate = self._write_credentials()
         self._spawn("etcd", etcd_command(spec, self.binaries.path("etcd"), certificate))
         self.start_apiserver()

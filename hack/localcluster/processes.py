@@ -96,6 +96,11 @@ class Service:
     def alive(self) -> bool:
         return self.handle() is not None
 
+    def forget_if_ended(self) -> None:
+        """Without a pid file a service has not been started; a stale one would say that it ended while we wait."""
+        if not self.alive():
+            self.pid_file.unlink(missing_ok=True)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal if the process runs."""
         handle = self.handle()

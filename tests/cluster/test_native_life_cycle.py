@@ -13,6 +13,7 @@ import pytest
 from hack.localcluster import network
 from hack.localcluster.api import Cluster, ControlPlane
 from hack.localcluster.node_config import PAUSE_IMAGE
+from hack.localcluster.processes import kill_marked
 from hack.localcluster.progress import wait_until
 from hack.localcluster.settings import REPOSITORY, state_root
 from tests.cluster.machine import picture
@@ -97,6 +98,15 @@ def test_up_revives_a_node_that_died_with_its_pods_and_objects() -> None:
             timeout_seconds=120,
         )
         cluster.kubectl("wait", "pod/kept", "--for=condition=Ready", "--timeout=60s")
+
+
+def test_up_goes_on_after_everything_was_killed() -> None:
+    with Cluster(name=NAME) as cluster:
+        cluster.kubectl("create", "configmap", "kept")
+        kill_marked(state_root() / NAME)
+        again = run("up", "--name", NAME)
+        assert again.returncode == 0, again.stderr
+        assert cluster.kubectl("get", "configmap", "kept", "-o=name").stdout == "configmap/kept\n"
 
 
 def test_two_run_side_by_side_on_networks_of_their_own(cluster: Cluster) -> None:

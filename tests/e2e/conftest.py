@@ -90,11 +90,12 @@ class Service:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """Name of the cluster that the tests bring up; it goes with them."""
+    """Name of the cluster that the tests bring up; it goes with them, and one that a killed run left goes before."""
+    command = [sys.executable, "-m", "hack.localcluster", "down", "--name", CLUSTER]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     try:
         yield CLUSTER
     finally:
-        command = [sys.executable, "-m", "hack.localcluster", "down", "--name", CLUSTER]
         subprocess.run(command, cwd=ROOT, check=True, timeout=300)
 
 
