@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hack.localcluster import debian
@@ -63,6 +63,29 @@ def build(request: ImageBuild) -> Path:
             partial.unlink(missing_ok=True)
         _forget_old(archive)
     return archive
+
+
+def build_base(request: ImageBuild) -> str:
+    """Name of the image, left in the builder's storage for other Dockerfiles to start from.
+
+    Its tag ends in the digest of its inputs. An archive of several gigabytes would take minutes. Raises ClusterError.
+    """
+    docker = Kind("any").blocked() is None
+    named = replace(request, tag=f"{request.tag}-{digest_of(request, 'docker' if docker else _debian_release())}")
+    with exclusive(cache() / "images", "images"):
+        if _stored(named.tag, docker=docker):
+            say(f"{named.tag}: nothing changed since it was built")
+        elif docker:
+            _docker_build(named)
+        else:
+            _buildah_build(named)
+    return named.tag
+
+
+def _stored(tag: str, *, docker: bool) -> bool:
+    command = ["docker"] if docker else _buildah()
+    known = subprocess.run([*command, "images", "-q", tag], capture_output=True, text=True, check=False)
+    return known.returncode == 0 and bool(known.stdout.strip())
 
 
 def copied_sources(dockerfile: str) -> tuple[str, ...]:
@@ -120,13 +143,17 @@ def _forget_old(archive: Path) -> None:
         old.unlink()
 
 
-def _build_with_docker(request: ImageBuild, to: Path) -> None:
+def _docker_build(request: ImageBuild) -> None:
     say(f"building {request.tag} with docker")
     _run(["docker", "build", "-t", request.tag, *_common(request, request.arguments)])
+
+
+def _build_with_docker(request: ImageBuild, to: Path) -> None:
+    _docker_build(request)
     _run(["docker", "save", "-o", str(to), request.tag])
 
 
-def _build_with_buildah(request: ImageBuild, to: Path) -> None:
+def _buildah_build(request: ImageBuild) -> None:
     absent = [name for name in ("buildah", "debootstrap") if find(name) is None]
     if absent:
         debian.install_programs(absent)
@@ -138,6 +165,10 @@ def _build_with_buildah(request: ImageBuild, to: Path) -> None:
     borrowed = [part for path in _BORROWED if Path(path).exists() for part in ("-v", f"{path}:{path}:ro")]
     _run([*_buildah(), "bud", "--network", "host", "--layers", "-t", request.tag, *borrowed,
           *_common(request, arguments)])  # fmt: skip
+
+
+def _build_with_buildah(request: ImageBuild, to: Path) -> None:
+    _buildah_build(request)
     _run([*_buildah(), "push", request.tag, f"docker-archive:{to}:{request.tag}"])
 
 
@@ -164,8 +195,7 @@ def _python_base() -> str:
     """Name of a minimal Debian with Python in buildah's storage, made once per Debian release."""
     release = _debian_release()
     tag = f"localhost/andante/python-base:{release}"
-    known = subprocess.run([*_buildah(), "images", "-q", tag], capture_output=True, text=True, check=False)
-    if known.returncode == 0 and known.stdout.strip():
+    if _stored(tag, docker=False):
         return tag
     say(f"making the base image {tag} with debootstrap (once, 1 to 2 minutes)")
     root = cache() / "buildah" / f"debootstrap-{release}"

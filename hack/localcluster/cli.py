@@ -122,6 +122,9 @@ def _build_image(options: argparse.Namespace) -> int:
     request = buildimage.ImageBuild(
         dockerfile=Path(options.dockerfile), context=Path(options.context), tag=options.tag, arguments=pairs
     )
+    if options.as_base:
+        print(buildimage.build_base(request))
+        return 0
     archive = buildimage.build(request)
     if options.load:
         _running(options).load_image(archive)
@@ -208,7 +211,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     base = "BASE, where not given, is a Debian with Python made by debootstrap when Docker is absent"
     built.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE", help=base)
-    built.add_argument("--load", action="store_true", help="also load it into the cluster")
+    outcome = built.add_mutually_exclusive_group()
+    outcome.add_argument("--load", action="store_true", help="also load it into the cluster")
+    as_base = "write no archive: leave it in the builder's storage for other Dockerfiles, and print its name"
+    outcome.add_argument("--as-base", action="store_true", help=as_base)
     values = "print the operator's engine defaults (JSON, which is YAML) for pods that use this machine's vLLM"
     mounts = add("engine-host-mounts", _engine_host_mounts, values)
     mounts.add_argument("--engine-env", help="virtual environment with vLLM (default: the one `make engine-env` made)")

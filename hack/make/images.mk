@@ -10,10 +10,9 @@ engine-image: ## the engine's image on the official vLLM image; needs docker and
 
 # Neither is a part of any test run: the image takes about 15 minutes and 30 GB of disk the first time. The demo and the
 # end-to-end tests mount the engine environment from this machine (docs/decisions/0007-host-mounts-on-the-local-node.md).
-CPU_BASE = localhost/andante-vllm-cpu:0.32.0
 engine-image-cpu: setup ## the engine's image with vLLM for CPUs (15 minutes and 30 GB the first time); prints the archive
-	@$(BUILD_IMAGE) --dockerfile engine_image/cpu-base.Dockerfile --tag $(CPU_BASE) >/dev/null
-	@$(BUILD_IMAGE) --dockerfile engine_image/Dockerfile --tag andante-engine:$(VERSION)-cpu --build-arg BASE=$(CPU_BASE)
+	@base="$$($(BUILD_IMAGE) --dockerfile engine_image/cpu-base.Dockerfile --tag localhost/andante-vllm-cpu:0.32.0 --as-base)" \
+	  && $(BUILD_IMAGE) --dockerfile engine_image/Dockerfile --tag andante-engine:$(VERSION)-cpu --build-arg BASE="$$base"
 
 engine-image-smoke: setup ## that image as a pod: a restricted namespace, a service on the virtual GPU, an answer, helm test
 	@$(MAKE) --no-print-directory cluster-binaries helm
