@@ -35,14 +35,17 @@ def steps(page: Path) -> list[Step]:
 
 def missing(step: Step, said: str) -> list[str]:
     """Promised lines that `said` lacks, or has in another order. `...` stands for anything within a line, or, on a line
-    of its own, for any lines. White space is not compared, as kubectl's columns differ in width."""
+    of its own, for any lines. White space is not compared, as kubectl's columns differ in width, nor the order of
+    bullets: the API server lists what it refuses as it comes."""
     rest = [" ".join(line.split()) for line in said.splitlines()]
     absent = []
     for promise in (line for line in step.promised if line.strip() != "..."):
         pattern = re.compile(".*".join(map(re.escape, " ".join(promise.split()).split("..."))))
         at = next((k for k, line in enumerate(rest) if pattern.fullmatch(line)), None)
-        if at is not None:
-            rest = rest[at + 1 :]
-        else:
+        if at is None:
             absent.append(promise)
+        elif promise.startswith("* "):
+            del rest[at]
+        else:
+            rest = rest[at + 1 :]
     return absent
