@@ -20,7 +20,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "recompute at its bare price": {"preemption_margin": 0.0},
     "three times the preemptions": {"max_preemptions_per_request": 0.3, "recompute_share": 0.15},
     "no ageing share": {"ageing_share": 0.0},
-    "ageing share 0.02": {"ageing_share": 0.02},
+    "ageing share 0.05": {"ageing_share": 0.05},
     "KV headroom 0.05": {"kv_headroom": 0.05},
     "ageing share 0.1": {"ageing_share": 0.1},
     "horizon fixed at 20 s": {"shortest_horizon": 20.0, "longest_horizon": 20.0},

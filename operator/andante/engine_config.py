@@ -104,7 +104,7 @@ class SchedulerConfig(_Strict):
     policy: Literal["qoe", "andes", "fcfs"] = "qoe"
     objective: Literal["mean", "maxmin", "perfect"] = "mean"
     preemption: PreemptionConfig = PreemptionConfig()
-    ageing_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    ageing_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the admitted work that goes to whoever has waited longest."""
     kv_offload_gib: Annotated[float, Field(ge=0)] = 0.0
 

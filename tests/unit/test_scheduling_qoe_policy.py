@@ -143,12 +143,12 @@ def test_nobody_is_paused_while_everybody_has_something_to_read() -> None:
     assert plan is None or plan.pause.size == 0
 
 
-@pytest.mark.parametrize("share", [0.05, 0.2])
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_nobody_starves_while_others_are_served_well(share: float) -> None:
     """A request whose turn by value never comes waits no longer than the ageing share's work allows."""
     policy = QoEPolicy(QoEPolicySettings(ageing_share=share, preemption=False))
     served_others = 0
-    for step in range(2000):
+    for step in range(round(60 / share)):
         # One old long request against two new short ones, with room for one at a time.
         view = requests(3, context=[900.0, 100.0, 100.0], elapsed=[step + 100.0, 0.0, 0.0])
         plan = policy.decide(view, engine(now=float(step), kv_capacity=2400, kv_free=1000.0))

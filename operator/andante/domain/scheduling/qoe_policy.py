@@ -46,7 +46,7 @@ class QoEPolicySettings:
     """Settings of `QoEPolicy`; the defaults are what the ablation of docs/concepts/scheduler.md chose."""
 
     objective: Objective = "mean"
-    shortest_horizon: float = 20.0
+    shortest_horizon: float = 60.0
     """Seconds: how long a request that is not served now is expected to wait, at least."""
     longest_horizon: float = 200.0
     horizon_factor: float = 1.0
@@ -65,7 +65,7 @@ class QoEPolicySettings:
     """Seconds of admitted prefill that may be unfinished."""
     kv_headroom: float = 0.02
     """Share of the KV cache that admissions leave free, for the running requests to grow into."""
-    ageing_share: float = 0.05
+    ageing_share: float = 0.01
     """Share of the admitted work that goes to whoever has waited longest."""
     preemption: bool = True
     max_preemptions_per_request: float = 0.1
