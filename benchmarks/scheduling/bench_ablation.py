@@ -28,7 +28,6 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "no KV headroom": {"kv_headroom": 0.0},
     "no prefill cap": {"prefill_cap": 1e6},
     "no step-time cap": {"pace_margin": 1e6},
-    "no pausing": {"pausing": False},
     "no price for slowing others": {"slowdown_price": 0.0},
     "step time not learned": {"online_step_time": False},
     "lengths not learned": {"online_lengths": False},

@@ -126,23 +126,6 @@ def test_blocks_that_may_run_out_take_batch_work_first() -> None:
     assert plan.victims[0] == 1
 
 
-def test_a_fast_reader_is_given_time_by_pausing_those_with_full_buffers() -> None:
-    """100 sequences take 36 ms; a reader at 25 tokens/s needs a token every 40 ms, and 30 ms are aimed at."""
-    view = requests(
-        100, running=True, delivered=200.0, elapsed=10.0, seconds_per_token=[1 / 25] + [1 / 4.8] * 99, context=300.0
-    )
-    plan = QoEPolicy(QoEPolicySettings(pausing=True)).decide(view, engine(tightest_pace=25.0, kv_free=15_000.0))
-    assert plan is not None
-    assert plan.pause.size > 0
-    assert 0 not in plan.pause
-
-
-def test_nobody_is_paused_while_everybody_has_something_to_read() -> None:
-    view = requests(100, running=True, delivered=400.0, elapsed=10.0, seconds_per_token=1 / 25, context=500.0)
-    plan = QoEPolicy().decide(view, engine(tightest_pace=25.0, kv_free=15_000.0))
-    assert plan is None or plan.pause.size == 0
-
-
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_nobody_starves_while_others_are_served_well(share: float) -> None:
     """A request whose turn by value never comes waits no longer than the ageing share's work allows."""

@@ -74,9 +74,6 @@ class QoEPolicySettings:
     """Storm guard: share of GPU time that recompute caused by the policy may burn."""
     preemption_margin: float = 1.0
     """A preemption's recompute is priced at 1 + this."""
-    pausing: bool = True
-    pause_buffer: float = 2.0
-    """Seconds of unread tokens that a user must have for his request to be left out of a step."""
 
 
 class QoEPolicy:
@@ -96,12 +93,11 @@ class QoEPolicy:
         running = np.flatnonzero(requests.running)
         room = _Room.of(requests, engine, running, self._settings)
         if room.fits_all(requests, waiting):
-            pause = self._pauses(requests, engine, running, room)
             tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
-            if not tight and not pause.size and room.prefill_keeps_pace(requests, engine, waiting):
+            if not tight and room.prefill_keeps_pace(requests, engine, waiting):
                 return None
             victims = self._victims(requests, engine, running, room, None) if tight else NOBODY
-            return Plan(admit=waiting, pause=pause, victims=victims, step_tokens=room.step_tokens)
+            return Plan(admit=waiting, victims=victims, step_tokens=room.step_tokens)
 
         self._earn(engine.now)
         horizon = self._horizon(requests, engine, waiting, room)
@@ -123,7 +119,6 @@ class QoEPolicy:
         return Plan(
             admit=admit,
             preempt=preempt,
-            pause=self._pauses(requests, engine, running, room),
             victims=victims,
             step_tokens=room.step_tokens,
         )
@@ -267,27 +262,6 @@ class QoEPolicy:
         # While the GPU recomputes, every other stream stands still.
         lost = lost + recompute * running.size * _QOE_LOST_PER_SECOND
         return pool[np.argsort(lost, kind="stable")[:4]]
-
-    def _pauses(self, requests: RequestView, engine: EngineView, running: Ints, room: _Room) -> Ints:
-        """Those with the fullest buffers, until the step is short enough for the most demanding reader.
-
-        Nobody while everybody has something left to read: a shorter step would help no one.
-        """
-        if not self._settings.pausing or room.step_seconds <= room.step_cap or running.size < 2:
-            return NOBODY
-        seconds = requests.seconds_per_token[running]
-        ideal = requests.expected_ttft[running] + requests.delivered[running] * seconds
-        buffer = ideal + requests.lag[running] - requests.elapsed[running]
-        buffer = np.where(requests.batch_work[running], np.inf, buffer)
-        able = (buffer > self._settings.pause_buffer) & ~requests.prefilling[running]
-        candidates = np.flatnonzero(able)
-        if not candidates.size or float(buffer.min()) > 0:
-            return NOBODY
-        candidates = candidates[np.argsort(-buffer[candidates], kind="stable")]
-        step = engine.step_time
-        saved = np.cumsum(step.sequence + step.context_token * requests.context[running[candidates]])
-        needed = int(np.searchsorted(saved, room.step_seconds - room.step_cap)) + 1
-        return running[candidates[:needed]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
