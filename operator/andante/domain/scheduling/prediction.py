@@ -16,9 +16,10 @@ from andante.domain.scheduling.view import Floats, RequestView
 
 
 def final_qoe(requests: RequestView, *, next_token: Floats, interval: float) -> Floats:
-    """QoE at the end of each request, shape (requests,); 1 for batch requests.
+    """QoE at the end of each request, shape as `next_token`; 1 for batch requests.
 
-    `next_token`: seconds since each was received until its next token; `interval`: seconds between tokens after it.
+    `next_token`: seconds since each was received until its next token, of shape (requests,) or (cases, requests);
+    `interval`: seconds between tokens after it.
     A request with a deadline has 1 if its expected last token meets it, else 0.
     """
     rest = requests.remaining

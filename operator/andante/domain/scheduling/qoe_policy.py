@@ -14,6 +14,7 @@ fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -96,12 +97,17 @@ class QoEPolicy:
             tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
             if not tight and room.prefill_keeps_pace(requests, engine, waiting):
                 return None
-            victims = self._victims(requests, engine, running, room, None) if tight else NOBODY
+            victims = NOBODY
+            if tight:
+                now, off = requests.elapsed + room.interval, _taken_off(requests, engine)
+                kept, lost = final_qoe(requests, next_token=np.stack((now, off)), interval=room.interval)
+                victims = self._victims(requests, engine, running, kept, lost)
             return Plan(admit=waiting, victims=victims, step_tokens=room.step_tokens)
 
         self._earn(engine.now)
         horizon = self._horizon(requests, engine, waiting, room)
-        served, gain = self._gain(requests, engine, room, horizon)
+        tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
+        served, gain, taken_off = self._gain(requests, engine, room, horizon, tight)
         room = replace(room, worth_it=gain >= self._slowdown(requests, engine, running, room, served))
         cost = _cost(requests, engine, room.scarce(waiting), room.interval)
         density = gain / cost
@@ -111,11 +117,13 @@ class QoEPolicy:
         order, admit = self._admit(requests, order, waiting, room, cost)
         preempt = NOBODY
         if self._settings.preemption and running.size and order.size > admit.size:
-            preempt, admit = self._preempt(requests, engine, order=order, admit=admit, gain=gain, cost=cost, room=room)
+            preempt, admit = self._preempt(
+                requests, engine, running, room, order=order, admit=admit, gain=gain, cost=cost
+            )
         self._admissions += admit.size
         victims = NOBODY
-        if engine.kv_free < 2 * engine.block_size * (1 + running.size):
-            victims = self._victims(requests, engine, running, room, served)
+        if taken_off is not None:
+            victims = self._victims(requests, engine, running, served, taken_off)
         return Plan(
             admit=admit,
             preempt=preempt,
@@ -138,15 +146,21 @@ class QoEPolicy:
         s = self._settings
         return min(max(s.horizon_factor * clear, s.shortest_horizon), s.longest_horizon)
 
-    def _gain(self, requests: RequestView, engine: EngineView, room: _Room, horizon: float) -> tuple[Floats, Floats]:
-        """QoE if served now, and what each user gains by that over `horizon` seconds later, weighted."""
+    def _gain(
+        self, requests: RequestView, engine: EngineView, room: _Room, horizon: float, tight: bool
+    ) -> tuple[Floats, Floats, Floats | None]:
+        """QoE if served now, what each user gains by that over `horizon` seconds later, weighted, and QoE if taken off.
+
+        The last only where blocks are `tight`. All in one pass: numpy's calls cost more than their thousand elements.
+        """
         step = engine.step_time
         prefill = np.where(requests.running, 0.0, step.prefill_token * requests.context)
         again = step.prefill_token * requests.context * np.where(requests.running, 1 - engine.cached_share, 1.0)
         soon = requests.elapsed + room.interval + prefill
         later = requests.elapsed + horizon + room.interval + again
-        served = final_qoe(requests, next_token=soon, interval=room.interval)
-        waited = final_qoe(requests, next_token=later, interval=room.interval)
+        nexts = (soon, later, _taken_off(requests, engine)) if tight else (soon, later)
+        ends = final_qoe(requests, next_token=np.stack(nexts), interval=room.interval)
+        served, waited = ends[0], ends[1]
         mean = served - waited
         match self._settings.objective:
             case "mean":
@@ -157,7 +171,8 @@ class QoEPolicy:
             case "perfect":
                 value = ((served >= PERFECT).astype(np.float64) - (waited >= PERFECT)) + 1e-3 * mean
         value = requests.weight * (value + _TIE)
-        return served, np.where(requests.batch_work, _BATCH_VALUE * requests.weight, value)
+        value = np.where(requests.batch_work, _BATCH_VALUE * requests.weight, value)
+        return served, value, ends[2] if tight else None
 
     def _slowdown(
         self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, served: Floats
@@ -206,28 +221,32 @@ class QoEPolicy:
         return chosen, admit
 
     def _preempt(
-        self, requests: RequestView, engine: EngineView, *, order: Ints, admit: Ints, gain: Floats, cost: Floats,
-        room: _Room,
+        self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, *, order: Ints, admit: Ints,
+        gain: Floats, cost: Floats,
     ) -> tuple[Ints, Ints]:  # fmt: skip
         """Running requests to take off for waiting ones, and who is admitted then.
 
         What the scarce resource is worth is the value per cost of the first who must wait. A victim gives back its cost
         and will need its recompute, during which the GPU serves nobody: it goes if that exchange gains.
         """
+        allowed = int(self._settings.max_preemptions_per_request * self._admissions - self._preempted)
+        if allowed < 1:
+            return NOBODY, admit
         first = int(order[admit.size])
         worth = float(gain[first] / cost[first])
-        recompute = engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
-        freed = cost - (1 + self._settings.preemption_margin) * recompute
-        profit = worth * freed - gain
-        able = requests.running & ~requests.prefilling & (requests.preemptions < 1) & (profit > 0)
-        victims = np.flatnonzero(able)
-        allowed = int(self._settings.max_preemptions_per_request * self._admissions - self._preempted)
-        if not victims.size or allowed < 1:
+        able = running[~requests.prefilling[running] & (requests.preemptions[running] < 1)]
+        context = requests.context[able]
+        recompute = engine.step_time.prefill_token * context * (1 - engine.cached_share)
+        freed = cost[able] - (1 + self._settings.preemption_margin) * recompute
+        profit = worth * freed - gain[able]
+        best = np.flatnonzero(profit > 0)
+        if not best.size:
             return NOBODY, admit
-        victims = victims[np.argsort(-(profit / requests.context)[victims], kind="stable")][: min(allowed, 8)]
-        victims = victims[np.cumsum(recompute[victims]) <= self._recompute_credit]
-        if not victims.size:
+        best = best[np.argsort(-(profit[best] / context[best]), kind="stable")][: min(allowed, 8)]
+        best = best[np.cumsum(recompute[best]) <= self._recompute_credit]
+        if not best.size:
             return NOBODY, admit
+        victims = able[best]
         # As few as make room for the first who must wait.
         blocks = np.floor(requests.context[victims] / engine.block_size) * engine.block_size
         freed_blocks = np.cumsum(blocks)
@@ -239,26 +258,20 @@ class QoEPolicy:
         if more <= admit.size:
             return NOBODY, admit
         taken = victims[:count]
-        self._recompute_credit -= float(recompute[taken].sum())
+        self._recompute_credit -= float(recompute[best[:count]].sum())
         self._preempted += count
         return taken, order[:more]
 
     def _victims(
-        self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, served: Floats | None
+        self, requests: RequestView, engine: EngineView, running: Ints, kept: Floats, taken_off: Floats
     ) -> Ints:
         """The few running requests that lose least by being taken off, should blocks run out within the step."""
         pool = running[~requests.prefilling[running]]
         if pool.size < 2:
             return NOBODY
-        there = requests.of(pool)
-        recompute = engine.step_time.prefill_token * there.context * (1 - engine.cached_share)
-        if served is None:
-            kept = final_qoe(there, next_token=there.elapsed + room.interval, interval=room.interval)
-        else:
-            kept = served[pool]
-        back = there.elapsed + 10.0 + recompute
-        lost = there.weight * (kept - final_qoe(there, next_token=back, interval=room.interval))
-        lost = np.where(there.batch_work, 0.0, lost)
+        recompute = engine.step_time.prefill_token * requests.context[pool] * (1 - engine.cached_share)
+        lost = requests.weight[pool] * (kept[pool] - taken_off[pool])
+        lost = np.where(requests.batch_work[pool], 0.0, lost)
         # While the GPU recomputes, every other stream stands still.
         lost = lost + recompute * running.size * _QOE_LOST_PER_SECOND
         return pool[np.argsort(lost, kind="stable")[:4]]
@@ -337,8 +350,22 @@ class _Room:
             return 0
         # Hardly ever do more than a few fit.
         few = min(self.slots, _FEW)
-        fit = self._prefix(requests, order[:few])
+        fit = self._first(requests, order[:few])
         return self._prefix(requests, order[: self.slots]) if fit == few < order.size else fit
+
+    def _first(self, requests: RequestView, order: Ints) -> int:
+        """`_prefix` for a few, one by one: it ends with the first that does not fit."""
+        total = blocks = 0.0
+        worth_it = self.worth_it[order].tolist()
+        for index, tokens in enumerate(requests.context[order].tolist()):
+            total += tokens
+            blocks += math.ceil((tokens + 1) / self.block_size) * self.block_size
+            step = self.step_seconds + self.sequence_seconds * (index + 1) + self.context_seconds * total
+            if blocks > self.kv or not (step <= self.step_cap or worth_it[index]):
+                return index
+            if total > self.prefill and (index > 0 or self.prefill <= 0):
+                return index
+        return int(order.size)
 
     def _prefix(self, requests: RequestView, order: Ints) -> int:
         context = requests.context[order]
@@ -354,7 +381,9 @@ class _Room:
 
     def scarce(self, waiting: Ints) -> Scarce:
         """Which resource stops the admissions."""
-        step_share = 0.0 if self.worth_it[waiting].mean() > 0.5 else self.step_seconds / self.step_cap
+        step_share = (
+            0.0 if 2 * np.count_nonzero(self.worth_it[waiting]) > waiting.size else self.step_seconds / self.step_cap
+        )
         time_share = max(step_share, self.prefill_used_share)
         if self.slots_used_share >= max(self.kv_used_share, time_share):
             return Scarce.SLOTS
@@ -373,6 +402,11 @@ def _cost(requests: RequestView, engine: EngineView, scarce: Scarce, interval: f
             return (rest * interval + prefill) / engine.max_seqs
         case Scarce.TIME:
             return prefill + rest * (step.sequence + step.context_token * (requests.context + 0.5 * rest))
+
+
+def _taken_off(requests: RequestView, engine: EngineView) -> Floats:
+    """When each would go on if it were taken off now: seconds since it was received."""
+    return requests.elapsed + 10.0 + engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
 
 
 def _step_tokens(engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings) -> int | None:
