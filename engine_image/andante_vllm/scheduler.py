@@ -46,6 +46,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     vllm_version: ClassVar[str] = vllm.__version__
     max_num_scheduled_tokens: int  # vLLM's: tokens of one step
     waiting: Any
+    running: list[Request]
     _policy: Policy | None = None
     """None: vLLM's own scheduling."""
 
@@ -175,9 +176,9 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if not self.waiting and not self.running:
             return None, []
         started = time.perf_counter()
-        engine = self._engine_view()
-        if not self.waiting and not self._tight(engine):
+        if not self.waiting and not self._tight():
             return None, []
+        engine = self._engine_view()
         key = (self._table.version, len(self.running), engine.unfinished_prefill)
         unchanged = key == self._standing_key and engine.kv_free <= self._standing_free
         if self._standing and self._standing_left and unchanged:
@@ -208,23 +209,32 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             block_size=self.block_size,
             max_seqs=self.max_num_active_reqs,
             max_step_tokens=self.max_num_scheduled_tokens,
-            unfinished_prefill=sum(r.num_tokens - r.num_computed_tokens for r in self._inflight_prefills),
+            unfinished_prefill=self._unfinished_prefill(),
             step_time=self._step_time.line,
             cached_share=self._cached_share,
             tightest_pace=self._table.tightest_pace,
         )
 
-    def _tight(self, engine: EngineView) -> bool:
-        """Whether a step could go wrong although nobody waits: blocks may run out, or it may be too slow to read by."""
+    def _unfinished_prefill(self) -> int:
+        return sum(r.num_tokens - r.num_computed_tokens for r in self._inflight_prefills)
+
+    def _tight(self) -> bool:
+        """Whether a step could go wrong although nobody waits: blocks may run out, or it may be too slow to read by.
+
+        Asked in every step of an engine with room for all, so without a view.
+        """
         running = len(self.running)
-        if engine.kv_free < 2 * self.block_size * (1 + running):
+        pool = self.kv_cache_manager.block_pool
+        free = pool.get_num_free_blocks()
+        if free < 2 * (1 + running):
             return True
-        if engine.tightest_pace <= 0:
+        pace = self._table.tightest_pace
+        if pace <= 0:
             return False
-        used = engine.kv_capacity - engine.kv_free
-        prefill = min(engine.unfinished_prefill, engine.max_step_tokens)
-        step = engine.step_time.seconds(prefill_tokens=prefill, sequences=running, context_tokens=used)
-        return step > 0.7 / engine.tightest_pace
+        used = (pool.num_gpu_blocks - 1 - free) * self.block_size
+        prefill = min(self._unfinished_prefill(), self.max_num_scheduled_tokens)
+        step = self._step_time.line.seconds(prefill_tokens=prefill, sequences=running, context_tokens=used)
+        return step > 0.7 / pace
 
     # --- apply ---------------------------------------------------------------------------------------------------
 
@@ -235,15 +245,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             requests[ids[index]].next_decode_eligible_step = self.current_step + 2
         self._metrics.pauses.inc(plan.pause.size)
         self._ours = True
-        for request in self._named(plan.preempt, ids):
-            if request.status is RequestStatus.RUNNING:
-                self.running.remove(request)
-                self._preempt_request(request, time.monotonic())
+        for request in self._taken_out(plan.preempt, ids):
+            self._preempt_request(request, time.monotonic())
         self._ours = False
-        for request in reversed(self._named(plan.victims, ids)):
-            if request.status is RequestStatus.RUNNING:
-                self.running.remove(request)
-                self.running.append(request)  # vLLM takes the last one off first
+        victims = self._taken_out(plan.victims, ids)
+        self.running.extend(reversed(victims))  # vLLM takes the last one off first
         # schedule() sees only those whom the plan lets in; the others keep their places in the queue.
         chosen = [request for request in self._named(plan.admit, ids) if not self._holds_kv_blocks(request)]
         whole = self.max_num_scheduled_tokens
@@ -256,15 +262,26 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         finally:
             self.max_num_scheduled_tokens = whole
             left, self.waiting = self.waiting, held
-            for request in chosen:
-                if request.status is RequestStatus.RUNNING:
-                    held.remove_request(request)
+            started = [request for request in chosen if request.status is RequestStatus.RUNNING]
+            if started:
+                held.remove_requests(started)
             if len(left):
                 known = {request.request_id for request in chosen}
                 # Those that vLLM took off in this step come to the front, as in vLLM.
                 for request in reversed([request for request in left if request.request_id not in known]):
                     held.prepend_request(request)
         return batch
+
+    def _taken_out(self, indices: Any, ids: list[str]) -> list[Request]:
+        """Those of the named requests that run, out of `running` in one pass.
+
+        Membership by hash: `list.remove` would go through Request's comparison in Python for everybody before each.
+        """
+        named = [request for request in self._named(indices, ids) if request.status is RequestStatus.RUNNING]
+        if named:
+            gone = set(named)
+            self.running = [request for request in self.running if request not in gone]
+        return named
 
     def _named(self, indices: Any, ids: list[str]) -> list[Request]:
         return [self.requests[ids[index]] for index in indices.tolist()]
@@ -291,7 +308,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         sequences = len(tokens)
         decoding = sequences - len(started)
         if total - prefill != decoding:  # somebody is in the middle of a prefill
-            middle = [(r, n) for r, n in tokens.items() if n > 1 and r not in set(started)]
+            new = set(started)
+            middle = [(r, n) for r, n in tokens.items() if n > 1 and r not in new]
             prefill += sum(n for _, n in middle)
             decoding -= len(middle)
         pool = self.kv_cache_manager.block_pool

@@ -165,13 +165,17 @@ class RequestTable:
         rows, steps = self._batch_rows, len(self._batch_times)
         delivered, period = self._delivered[rows], self._period[rows]
         due = self._arrival[rows] + self._ttft[rows] + delivered * period
-        late = np.asarray(self._batch_times)[:, np.newaxis] - due
-        if steps > 1:
+        if steps == 1:  # in a contended engine, nearly always
+            lag = np.maximum(self._batch_times[0] - due, self._lag[rows])
+            self._lag[rows] = lag
+            self._area[rows] += lag
+        else:
+            late = np.asarray(self._batch_times)[:, np.newaxis] - due
             late -= np.arange(steps)[:, np.newaxis] * period
-        np.maximum(late[0], self._lag[rows], out=late[0])
-        lags = np.maximum.accumulate(late, axis=0)
-        self._lag[rows] = lags[-1]
-        self._area[rows] += lags.sum(axis=0)
+            np.maximum(late[0], self._lag[rows], out=late[0])
+            lags = np.maximum.accumulate(late, axis=0)
+            self._lag[rows] = lags[-1]
+            self._area[rows] += lags.sum(axis=0)
         self._delivered[rows] = delivered + steps
         self._batch_times.clear()
 
