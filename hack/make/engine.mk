@@ -1,4 +1,4 @@
-.PHONY: engine-env engine-lock test-contract bench-meter bench-virtual-gpu
+.PHONY: engine-env engine-lock test-contract bench-meter bench-uncontended bench-virtual-gpu
 ENGINE_PYTHON = $(ANDANTE_CACHE)/engine-env/vllm-0.32.0-py3.11/bin/python
 
 engine-env: setup ## real vLLM 0.32.0 without a GPU, cached (about 6 GB, 3 minutes the first time)
@@ -11,7 +11,10 @@ test-contract: engine-env ## our classes inside the real vLLM (virtual GPU and t
 	$(ENGINE_PYTHON) -m pytest -q tests/contract $(ARGS)
 
 bench-meter: engine-env ## what the delivery meter costs at 128 streams (wants a quiet machine)
-	$(ENGINE_PYTHON) benchmarks/bench_meter.py
+	$(ENGINE_PYTHON) benchmarks/bench_meter.py $(ARGS)
+
+bench-uncontended: engine-env ## the QoE scheduler's cost while nothing is short, whole servers (wants a quiet machine)
+	$(ENGINE_PYTHON) benchmarks/bench_uncontended.py $(ARGS)
 
 bench-virtual-gpu: engine-env ## the virtual GPU's time per token against its profile (wants a quiet machine)
 	$(ENGINE_PYTHON) benchmarks/bench_virtual_gpu.py

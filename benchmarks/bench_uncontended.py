@@ -1,0 +1,57 @@
+"""What the QoE scheduler costs while nothing is short: tokens per second beside stock vLLM's, paired in one run.
+
+Two whole servers, one with policy `qoe` and one with vLLM's own scheduling, take turns with streams that all fit. The
+meter runs in both. Writes benchmarks/results/uncontended.json and .md. `make bench-uncontended`; wants a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.paired_servers import alternate, engine_config, median_ratio, medians
+from benchmarks.results_file import write_result
+from hack.engine_process import EngineProcess
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--tokens", type=int, default=120, help="per stream")
+    parser.add_argument("--pairs", type=int, default=20, help="paired rounds; single ones differ by a tenth")
+    arguments = parser.parse_args()
+    rows: list[list[object]] = []
+    figures: dict[str, Any] = {}
+    headline: dict[str, float] = {}
+    print("bench-uncontended: starting two engines, policy qoe and stock", flush=True)
+    with EngineProcess(engine_config("qoe")) as ours, EngineProcess(engine_config("fcfs")) as stock:
+        for streams in arguments.streams:
+            rounds = alternate(
+                {"qoe": ours, "stock": stock}, streams=streams, tokens=arguments.tokens, pairs=arguments.pairs
+            )
+            ratio = median_ratio(rounds["qoe"], rounds["stock"], "tokens_per_second")
+            figures[str(streams)] = {name: [asdict(entry) for entry in measured] for name, measured in rounds.items()}
+            headline[f"throughput_ratio_{streams}_streams"] = round(ratio, 4)
+            rows.append([streams, *(medians(rounds[name])[0] for name in ("qoe", "stock")), f"{ratio:.3f}"])
+        plans = sum(v for (name, _), v in ours.metrics().items() if name == "andante_scheduler_preemptions_total")
+    if plans:
+        raise RuntimeError(f"{plans:.0f} preemptions: this was not uncontended")
+    path = write_result(
+        "uncontended",
+        headline=headline,
+        settings={**vars(arguments), "config": engine_config("qoe"), "seed": "none: every request is the same"},
+        figures=figures,
+        table=(["streams", "tokens/s, qoe", "tokens/s, stock", "ratio (median of pairs)"], rows),
+        packages=["vllm", "numpy"],
+    )
+    print(f"{headline}\n{path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
