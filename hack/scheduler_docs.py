@@ -58,7 +58,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "clairvoyant": committed("scheduler-clairvoyant"),
     "real-time": committed("scheduler-real-time"),
     "ablation": committed("scheduler-ablation"),
+    "ablation-pace": committed("scheduler-ablation-pace"),
+    "ablation-code": committed("scheduler-ablation-code"),
     "decision": committed("decision"),
+    "uncontended": committed("uncontended"),
 }
 
 
