@@ -13,14 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.paired_servers import alternate, engine_config, median_ratio, medians
+from benchmarks.paired_servers import alternate, engine_config, median, median_ratio
 from benchmarks.results_file import write_result
 from hack.engine_process import EngineProcess
 
 CONFIG = engine_config("fcfs")  # vLLM's own: the meter alone is measured
+THROUGHPUT, CPU = "tokens_per_second", "api_server_cpu_microseconds_per_token"
 
 
 def main() -> int:
+    """Measures and writes benchmarks/results/meter.json and .md. RuntimeError when a request was not counted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=120, help="per stream")
@@ -35,8 +37,8 @@ def main() -> int:
     if counted != expected:
         raise RuntimeError(f"the meter counted {counted:.0f} requests, {expected} were sent")
     with_meter, without = rounds["with"], rounds["without"]
-    throughput = median_ratio(with_meter, without, "tokens_per_second")
-    cpu = median_ratio(with_meter, without, "api_server_cpu_microseconds_per_token")
+    throughput = median_ratio(with_meter, without, THROUGHPUT)
+    cpu = median_ratio(with_meter, without, CPU)
     headline = {
         f"throughput_ratio_{arguments.streams}_streams": round(throughput, 4),
         "api_server_cpu_ratio": round(cpu, 4),
@@ -52,8 +54,8 @@ def main() -> int:
         table=(
             ["server", "tokens/s (median)", "API server CPU us/token (median)"],
             [
-                ["with the meter", *medians(with_meter)],
-                ["without", *medians(without)],
+                ["with the meter", median(with_meter, THROUGHPUT), median(with_meter, CPU)],
+                ["without", median(without, THROUGHPUT), median(without, CPU)],
                 ["ratio (median of pairs)", f"{throughput:.3f}", f"{cpu:.3f}"],
             ],
         ),

@@ -42,7 +42,10 @@ class Round:
 def alternate(
     engines: Mapping[str, EngineProcess], *, streams: int, tokens: int, pairs: int
 ) -> dict[str, tuple[Round, ...]]:
-    """`pairs` rounds on each of the two engines, in turns (a, b; b, a; …), after one that is not counted."""
+    """`pairs` rounds on each of the two engines, in turns (a, b; b, a; …), after one that is not counted.
+
+    A round is `streams` completions of `tokens` tokens at once. Raises RuntimeError when a stream does not end whole.
+    """
     first, second = engines
     rounds: dict[str, list[Round]] = {name: [] for name in engines}
 
@@ -64,9 +67,9 @@ def median_ratio(ours: Sequence[Round], theirs: Sequence[Round], figure: str) ->
     return statistics.median(getattr(a, figure) / getattr(b, figure) for a, b in zip(ours, theirs, strict=True))
 
 
-def medians(rounds: Sequence[Round]) -> list[str]:
-    """Tokens/s and the API server's microseconds per token, for a table."""
-    return [f"{statistics.median(getattr(entry, figure) for entry in rounds):.0f}" for figure in Round.__slots__[1:]]
+def median(rounds: Sequence[Round], figure: str) -> str:
+    """Median of one of `Round`'s figures, for a table."""
+    return f"{statistics.median(getattr(entry, figure) for entry in rounds):.0f}"
 
 
 async def _round(engine: EngineProcess, *, streams: int, tokens: int) -> Round:

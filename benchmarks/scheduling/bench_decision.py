@@ -90,8 +90,10 @@ class _Engine:
         return measured
 
     def _arrive(self, request: Request) -> None:
+        assert request.sampling_params
+        assert request.sampling_params.extra_args
         request.arrival_time = self._clock.now
-        request.sampling_params.extra_args[request_args.RECEIVED_AT] = self._clock.now  # type: ignore[union-attr,index]
+        request.sampling_params.extra_args[request_args.RECEIVED_AT] = self._clock.now
         self.scheduler.add_request(request)
 
     def _output(self, batch: Any) -> ModelRunnerOutput:

@@ -273,10 +273,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         return batch
 
     def _taken_out(self, indices: Any, ids: list[str]) -> list[Request]:
-        """Those of the named requests that run, out of `running` in one pass.
-
-        Membership by hash: `list.remove` would go through Request's comparison in Python for everybody before each.
-        """
+        """Those of the named requests that run; they leave `running` in one pass over it."""
         named = [request for request in self._named(indices, ids) if request.status is RequestStatus.RUNNING]
         if named:
             gone = set(named)

@@ -34,10 +34,6 @@ class Stream:
         assert self._began.wait(60), f"no token in 60 s: {self.ending}"
         assert self.ids, self.ending
 
-    @property
-    def open(self) -> bool:
-        return self._thread.is_alive()
-
     def assert_whole(self) -> None:
         """It ended as it should, with each token once and in its place."""
         self._thread.join(180)

@@ -8,7 +8,7 @@ fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with a
 * Nobody is taken off for an admission unless that pays for the recompute it causes, priced by what the GPU could have
   done in that time (`PreemptionRules`).
 * The horizon is the time that the waiting work itself needs, not a constant.
-* Step time and unfinished prefill are capped, by the most demanding pace present.
+* A step longer than the most demanding pace present allows has its price; unfinished prefill is capped.
 * A share of the admitted work goes to whoever has waited longest.
 """
 
@@ -30,6 +30,8 @@ PERFECT = 0.99
 _BATCH_VALUE = 1e-9
 _FEW = 32
 _TIE = 1e-6
+_SECONDS_OFF = 10.0
+"""About how long a stream waits that is taken off because blocks run out."""
 _QOE_LOST_PER_SECOND = 0.01
 """About what a second's stall costs a stream of a few hundred tokens."""
 
@@ -93,8 +95,9 @@ class QoEPolicy:
         waiting = np.flatnonzero(~requests.running)
         running = np.flatnonzero(requests.running)
         room = _Room.of(requests, engine, running, self._settings)
+        # Every stream may need a block in the next steps.
+        tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
         if room.fits_all(requests, waiting):
-            tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
             if not tight and room.prefill_keeps_pace(requests, engine, waiting):
                 return None
             victims = NOBODY
@@ -106,7 +109,6 @@ class QoEPolicy:
 
         self._earn(engine.now)
         horizon = self._horizon(requests, engine, waiting, room)
-        tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
         served, gain, taken_off = self._gain(requests, engine, room, horizon, tight)
         room = replace(room, worth_it=gain >= self._slowdown(requests, engine, running, room, served))
         cost = _cost(requests, engine, room.scarce(waiting), room.interval)
@@ -124,12 +126,7 @@ class QoEPolicy:
         victims = NOBODY
         if taken_off is not None:
             victims = self._victims(requests, engine, running, served, taken_off)
-        return Plan(
-            admit=admit,
-            preempt=preempt,
-            victims=victims,
-            step_tokens=room.step_tokens,
-        )
+        return Plan(admit=admit, preempt=preempt, victims=victims, step_tokens=room.step_tokens)
 
     def _earn(self, now: float) -> None:
         """The storm guard's share of the GPU time that has passed; two seconds' worth at most are kept."""
@@ -406,7 +403,9 @@ def _cost(requests: RequestView, engine: EngineView, scarce: Scarce, interval: f
 
 def _taken_off(requests: RequestView, engine: EngineView) -> Floats:
     """When each would go on if it were taken off now: seconds since it was received."""
-    return requests.elapsed + 10.0 + engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
+    return (
+        requests.elapsed + _SECONDS_OFF + engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
+    )
 
 
 def _step_tokens(engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings) -> int | None:
