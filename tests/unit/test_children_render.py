@@ -111,6 +111,11 @@ def test_gpus_that_work_together_get_shared_memory() -> None:
     assert shm not in engine()["volumeMounts"]
 
 
+def test_offloaded_kv_gets_shared_memory() -> None:
+    offloading = engine(engine={"scheduler": {"kvOffloadGiB": 8}})
+    assert {"name": "shm", "mountPath": "/dev/shm"} in offloading["volumeMounts"]
+
+
 def test_a_virtual_gpu_asks_for_none() -> None:
     pod = template(engine={"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}})["spec"]
     assert "limits" not in pod["containers"][0]["resources"]

@@ -158,8 +158,7 @@ def _volumes(service: LLMService) -> list[dict[str, Any]]:
     elif source.image is not None:
         image = {"reference": source.image.reference, "pullPolicy": source.image.pull_policy}
         volumes.append({"name": "model", "image": image})
-    if engine.resolved_tensor_parallel_size > 1:
-        # GPUs of one replica talk through shared memory; a container's own 64 MiB are too few.
+    if _needs_shared_memory(service):
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
     return volumes
 
@@ -174,9 +173,15 @@ def _volume_mounts(service: LLMService) -> list[dict[str, Any]]:
     source = service.spec.model.source
     if source.pvc is not None or source.host_path is not None or source.image is not None:
         mounts.append({"name": "model", "mountPath": MODEL_MOUNT, "readOnly": True})
-    if service.spec.engine.resolved_tensor_parallel_size > 1:
+    if _needs_shared_memory(service):
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     return mounts
+
+
+def _needs_shared_memory(service: LLMService) -> bool:
+    """Whether a container's own 64 MiB are too few: GPUs of one replica talk through it, offloaded KV lies in it."""
+    engine = service.spec.engine
+    return engine.resolved_tensor_parallel_size > 1 or engine.scheduler.kv_offload_gib > 0
 
 
 def _spread(service: LLMService) -> list[dict[str, Any]]:
