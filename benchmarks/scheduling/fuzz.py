@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from andante.domain.scheduling.view import EngineView, Ints, Plan, RequestView, 
 from andante_vllm import request_args
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import SchedulerSettings
+from andante_vllm.virtual_host_link import VirtualHostLink
 
 PHASE_STEPS = 2_000
 
@@ -67,6 +69,8 @@ class FuzzReport:
     ended: int = 0
     aborted: int = 0
     preemptions: int = 0
+    loads: int = 0
+    """Requests whose KV came back from the host's memory."""
 
 
 def fuzz(
@@ -76,9 +80,12 @@ def fuzz(
     depth: int = 2,
     prefix_caching: bool = True,
     chunked_prefill: bool = True,
+    kv_offload: bool = False,
     policy: SchedulingPolicy | None = None,
 ) -> FuzzReport:
     """`steps` engine steps in phases, each with an engine of its own; `policy` None: a StormPolicy.
+
+    `kv_offload`: KV goes to the host's memory and comes back over a link that takes several steps for it.
 
     Raises FuzzFailureError when a stream is not exact, a block leaks, or requests stop making progress.
     """
@@ -88,7 +95,8 @@ def fuzz(
     while report.steps < steps:
         engine = _Engine(
             source, policy or StormPolicy(source), depth=depth, prefix_caching=prefix_caching,
-            chunked_prefill=chunked_prefill, report=report, name=f"seed {seed}, phase {phase}",
+            chunked_prefill=chunked_prefill, kv_offload=kv_offload, report=report,
+            name=f"seed {seed}, phase {phase}",
         )  # fmt: skip
         engine.run(min(PHASE_STEPS, steps - report.steps))
         phase += 1
@@ -100,7 +108,7 @@ class _Engine:
 
     def __init__(
         self, source: random.Random, policy: SchedulingPolicy, *, depth: int, prefix_caching: bool,
-        chunked_prefill: bool, report: FuzzReport, name: str,
+        chunked_prefill: bool, kv_offload: bool, report: FuzzReport, name: str,
     ) -> None:  # fmt: skip
         self._source, self._depth, self._report, self._name = source, depth, report, name
         self._clock = VirtualClock()
@@ -121,8 +129,12 @@ class _Engine:
             Fuzzed, kv_blocks=self._blocks, block_size=16, max_num_seqs=source.choice([3, 8, 32]),
             max_num_batched_tokens=source.choice([64, 512]) if chunked_prefill else 16_384,
             prefix_caching=prefix_caching, async_scheduling=depth > 1, chunked_prefill=chunked_prefill,
+            offloaded_blocks=source.choice([30, 200]) if kv_offload else 0,
         )  # fmt: skip
-        self._hasher = block_hasher(16) if prefix_caching else None
+        self._link: VirtualHostLink | None = None
+        if kv_offload:
+            self._link = VirtualHostLink(block_bytes=1, bytes_per_second=source.choice([1e9, 1000.0, 50.0]))
+        self._hasher = block_hasher(16) if prefix_caching or kv_offload else None
         self._flights: deque[tuple[Any, ModelRunnerOutput]] = deque()
         self._streams: dict[str, list[int]] = {}
         self._open: dict[str, Request] = {}
@@ -184,6 +196,8 @@ class _Engine:
         if self._scheduler.has_requests():
             batch = self._scheduler.schedule()
             flight = (batch, self._compute(batch))
+            if self._link is not None:
+                self._link.begin(batch.kv_connector_metadata, self._clock.now)
             if batch.total_num_scheduled_tokens == 0:
                 self._deliver(*flight)
             else:
@@ -206,6 +220,10 @@ class _Engine:
         self._deliver(*self._flights.popleft())
 
     def _deliver(self, batch: Any, output: ModelRunnerOutput) -> None:
+        if self._link is not None:
+            arrived = self._link.arrived(self._clock.now)
+            self._report.loads += len(arrived.finished_recving or ())
+            output.kv_connector_output = arrived
         for client in self._scheduler.update_from_output(batch, output).values():
             for answer in client.outputs:
                 if answer.request_id not in self._open:
@@ -234,8 +252,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100_000, help="engine steps in all (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    modes = [(depth, caching, chunked) for depth in (1, 2) for caching in (True, False) for chunked in (True, False)]
-    for index, (depth, caching, chunked) in enumerate(modes):
+    modes = list(product((1, 2), (True, False), (True, False), (False, True)))
+    for index, (depth, caching, chunked, offload) in enumerate(modes):
         started = time.perf_counter()
         report = fuzz(
             steps=arguments.steps // len(modes),
@@ -243,9 +261,10 @@ def main() -> int:
             depth=depth,
             prefix_caching=caching,
             chunked_prefill=chunked,
+            kv_offload=offload,
         )
         print(
-            f"depth {depth}, prefix caching {caching}, chunked prefill {chunked}: {report} "
+            f"depth {depth}, prefix caching {caching}, chunked prefill {chunked}, KV offload {offload}: {report} "
             f"in {time.perf_counter() - started:.0f} s",
             flush=True,
         )

@@ -21,6 +21,7 @@ from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poi
 
 from andante.domain.pace import PRESETS, QoEClass
 from andante.profiles import load_profiles
+from andante_vllm.virtual_host_link import HOST_LINK_BYTES_PER_SECOND, VirtualHostLink
 
 HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
 CAPACITY_REQUESTS = 3_000
@@ -47,6 +48,8 @@ class RunSpec:
     prefix_caching: bool = True
     replicas: int = 1
     """The arrivals are spread over that many replicas; one of them is run."""
+    kv_offload_gib: float = 0.0
+    """Host memory for KV, GiB of the whole replica; 0: what is taken off is computed again."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the scheduler's policy, for ablations."""
 
@@ -73,13 +76,17 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
         surge=spec.surge,
     )
     clock = VirtualClock()
+    block_bytes = profile.kv_bytes_per_token * profile.block_size
     scheduler = make_scheduler(
         spec.scheduler, profile=profile, clock=clock, classes=classes, options=spec.options,
         prefix_caching=spec.prefix_caching, depth=spec.depth,
+        offloaded_blocks=int(spec.kv_offload_gib * 2**30 / block_bytes),
     )  # fmt: skip
+    speed = profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND
+    link = VirtualHostLink(block_bytes=block_bytes, bytes_per_second=speed) if spec.kv_offload_gib else None
     run = run_workload(
         workload, scheduler=scheduler, clock=clock, profile=profile,
-        prefix_caching=spec.prefix_caching, depth=spec.depth, observer=observer,
+        prefix_caching=spec.prefix_caching, depth=spec.depth, link=link, observer=observer,
     )  # fmt: skip
     return workload, run, scheduler
 

@@ -32,6 +32,7 @@ def make_scheduler(
     options: Mapping[str, Any] | None = None,
     prefix_caching: bool = True,
     depth: int = 1,
+    offloaded_blocks: int = 0,
 ) -> Any:
     """`fcfs` and `priority` are vLLM's own classes; `andes` and `qoe` are QoEScheduler with that policy."""
     settings: dict[str, Any] = {
@@ -41,6 +42,7 @@ def make_scheduler(
         "max_num_batched_tokens": profile.max_num_batched_tokens,
         "prefix_caching": prefix_caching,
         "async_scheduling": depth > 1,
+        "offloaded_blocks": offloaded_blocks,
     }
     if name in ("fcfs", "priority"):
         return build_scheduler(AsyncScheduler if depth > 1 else Scheduler, policy=name, **settings)

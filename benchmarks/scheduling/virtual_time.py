@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from benchmarks.scheduling.workload import Workload
 from numpy.typing import NDArray
-from vllm.config import CacheConfig, ModelConfig, ParallelConfig, SchedulerConfig, VllmConfig
+from vllm.config import CacheConfig, KVTransferConfig, ModelConfig, ParallelConfig, SchedulerConfig, VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256_cbor
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
@@ -32,6 +33,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 from andante.domain.step_time import Profile
 from andante_vllm import request_args
 from andante_vllm.tiny_model import make_model
+from andante_vllm.virtual_host_link import VirtualHostLink
 
 STOP_TOKEN = 3
 TOKEN = 7
@@ -82,8 +84,12 @@ def build_scheduler(
     policy: str = "fcfs",
     async_scheduling: bool = False,
     chunked_prefill: bool = True,
+    offloaded_blocks: int = 0,
 ) -> Any:
-    """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks."""
+    """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks.
+
+    `offloaded_blocks`: what vLLM's OffloadingConnector keeps in the host's memory; 0: there is none.
+    """
     config = VllmConfig(
         model_config=ModelConfig(
             model=_model_directory(), skip_tokenizer_init=True, dtype="float32", max_model_len=MAX_MODEL_LEN
@@ -99,6 +105,15 @@ def build_scheduler(
             enable_chunked_prefill=chunked_prefill,
         ),
     )
+    if offloaded_blocks:
+        # The connector rounds what it keeps of a block up to a page of host memory; here that is all there is of it.
+        host_bytes = offloaded_blocks * SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT
+        config.kv_transfer_config = KVTransferConfig(
+            kv_connector="OffloadingConnector",
+            kv_role="kv_both",
+            # vLLM keeps prompts alone by default, but who is taken off in the middle of an answer needs that too.
+            kv_connector_extra_config={"cpu_bytes_to_use": host_bytes, "offload_prompt_only": False},
+        )
     config.scheduler_config.async_scheduling = async_scheduling
     config.cache_config.num_gpu_blocks = kv_blocks + 1  # vLLM keeps one block for itself
     register_all_kvcache_specs(config)
@@ -156,11 +171,13 @@ def run_workload(
     profile: Profile,
     prefix_caching: bool = True,
     depth: int = 1,
+    link: VirtualHostLink | None = None,
     until: Callable[[int], bool] | None = None,
     observer: Callable[[float, Any], None] | None = None,
 ) -> Run:
     """Serves `workload` to its end on one virtual GPU. `depth` 2 is async scheduling: the next step is scheduled while
-    one runs. `until(completed)` ends the run early. `observer(now, scheduler)` looks on after every step.
+    one runs. `link` carries the KV that the scheduler's connector offloads. `until(completed)` ends the run early.
+    `observer(now, scheduler)` looks on after every step.
     """
     hasher = block_hasher(profile.block_size) if prefix_caching else None
     requests = make_requests(workload, hasher=hasher)
@@ -187,8 +204,10 @@ def run_workload(
                 batch = scheduler.schedule()
                 output, seconds, owner, again = _execute(batch, by_id, profile, lengths, emitted)
                 recomputed += again
+                start = max(clock.now, busy_until)
+                if link is not None:
+                    start = link.begin(batch.kv_connector_metadata, start)
                 if batch.total_num_scheduled_tokens:
-                    start = max(clock.now, busy_until)
                     busy_until = start + seconds
                     busy += seconds
                     steps += 1
@@ -196,9 +215,13 @@ def run_workload(
                     if len(flights) < depth:
                         continue
                 elif not flights:
+                    if link is not None:
+                        output.kv_connector_output = link.arrived(clock.now)
                     scheduler.update_from_output(batch, output)
                     # Nothing runs and nothing may be admitted yet: time passes until something changes.
                     upcoming = arrivals[arrived] if arrived < len(requests) else clock.now + 0.05
+                    if link is not None:
+                        upcoming = min(upcoming, link.next_arrival() or upcoming)
                     clock.now = min(upcoming, clock.now + 0.05)
                     continue
                 else:
@@ -213,6 +236,8 @@ def run_workload(
             times.append(clock.now)
             counts.append(len(owner))
             owners.append(owner)
+            if link is not None:
+                output.kv_connector_output = link.arrived(clock.now)
             scheduler.update_from_output(batch, output)
             if observer is not None:
                 observer(clock.now, scheduler)

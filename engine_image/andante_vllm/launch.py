@@ -5,6 +5,7 @@ Everything that touches the machine (folders, the synthetic model, the process i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +82,12 @@ def plan_launch(
         arguments += ["--max-model-len", str(max_model_len)]
     if config.scheduler.policy != "fcfs":
         arguments += ["--scheduler-cls", SCHEDULER_CLASS]
+    if config.scheduler.kv_offload_gib > 0:
+        arguments += _kv_offload_arguments(config)
     if virtual is not None and profile is not None:
-        arguments += _virtual_gpu_arguments(config, virtual, profile)
+        arguments += _virtual_gpu_arguments(virtual, profile)
     else:
         arguments += ["--tensor-parallel-size", str(config.tensor_parallel_size)]
-        if config.scheduler.kv_offload_gib > 0:
-            arguments += ["--kv-offloading-size", f"{config.scheduler.kv_offload_gib:g}"]
         if synthetic:
             arguments += ["--dtype", "float32", "--enforce-eager"]
     arguments += config.extra_args
@@ -154,9 +155,25 @@ def _max_model_len(config: EngineConfig, profile: Profile | None) -> int | None:
     return wanted
 
 
-def _virtual_gpu_arguments(config: EngineConfig, virtual: VirtualGPUConfig, profile: Profile) -> list[str]:
-    if config.scheduler.kv_offload_gib > 0:
-        raise ConfigError("scheduler.kvOffloadGib: the virtual GPU stores no KV, so it has nothing to offload")
+def _kv_offload_arguments(config: EngineConfig) -> list[str]:
+    """vLLM's own offload to host memory.
+
+    Not by `--kv-offloading-size`: that keeps prompts alone, and who is taken off in the middle of an answer needs both.
+    """
+    if any(argument.replace("_", "-").startswith("--kv-transfer-config") for argument in config.extra_args):
+        raise ConfigError("scheduler.kvOffloadGib: set it to 0, or leave --kv-transfer-config out of extraArgs")
+    transfer = {
+        "kv_connector": "OffloadingConnector",
+        "kv_role": "kv_both",
+        "kv_connector_extra_config": {
+            "cpu_bytes_to_use": int(config.scheduler.kv_offload_gib * 2**30),
+            "offload_prompt_only": False,
+        },
+    }
+    return ["--kv-transfer-config", json.dumps(transfer)]
+
+
+def _virtual_gpu_arguments(virtual: VirtualGPUConfig, profile: Profile) -> list[str]:
     return [
         *("--distributed-executor-backend", VIRTUAL_GPU_EXECUTOR),
         *("--load-format", "dummy"),

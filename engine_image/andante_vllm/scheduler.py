@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import vllm
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 from vllm.logger import init_logger
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
@@ -38,6 +39,8 @@ _FIT_EVERY = 16
 _STANDING_STEPS = 8
 """Steps for which a plan that lets nobody in holds while nothing has changed that could let somebody in."""
 _EXPORT_EVERY = 64
+_STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
+"""Admitted: it holds KV blocks, and computes as soon as they are filled."""
 
 
 class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -70,6 +73,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._cached_share = 0.0
         self._steps = 0
         self._ours = False
+        self._taken_off: dict[str, float] = {}
         self._standing: tuple[Plan, list[str]] | None = None
         self._standing_key: tuple[int, int, float] | None = None
         self._standing_free = 0.0
@@ -99,7 +103,10 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             "a pooling model": self.vllm_config.model_config.runner_type == "pooling",
             "an encoder-decoder model": self.is_encoder_decoder,
             "--scheduling-policy priority": self.policy is not SchedulingPolicy.FCFS,
-            "a KV connector that loads asynchronously": self.connector is not None,
+            # vLLM's own offload is a cache: it neither waits for another engine nor delivers to one.
+            "a KV connector other than vLLM's OffloadingConnector": (
+                self.connector is not None and not isinstance(self.connector, OffloadingConnector)
+            ),
         }
         for what, present in unsupported.items():
             if present:
@@ -139,12 +146,14 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         super()._preempt_request(request, timestamp, drop_stale_output)
         if self._policy is not None:
             self._table.preempted(request.request_id)
+            self._taken_off[request.request_id] = self.now()
             (self._metrics.preemptions if self._ours else self._metrics.famine_preemptions).inc()
 
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> tuple[Any, Any]:
         if self._policy is not None:
             ended = request.status is not RequestStatus.FINISHED_ABORTED
             self._table.remove(request.request_id, ended_itself=ended)
+            self._came_back(request.request_id)
         answer: tuple[Any, Any] = super()._free_request(request, delay_free_blocks)
         return answer
 
@@ -262,7 +271,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         finally:
             self.max_num_scheduled_tokens = whole
             left, self.waiting = self.waiting, held
-            started = [request for request in chosen if request.status is RequestStatus.RUNNING]
+            started = [request for request in chosen if request.status in _STARTED]
             if started:
                 held.remove_requests(started)
             if len(left):
@@ -285,6 +294,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
     def _note(self, batch: SchedulerOutput) -> None:
         """Remembers what the step holds, for the fit, and who started."""
+        for request in self.kv_holding_waiting:
+            self._table.started(request.request_id)  # its KV is on its way back from the host
         cached = batch.scheduled_cached_reqs
         started = [new.req_id for new in batch.scheduled_new_reqs]
         started.extend(cached.resumed_req_ids)
@@ -295,6 +306,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             request = self.requests[request_id]
             prefill += tokens[request_id]
             if request.num_preemptions:
+                self._came_back(request_id)
                 known = request.num_tokens
                 found = request.num_computed_tokens - tokens[request_id]
                 self._cached_share += 0.05 * (found / known - self._cached_share)
@@ -312,6 +324,12 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         pool = self.kv_cache_manager.block_pool
         context = (pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()) * self.block_size - prefill
         self._flights.append((id(batch), self.now(), float(prefill), float(decoding), float(max(context, 0))))
+
+    def _came_back(self, request_id: str) -> None:
+        """Counts how long it was off, if it was."""
+        since = self._taken_off.pop(request_id, None)
+        if since is not None:
+            self._metrics.stalled_seconds.inc(max(self.now() - since, 0.0))
 
     def _learn(self, batch: SchedulerOutput, output: ModelRunnerOutput) -> None:
         """Counts the tokens that this step brought, and fits the step time."""

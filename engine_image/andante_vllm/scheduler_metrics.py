@@ -47,6 +47,7 @@ class SchedulerMetrics:
         self.preemptions = counter("preemptions", "Requests that the policy took off.")
         self.famine_preemptions = counter("famine_preemptions", "Requests taken off because blocks ran out in a step.")
         self.pauses = counter("pauses", "Times that a running request was left out of a step.")
+        self.stalled_seconds = counter("stalled_seconds", "Time between a preemption and the request's return.")
         self.recomputed_tokens = counter("recomputed_tokens", "Tokens computed again after a preemption.")
         self.kv_use = gauge("kv_use_ratio", "Share of the KV cache in use at the last contended step.")
         self.step_base = gauge("step_time_base_seconds", "Fitted step time: constant part.")

@@ -21,12 +21,14 @@ from vllm.logger import init_logger
 from vllm.v1.core.sched.output import GrammarOutput, SchedulerOutput
 from vllm.v1.executor.abstract import Executor
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheSpec
-from vllm.v1.outputs import EMPTY_MODEL_RUNNER_OUTPUT, ModelRunnerOutput
+from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
+from vllm.v1.outputs import ModelRunnerOutput
 
-from andante.domain.step_time import StepTimeCoefficients, host_step_seconds, prefill_pairs
+from andante.domain.step_time import Profile, StepTimeCoefficients, host_step_seconds, prefill_pairs
 from andante.engine_config import VirtualGPUConfig
 from andante.profiles import load_profiles
 from andante_vllm.settings import ConfigError, engine_config_path, read_engine_config
+from andante_vllm.virtual_host_link import HOST_LINK_BYTES_PER_SECOND, VirtualHostLink
 
 logger = init_logger("vllm.andante.virtual_gpu")  # names outside the vllm tree are silent
 
@@ -146,6 +148,7 @@ class VirtualGPUExecutor(Executor):
         self._host_scale = settings.time_scale
         self._busy_until = 0.0
         self._step: _Step | None = None
+        self._link = self._host_link(profile)
         # The CPU platform switches async scheduling off; this runs before the engine core builds its scheduler and its
         # queue of batches, which take the flag from here.
         self.scheduler_config.async_scheduling = settings.async_scheduling
@@ -156,6 +159,19 @@ class VirtualGPUExecutor(Executor):
             self._kv_capacity_tokens,
             "async" if settings.async_scheduling else "synchronous",
         )
+
+    def _host_link(self, profile: Profile) -> VirtualHostLink | None:
+        """The way to the host's memory, where the engine offloads KV to it."""
+        transfer = self.vllm_config.kv_transfer_config
+        if transfer is None:
+            return None
+        block_bytes = profile.kv_bytes_per_token * self.cache_config.block_size
+        settings = transfer.kv_connector_extra_config
+        # The connector counts in the pages of `_kv_cache_spec`, which hold no KV, rounded up to the host's.
+        blocks = int(settings["cpu_bytes_to_use"] / block_bytes)
+        settings["cpu_bytes_to_use"] = blocks * SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT
+        speed = profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND / self._host_scale
+        return VirtualHostLink(block_bytes=block_bytes, bytes_per_second=speed)
 
     @classmethod
     def supports_async_scheduling(cls) -> bool:
@@ -204,12 +220,18 @@ class VirtualGPUExecutor(Executor):
 
     def execute_model(self, scheduler_output: SchedulerOutput, non_block: bool = False) -> Any:
         """Starts a step; None (a Future of it if `non_block`), since the output comes from `sample_tokens`."""
-        if scheduler_output.total_num_scheduled_tokens == 0:
-            self._device.run(scheduler_output)
-            return _done(EMPTY_MODEL_RUNNER_OUTPUT) if non_block else EMPTY_MODEL_RUNNER_OUTPUT
         output, seconds = self._device.run(scheduler_output)
         host_seconds = self._host_scale * host_step_seconds(len(scheduler_output.num_scheduled_tokens))
-        self._busy_until = max(self._busy_until, time.perf_counter() - host_seconds) + seconds
+        start = max(self._busy_until, time.perf_counter() - host_seconds)
+        if self._link is not None:
+            start = self._link.begin(scheduler_output.kv_connector_metadata, start)
+        if scheduler_output.total_num_scheduled_tokens == 0:
+            if self._link is not None:
+                output = ModelRunnerOutput.with_kv_conn_output_only(self._link.arrived(time.perf_counter()))
+            return _done(output) if non_block else output
+        self._busy_until = start + seconds
+        if self._link is not None:
+            output.kv_connector_output = self._link.arrived(self._busy_until)
         self._step = _Step(due=self._busy_until, output=output)
         return _done(None) if non_block else None
 

@@ -44,7 +44,7 @@ def _serve(folder: Path, config: Any, *more: str, qoe: str | None = None) -> sub
         ({"modle": MODEL}, "modle"),
         ({"model": {**MODEL, "source": "path", "id": "/nowhere"}}, "model.id"),
         ({"model": {**MODEL, "revision": "main"}}, "model.revision"),
-        ({"scheduler": {"kvOffloadGib": 4}}, "scheduler.kvOffloadGib"),
+        ({"scheduler": {"kvOffloadGib": 4}, "extraArgs": ["--kv_transfer_config={}"]}, "scheduler.kvOffloadGib"),
     ],
 )
 def test_a_bad_field_is_named(tmp_path: Path, change: dict[str, Any], field: str) -> None:

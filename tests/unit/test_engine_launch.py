@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,21 @@ def flag(launch: Launch, name: str) -> str:
 
 
 def test_a_gpu_engine_serves_the_hubs_model_with_our_scheduler_and_meter() -> None:
-    launch = plan(model=HUB, tensorParallelSize=2, scheduler={"kvOffloadGib": 3})
+    launch = plan(model=HUB, tensorParallelSize=2)
     assert launch.arguments[:2] == ("serve", "meta-llama/Llama-3.1-8B-Instruct")
     assert flag(launch, "--revision") == "abc"
     assert flag(launch, "--tensor-parallel-size") == "2"
-    assert flag(launch, "--kv-offloading-size") == "3"
+    assert "--kv-transfer-config" not in launch.arguments
     assert flag(launch, "--scheduler-cls") == "andante_vllm.scheduler.QoEScheduler"
     assert flag(launch, "--middleware") == "andante_vllm.middleware.DeliveryMeter"
     assert "HF_HUB_OFFLINE" not in launch.environment
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in launch.environment
+
+
+def test_kv_offload_keeps_answers_as_well_as_prompts() -> None:
+    transfer = json.loads(flag(plan(model=HUB, scheduler={"kvOffloadGib": 3}), "--kv-transfer-config"))
+    assert transfer["kv_connector"] == "OffloadingConnector"
+    assert transfer["kv_connector_extra_config"] == {"cpu_bytes_to_use": 3 * 2**30, "offload_prompt_only": False}
 
 
 def test_fcfs_leaves_vllms_own_scheduler() -> None:
@@ -84,7 +91,10 @@ def test_a_users_flags_come_last() -> None:
             {"model": {**SYNTHETIC, "maxModelLen": 4096}, "virtualGpu": {**VIRTUAL, "kvCapacityTokens": 4095}},
             "virtualGpu.kvCapacityTokens",
         ),
-        ({"model": SYNTHETIC, "virtualGpu": VIRTUAL, "scheduler": {"kvOffloadGib": 1}}, "scheduler.kvOffloadGib"),
+        (
+            {"model": HUB, "scheduler": {"kvOffloadGib": 1}, "extraArgs": ["--kv-transfer-config", "{}"]},
+            "scheduler.kvOffloadGib",
+        ),
         ({"model": {**SYNTHETIC, "revision": "main"}}, "model.revision"),
     ],
 )

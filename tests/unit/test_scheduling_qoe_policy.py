@@ -126,6 +126,19 @@ def test_blocks_that_may_run_out_take_batch_work_first() -> None:
     assert plan.victims[0] == 1
 
 
+@pytest.mark.parametrize(("kv_offload", "taken_off"), [(True, [0]), (False, [])])
+def test_who_gets_his_kv_back_from_the_host_may_be_taken_off_again(kv_offload: bool, taken_off: list[int]) -> None:
+    # The first has a long answer ahead and was off before; the second is new and short.
+    view = requests(
+        2, running=[True, False], preemptions=[1.0, 0.0], context=[1500.0, 100.0], remaining=[2000.0, 20.0],
+        delivered=[900.0, 0.0], elapsed=[60.0, 0.5],
+    )  # fmt: skip
+    policy = QoEPolicy(QoEPolicySettings(kv_offload=kv_offload, ageing_share=0))
+    plan = policy.decide(view, engine(kv_capacity=1600, kv_free=64, cached_share=1.0))
+    assert plan is not None
+    assert plan.preempt.tolist() == taken_off
+
+
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
 def test_nobody_starves_while_others_are_served_well(share: float) -> None:
     """A request whose turn by value never comes waits no longer than the ageing share's work allows."""

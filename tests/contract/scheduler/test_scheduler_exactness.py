@@ -20,6 +20,14 @@ def test_a_storm_loses_no_token_and_leaks_no_block(depth: int, prefix_caching: b
     assert report.aborted > 0
 
 
+@pytest.mark.parametrize("depth", [1, 2], ids=["sync", "async"])
+@pytest.mark.parametrize("prefix_caching", [True, False], ids=["cached", "uncached"])
+def test_kv_that_comes_back_from_the_host_is_as_exact(depth: int, prefix_caching: bool) -> None:
+    report = fuzz(steps=STEPS, seed=depth, depth=depth, prefix_caching=prefix_caching, kv_offload=True)
+    assert report.loads > 100
+    assert report.aborted > 0
+
+
 @pytest.mark.parametrize("policy", [QoEPolicy, AndesPolicy])
 def test_the_policies_themselves_are_as_exact(policy: type[QoEPolicy] | type[AndesPolicy]) -> None:
     report = fuzz(steps=STEPS, seed=11, depth=2, policy=policy())

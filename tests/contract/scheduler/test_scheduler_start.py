@@ -58,6 +58,10 @@ def test_a_combination_that_cannot_work_is_refused_by_name() -> None:
         build(WithPolicy, policy="priority")
 
 
+def test_kv_offload_is_no_reason_not_to_schedule() -> None:
+    assert active(build(WithPolicy, offloaded_blocks=100)) == [("policy", 1.0)]
+
+
 @pytest.fixture
 def engine_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Writes engine.yaml with a `scheduler` section and names it in the environment."""

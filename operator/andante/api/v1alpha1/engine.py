@@ -139,7 +139,7 @@ class Preemption(APIModel):
     enabled: bool = True
     """False: running requests keep running, as in stock vLLM."""
     max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.1
-    """Preemptions that a request may suffer on average. Policy `qoe` stays far below it."""
+    """Preemptions that a request may suffer on average. With kvOffloadGiB, `qoe` limits the recompute instead."""
 
 
 class Scheduler(APIModel):
@@ -154,7 +154,7 @@ class Scheduler(APIModel):
     ageing_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
     """Share of the admitted work that goes to whoever has waited longest, so that nobody starves."""
     kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
-    """Host memory for KV cache of preempted requests, in GiB per replica. 0: they recompute. Needs a GPU."""
+    """Host memory for KV cache of preempted requests, in GiB per replica; 0: they recompute. Needs a (virtual) GPU."""
 
 
 class VirtualGPU(APIModel):
@@ -225,7 +225,7 @@ class Engine(APIModel):
                 field_path=".gpusPerReplica",
             ),
             Rule(
-                rule="self.gpusPerReplica > 0 || self.scheduler.kvOffloadGiB == 0.0",
+                rule="self.gpusPerReplica > 0 || has(self.virtualGPU) || self.scheduler.kvOffloadGiB == 0.0",
                 message="KV offload needs a GPU: set scheduler.kvOffloadGiB to 0, or gpusPerReplica to 1 or more",
                 field_path=".scheduler.kvOffloadGiB",
             ),

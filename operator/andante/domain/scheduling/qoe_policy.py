@@ -29,6 +29,8 @@ PERFECT = 0.99
 """QoE from which a request counts as perfect."""
 _BATCH_VALUE = 1e-9
 _FEW = 32
+_AT_ONCE = 8
+"""Preemptions in one step, at most."""
 _TIE = 1e-6
 _SECONDS_OFF = 10.0
 """About how long a stream waits that is taken off because blocks run out."""
@@ -77,6 +79,8 @@ class QoEPolicySettings:
     """Storm guard: share of GPU time that recompute caused by the policy may burn."""
     preemption_margin: float = 1.0
     """A preemption's recompute is priced at 1 + this."""
+    kv_offload: bool = False
+    """KV of whoever is taken off is kept in host memory: he may be taken off again, as often as that pays."""
 
 
 class QoEPolicy:
@@ -226,20 +230,24 @@ class QoEPolicy:
         What the scarce resource is worth is the value per cost of the first who must wait. A victim gives back its cost
         and will need its recompute, during which the GPU serves nobody: it goes if that exchange gains.
         """
-        allowed = int(self._settings.max_preemptions_per_request * self._admissions - self._preempted)
+        settings = self._settings
+        if settings.kv_offload:
+            allowed = _AT_ONCE
+        else:
+            allowed = int(settings.max_preemptions_per_request * self._admissions - self._preempted)
         if allowed < 1:
             return NOBODY, admit
         first = int(order[admit.size])
         worth = float(gain[first] / cost[first])
-        able = running[~requests.prefilling[running] & (requests.preemptions[running] < 1)]
+        able = running[~requests.prefilling[running] & (settings.kv_offload | (requests.preemptions[running] < 1))]
         context = requests.context[able]
         recompute = engine.step_time.prefill_token * context * (1 - engine.cached_share)
-        freed = cost[able] - (1 + self._settings.preemption_margin) * recompute
+        freed = cost[able] - (1 + settings.preemption_margin) * recompute
         profit = worth * freed - gain[able]
         best = np.flatnonzero(profit > 0)
         if not best.size:
             return NOBODY, admit
-        best = best[np.argsort(-(profit[best] / context[best]), kind="stable")][: min(allowed, 8)]
+        best = best[np.argsort(-(profit[best] / context[best]), kind="stable")][: min(allowed, _AT_ONCE)]
         best = best[np.cumsum(recompute[best]) <= self._recompute_credit]
         if not best.size:
             return NOBODY, admit

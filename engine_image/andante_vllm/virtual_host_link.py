@@ -1,0 +1,82 @@
+"""The link between a virtual GPU and its host's memory: what vLLM's offloading worker would copy, and until when.
+
+vLLM's OffloadingConnector decides on the scheduler's side what is copied where; its worker, which needs a GPU, reports
+what has arrived. This stands in for that worker: no byte moves, each copy takes the time that its bytes need on a link
+of a given speed, one after the other in each direction. Time is passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vllm.distributed.kv_transfer.kv_connector.v1.offloading.common import (
+    OffloadingConnectorMetadata,
+    OffloadingWorkerMetadata,
+    TransferJob,
+)
+from vllm.v1.outputs import KVConnectorOutput
+
+HOST_LINK_BYTES_PER_SECOND = 25e9
+"""Of one GPU, in each direction; an assumption: four fifths of PCIe 4.0 x16's 31.5 GB/s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Copy:
+    """A copy under way."""
+
+    due: float
+    kv_bytes: int
+    seconds: float
+    loads: str | None
+    """The request whose KV comes back; None on the way to the host."""
+
+
+class VirtualHostLink:
+    """Both directions of the link; order of the calls as in vLLM's model runner: `begin` a step, then `arrived`."""
+
+    def __init__(self, *, block_bytes: int, bytes_per_second: float) -> None:
+        """`block_bytes`: KV of one block; `bytes_per_second`: in each direction, all GPUs of the replica together."""
+        self._block_bytes, self._bytes_per_second = block_bytes, bytes_per_second
+        self._to_host = self._from_host = 0.0
+        self._under_way: dict[int, _Copy] = {}
+        self._next_stores: dict[int, TransferJob] = {}
+
+    def begin(self, metadata: OffloadingConnectorMetadata, now: float) -> float:
+        """Starts the copies of the step that begins at `now`, in seconds; when the step may begin.
+
+        As in vLLM's worker, what a step computes is copied out during the next one, and a step that is about to
+        overwrite blocks waits until their copies are out.
+        """
+        flushed = metadata.jobs_to_flush or set()
+        stores = self._next_stores | {job: t for job, t in metadata.store_jobs.items() if job in flushed}
+        self._next_stores = {job: t for job, t in metadata.store_jobs.items() if job not in flushed}
+        for job, transfer in stores.items():
+            self._to_host = self._start(job, transfer, max(self._to_host, now), loads=None)
+        for job, transfer in metadata.load_jobs.items():
+            self._from_host = self._start(job, transfer, max(self._from_host, now), loads=transfer.req_id)
+        return max([now, *(self._under_way[job].due for job in flushed if job in self._under_way)])
+
+    def arrived(self, now: float) -> KVConnectorOutput:
+        """What has arrived by `now` and was not reported before."""
+        done = {job: copy for job, copy in self._under_way.items() if copy.due <= now}
+        report = OffloadingWorkerMetadata(completed_jobs=dict.fromkeys(done, 1))
+        for job, copy in done.items():
+            del self._under_way[job]
+            direction = report.transfer_stats.store if copy.loads is None else report.transfer_stats.load
+            direction.record(copy.kv_bytes, copy.seconds)
+        return KVConnectorOutput(
+            finished_recving={copy.loads for copy in done.values() if copy.loads is not None},
+            kv_connector_worker_meta=report if done else None,
+        )
+
+    def next_arrival(self) -> float | None:
+        """When the next copy under way arrives; None when there is none."""
+        return min((copy.due for copy in self._under_way.values()), default=None)
+
+    def _start(self, job: int, transfer: TransferJob, start: float, *, loads: str | None) -> float:
+        # One side of a copy is the GPU's blocks, the other one chunks of the host's pool.
+        blocks = max(len(transfer.src_spec.block_ids), len(transfer.dst_spec.block_ids))
+        kv_bytes = blocks * self._block_bytes
+        seconds = kv_bytes / self._bytes_per_second
+        self._under_way[job] = _Copy(due=start + seconds, kv_bytes=kv_bytes, seconds=seconds, loads=loads)
+        return start + seconds
