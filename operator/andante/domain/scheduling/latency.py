@@ -10,6 +10,7 @@ fitted by least squares with forgetting.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -22,8 +23,10 @@ SHORTEST_STEP, LONGEST_STEP = 1e-5, 10.0
 _EAGER = 64
 _SOLVE_EVERY = 4
 """The line is drawn anew with each of the first observations, then with every fourth."""
-_SCALE = np.array([1e-2, 1e-4, 1e-4, 1e-7])
+_SCALE = (1e-2, 1e-4, 1e-4, 1e-7)
 """Typical size of the coefficients; the fit works on numbers near 1."""
+_SYMMETRIC = np.array([[0, 1, 2, 3], [1, 4, 5, 6], [2, 5, 7, 8], [3, 6, 8, 9]])
+"""Where each entry of a symmetric matrix is in its upper half, row by row."""
 _RELATIVE_NOISE = 0.1
 """How far a step's time is from the line, relative."""
 _PRIOR_DEVIATION = 0.5
@@ -73,11 +76,11 @@ class OnlineStepTime:
     """
 
     def __init__(self, seed: LinearStepTime = DEFAULT_STEP_TIME) -> None:
-        start = np.array([seed.base, seed.prefill_token, seed.sequence, seed.context_token]) / _SCALE
+        start = np.array([seed.base, seed.prefill_token, seed.sequence, seed.context_token]) / np.array(_SCALE)
         self._seed = start
         self._pull = _RELATIVE_NOISE**2 / (_PRIOR_DEVIATION * np.maximum(start, 0.1)) ** 2
-        self._squares = np.zeros((4, 4))
-        self._products = np.zeros(4)
+        self._squares = [0.0] * 10
+        self._products = [0.0] * 4
         self._error = 0.0
         self.observations = 0
         self._line = seed
@@ -103,13 +106,17 @@ class OnlineStepTime:
         self.observations += 1
         # A stall of the machine would pull the line for a thousand steps: at most three times the prediction counts.
         target = min(max(seconds, predicted / 10), 3 * predicted + 0.005)
-        features = np.array([1.0, prefill_tokens, sequences, context_tokens]) * _SCALE / target
-        self._squares = FORGETTING * self._squares + np.outer(features, features)
-        self._products = FORGETTING * self._products + features
+        batch = (1.0, prefill_tokens, sequences, context_tokens)
+        features = [value * scale / target for value, scale in zip(batch, _SCALE, strict=True)]
+        pairs = combinations_with_replacement(features, 2)
+        # Plain floats: of ten numbers numpy would make more calls than it saves.
+        self._squares = [FORGETTING * old + a * b for old, (a, b) in zip(self._squares, pairs, strict=True)]
+        self._products = [FORGETTING * old + a for old, a in zip(self._products, features, strict=True)]
         if self.observations > _EAGER and self.observations % _SOLVE_EVERY:
             return
-        solved = np.linalg.solve(self._squares + np.diag(self._pull), self._products + self._pull * self._seed)
-        base, prefill, sequence, context = (np.clip(solved, 0.0, _LARGEST) * _SCALE).tolist()
+        squares = np.array(self._squares)[_SYMMETRIC]
+        solved = np.linalg.solve(squares + np.diag(self._pull), np.array(self._products) + self._pull * self._seed)
+        base, prefill, sequence, context = (np.clip(solved, 0.0, _LARGEST) * np.array(_SCALE)).tolist()
         self._line = LinearStepTime(
             base=max(base, 1e-4), prefill_token=prefill, sequence=sequence, context_token=context
         )

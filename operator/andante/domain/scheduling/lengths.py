@@ -31,7 +31,8 @@ class LengthEstimator:
         prior = np.exp(-0.5 * (np.log(middle / PRIOR_MEDIAN) / PRIOR_DEVIATION) ** 2)
         self._middle = middle
         self._counts = np.tile(PRIOR_WEIGHT * prior / prior.sum(), (classes, 1))
-        self._table = np.empty((classes, BINS))
+        # Column k is for answers past the first k edges; none is before the first or past the last.
+        self._table = np.ones((classes, BINS + 2))
         self._pending = np.zeros(classes, dtype=np.int64)
         for index in range(classes):
             self._refresh(index)
@@ -47,8 +48,7 @@ class LengthEstimator:
 
     def remaining(self, *, class_index: Ints, delivered: Floats) -> Floats:
         """Expected tokens to come, >= 1, for requests of those classes that delivered so many; shapes (requests,)."""
-        bins = np.searchsorted(self._edges, delivered, side="right") - 1
-        return self._table[class_index, np.minimum(bins, BINS - 1)]
+        return self._table[class_index, self._edges.searchsorted(delivered, side="right")]
 
     def _refresh(self, index: int) -> None:
         """E[length - n | length > n] at the lower edge of each bin, from the tail sums."""
@@ -58,5 +58,6 @@ class LengthEstimator:
         # Beyond everything seen: as much again as it already has (a tail without a scale).
         seen = mass > 1e-3
         expected = np.where(seen, first / np.maximum(mass, 1e-12) - self._edges[:-1], self._edges[:-1])
-        self._table[index] = np.maximum(expected, 1.0)
+        self._table[index, 1:-1] = np.maximum(expected, 1.0)
+        self._table[index, -1] = self._table[index, -2]
         self._pending[index] = 0
