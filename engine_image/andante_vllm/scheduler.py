@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -24,12 +25,12 @@ from vllm.v1.request import Request, RequestStatus
 
 from andante.domain.pace import Expectation
 from andante.domain.scheduling.latency import OnlineStepTime
-from andante.domain.scheduling.view import EngineView, Plan
+from andante.domain.scheduling.view import NOBODY, EngineView, Ints, Plan
 from andante.domain.scheduling.view import SchedulingPolicy as Policy
 from andante_vllm import request_args
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 from andante_vllm.scheduler_settings import TESTED_VLLM_VERSIONS, SchedulerSettings, settings_from_environment
-from andante_vllm.scheduler_table import RequestTable
+from andante_vllm.scheduler_table import Batch, RequestTable
 from andante_vllm.settings import ConfigError
 
 logger = init_logger("vllm.andante.scheduler")  # names outside the vllm tree are silent
@@ -41,6 +42,22 @@ _STANDING_STEPS = 8
 _EXPORT_EVERY = 64
 _STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
 """Admitted: it holds KV blocks, and computes as soon as they are filled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flight:
+    """A step between its scheduling and its output."""
+
+    key: int
+    scheduled_at: float
+    prefill: float
+    """Tokens."""
+    decoding: float
+    """Sequences."""
+    context: float
+    """Tokens."""
+    whole: Batch | None
+    """Whom it serves, where that is everybody who runs."""
 
 
 class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -68,13 +85,13 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             level("QoE scheduling (%s): %s", settings.policy_name, f"OFF, {reason}" if reason else "on")
         self._table = RequestTable(classes=MAX_CLASSES)
         self._step_time = OnlineStepTime(settings.step_time)
-        self._flights: deque[tuple[int, float, float, float, float]] = deque()
+        self._flights: deque[_Flight] = deque()
         self._last_update = 0.0
         self._cached_share = 0.0
         self._steps = 0
         self._ours = False
         self._taken_off: dict[str, float] = {}
-        self._standing: tuple[Plan, list[str]] | None = None
+        self._standing: tuple[Plan, Ints] | None = None
         self._standing_key: tuple[int, int, float] | None = None
         self._standing_free = 0.0
         self._standing_left = 0
@@ -126,11 +143,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         if self._policy is None:
             return super().schedule(throttle_prefills)
-        plan, ids = self._decide(self._policy)
+        plan, rows = self._decide(self._policy)
         if plan is None:
             batch = super().schedule(throttle_prefills)
         else:
-            batch = self._carry_out(plan, ids, throttle_prefills)
+            batch = self._carry_out(plan, rows, throttle_prefills)
         self._note(batch)
         return batch
 
@@ -181,12 +198,12 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             longest=request.max_tokens,
         )
 
-    def _decide(self, policy: Policy) -> tuple[Plan | None, list[str]]:
+    def _decide(self, policy: Policy) -> tuple[Plan | None, Ints]:
         if not self.waiting and not self.running:
-            return None, []
+            return None, NOBODY
         started = time.perf_counter()
         if not self.waiting and not self._tight():
-            return None, []
+            return None, NOBODY
         engine = self._engine_view()
         key = (self._table.version, len(self.running), engine.unfinished_prefill)
         unchanged = key == self._standing_key and engine.kv_free <= self._standing_free
@@ -197,17 +214,17 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self._metrics.decision_seconds.observe(time.perf_counter() - started)
             return self._standing
         prefilling = [request.request_id for request in self._inflight_prefills]
-        requests, ids = self._table.view(self.now(), prefilling=prefilling)
+        requests, rows = self._table.view(self.now(), prefilling=prefilling)
         plan = policy.decide(requests, engine)
         if plan is not None:
             self._metrics.decisions.inc()
             self._metrics.kv_use.set(1 - engine.kv_free / engine.kv_capacity)
         self._standing = None
         if plan is not None and not (plan.admit.size or plan.preempt.size or plan.pause.size):
-            self._standing, self._standing_key = (plan, ids), key
+            self._standing, self._standing_key = (plan, rows), key
             self._standing_free, self._standing_left = engine.kv_free, _STANDING_STEPS
         self._metrics.decision_seconds.observe(time.perf_counter() - started)
-        return plan, ids
+        return plan, rows
 
     def _engine_view(self) -> EngineView:
         pool = self.kv_cache_manager.block_pool
@@ -247,20 +264,24 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
     # --- apply ---------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, plan: Plan, ids: list[str], throttle_prefills: bool) -> SchedulerOutput:
-        requests = self.requests
-        for index in plan.pause.tolist():
+    def _carry_out(self, plan: Plan, rows: Ints, throttle_prefills: bool) -> SchedulerOutput:
+        for request in self._named(rows[plan.pause]):
             # schedule() counts the step first, so this leaves the request out of this one only.
-            requests[ids[index]].next_decode_eligible_step = self.current_step + 2
+            request.next_decode_eligible_step = self.current_step + 2
         self._metrics.pauses.inc(plan.pause.size)
+        preempted = self._named(rows[plan.preempt], running=True)
+        _take_out(preempted, self.running)
         self._ours = True
-        for request in self._taken_out(plan.preempt, ids):
+        for request in preempted:
             self._preempt_request(request, time.monotonic())
         self._ours = False
-        victims = self._taken_out(plan.victims, ids)
-        self.running.extend(reversed(victims))  # vLLM takes the last one off first
+        victims = self._named(rows[plan.victims], running=True)
+        victims.reverse()  # vLLM takes the last one off first
+        if victims and self.running[-len(victims) :] != victims:
+            _take_out(victims, self.running)
+            self.running.extend(victims)
         # schedule() sees only those whom the plan lets in; the others keep their places in the queue.
-        chosen = [request for request in self._named(plan.admit, ids) if not self._holds_kv_blocks(request)]
+        chosen = [request for request in self._named(rows[plan.admit]) if not self._holds_kv_blocks(request)]
         whole = self.max_num_scheduled_tokens
         if plan.step_tokens is not None and self.scheduler_config.enable_chunked_prefill:
             self.max_num_scheduled_tokens = min(whole, plan.step_tokens)
@@ -272,8 +293,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self.max_num_scheduled_tokens = whole
             left, self.waiting = self.waiting, held
             started = [request for request in chosen if request.status in _STARTED]
-            if started:
-                held.remove_requests(started)
+            _take_out(started, held)
             if len(left):
                 known = {request.request_id for request in chosen}
                 # Those that vLLM took off in this step come to the front, as in vLLM.
@@ -281,16 +301,10 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
                     held.prepend_request(request)
         return batch
 
-    def _taken_out(self, indices: Any, ids: list[str]) -> list[Request]:
-        """Those of the named requests that run; they leave `running` in one pass over it."""
-        named = [request for request in self._named(indices, ids) if request.status is RequestStatus.RUNNING]
-        if named:
-            gone = set(named)
-            self.running = [request for request in self.running if request not in gone]
-        return named
-
-    def _named(self, indices: Any, ids: list[str]) -> list[Request]:
-        return [self.requests[ids[index]] for index in indices.tolist()]
+    def _named(self, rows: Ints, *, running: bool = False) -> list[Request]:
+        """The requests of those rows; of them those that are `running`, where that is asked for."""
+        named = [self.requests[request_id] for request_id in self._table.names(rows)]
+        return [request for request in named if request.status is RequestStatus.RUNNING] if running else named
 
     def _note(self, batch: SchedulerOutput) -> None:
         """Remembers what the step holds, for the fit, and who started."""
@@ -323,7 +337,17 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             decoding -= len(middle)
         pool = self.kv_cache_manager.block_pool
         context = (pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()) * self.block_size - prefill
-        self._flights.append((id(batch), self.now(), float(prefill), float(decoding), float(max(context, 0))))
+        running = self._table.running()
+        self._flights.append(
+            _Flight(
+                key=id(batch),
+                scheduled_at=self.now(),
+                prefill=float(prefill),
+                decoding=float(decoding),
+                context=float(max(context, 0)),
+                whole=running if running.rows.size == sequences else None,
+            )
+        )
 
     def _came_back(self, request_id: str) -> None:
         """Counts how long it was off, if it was."""
@@ -334,32 +358,51 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     def _learn(self, batch: SchedulerOutput, output: ModelRunnerOutput) -> None:
         """Counts the tokens that this step brought, and fits the step time."""
         now = self.now()
-        sampled = output.sampled_token_ids
-        if sampled:
-            ids = output.req_ids
-            if all(sampled) and sum(map(len, sampled)) == len(sampled):
-                self._table.deliver_one_each(ids, now)
-            else:
-                counts = [len(tokens) for tokens in sampled]
-                some = [request_id for request_id, count in zip(ids, counts, strict=True) if count]
-                if some:
-                    self._table.deliver(self._table.rows(some), np.array([c for c in counts if c]), now)
-        while self._flights:
-            key, scheduled_at, prefill, sequences, context = self._flights.popleft()
-            if key != id(batch):
-                continue
-            seconds = now - max(scheduled_at, self._last_update)
+        flight = self._landed(batch)
+        if output.sampled_token_ids:
+            self._deliver(flight, output, now)
+        if flight is not None:
+            seconds = now - max(flight.scheduled_at, self._last_update)
             self._metrics.step_seconds.observe(seconds)
             self._steps += 1
             # Plain decode steps come by the hundred and all say the same.
-            if prefill or self._steps % _FIT_EVERY == 0:
+            if flight.prefill or self._steps % _FIT_EVERY == 0:
                 self._step_time.observe(
-                    prefill_tokens=prefill, sequences=sequences, context_tokens=context, seconds=seconds
+                    prefill_tokens=flight.prefill,
+                    sequences=flight.decoding,
+                    context_tokens=flight.context,
+                    seconds=seconds,
                 )
             if self._steps % _EXPORT_EVERY == 0:
                 self._metrics.set_fit(self._step_time.line, self._step_time.relative_error)
-            break
         self._last_update = now
+
+    def _landed(self, batch: SchedulerOutput) -> _Flight | None:
+        """The flight of `batch`; those before it are forgotten."""
+        while self._flights:
+            flight = self._flights.popleft()
+            if flight.key == id(batch):
+                return flight
+        return None
+
+    def _deliver(self, flight: _Flight | None, output: ModelRunnerOutput, now: float) -> None:
+        counts = list(map(len, output.sampled_token_ids))
+        if counts.count(1) == len(counts):
+            whole = flight.whole if flight is not None else None
+            if whole is None or whole.layout != self._table.layout:
+                whole = self._table.batch(output.req_ids)
+            self._table.deliver_one_each(whole, now)
+            return
+        some = [request_id for request_id, count in zip(output.req_ids, counts, strict=True) if count]
+        if some:
+            self._table.deliver(self._table.batch(some), np.array([count for count in counts if count]), now)
+
+
+def _take_out(gone: list[Request], line: list[Request] | deque[Request]) -> None:
+    """They leave `line`; sought from its end, where most are, and by identity, which touches no request."""
+    for request in gone:
+        behind = next(count for count, other in enumerate(reversed(line), 1) if other is request)
+        del line[-behind]
 
 
 class QoEScheduler(QoEScheduling, AsyncScheduler):

@@ -1,6 +1,6 @@
 """What the scheduler knows of each request in the engine, in arrays; filled by `andante_vllm.scheduler`.
 
-One row a request, kept until it ends; a row's arrays are updated for a whole batch at once, so that a step of a
+One row a request, kept until it ends; a row's numbers are updated for a whole batch at once, so that a step of a
 thousand sequences costs a few array operations and no loop over requests. No vLLM import here.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,59 +23,52 @@ _NOBODY = 0
 _FIRST_ROWS = 1024
 _BATCHED_STEPS = 32
 """Steps of one and the same batch whose deliveries are added up in one go."""
+_VIEWED = slice(0, 11)
+_DELIVERING = slice(7, 12)
+"""Neighbouring rows of `RequestTable._numbers`: one call gathers all that a view, or a delivery, needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Members:
-    """The rows in use, in order of arrival, and what never changes of them."""
+class Batch:
+    """Rows of requests that are served together."""
 
-    ids: list[str]
     rows: Ints
-    class_index: Ints
-    arrival: Floats
-    expected_ttft: Floats
-    seconds_per_token: Floats
-    deadline: Floats
-    weight: Floats
-    prompt: Floats
-    longest: Floats
+    layout: int
+    """`RequestTable.layout` when the rows were looked up: they are no longer theirs once that has changed."""
 
 
 class RequestTable:
-    """Rows of requests: expectation, delivered tokens, lag and delay area (`andante.domain.qoe`), state."""
+    """Rows of requests: expectation, delivered tokens, lag and delay area (`andante.domain.qoe`), state.
+
+    Rows are handed out in order of arrival and not used again; when all are, those in use are moved together.
+    """
 
     def __init__(self, *, classes: int) -> None:
         """`classes` is the number of QoE classes; lengths are learned for each."""
         self.lengths = LengthEstimator(classes)
         self._rows: dict[str, int] = {}
-        self._ids = [""] * _FIRST_ROWS
-        self._free = list(range(_FIRST_ROWS - 1, 0, -1))
-        self._sequence = 0
+        self._ids = [""]
         self._used = np.zeros(_FIRST_ROWS, dtype=np.bool_)
-        self._order = np.zeros(_FIRST_ROWS, dtype=np.int64)
         self._running = np.zeros(_FIRST_ROWS, dtype=np.bool_)
-        self._prefilling = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self._class = np.zeros(_FIRST_ROWS, dtype=np.int64)
-        # One array for each float, all of shape (rows,).
-        self._arrival = np.zeros(_FIRST_ROWS)
-        self._ttft = np.zeros(_FIRST_ROWS)
-        self._period = np.zeros(_FIRST_ROWS)
-        self._deadline = np.full(_FIRST_ROWS, np.nan)
-        self._weight = np.ones(_FIRST_ROWS)
-        self._delivered = np.zeros(_FIRST_ROWS)
-        self._lag = np.zeros(_FIRST_ROWS)
-        self._area = np.zeros(_FIRST_ROWS)
-        self._prompt = np.zeros(_FIRST_ROWS)
-        self._longest = np.zeros(_FIRST_ROWS)
-        self._preemptions = np.zeros(_FIRST_ROWS)
+        self._lay_out(np.zeros((12, _FIRST_ROWS)))
         self._paces: dict[float, int] = {}
-        self._members: _Members | None = None
+        self._batch: Batch | None = None
         self.version = 0
         """Changes when a request enters or leaves."""
+        self.layout = 0
+        """Changes when rows are moved."""
         # Deliveries of one token each to the same batch, not yet added up.
-        self._batch_ids: Sequence[str] = ()
-        self._batch_rows = np.empty(0, dtype=np.int64)
-        self._batch_times: list[float] = []
+        self._pending: Batch | None = None
+        self._pending_times: list[float] = []
+
+    def _lay_out(self, numbers: Floats) -> None:
+        """`numbers`: one array for each number known of a request, of shape (numbers, rows)."""
+        self._numbers = numbers
+        (
+            self._arrival, self._ttft, self._deadline, self._weight, self._prompt, self._longest, self._preemptions,
+            self._period, self._delivered, self._lag, self._area, self._first_due,
+        ) = numbers  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -99,39 +93,31 @@ class RequestTable:
         longest: int,
     ) -> None:
         """A request entered the engine. `longest`: tokens that it may generate at most."""
-        if not self._free:
-            self._grow()
-        self._members = None
+        if len(self._ids) == self._used.size:
+            self._move_together()
         self.version += 1
-        row = self._free.pop()
+        row = len(self._ids)
         self._rows[request_id] = row
-        self._ids[row] = request_id
-        self._sequence += 1
+        self._ids.append(request_id)
         reads = expectation.pace > 0 and expectation.deadline is None
+        ttft = expectation.expected_ttft if reads else math.inf
         self._used[row] = True
-        self._order[row] = self._sequence
-        self._running[row] = self._prefilling[row] = False
         self._class[row] = class_index
-        self._arrival[row] = arrival
-        self._ttft[row] = expectation.expected_ttft if reads else math.inf
-        self._period[row] = 1 / expectation.pace if reads else 0.0
-        self._deadline[row] = math.nan if expectation.deadline is None else expectation.deadline
-        self._weight[row] = weight
-        self._delivered[row] = self._lag[row] = self._area[row] = self._preemptions[row] = 0.0
-        self._prompt[row] = prompt_tokens
-        self._longest[row] = longest
+        self._numbers[:, row] = (
+            arrival, ttft, math.nan if expectation.deadline is None else expectation.deadline, weight, prompt_tokens,
+            longest, 0.0, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft,
+        )  # fmt: skip
         if reads:
             self._paces[expectation.pace] = self._paces.get(expectation.pace, 0) + 1
 
     def remove(self, request_id: str, *, ended_itself: bool) -> None:
         """A request left the engine; one that ended itself tells its class's length."""
-        if request_id not in self._rows:
+        row = self._rows.pop(request_id, None)
+        if row is None:
             return
         self._add_up()
-        self._batch_ids = ()
-        self._members = None
+        self._batch = None
         self.version += 1
-        row = self._rows.pop(request_id)
         if ended_itself:
             self.lengths.ended(class_index=int(self._class[row]), tokens=int(self._delivered[row]))
         period = float(self._period[row])
@@ -141,47 +127,58 @@ class RequestTable:
             if not self._paces[pace]:
                 del self._paces[pace]
         self._used[row] = self._running[row] = False
-        self._ids[row] = ""
-        self._free.append(row)
 
-    def rows(self, request_ids: Sequence[str]) -> Ints:
-        """Rows of requests; of those that are gone, a row that nobody reads."""
+    def running(self) -> Batch:
+        """All that run; the same object while they are the same."""
+        if self._batch is None:
+            self._batch = Batch(rows=self._running.nonzero()[0], layout=self.layout)
+        return self._batch
+
+    def batch(self, request_ids: Sequence[str]) -> Batch:
+        """Those requests; for those that are gone, a row that nobody reads."""
         get = self._rows.get
-        return np.array([get(request_id, _NOBODY) for request_id in request_ids], dtype=np.int64)
+        rows = np.array([get(request_id, _NOBODY) for request_id in request_ids], dtype=np.int64)
+        return Batch(rows=rows, layout=self.layout)
 
-    def deliver_one_each(self, request_ids: Sequence[str], now: float) -> None:
-        """One token for each of `request_ids` at `now`; a batch that stays the same is added up later."""
-        if request_ids != self._batch_ids:
+    def names(self, rows: Ints) -> list[str]:
+        """Whose rows they are."""
+        return [self._ids[row] for row in rows.tolist()]
+
+    def deliver_one_each(self, batch: Batch, now: float) -> None:
+        """One token for each of `batch` at `now`; a batch that stays the same is added up later."""
+        if batch is not self._pending:
             self._add_up()
-            self._batch_ids, self._batch_rows = request_ids, self.rows(request_ids)
-        self._batch_times.append(now)
-        if len(self._batch_times) >= _BATCHED_STEPS:
+            self._pending = batch
+        self._pending_times.append(now)
+        if len(self._pending_times) >= _BATCHED_STEPS:
             self._add_up()
 
     def _add_up(self) -> None:
         """`deliver` for all steps of the batch at once, shapes (steps, requests)."""
-        if not self._batch_times:
+        if not self._pending_times or self._pending is None:
             return
-        rows, steps = self._batch_rows, len(self._batch_times)
-        delivered, period = self._delivered[rows], self._period[rows]
-        due = self._arrival[rows] + self._ttft[rows] + delivered * period
+        rows, steps = self._pending.rows, len(self._pending_times)
+        period, delivered, lag, area, first_due = self._numbers[_DELIVERING].take(rows, axis=1)
+        due = first_due + delivered * period
         if steps == 1:  # in a contended engine, nearly always
-            lag = np.maximum(self._batch_times[0] - due, self._lag[rows])
-            self._lag[rows] = lag
-            self._area[rows] += lag
+            lag = np.maximum(self._pending_times[0] - due, lag)
+            area += lag
         else:
-            late = np.asarray(self._batch_times)[:, np.newaxis] - due
+            late = np.asarray(self._pending_times)[:, np.newaxis] - due
             late -= np.arange(steps)[:, np.newaxis] * period
-            np.maximum(late[0], self._lag[rows], out=late[0])
+            np.maximum(late[0], lag, out=late[0])
             lags = np.maximum.accumulate(late, axis=0)
-            self._lag[rows] = lags[-1]
-            self._area[rows] += lags.sum(axis=0)
+            lag = lags[-1]
+            area += lags.sum(axis=0)
+        self._lag[rows] = lag
+        self._area[rows] = area
         self._delivered[rows] = delivered + steps
-        self._batch_times.clear()
+        self._pending_times.clear()
 
-    def deliver(self, rows: Ints, tokens: NDArray[np.int64] | int, now: float) -> None:
+    def deliver(self, batch: Batch, tokens: NDArray[np.int64], now: float) -> None:
         """`tokens` tokens each, handed over at `now`; the recursion of `andante.domain.qoe.QoEState.deliver`."""
         self._add_up()
+        rows = batch.rows
         delivered = self._delivered[rows]
         late = now - self._arrival[rows] - self._ttft[rows] - delivered * self._period[rows]
         lag = np.maximum(self._lag[rows], late)
@@ -191,67 +188,67 @@ class RequestTable:
 
     def started(self, request_id: str) -> None:
         """It was admitted."""
-        self._running[self._rows.get(request_id, _NOBODY)] = True
+        row = self._rows.get(request_id)
+        if row is not None:
+            self._running[row] = True
+            self._batch = None
 
     def preempted(self, request_id: str) -> None:
         """It was taken off and waits again."""
-        row = self._rows.get(request_id, _NOBODY)
-        self._running[row] = False
-        self._preemptions[row] += 1
+        row = self._rows.get(request_id)
+        if row is not None:
+            self._running[row] = False
+            self._preemptions[row] += 1
+            self._batch = None
 
-    def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, list[str]]:
-        """The policy's view of all requests in order of arrival, and their ids. `prefilling`: running, mid-prefill."""
+    def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
+        """The policy's view of all requests in order of arrival, and their rows. `prefilling`: running, mid-prefill.
+
+        The rows are theirs until `version` changes.
+        """
         self._add_up()
-        members = self._members or self._gather()
-        rows = members.rows
-        for request_id in prefilling:
-            self._prefilling[self._rows.get(request_id, _NOBODY)] = True
-        delivered = self._delivered[rows]
-        remaining = self.lengths.remaining(class_index=members.class_index, delivered=delivered)
+        rows = self._used.nonzero()[0]
+        (
+            arrival, ttft, deadline, weight, prompt, longest, preemptions, period, delivered, lag, area,
+        ) = self._numbers[_VIEWED].take(rows, axis=1)  # fmt: skip
+        remaining = self.lengths.remaining(class_index=self._class.take(rows), delivered=delivered)
+        mid_prefill = np.zeros(rows.size, dtype=np.bool_)
+        if prefilling:
+            mid_prefill[rows.searchsorted([self._rows[request_id] for request_id in prefilling])] = True
         view = RequestView(
-            running=self._running[rows],
-            elapsed=np.maximum(now - members.arrival, 0.0),
-            expected_ttft=members.expected_ttft,
-            seconds_per_token=members.seconds_per_token,
-            deadline=members.deadline,
-            weight=members.weight,
+            running=self._running.take(rows),
+            elapsed=np.maximum(now - arrival, 0.0),
+            expected_ttft=ttft,
+            seconds_per_token=period,
+            deadline=deadline,
+            weight=weight,
             delivered=delivered,
-            lag=self._lag[rows],
-            delay_area=self._area[rows],
-            context=members.prompt + delivered,
-            remaining=np.maximum(np.minimum(remaining, members.longest - delivered), 1.0),
-            preemptions=self._preemptions[rows],
-            prefilling=self._prefilling[rows],
+            lag=lag,
+            delay_area=area,
+            context=prompt + delivered,
+            remaining=np.maximum(np.minimum(remaining, longest - delivered), 1.0),
+            preemptions=preemptions,
+            prefilling=mid_prefill,
         )
-        for request_id in prefilling:
-            self._prefilling[self._rows.get(request_id, _NOBODY)] = False
-        return view, members.ids
+        return view, rows
 
-    def _gather(self) -> _Members:
-        rows = np.flatnonzero(self._used)
-        rows = rows[np.argsort(self._order[rows])]
-        ids = self._ids
-        self._members = _Members(
-            ids=[ids[row] for row in rows.tolist()],
-            rows=rows,
-            class_index=self._class[rows],
-            arrival=self._arrival[rows],
-            expected_ttft=self._ttft[rows],
-            seconds_per_token=self._period[rows],
-            deadline=self._deadline[rows],
-            weight=self._weight[rows],
-            prompt=self._prompt[rows],
-            longest=self._longest[rows],
+    def _move_together(self) -> None:
+        """Moves the rows in use to the front, of arrays twice as long should they fill more than half of these."""
+        self._add_up()
+        rows = self._used.nonzero()[0]
+        size = self._used.size * (2 if 2 * rows.size > self._used.size else 1)
+        self._used, self._running, self._class, numbers = (
+            _at_the_front(array, rows, size) for array in (self._used, self._running, self._class, self._numbers)
         )
-        return self._members
+        self._lay_out(numbers)
+        self._ids = ["", *self.names(rows)]
+        self._rows = {request_id: row for row, request_id in enumerate(self._ids) if row != _NOBODY}
+        self._batch = self._pending = None
+        self.layout += 1
 
-    def _grow(self) -> None:
-        old = self._used.size
-        for name in (
-            "_used", "_order", "_running", "_prefilling", "_class", "_arrival", "_ttft", "_period", "_deadline",
-            "_weight", "_delivered", "_lag", "_area", "_prompt", "_longest", "_preemptions",
-        ):  # fmt: skip
-            array = getattr(self, name)
-            setattr(self, name, np.concatenate((array, np.zeros(old, dtype=array.dtype))))
-        self._ids.extend([""] * old)
-        self._free.extend(range(2 * old - 1, old - 1, -1))
+
+def _at_the_front(array: NDArray[Any], rows: Ints, size: int) -> NDArray[Any]:
+    """`array` of `size` rows, with `rows` of it at the front, after nobody's."""
+    moved = np.zeros((*array.shape[:-1], size), dtype=array.dtype)
+    moved[..., 1 : 1 + rows.size] = array[..., rows]
+    return moved

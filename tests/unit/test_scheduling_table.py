@@ -31,13 +31,13 @@ def test_lag_and_area_are_those_of_the_measure(steps: list[tuple[float, set[str]
     now = 0.0
     for gap, batch, looked_at in steps:
         now += gap
-        table.deliver_one_each(sorted(batch), now)
+        table.deliver_one_each(table.batch(sorted(batch)), now)
         for name in batch:
             deliveries[name].append(now)
         if looked_at:
             table.view(now, prefilling=[])
-    view, ids = table.view(now, prefilling=[])
-    for index, name in enumerate(ids):
+    view, rows = table.view(now, prefilling=[])
+    for index, name in enumerate(table.names(rows)):
         delivery = deliveries[name]
         assert view.delivered[index] == len(delivery)
         if delivery:
@@ -47,14 +47,14 @@ def test_lag_and_area_are_those_of_the_measure(steps: list[tuple[float, set[str]
 
 def test_a_row_that_is_used_again_starts_from_nothing() -> None:
     table = table_of("a")
-    table.deliver_one_each(["a"], 9.0)
+    table.deliver_one_each(table.batch(["a"]), 9.0)
     table.remove("a", ended_itself=True)
     version = table.version
     table.add(
         "a", arrival=20.0, expectation=Expectation(expected_ttft=1.0, pace=4.8, deadline=None), weight=1.0,
         class_index=0, prompt_tokens=5, longest=10,
     )  # fmt: skip
-    table.deliver_one_each(["a"], 20.5)
+    table.deliver_one_each(table.batch(["a"]), 20.5)
     view, _ = table.view(21.0, prefilling=[])
     assert table.version > version
     assert view.delivered.tolist() == [1.0]
@@ -64,7 +64,7 @@ def test_a_row_that_is_used_again_starts_from_nothing() -> None:
 def test_a_token_of_somebody_who_is_gone_is_nobodys() -> None:
     table = table_of("ab")
     table.remove("a", ended_itself=False)
-    table.deliver_one_each(["a", "b"], 0.5)
-    view, ids = table.view(1.0, prefilling=[])
-    assert ids == ["b"]
+    table.deliver_one_each(table.batch(["a", "b"]), 0.5)
+    view, rows = table.view(1.0, prefilling=[])
+    assert table.names(rows) == ["b"]
     assert view.delivered.tolist() == [1.0]
