@@ -22,25 +22,30 @@ def final_qoe(requests: RequestView, *, next_token: Floats, interval: float) -> 
     `interval`: seconds between tokens after it.
     A request with a deadline has 1 if its expected last token meets it, else 0.
     """
-    rest = requests.remaining
-    drift = interval - requests.seconds_per_token
-    base = next_token - requests.expected_ttft - requests.delivered * requests.seconds_per_token
-    # Where tokens come faster than they are read, the first lag stays the largest.
-    steady = rest * np.maximum(requests.lag, base)
+    rest, period, lag = requests.remaining, requests.seconds_per_token, requests.lag
+    base = next_token - requests.expected_ttft
+    base -= requests.delivered * period
     tokens = requests.delivered + rest
-    reading = 0.5 * tokens * (tokens + 1) * requests.seconds_per_token
+    reading = 0.5 * tokens * (tokens + 1) * period
     with np.errstate(divide="ignore", invalid="ignore"):  # batch requests: τ0 is infinite, replaced below
-        falling_behind = drift > 0
-        if (falling_behind & (requests.seconds_per_token > 0)).any():
-            crossing = np.clip(np.where(falling_behind, np.ceil((requests.lag - base) / drift), 0.0), 0.0, rest)
+        # Where tokens come faster than they are read, the first lag stays the largest.
+        area = np.maximum(lag, base)
+        area *= rest
+        faster = period < interval
+        if np.count_nonzero(faster) and np.count_nonzero(faster & (period > 0)):
+            drift = interval - period
+            crossing = np.clip(np.where(faster, np.ceil((lag - base) / drift), 0.0), 0.0, rest)
             late = rest - crossing
-            growing = crossing * requests.lag + late * base + 0.5 * drift * late * (crossing + rest - 1)
-            steady = np.where(falling_behind, growing, steady)
-        area = requests.delay_area + np.maximum(steady, 0.0)
-        qoe = reading / (reading + area)
-    qoe = np.where(np.isinf(requests.expected_ttft), 1.0, qoe)
+            growing = crossing * lag + late * base + 0.5 * drift * late * (crossing + rest - 1)
+            area = np.maximum(np.where(faster, growing, area), 0.0)
+        area += requests.delay_area
+        area += reading
+        qoe: Floats = np.divide(reading, area, out=area)
+    unread = np.isinf(requests.expected_ttft)
+    if np.count_nonzero(unread):
+        qoe = np.where(unread, 1.0, qoe)
     deadlines = ~np.isnan(requests.deadline)
-    if deadlines.any():
+    if np.count_nonzero(deadlines):
         met = next_token + (rest - 1) * interval <= requests.deadline
         qoe = np.where(deadlines, met.astype(np.float64), qoe)
     return qoe

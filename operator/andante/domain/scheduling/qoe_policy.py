@@ -15,7 +15,7 @@ fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
@@ -96,8 +96,8 @@ class QoEPolicy:
 
     def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:
         """See `SchedulingPolicy.decide`."""
-        waiting = np.flatnonzero(~requests.running)
-        running = np.flatnonzero(requests.running)
+        running = requests.running.nonzero()[0]
+        waiting = (~requests.running).nonzero()[0]
         room = _Room.of(requests, engine, running, self._settings)
         # Every stream may need a block in the next steps.
         tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
@@ -106,30 +106,28 @@ class QoEPolicy:
                 return None
             victims = NOBODY
             if tight:
-                now, off = requests.elapsed + room.interval, _taken_off(requests, engine)
+                work = _Work.of(requests, engine)
+                now, off = requests.elapsed + room.interval, _taken_off(requests, work)
                 kept, lost = final_qoe(requests, next_token=np.stack((now, off)), interval=room.interval)
-                victims = self._victims(requests, engine, running, kept, lost)
+                victims = self._victims(requests, work, running.size, kept, lost)
             return Plan(admit=waiting, victims=victims, step_tokens=room.step_tokens)
 
         self._earn(engine.now)
-        horizon = self._horizon(requests, engine, waiting, room)
-        served, gain, taken_off = self._gain(requests, engine, room, horizon, tight)
-        room = replace(room, worth_it=gain >= self._slowdown(requests, engine, running, room, served))
-        cost = _cost(requests, engine, room.scarce(waiting), room.interval)
-        density = gain / cost
-        order = waiting[np.argsort(-density[waiting], kind="stable")]
-        if room.step_seconds > room.step_cap:
-            order = np.concatenate((order[room.worth_it[order]], order[~room.worth_it[order]]))
-        order, admit = self._admit(requests, order, waiting, room, cost)
+        work = _Work.of(requests, engine)
+        horizon = self._horizon(work, engine, waiting, room)
+        served, gain, taken_off = self._gain(requests, work, room, horizon, tight)
+        worth_it = gain >= self._slowdown(requests, engine, running, room, served)
+        cost = _cost(work, engine, room.scarce(worth_it[waiting]), room.interval)
+        bids = _Bids(gain=gain, cost=cost, worth_it=worth_it)
+        order = self._order(bids, waiting, room)
+        admit = self._admit(requests, bids, waiting, order, room)
         preempt = NOBODY
         if self._settings.preemption and running.size and order.size > admit.size:
-            preempt, admit = self._preempt(
-                requests, engine, running, room, order=order, admit=admit, gain=gain, cost=cost
-            )
+            preempt, admit = self._preempt(requests, work, bids, room, order=order, admit=admit)
         self._admissions += admit.size
         victims = NOBODY
         if taken_off is not None:
-            victims = self._victims(requests, engine, running, served, taken_off)
+            victims = self._victims(requests, work, running.size, served, taken_off)
         return Plan(admit=admit, preempt=preempt, victims=victims, step_tokens=room.step_tokens)
 
     def _earn(self, now: float) -> None:
@@ -138,29 +136,29 @@ class QoEPolicy:
         self._credited_until = now
         self._recompute_credit = min(self._recompute_credit + self._settings.recompute_share * passed, 2.0)
 
-    def _horizon(self, requests: RequestView, engine: EngineView, waiting: Ints, room: _Room) -> float:
+    def _horizon(self, work: _Work, engine: EngineView, waiting: Ints, room: _Room) -> float:
         """Seconds until the waiting work could be done, if nothing else came; within the settings' bounds."""
-        rest = requests.remaining[waiting]
-        kv_seconds = float(((requests.context[waiting] + 0.5 * rest) * rest).sum()) * room.interval
+        rest = work.rest.take(waiting)
+        kv_seconds = float((work.context.take(waiting) * rest).sum()) * room.interval
         slot_seconds = float(rest.sum()) * room.interval
         clear = max(kv_seconds / engine.kv_capacity, slot_seconds / engine.max_seqs)
         s = self._settings
         return min(max(s.horizon_factor * clear, s.shortest_horizon), s.longest_horizon)
 
     def _gain(
-        self, requests: RequestView, engine: EngineView, room: _Room, horizon: float, tight: bool
+        self, requests: RequestView, work: _Work, room: _Room, horizon: float, tight: bool
     ) -> tuple[Floats, Floats, Floats | None]:
         """QoE if served now, what each user gains by that over `horizon` seconds later, weighted, and QoE if taken off.
 
         The last only where blocks are `tight`. All in one pass: numpy's calls cost more than their thousand elements.
         """
-        step = engine.step_time
-        prefill = np.where(requests.running, 0.0, step.prefill_token * requests.context)
-        again = step.prefill_token * requests.context * np.where(requests.running, 1 - engine.cached_share, 1.0)
-        soon = requests.elapsed + room.interval + prefill
-        later = requests.elapsed + horizon + room.interval + again
-        nexts = (soon, later, _taken_off(requests, engine)) if tight else (soon, later)
-        ends = final_qoe(requests, next_token=np.stack(nexts), interval=room.interval)
+        nexts = np.empty((3 if tight else 2, len(requests)))
+        np.add(requests.elapsed + room.interval, work.prefill, out=nexts[0])
+        later = np.where(requests.running, work.recompute, work.prefill)
+        np.add(requests.elapsed + horizon + room.interval, later, out=nexts[1])
+        if tight:
+            nexts[2] = _taken_off(requests, work)
+        ends = final_qoe(requests, next_token=nexts, interval=room.interval)
         served, waited = ends[0], ends[1]
         mean = served - waited
         match self._settings.objective:
@@ -172,59 +170,65 @@ class QoEPolicy:
             case "perfect":
                 value = ((served >= PERFECT).astype(np.float64) - (waited >= PERFECT)) + 1e-3 * mean
         value = requests.weight * (value + _TIE)
-        value = np.where(requests.batch_work, _BATCH_VALUE * requests.weight, value)
+        batch_work = requests.batch_work
+        if np.count_nonzero(batch_work):
+            value = np.where(batch_work, _BATCH_VALUE * requests.weight, value)
         return served, value, ends[2] if tight else None
 
     def _slowdown(
         self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, served: Floats
-    ) -> Floats:
+    ) -> Floats | float:
         """What each request would cost all running users together by making every step longer, weighted.
 
         0 while the step keeps up with everybody's pace. One more request costs the others for as long as both run.
         """
         if room.interval <= self._settings.pace_margin / max(engine.tightest_pace, 1e-9) or not running.size:
-            return np.zeros(len(requests))
+            return 0.0
         there = requests.of(running)
         longer = 0.1 * room.interval
         soon = there.elapsed + room.interval
         slower = final_qoe(there, next_token=soon + longer, interval=room.interval + longer)
-        slope = there.weight * np.where(there.batch_work, 0.0, np.maximum(served[running] - slower, 0.0)) / longer
+        slope = there.weight * np.maximum(served[running] - slower, 0.0) / longer
         whole = float(slope.sum())
         if whole <= 0:
-            return np.zeros(len(requests))
+            return 0.0
         rest = whole / float((slope / there.remaining).sum())
         step = engine.step_time
         extra = step.sequence + step.context_token * (requests.context + 0.5 * requests.remaining)
         whole *= self._settings.slowdown_price
         return room.interval / room.step_seconds * extra * whole * np.minimum(requests.remaining / rest, 1.0)
 
-    def _admit(self, requests: RequestView, order: Ints, waiting: Ints, room: _Room, cost: Floats) -> tuple[Ints, Ints]:
-        """`order` with the ageing share's request before it, and the longest prefix of that which fits."""
-        oldest_first: list[int] = []
-        if self._ageing_credit > 0 and waiting.size:
+    def _order(self, bids: _Bids, waiting: Ints, room: _Room) -> Ints:
+        """The waiting requests, best first; before them all, the ageing share's."""
+        key = (bids.gain / -bids.cost).take(waiting)
+        if self._ageing_credit > 0:
             # The view is in order of arrival: the first waiting is who has waited longest.
-            oldest_first = [int(waiting[0])]
-            room.worth_it[waiting[0]] = True
-        chosen = np.concatenate((oldest_first, order[order != oldest_first[0]])) if oldest_first else order
-        chosen = chosen.astype(np.int64)
-        admit = chosen[: room.prefix(requests, chosen)]
-        if not admit.size and not requests.running.any():
-            admit = chosen[:1]  # an idle engine tries whatever comes first
+            key[0] = -np.inf
+            bids.worth_it[waiting[0]] = True
+        order = waiting[key.argsort(kind="stable")]
+        if room.step_seconds > room.step_cap:
+            first = bids.worth_it[order]
+            order = np.concatenate((order[first], order[~first]))
+        return order
+
+    def _admit(self, requests: RequestView, bids: _Bids, waiting: Ints, order: Ints, room: _Room) -> Ints:
+        """The longest prefix of `order` that fits. The ageing share earns by it, or pays."""
+        admit = order[: room.prefix(requests, order, bids.worth_it)]
+        if not admit.size and waiting.size == len(requests):
+            admit = order[:1]  # an idle engine tries whatever comes first
+        if not admit.size:
+            return admit
+        oldest = waiting[0] if self._ageing_credit > 0 else None
         share = self._settings.ageing_share
-        for index in admit.tolist():
-            if oldest_first and index == oldest_first[0]:
-                self._ageing_credit -= float(cost[index])
-            else:
-                self._ageing_credit += share * float(cost[index])
+        for index, cost in zip(admit.tolist(), bids.cost[admit].tolist(), strict=True):
+            self._ageing_credit += -cost if index == oldest else share * cost
         # A share that nobody drew on is not saved up for a storm of old requests.
-        if admit.size:
-            self._ageing_credit = min(self._ageing_credit, 4 * float(cost[waiting].mean()))
-        return chosen, admit
+        self._ageing_credit = min(self._ageing_credit, 4 * float(bids.cost[waiting].mean()))
+        return admit
 
     def _preempt(
-        self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, *, order: Ints, admit: Ints,
-        gain: Floats, cost: Floats,
-    ) -> tuple[Ints, Ints]:  # fmt: skip
+        self, requests: RequestView, work: _Work, bids: _Bids, room: _Room, *, order: Ints, admit: Ints
+    ) -> tuple[Ints, Ints]:
         """Running requests to take off for waiting ones, and who is admitted then.
 
         What the scarce resource is worth is the value per cost of the first who must wait. A victim gives back its cost
@@ -237,49 +241,81 @@ class QoEPolicy:
             allowed = int(settings.max_preemptions_per_request * self._admissions - self._preempted)
         if allowed < 1:
             return NOBODY, admit
-        first = int(order[admit.size])
-        worth = float(gain[first] / cost[first])
-        able = running[~requests.prefilling[running] & (settings.kv_offload | (requests.preemptions[running] < 1))]
-        context = requests.context[able]
-        recompute = engine.step_time.prefill_token * context * (1 - engine.cached_share)
-        freed = cost[able] - (1 + settings.preemption_margin) * recompute
-        profit = worth * freed - gain[able]
-        best = np.flatnonzero(profit > 0)
+        first = order[admit.size]
+        worth = float(bids.gain[first] / bids.cost[first])
+        freed = bids.cost - (1 + settings.preemption_margin) * work.recompute
+        profit = worth * freed - bids.gain
+        able = requests.running & (profit > 0) & ~requests.prefilling
+        if not settings.kv_offload:
+            able &= requests.preemptions < 1
+        best = able.nonzero()[0]
         if not best.size:
             return NOBODY, admit
-        best = best[np.argsort(-(profit[best] / context[best]), kind="stable")][: min(allowed, _AT_ONCE)]
-        best = best[np.cumsum(recompute[best]) <= self._recompute_credit]
-        if not best.size:
+        best = best[(profit[best] / -requests.context[best]).argsort(kind="stable")][: min(allowed, _AT_ONCE)]
+        # As few as make room for the first who must wait, within what the storm guard allows.
+        room_needed = sum(map(room.blocks, requests.context[order[: admit.size + 1]].tolist())) - room.kv
+        seconds = tokens = 0.0
+        count = 0
+        for again, context in zip(work.recompute[best].tolist(), requests.context[best].tolist(), strict=True):
+            seconds += again
+            if seconds > self._recompute_credit:
+                return NOBODY, admit
+            count += 1
+            tokens += context // room.block_size * room.block_size
+            if tokens >= room_needed:
+                break
+        else:
             return NOBODY, admit
-        victims = able[best]
-        # As few as make room for the first who must wait.
-        blocks = np.floor(requests.context[victims] / engine.block_size) * engine.block_size
-        freed_blocks = np.cumsum(blocks)
-        ahead = np.ceil((requests.context[order[: admit.size + 1]] + 1) / engine.block_size) * engine.block_size
-        count = int(np.searchsorted(freed_blocks, float(ahead.sum()) - room.kv)) + 1
-        if count > victims.size:
-            return NOBODY, admit
-        more = room.wider(kv=float(freed_blocks[count - 1]), slots=count).prefix(requests, order)
+        more = room.prefix(requests, order, bids.worth_it, more_kv=tokens, more_slots=count)
         if more <= admit.size:
             return NOBODY, admit
-        taken = victims[:count]
-        self._recompute_credit -= float(recompute[best[:count]].sum())
+        self._recompute_credit -= float(work.recompute[best[:count]].sum())
         self._preempted += count
-        return taken, order[:more]
+        return best[:count], order[:more]
 
-    def _victims(
-        self, requests: RequestView, engine: EngineView, running: Ints, kept: Floats, taken_off: Floats
-    ) -> Ints:
+    def _victims(self, requests: RequestView, work: _Work, running: int, kept: Floats, taken_off: Floats) -> Ints:
         """The few running requests that lose least by being taken off, should blocks run out within the step."""
-        pool = running[~requests.prefilling[running]]
+        pool = (requests.running & ~requests.prefilling).nonzero()[0]
         if pool.size < 2:
             return NOBODY
-        recompute = engine.step_time.prefill_token * requests.context[pool] * (1 - engine.cached_share)
-        lost = requests.weight[pool] * (kept[pool] - taken_off[pool])
-        lost = np.where(requests.batch_work[pool], 0.0, lost)
+        lost = requests.weight * (kept - taken_off)
         # While the GPU recomputes, every other stream stands still.
-        lost = lost + recompute * running.size * _QOE_LOST_PER_SECOND
-        return pool[np.argsort(lost, kind="stable")[:4]]
+        lost += work.recompute * running * _QOE_LOST_PER_SECOND
+        return pool[lost.take(pool).argsort(kind="stable")[:4]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What each request still needs; arrays of shape (requests,)."""
+
+    rest: Floats
+    """Tokens to come."""
+    context: Floats
+    """Tokens that it will hold half way through them."""
+    prefill: Floats
+    """Seconds before its next token; none of a running one."""
+    recompute: Floats
+    """Seconds of prefill if it were taken off now, or has been."""
+
+    @classmethod
+    def of(cls, requests: RequestView, engine: EngineView) -> _Work:
+        prefill = engine.step_time.prefill_token * requests.context
+        return cls(
+            rest=requests.remaining,
+            context=requests.context + 0.5 * requests.remaining,
+            prefill=np.where(requests.running, 0.0, prefill),
+            recompute=prefill * (1 - engine.cached_share),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bids:
+    """What serving each request gains and takes; arrays of shape (requests,)."""
+
+    gain: Floats
+    cost: Floats
+    worth_it: Bools
+    """May push the step past its cap: it gains more than its slowing the others costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,13 +340,11 @@ class _Room:
     slots_used_share: float
     prefill_used_share: float
     step_tokens: int | None
-    worth_it: Bools
-    """Requests that may push the step past its cap: they gain more than their slowing the others costs."""
 
     @classmethod
     def of(cls, requests: RequestView, engine: EngineView, running: Ints, settings: QoEPolicySettings) -> _Room:
         step = engine.step_time
-        context = float(requests.context[running].sum())
+        context = float(requests.context.take(running).sum())
         seconds = step.seconds(prefill_tokens=0, sequences=running.size, context_tokens=context)
         cap = settings.pace_margin / engine.tightest_pace if engine.tightest_pace > 0 else np.inf
         # Where nobody reads, nobody is kept waiting by a prefill.
@@ -329,7 +363,6 @@ class _Room:
             slots_used_share=running.size / engine.max_seqs,
             prefill_used_share=engine.unfinished_prefill / prefill,
             step_tokens=_step_tokens(engine, running.size, seconds, settings),
-            worth_it=np.zeros(len(requests), dtype=np.bool_),
         )
 
     def prefill_keeps_pace(self, requests: RequestView, engine: EngineView, waiting: Ints) -> bool:
@@ -339,81 +372,84 @@ class _Room:
         tokens = engine.unfinished_prefill + float(requests.context[waiting].sum())
         return engine.max_seqs * self.slots_used_share + min(tokens, engine.max_step_tokens) <= self.step_tokens
 
-    def wider(self, *, kv: float, slots: int) -> _Room:
-        """With that many tokens and slots given back."""
-        return replace(self, kv=self.kv + kv, slots=self.slots + slots)
+    def blocks(self, context: float) -> int:
+        """Tokens of KV, in whole blocks, that a request with so many takes when it starts."""
+        return math.ceil((context + 1) / self.block_size) * self.block_size
 
     def fits_all(self, requests: RequestView, waiting: Ints) -> bool:
         """Whether every waiting request can start now: nothing is short."""
         if waiting.size == 0:
             return True
-        return waiting.size <= self.slots and self.prefix(requests, waiting) == waiting.size
+        if waiting.size > self.slots or float(requests.context.take(waiting).sum()) > self.kv:
+            return False
+        nobody = np.zeros(len(requests), dtype=np.bool_)
+        return self.prefix(requests, waiting, nobody) == waiting.size
 
-    def prefix(self, requests: RequestView, order: Ints) -> int:
-        """How many of `order`, from its start, fit into every resource."""
-        if order.size == 0 or self.slots <= 0:
+    def prefix(
+        self, requests: RequestView, order: Ints, worth_it: Bools, *, more_kv: float = 0.0, more_slots: int = 0
+    ) -> int:
+        """How many of `order`, from its start, fit into every resource, and into what is given back to it.
+
+        `worth_it`: see `_Bids`.
+        """
+        kv, slots = self.kv + more_kv, self.slots + more_slots
+        if order.size == 0 or slots <= 0:
             return 0
         # Hardly ever do more than a few fit.
-        few = min(self.slots, _FEW)
-        fit = self._first(requests, order[:few])
-        return self._prefix(requests, order[: self.slots]) if fit == few < order.size else fit
+        few = min(slots, _FEW)
+        fit = self._first(requests, order[:few], worth_it, kv)
+        return self._prefix(requests, order[:slots], worth_it, kv) if fit == few < order.size else fit
 
-    def _first(self, requests: RequestView, order: Ints) -> int:
+    def _first(self, requests: RequestView, order: Ints, worth_it: Bools, kv: float) -> int:
         """`_prefix` for a few, one by one: it ends with the first that does not fit."""
-        total = blocks = 0.0
-        worth_it = self.worth_it[order].tolist()
+        total, blocks = 0.0, 0
+        willing = worth_it[order].tolist()
         for index, tokens in enumerate(requests.context[order].tolist()):
             total += tokens
-            blocks += math.ceil((tokens + 1) / self.block_size) * self.block_size
+            blocks += self.blocks(tokens)
             step = self.step_seconds + self.sequence_seconds * (index + 1) + self.context_seconds * total
-            if blocks > self.kv or not (step <= self.step_cap or worth_it[index]):
+            if blocks > kv or not (step <= self.step_cap or willing[index]):
                 return index
             if total > self.prefill and (index > 0 or self.prefill <= 0):
                 return index
         return int(order.size)
 
-    def _prefix(self, requests: RequestView, order: Ints) -> int:
+    def _prefix(self, requests: RequestView, order: Ints, worth_it: Bools, kv: float) -> int:
         context = requests.context[order]
         blocks = np.ceil((context + 1) / self.block_size) * self.block_size
         total = np.cumsum(context)
         count = np.arange(1, context.size + 1)
         step = self.step_seconds + self.sequence_seconds * count + self.context_seconds * total
-        short = (step <= self.step_cap) | self.worth_it[order]
-        fits = (np.cumsum(blocks) <= self.kv) & short
+        short = (step <= self.step_cap) | worth_it[order]
+        fits = (np.cumsum(blocks) <= kv) & short
         # One prompt longer than the cap may start when no other prefill is under way.
         fits &= (total <= self.prefill) | ((count == 1) & (self.prefill > 0))
         return int(context.size if fits.all() else np.argmin(fits))
 
-    def scarce(self, waiting: Ints) -> Scarce:
-        """Which resource stops the admissions."""
-        step_share = (
-            0.0 if 2 * np.count_nonzero(self.worth_it[waiting]) > waiting.size else self.step_seconds / self.step_cap
-        )
+    def scarce(self, worth_it: Bools) -> Scarce:
+        """Which resource stops the admissions; `worth_it` says of each who waits whether the step's cap stops him."""
+        step_share = 0.0 if 2 * np.count_nonzero(worth_it) > worth_it.size else self.step_seconds / self.step_cap
         time_share = max(step_share, self.prefill_used_share)
         if self.slots_used_share >= max(self.kv_used_share, time_share):
             return Scarce.SLOTS
         return Scarce.MEMORY if self.kv_used_share >= time_share else Scarce.TIME
 
 
-def _cost(requests: RequestView, engine: EngineView, scarce: Scarce, interval: float) -> Floats:
+def _cost(work: _Work, engine: EngineView, scarce: Scarce, interval: float) -> Floats:
     """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
-    rest = requests.remaining
     step = engine.step_time
-    prefill = np.where(requests.running, 0.0, step.prefill_token * requests.context)
     match scarce:
         case Scarce.MEMORY:
-            return (requests.context + 0.5 * rest) * (rest * interval + prefill) / engine.kv_capacity
+            return work.context * (work.rest * interval + work.prefill) / engine.kv_capacity
         case Scarce.SLOTS:
-            return (rest * interval + prefill) / engine.max_seqs
+            return (work.rest * interval + work.prefill) / engine.max_seqs
         case Scarce.TIME:
-            return prefill + rest * (step.sequence + step.context_token * (requests.context + 0.5 * rest))
+            return work.prefill + work.rest * (step.sequence + step.context_token * work.context)
 
 
-def _taken_off(requests: RequestView, engine: EngineView) -> Floats:
+def _taken_off(requests: RequestView, work: _Work) -> Floats:
     """When each would go on if it were taken off now: seconds since it was received."""
-    return (
-        requests.elapsed + _SECONDS_OFF + engine.step_time.prefill_token * requests.context * (1 - engine.cached_share)
-    )
+    return requests.elapsed + _SECONDS_OFF + work.recompute
 
 
 def _step_tokens(engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings) -> int | None:
