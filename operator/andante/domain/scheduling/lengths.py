@@ -6,6 +6,8 @@ it would cost and gain; heavy-tailed answers have more ahead of them the longer 
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from andante.domain.scheduling.view import Floats, Ints
@@ -33,7 +35,9 @@ class LengthEstimator:
         self._counts = np.tile(PRIOR_WEIGHT * prior / prior.sum(), (classes, 1))
         # Column k is for answers past the first k edges; none is before the first or past the last.
         self._table = np.ones((classes, BINS + 2))
-        self._pending = np.zeros(classes, dtype=np.int64)
+        # Which column each number of tokens is in; the last stands for all that are longer.
+        self._column = self._edges.searchsorted(np.arange(LONGEST + 1), side="right")
+        self._pending = [0] * classes
         for index in range(classes):
             self._refresh(index)
 
@@ -41,14 +45,15 @@ class LengthEstimator:
         """An answer of `tokens` tokens came to its own end (not aborted)."""
         counts = self._counts[class_index]
         counts *= FORGETTING
-        counts[min(int(np.searchsorted(self._edges, tokens, side="left")), BINS) - 1 if tokens > 0 else 0] += 1.0
+        counts[min(bisect_left(self._edges, tokens), BINS) - 1 if tokens > 0 else 0] += 1.0
         self._pending[class_index] += 1
         if self._pending[class_index] >= REFRESH_EVERY:
             self._refresh(class_index)
 
     def remaining(self, *, class_index: Ints, delivered: Floats) -> Floats:
         """Expected tokens to come, >= 1, for requests of those classes that delivered so many; shapes (requests,)."""
-        return self._table[class_index, self._edges.searchsorted(delivered, side="right")]
+        tokens = np.minimum(delivered, LONGEST).astype(np.int64)
+        return self._table[class_index, self._column.take(tokens)]
 
     def _refresh(self, index: int) -> None:
         """E[length - n | length > n] at the lower edge of each bin, from the tail sums."""
