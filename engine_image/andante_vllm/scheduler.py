@@ -265,16 +265,18 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     # --- apply ---------------------------------------------------------------------------------------------------
 
     def _carry_out(self, plan: Plan, rows: Ints, throttle_prefills: bool) -> SchedulerOutput:
-        for request in self._named(rows[plan.pause]):
-            # schedule() counts the step first, so this leaves the request out of this one only.
-            request.next_decode_eligible_step = self.current_step + 2
-        self._metrics.pauses.inc(plan.pause.size)
-        preempted = self._named(rows[plan.preempt], running=True)
-        _take_out(preempted, self.running)
-        self._ours = True
-        for request in preempted:
-            self._preempt_request(request, time.monotonic())
-        self._ours = False
+        if plan.pause.size:
+            self._metrics.pauses.inc(plan.pause.size)
+            for request in self._named(rows[plan.pause]):
+                # schedule() counts the step first, so this leaves the request out of this one only.
+                request.next_decode_eligible_step = self.current_step + 2
+        if plan.preempt.size:
+            preempted = self._named(rows[plan.preempt], running=True)
+            _take_out(preempted, self.running)
+            self._ours = True
+            for request in preempted:
+                self._preempt_request(request, time.monotonic())
+            self._ours = False
         victims = self._named(rows[plan.victims], running=True)
         victims.reverse()  # vLLM takes the last one off first
         if victims and self.running[-len(victims) :] != victims:
@@ -399,10 +401,12 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
 
 def _take_out(gone: list[Request], line: list[Request] | deque[Request]) -> None:
-    """They leave `line`; sought from its end, where most are, and by identity, which touches no request."""
+    """They leave `line`; sought from its end, where most are, and by identity: a look at the others costs more."""
     for request in gone:
-        behind = next(count for count, other in enumerate(reversed(line), 1) if other is request)
-        del line[-behind]
+        for behind, other in enumerate(reversed(line), 1):
+            if other is request:
+                del line[-behind]
+                break
 
 
 class QoEScheduler(QoEScheduling, AsyncScheduler):

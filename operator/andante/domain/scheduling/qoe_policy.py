@@ -223,7 +223,7 @@ class QoEPolicy:
         for index, cost in zip(admit.tolist(), bids.cost[admit].tolist(), strict=True):
             self._ageing_credit += -cost if index == oldest else share * cost
         # A share that nobody drew on is not saved up for a storm of old requests.
-        self._ageing_credit = min(self._ageing_credit, 4 * float(bids.cost[waiting].mean()))
+        self._ageing_credit = min(self._ageing_credit, 4 * float(bids.cost.take(waiting).sum()) / waiting.size)
         return admit
 
     def _preempt(
