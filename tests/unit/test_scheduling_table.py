@@ -68,3 +68,25 @@ def test_a_token_of_somebody_who_is_gone_is_nobodys() -> None:
     view, rows = table.view(1.0, prefilling=[])
     assert table.names(rows) == ["b"]
     assert view.delivered.tolist() == [1.0]
+
+
+def test_requests_keep_what_is_theirs_when_the_rows_are_used_up() -> None:
+    table = table_of("ab")
+    table.started("b")
+    running = table.running()
+    table.deliver_one_each(running, 1.5)
+    expectation = Expectation(expected_ttft=1.0, pace=4.8, deadline=None)
+    for index in range(3000):
+        table.add(
+            f"passing {index}", arrival=2.0, expectation=expectation, weight=1.0, class_index=0, prompt_tokens=index,
+            longest=10,
+        )  # fmt: skip
+        if index < 2900:
+            table.remove(f"passing {index}", ended_itself=False)
+    assert running.layout != table.layout
+    view, rows = table.view(3.0, prefilling=["b"])
+    assert table.names(rows) == ["a", "b", *(f"passing {index}" for index in range(2900, 3000))]
+    assert view.context[:3].tolist() == [10.0, 11.0, 2900.0]
+    assert view.lag[:2].tolist() == [0.0, 0.5]
+    assert view.running.nonzero()[0].tolist() == view.prefilling.nonzero()[0].tolist() == [1]
+    assert table.names(table.running().rows) == table.names(table.batch(["b"]).rows) == ["b"]
