@@ -32,6 +32,7 @@ from vllm.v1.request import Request
 from andante.domain.pace import PRESETS
 from andante.profiles import load_profiles
 from andante_vllm import request_args
+from andante_vllm.scheduler_table import RequestTable
 
 PROFILE = "llama-3-70b-4xh100"
 WARM_UP_STEPS = 300
@@ -49,13 +50,15 @@ class _Stopwatch:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, function: Callable[..., Any], *, sign: int = 1) -> Callable[..., Any]:
+        """`function` with its time added, or taken away where it runs inside of another that is wrapped."""
+
         def timed(*args: Any, **kwargs: Any) -> Any:
             started = time.thread_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                self.seconds += time.thread_time() - started
+                self.seconds += sign * (time.thread_time() - started)
 
         return timed
 
@@ -117,6 +120,9 @@ def contended(requests: int, steps: int) -> dict[str, float]:
     originals = {name: getattr(Scheduler, name) for name in ("schedule", "update_from_output")}
     for name, function in originals.items():
         setattr(Scheduler, name, watch.wrap(function))
+    # vLLM calls this when a request ends, so it is inside of what is vLLM's and yet ours.
+    remove = RequestTable.remove
+    RequestTable.remove = watch.wrap(remove, sign=-1)  # type: ignore[method-assign]
     try:
         engine = _build("qoe", requests, kv_blocks=requests // 2 * BLOCKS_OF_ONE)
         engine.drive(WARM_UP_STEPS, watch)
@@ -125,6 +131,7 @@ def contended(requests: int, steps: int) -> dict[str, float]:
     finally:
         for name, function in originals.items():
             setattr(Scheduler, name, function)
+        RequestTable.remove = remove  # type: ignore[method-assign]
     own = measured[:, 0] - measured[:, 1]
     scheduler = engine.scheduler
     decisions = int(scheduler._metrics.decisions._value.get())
