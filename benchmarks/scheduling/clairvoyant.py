@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.scheduling.workload import Workload
 from numpy.typing import NDArray
 
+from andante.domain.scheduling.lengths import LengthEstimator
 from andante.domain.scheduling.prediction import final_qoe
 from andante.domain.scheduling.view import Floats, RequestView
 from andante.domain.step_time import Profile
@@ -24,10 +25,21 @@ PREFILL_SECONDS = 0.3
 
 
 class Clairvoyant:
-    """Serves a workload of one reading class; `run` returns the mean QoE and the tokens/s."""
+    """Serves a workload of one reading class; `run` returns the mean QoE and the tokens/s.
 
-    def __init__(self, workload: Workload, profile: Profile, *, horizon: tuple[float, float] = (20.0, 200.0)) -> None:
+    With `lengths_known` false it learns them as `qoe` does: what is left of the distance is the price of preemption.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        profile: Profile,
+        *,
+        horizon: tuple[float, float] = (20.0, 200.0),
+        lengths_known: bool = True,
+    ) -> None:
         self._workload, self._profile, self._horizon = workload, profile, horizon
+        self._learned = None if lengths_known else LengthEstimator(1)
         reading = workload.classes[0]
         self._ttft, self._period = reading.expected_ttft, 1 / reading.pace
         count = workload.requests
@@ -71,7 +83,11 @@ class Clairvoyant:
             self._lag[served] = np.maximum(self._lag[served], now - due)
             self._area[served] += self._lag[served]
             self._delivered[served] += 1
-            if (self._delivered[served] >= self._length[served]).any():
+            ended = served[self._delivered[served] >= self._length[served]]
+            if ended.size:
+                if self._learned is not None:
+                    for length in self._length[ended].tolist():
+                        self._learned.ended(class_index=0, tokens=int(length))
                 opened = opened[self._delivered[opened] < self._length[opened]]
                 stale = True
         reading = 0.5 * self._length * (self._length + 1) * self._period
@@ -106,6 +122,11 @@ class Clairvoyant:
         fits = np.cumsum(needed[order]) <= capacity
         return opened[order[: min(int(np.argmin(fits)), self._profile.max_num_seqs)]]
 
+    def _remaining(self, opened: NDArray[np.int64]) -> Floats:
+        if self._learned is None:
+            return self._length[opened] - self._delivered[opened]
+        return self._learned.remaining(class_index=np.zeros_like(opened), delivered=self._delivered[opened])
+
     def _view(self, opened: NDArray[np.int64], now: float, context: Floats) -> RequestView:
         count = opened.size
         return RequestView(
@@ -119,7 +140,7 @@ class Clairvoyant:
             lag=self._lag[opened],
             delay_area=self._area[opened],
             context=context,
-            remaining=self._length[opened] - self._delivered[opened],
+            remaining=self._remaining(opened),
             preemptions=np.zeros(count),
             prefilling=np.zeros(count, dtype=np.bool_),
         )
