@@ -17,7 +17,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from benchmarks.results_file import write_result
@@ -117,21 +119,16 @@ class _Engine:
 def contended(requests: int, steps: int) -> dict[str, float]:
     """`requests` in the engine, half of them running because no more fit."""
     watch = _Stopwatch()
-    originals = {name: getattr(Scheduler, name) for name in ("schedule", "update_from_output")}
-    for name, function in originals.items():
-        setattr(Scheduler, name, watch.wrap(function))
-    # vLLM calls this when a request ends, so it is inside of what is vLLM's and yet ours.
-    remove = RequestTable.remove
-    RequestTable.remove = watch.wrap(remove, sign=-1)  # type: ignore[method-assign]
-    try:
+    with ExitStack() as stack:
+        # vLLM calls `remove` when a request ends, so it is inside of what is vLLM's and yet ours.
+        for owner, name, sign in (
+            (Scheduler, "schedule", 1), (Scheduler, "update_from_output", 1), (RequestTable, "remove", -1),
+        ):  # fmt: skip
+            stack.enter_context(patch.object(owner, name, watch.wrap(getattr(owner, name), sign=sign)))
         engine = _build("qoe", requests, kv_blocks=requests // 2 * BLOCKS_OF_ONE)
         engine.drive(WARM_UP_STEPS, watch)
         gc.collect()
         measured = np.array(engine.drive(steps, watch))
-    finally:
-        for name, function in originals.items():
-            setattr(Scheduler, name, function)
-        RequestTable.remove = remove  # type: ignore[method-assign]
     own = measured[:, 0] - measured[:, 1]
     scheduler = engine.scheduler
     decisions = int(scheduler._metrics.decisions._value.get())

@@ -10,7 +10,8 @@ from benchmarks.scheduling.virtual_time import VirtualClock
 from andante.domain.pace import QoEClass
 from andante.domain.scheduling.andes_policy import AndesPolicy, AndesPolicySettings
 from andante.domain.scheduling.latency import LinearStepTime
-from andante.domain.scheduling.qoe_policy import QoEPolicy, QoEPolicySettings
+from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import SchedulingPolicy
 from andante.domain.step_time import Profile
 from andante_vllm.scheduler import QoEScheduler

@@ -21,7 +21,7 @@ from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poi
 
 from andante.domain.pace import PRESETS, QoEClass
 from andante.profiles import load_profiles
-from andante_vllm.virtual_host_link import HOST_LINK_BYTES_PER_SECOND, VirtualHostLink
+from andante_vllm.virtual_host_link import VirtualHostLink
 
 HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
 CAPACITY_REQUESTS = 3_000
@@ -76,14 +76,12 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
         surge=spec.surge,
     )
     clock = VirtualClock()
-    block_bytes = profile.kv_bytes_per_token * profile.block_size
+    link = VirtualHostLink.of(profile, block_size=profile.block_size) if spec.kv_offload_gib else None
     scheduler = make_scheduler(
         spec.scheduler, profile=profile, clock=clock, classes=classes, options=spec.options,
         prefix_caching=spec.prefix_caching, depth=spec.depth,
-        offloaded_blocks=int(spec.kv_offload_gib * 2**30 / block_bytes),
+        offloaded_blocks=link.blocks_in(spec.kv_offload_gib * 2**30) if link else 0,
     )  # fmt: skip
-    speed = profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND
-    link = VirtualHostLink(block_bytes=block_bytes, bytes_per_second=speed) if spec.kv_offload_gib else None
     run = run_workload(
         workload, scheduler=scheduler, clock=clock, profile=profile,
         prefix_caching=spec.prefix_caching, depth=spec.depth, link=link, observer=observer,

@@ -25,15 +25,15 @@ from vllm.utils.hashing import sha256_cbor
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
-from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
 from andante.domain.step_time import Profile
 from andante_vllm import request_args
+from andante_vllm.launch import kv_transfer
 from andante_vllm.tiny_model import make_model
-from andante_vllm.virtual_host_link import VirtualHostLink
+from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
 STOP_TOKEN = 3
 TOKEN = 7
@@ -106,14 +106,7 @@ def build_scheduler(
         ),
     )
     if offloaded_blocks:
-        # The connector rounds what it keeps of a block up to a page of host memory; here that is all there is of it.
-        host_bytes = offloaded_blocks * SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT
-        config.kv_transfer_config = KVTransferConfig(
-            kv_connector="OffloadingConnector",
-            kv_role="kv_both",
-            # vLLM keeps prompts alone by default, but who is taken off in the middle of an answer needs that too.
-            kv_connector_extra_config={"cpu_bytes_to_use": host_bytes, "offload_prompt_only": False},
-        )
+        config.kv_transfer_config = KVTransferConfig(**kv_transfer(connector_bytes(offloaded_blocks)))
     config.scheduler_config.async_scheduling = async_scheduling
     config.cache_config.num_gpu_blocks = kv_blocks + 1  # vLLM keeps one block for itself
     register_all_kvcache_specs(config)

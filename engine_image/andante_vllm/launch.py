@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from andante.domain.step_time import Profile
 from andante.engine_config import EngineConfig, VirtualGPUConfig
@@ -155,22 +155,23 @@ def _max_model_len(config: EngineConfig, profile: Profile | None) -> int | None:
     return wanted
 
 
-def _kv_offload_arguments(config: EngineConfig) -> list[str]:
-    """vLLM's own offload to host memory.
+def kv_transfer(host_bytes: int) -> dict[str, Any]:
+    """vLLM's KV transfer configuration: prompts and answers are kept in `host_bytes` of the host's memory.
 
-    Not by `--kv-offloading-size`: that keeps prompts alone, and who is taken off in the middle of an answer needs both.
+    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too.
     """
-    if any(argument.replace("_", "-").startswith("--kv-transfer-config") for argument in config.extra_args):
-        raise ConfigError("scheduler.kvOffloadGib: set it to 0, or leave --kv-transfer-config out of extraArgs")
-    transfer = {
+    return {
         "kv_connector": "OffloadingConnector",
         "kv_role": "kv_both",
-        "kv_connector_extra_config": {
-            "cpu_bytes_to_use": int(config.scheduler.kv_offload_gib * 2**30),
-            "offload_prompt_only": False,
-        },
+        "kv_connector_extra_config": {"cpu_bytes_to_use": host_bytes, "offload_prompt_only": False},
     }
-    return ["--kv-transfer-config", json.dumps(transfer)]
+
+
+def _kv_offload_arguments(config: EngineConfig) -> list[str]:
+    """vLLM's own offload to host memory; not by `--kv-offloading-size`, which keeps prompts alone."""
+    if any(argument.replace("_", "-").startswith("--kv-transfer-config") for argument in config.extra_args):
+        raise ConfigError("scheduler.kvOffloadGib: set it to 0, or leave --kv-transfer-config out of extraArgs")
+    return ["--kv-transfer-config", json.dumps(kv_transfer(int(config.scheduler.kv_offload_gib * 2**30)))]
 
 
 def _virtual_gpu_arguments(virtual: VirtualGPUConfig, profile: Profile) -> list[str]:

@@ -63,7 +63,10 @@ class RequestTable:
         self._pending_times: list[float] = []
 
     def _lay_out(self, numbers: Floats) -> None:
-        """`numbers`: one array for each number known of a request, of shape (numbers, rows)."""
+        """`numbers`: one array for each number known of a request, of shape (numbers, rows).
+
+        When the first token is due follows from arrival and TTFT; it is kept, as each delivery asks for it.
+        """
         self._numbers = numbers
         (
             self._arrival, self._ttft, self._deadline, self._weight, self._prompt, self._longest, self._preemptions,

@@ -21,14 +21,13 @@ from vllm.logger import init_logger
 from vllm.v1.core.sched.output import GrammarOutput, SchedulerOutput
 from vllm.v1.executor.abstract import Executor
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheSpec
-from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 from vllm.v1.outputs import ModelRunnerOutput
 
 from andante.domain.step_time import Profile, StepTimeCoefficients, host_step_seconds, prefill_pairs
 from andante.engine_config import VirtualGPUConfig
 from andante.profiles import load_profiles
 from andante_vllm.settings import ConfigError, engine_config_path, read_engine_config
-from andante_vllm.virtual_host_link import HOST_LINK_BYTES_PER_SECOND, VirtualHostLink
+from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
 logger = init_logger("vllm.andante.virtual_gpu")  # names outside the vllm tree are silent
 
@@ -165,13 +164,10 @@ class VirtualGPUExecutor(Executor):
         transfer = self.vllm_config.kv_transfer_config
         if transfer is None:
             return None
-        block_bytes = profile.kv_bytes_per_token * self.cache_config.block_size
+        link = VirtualHostLink.of(profile, block_size=self.cache_config.block_size, time_scale=self._host_scale)
         settings = transfer.kv_connector_extra_config
-        # The connector counts in the pages of `_kv_cache_spec`, which hold no KV, rounded up to the host's.
-        blocks = int(settings["cpu_bytes_to_use"] / block_bytes)
-        settings["cpu_bytes_to_use"] = blocks * SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT
-        speed = profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND / self._host_scale
-        return VirtualHostLink(block_bytes=block_bytes, bytes_per_second=speed)
+        settings["cpu_bytes_to_use"] = connector_bytes(link.blocks_in(settings["cpu_bytes_to_use"]))
+        return link
 
     @classmethod
     def supports_async_scheduling(cls) -> bool:

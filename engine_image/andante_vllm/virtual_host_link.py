@@ -8,16 +8,25 @@ of a given speed, one after the other in each direction. Time is passed in.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading.common import (
     OffloadingConnectorMetadata,
     OffloadingWorkerMetadata,
     TransferJob,
 )
+from vllm.v1.kv_offload.cpu.shared_offload_region import SharedOffloadRegion
 from vllm.v1.outputs import KVConnectorOutput
+
+from andante.domain.step_time import Profile
 
 HOST_LINK_BYTES_PER_SECOND = 25e9
 """Of one GPU, in each direction; an assumption: four fifths of PCIe 4.0 x16's 31.5 GB/s."""
+
+
+def connector_bytes(blocks: int) -> int:
+    """`cpu_bytes_to_use` for so many blocks that hold no KV: the connector rounds each up to a page of the host."""
+    return blocks * int(SharedOffloadRegion.BLOCK_SIZE_ALIGNMENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +49,16 @@ class VirtualHostLink:
         self._to_host = self._from_host = 0.0
         self._under_way: dict[int, _Copy] = {}
         self._next_stores: dict[int, TransferJob] = {}
+
+    @classmethod
+    def of(cls, profile: Profile, *, block_size: int, time_scale: float = 1.0) -> Self:
+        """The link of a replica with `profile`, `time_scale` times as slow; `block_size`: tokens of a block."""
+        speed = profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND / time_scale
+        return cls(block_bytes=profile.kv_bytes_per_token * block_size, bytes_per_second=speed)
+
+    def blocks_in(self, host_bytes: float) -> int:
+        """Whole blocks that so much of the host's memory holds."""
+        return int(host_bytes / self._block_bytes)
 
     def begin(self, metadata: OffloadingConnectorMetadata, now: float) -> float:
         """Starts the copies of the step that begins at `now`, in seconds; when the step may begin.

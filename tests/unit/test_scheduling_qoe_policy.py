@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.domain.scheduling.qoe_policy import QoEPolicy, QoEPolicySettings
+from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import EngineView, Plan, RequestView
 from unit.scheduling_views import engine, requests, tokens_of
 

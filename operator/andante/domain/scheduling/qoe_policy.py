@@ -14,21 +14,18 @@ fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal
 
 import numpy as np
 
 from andante.domain.scheduling.prediction import final_qoe
+from andante.domain.scheduling.qoe_settings import QoEPolicySettings
+from andante.domain.scheduling.room import Room, Scarce
 from andante.domain.scheduling.view import NOBODY, Bools, EngineView, Floats, Ints, Plan, RequestView
 
-Objective = Literal["mean", "maxmin", "perfect"]
 PERFECT = 0.99
 """QoE from which a request counts as perfect."""
 _BATCH_VALUE = 1e-9
-_FEW = 32
 _AT_ONCE = 8
 """Preemptions in one step, at most."""
 _TIE = 1e-6
@@ -38,56 +35,11 @@ _QOE_LOST_PER_SECOND = 0.01
 """About what a second's stall costs a stream of a few hundred tokens."""
 
 
-class Scarce(StrEnum):
-    """The resource that binds."""
-
-    MEMORY = "memory"
-    SLOTS = "slots"
-    TIME = "time"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QoEPolicySettings:
-    """Settings of `QoEPolicy`; the defaults are what the ablation of docs/concepts/scheduler.md chose."""
-
-    objective: Objective = "mean"
-    shortest_horizon: float = 60.0
-    """Seconds: how long a request that is not served now is expected to wait, at least."""
-    longest_horizon: float = 200.0
-    horizon_factor: float = 1.0
-    """Horizon as a multiple of the time in which the waiting work could be done."""
-    pace_margin: float = 0.75
-    """A decode step may take this share of the time that the most demanding reader needs for a token."""
-    slowdown_price: float = 1.0
-    """How much of the QoE that a longer step costs the running users is charged to who makes it longer."""
-    step_margin: float = 1.0
-    """A step with prefill in it may take this share of the same time."""
-    least_prefill: float = 4.0
-    """A chunk that takes less than so many times the constant part of a step is not worth the step."""
-    long_prefill: float = 16.0
-    """What a chunk takes then, in the same unit."""
-    prefill_cap: float = 0.3
-    """Seconds of admitted prefill that may be unfinished."""
-    kv_headroom: float = 0.02
-    """Share of the KV cache that admissions leave free, for the running requests to grow into."""
-    ageing_share: float = 0.01
-    """Share of the admitted work that goes to whoever has waited longest."""
-    preemption: bool = True
-    max_preemptions_per_request: float = 0.1
-    """Average number of preemptions that the policy causes for each request admitted."""
-    recompute_share: float = 0.05
-    """Storm guard: share of GPU time that recompute caused by the policy may burn."""
-    preemption_margin: float = 1.0
-    """A preemption's recompute is priced at 1 + this."""
-    kv_offload: bool = False
-    """KV of whoever is taken off is kept in host memory: he may be taken off again, as often as that pays."""
-
-
 class QoEPolicy:
     """The policy `qoe`; see the module. Its own state: credit of the ageing share and of the preemption guards."""
 
-    def __init__(self, settings: QoEPolicySettings = QoEPolicySettings()) -> None:
-        self._settings = settings
+    def __init__(self, settings: QoEPolicySettings | None = None) -> None:
+        self._settings = settings or QoEPolicySettings()
         self._ageing_credit = 0.0
         self._admissions = 0
         self._preempted = 0
@@ -98,7 +50,7 @@ class QoEPolicy:
         """See `SchedulingPolicy.decide`."""
         running = requests.running.nonzero()[0]
         waiting = (~requests.running).nonzero()[0]
-        room = _Room.of(requests, engine, running, self._settings)
+        room = Room.of(requests, engine, running, self._settings)
         # Every stream may need a block in the next steps.
         tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
         if room.fits_all(requests, waiting):
@@ -136,7 +88,7 @@ class QoEPolicy:
         self._credited_until = now
         self._recompute_credit = min(self._recompute_credit + self._settings.recompute_share * passed, 2.0)
 
-    def _horizon(self, work: _Work, engine: EngineView, waiting: Ints, room: _Room) -> float:
+    def _horizon(self, work: _Work, engine: EngineView, waiting: Ints, room: Room) -> float:
         """Seconds until the waiting work could be done, if nothing else came; within the settings' bounds."""
         rest = work.rest.take(waiting)
         kv_seconds = float((work.context.take(waiting) * rest).sum()) * room.interval
@@ -146,7 +98,7 @@ class QoEPolicy:
         return min(max(s.horizon_factor * clear, s.shortest_horizon), s.longest_horizon)
 
     def _gain(
-        self, requests: RequestView, work: _Work, room: _Room, horizon: float, tight: bool
+        self, requests: RequestView, work: _Work, room: Room, horizon: float, tight: bool
     ) -> tuple[Floats, Floats, Floats | None]:
         """QoE if served now, what each user gains by that over `horizon` seconds later, weighted, and QoE if taken off.
 
@@ -176,7 +128,7 @@ class QoEPolicy:
         return served, value, ends[2] if tight else None
 
     def _slowdown(
-        self, requests: RequestView, engine: EngineView, running: Ints, room: _Room, served: Floats
+        self, requests: RequestView, engine: EngineView, running: Ints, room: Room, served: Floats
     ) -> Floats | float:
         """What each request would cost all running users together by making every step longer, weighted.
 
@@ -198,7 +150,7 @@ class QoEPolicy:
         whole *= self._settings.slowdown_price
         return room.interval / room.step_seconds * extra * whole * np.minimum(requests.remaining / rest, 1.0)
 
-    def _order(self, bids: _Bids, waiting: Ints, room: _Room) -> Ints:
+    def _order(self, bids: _Bids, waiting: Ints, room: Room) -> Ints:
         """The waiting requests, best first; before them all, the ageing share's."""
         key = (bids.gain / -bids.cost).take(waiting)
         if self._ageing_credit > 0:
@@ -211,7 +163,7 @@ class QoEPolicy:
             order = np.concatenate((order[first], order[~first]))
         return order
 
-    def _admit(self, requests: RequestView, bids: _Bids, waiting: Ints, order: Ints, room: _Room) -> Ints:
+    def _admit(self, requests: RequestView, bids: _Bids, waiting: Ints, order: Ints, room: Room) -> Ints:
         """The longest prefix of `order` that fits. The ageing share earns by it, or pays."""
         admit = order[: room.prefix(requests, order, bids.worth_it)]
         if not admit.size and waiting.size == len(requests):
@@ -227,7 +179,7 @@ class QoEPolicy:
         return admit
 
     def _preempt(
-        self, requests: RequestView, work: _Work, bids: _Bids, room: _Room, *, order: Ints, admit: Ints
+        self, requests: RequestView, work: _Work, bids: _Bids, room: Room, *, order: Ints, admit: Ints
     ) -> tuple[Ints, Ints]:
         """Running requests to take off for waiting ones, and who is admitted then.
 
@@ -318,123 +270,6 @@ class _Bids:
     """May push the step past its cap: it gains more than its slowing the others costs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Room:
-    """What is left of each resource for admissions."""
-
-    kv: float
-    """Tokens."""
-    slots: int
-    step_seconds: float
-    """A decode step of the running requests."""
-    step_cap: float
-    """Longest decode step that keeps up with the most demanding reader."""
-    prefill: float
-    """Prompt tokens that may be admitted now."""
-    interval: float
-    """Seconds between two tokens of a request, prefills of others included."""
-    block_size: int
-    sequence_seconds: float
-    context_seconds: float
-    kv_used_share: float
-    slots_used_share: float
-    prefill_used_share: float
-    step_tokens: int | None
-
-    @classmethod
-    def of(cls, requests: RequestView, engine: EngineView, running: Ints, settings: QoEPolicySettings) -> _Room:
-        step = engine.step_time
-        context = float(requests.context.take(running).sum())
-        seconds = step.seconds(prefill_tokens=0, sequences=running.size, context_tokens=context)
-        cap = settings.pace_margin / engine.tightest_pace if engine.tightest_pace > 0 else np.inf
-        # Where nobody reads, nobody is kept waiting by a prefill.
-        prefill = settings.prefill_cap / max(step.prefill_token, 1e-9) if engine.tightest_pace > 0 else np.inf
-        return cls(
-            kv=engine.kv_free - settings.kv_headroom * engine.kv_capacity,
-            slots=engine.max_seqs - running.size,
-            step_seconds=seconds,
-            step_cap=cap,
-            prefill=prefill - engine.unfinished_prefill,
-            interval=seconds * 1.3 + 1e-4,
-            block_size=engine.block_size,
-            sequence_seconds=step.sequence,
-            context_seconds=step.context_token,
-            kv_used_share=1 - engine.kv_free / engine.kv_capacity,
-            slots_used_share=running.size / engine.max_seqs,
-            prefill_used_share=engine.unfinished_prefill / prefill,
-            step_tokens=_step_tokens(engine, running.size, seconds, settings),
-        )
-
-    def prefill_keeps_pace(self, requests: RequestView, engine: EngineView, waiting: Ints) -> bool:
-        """Whether a step that prefills all there is to prefill is short enough for the most demanding reader."""
-        if self.step_tokens is None:
-            return True
-        tokens = engine.unfinished_prefill + float(requests.context[waiting].sum())
-        return engine.max_seqs * self.slots_used_share + min(tokens, engine.max_step_tokens) <= self.step_tokens
-
-    def blocks(self, context: float) -> int:
-        """Tokens of KV, in whole blocks, that a request with so many takes when it starts."""
-        return math.ceil((context + 1) / self.block_size) * self.block_size
-
-    def fits_all(self, requests: RequestView, waiting: Ints) -> bool:
-        """Whether every waiting request can start now: nothing is short."""
-        if waiting.size == 0:
-            return True
-        if waiting.size > self.slots or float(requests.context.take(waiting).sum()) > self.kv:
-            return False
-        nobody = np.zeros(len(requests), dtype=np.bool_)
-        return self.prefix(requests, waiting, nobody) == waiting.size
-
-    def prefix(
-        self, requests: RequestView, order: Ints, worth_it: Bools, *, more_kv: float = 0.0, more_slots: int = 0
-    ) -> int:
-        """How many of `order`, from its start, fit into every resource, and into what is given back to it.
-
-        `worth_it`: see `_Bids`.
-        """
-        kv, slots = self.kv + more_kv, self.slots + more_slots
-        if order.size == 0 or slots <= 0:
-            return 0
-        # Hardly ever do more than a few fit.
-        few = min(slots, _FEW)
-        fit = self._first(requests, order[:few], worth_it, kv)
-        return self._prefix(requests, order[:slots], worth_it, kv) if fit == few < order.size else fit
-
-    def _first(self, requests: RequestView, order: Ints, worth_it: Bools, kv: float) -> int:
-        """`_prefix` for a few, one by one: it ends with the first that does not fit."""
-        total, blocks = 0.0, 0
-        willing = worth_it[order].tolist()
-        for index, tokens in enumerate(requests.context[order].tolist()):
-            total += tokens
-            blocks += self.blocks(tokens)
-            step = self.step_seconds + self.sequence_seconds * (index + 1) + self.context_seconds * total
-            if blocks > kv or not (step <= self.step_cap or willing[index]):
-                return index
-            if total > self.prefill and (index > 0 or self.prefill <= 0):
-                return index
-        return int(order.size)
-
-    def _prefix(self, requests: RequestView, order: Ints, worth_it: Bools, kv: float) -> int:
-        context = requests.context[order]
-        blocks = np.ceil((context + 1) / self.block_size) * self.block_size
-        total = np.cumsum(context)
-        count = np.arange(1, context.size + 1)
-        step = self.step_seconds + self.sequence_seconds * count + self.context_seconds * total
-        short = (step <= self.step_cap) | worth_it[order]
-        fits = (np.cumsum(blocks) <= kv) & short
-        # One prompt longer than the cap may start when no other prefill is under way.
-        fits &= (total <= self.prefill) | ((count == 1) & (self.prefill > 0))
-        return int(context.size if fits.all() else np.argmin(fits))
-
-    def scarce(self, worth_it: Bools) -> Scarce:
-        """Which resource stops the admissions; `worth_it` says of each who waits whether the step's cap stops him."""
-        step_share = 0.0 if 2 * np.count_nonzero(worth_it) > worth_it.size else self.step_seconds / self.step_cap
-        time_share = max(step_share, self.prefill_used_share)
-        if self.slots_used_share >= max(self.kv_used_share, time_share):
-            return Scarce.SLOTS
-        return Scarce.MEMORY if self.kv_used_share >= time_share else Scarce.TIME
-
-
 def _cost(work: _Work, engine: EngineView, scarce: Scarce, interval: float) -> Floats:
     """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
     step = engine.step_time
@@ -450,17 +285,3 @@ def _cost(work: _Work, engine: EngineView, scarce: Scarce, interval: float) -> F
 def _taken_off(requests: RequestView, work: _Work) -> Floats:
     """When each would go on if it were taken off now: seconds since it was received."""
     return requests.elapsed + _SECONDS_OFF + work.recompute
-
-
-def _step_tokens(engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings) -> int | None:
-    """Tokens of a step that leaves the most demanding reader his pace; None where the engine's limit does."""
-    if engine.tightest_pace <= 0 or not running:
-        return None
-    step = engine.step_time
-    left = settings.step_margin / engine.tightest_pace - seconds
-    if left < settings.least_prefill * step.base:
-        # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
-        left = settings.long_prefill * step.base
-    chunk = left / max(step.prefill_token, 1e-9)
-    tokens = running + int(chunk)
-    return tokens if tokens < engine.max_step_tokens else None
