@@ -170,12 +170,13 @@ def test_the_last_token_changes_nothing_when_no_earlier_lag_outweighs_it(
 
 @given(timelines(), ttfts, paces, st.integers(1, 400))
 def test_delay_is_continuous_where_a_token_falls_due(
-    delivery: list[float], ttft: float, pace: float, token: int
+    delivery: list[float], ttft: float, pace: float, further: int
 ) -> None:
     """A token that has just fallen due adds no delay yet."""
     state = feed(delivery, ttft=ttft, pace=pace)
+    # One that falls due after the last delivery.
+    token = due_tokens(delivery[-1] + 2e-6 if delivery else 0.0, expected_ttft=ttft, pace=pace) + further
     due = ttft + (token - 1) / pace
-    assume(not delivery or due - 1e-6 > delivery[-1])
 
     def area(now: float) -> float:
         m = max(state.delivered_tokens, due_tokens(now, expected_ttft=ttft, pace=pace))
