@@ -45,6 +45,15 @@ def test_a_sidecar_is_added_beside_the_engine() -> None:
     assert {c["name"] for c in template["spec"]["containers"]} == {"engine", "proxy"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "requested"), [(None, "249856Mi"), ("300Gi", "300Gi")], ids=["default", "what the user asks for"]
+)
+def test_memory_for_offloaded_kv_is_requested_beside_the_engines_own(asked: str | None, requested: str) -> None:
+    resources = {"resources": {"requests": {"memory": asked}}} if asked else {}
+    template = pod(gpusPerReplica=4, scheduler={"kvOffloadGiB": 240}, **resources)
+    assert engine(template)["resources"]["requests"]["memory"] == requested
+
+
 def _containers(**fields: Any) -> dict[str, Any]:
     return {"spec": {"containers": [{"name": "engine", **fields}]}}
 

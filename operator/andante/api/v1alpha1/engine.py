@@ -154,7 +154,11 @@ class Scheduler(APIModel):
     ageing_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
     """Share of the admitted work that goes to whoever has waited longest, so that nobody starves."""
     kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
-    """Host memory for KV cache of preempted requests, in GiB per replica; 0: they recompute. Needs a (virtual) GPU."""
+    """Host memory for KV cache of preempted requests, in GiB per replica; 0: they recompute. Needs a (virtual) GPU.
+
+    Give at least one and a half times the KV cache of the replica's GPUs: their memory x 0.9 less the weights.
+    It is added to the pod's default memory request; count it in where you set `resources` yourself.
+    """
 
 
 class VirtualGPU(APIModel):
