@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "concepts" / "scheduler.md"
 RESULTS = ROOT / "benchmarks" / "results"
-SCHEDULERS = ("qoe", "andes", "fcfs", "priority")
+SCHEDULERS = ("qoe+host", "qoe", "andes+host", "andes", "fcfs+host", "fcfs", "priority")
 
 
 def load_table(document: Mapping[str, Any]) -> str:

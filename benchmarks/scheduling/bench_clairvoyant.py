@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 import numpy as np
 from benchmarks.results_file import write_result
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--loads", type=float, nargs="+", default=[1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--duration", type=float, default=1200.0)
+    parser.add_argument("--kv-offload-gib", type=float, default=240.0, help="of `qoe` with KV in host memory, GiB")
     parser.add_argument("--run", action="store_true", help="run what bench_scheduler has not run yet")
     arguments = parser.parse_args()
     rows: list[list[object]] = []
@@ -35,8 +37,10 @@ def main() -> int:
         known = []
         for seed in arguments.seeds:
             spec = RunSpec(scheduler="qoe", load=load, seed=seed, duration=arguments.duration)
-            result = cached_run(spec) if arguments.run else cached_result(spec)
-            if result is None:
+            with_host = replace(spec, kv_offload_gib=arguments.kv_offload_gib)
+            run = cached_run if arguments.run else cached_result
+            result, host_result = run(spec), run(with_host)
+            if result is None or host_result is None:
                 continue
             classes, shares = classes_of(spec)
             work = poisson_workload(
@@ -49,14 +53,17 @@ def main() -> int:
                     "load": load,
                     "seed": seed,
                     "qoe": result["scores"]["mean_qoe"],
+                    "qoe_host": host_result["scores"]["mean_qoe"],
                     "lengths_learned": Clairvoyant(work, profile, lengths_known=False).run()["mean_qoe"],
                     "clairvoyant": Clairvoyant(work, profile).run()["mean_qoe"],
                 }
             )
         figures.extend(known)
         if known:
-            means = [float(np.mean([f[name] for f in known])) for name in ("qoe", "lengths_learned", "clairvoyant")]
-            rows.append([load, *(f"{mean:.4f}" for mean in means), f"{means[2] - means[0]:.4f}", len(known)])
+            names = ("qoe", "qoe_host", "lengths_learned", "clairvoyant")
+            means = [float(np.mean([f[name] for f in known])) for name in names]
+            gaps = [f"{means[-1] - mean:.4f}" for mean in means[:2]]
+            rows.append([load, *(f"{mean:.4f}" for mean in means), *gaps, len(known)])
             print(rows[-1], flush=True)
     if not rows:
         print("no run of `qoe` is cached: make bench-scheduler first, or --run", file=sys.stderr)
@@ -64,11 +71,21 @@ def main() -> int:
     print(
         write_result(
             "scheduler-clairvoyant",
-            headline={f"gap_at_load_{row[0]}": float(str(row[4])) for row in rows},
+            headline={f"gap_at_load_{row[0]}": float(str(row[5])) for row in rows}
+            | {f"gap_with_host_kv_at_load_{row[0]}": float(str(row[6])) for row in rows},
             settings={**vars(arguments), "profile": PROFILE, "lengths": "chat"},
             figures={"points": figures},
             table=(
-                ["load", "qoe", "lengths learned, free preemption", "clairvoyant, free preemption", "gap", "seeds"],
+                [
+                    "load",
+                    "qoe",
+                    "qoe, KV in host memory",
+                    "lengths learned, free preemption",
+                    "clairvoyant, free preemption",
+                    "gap",
+                    "gap, KV in host memory",
+                    "seeds",
+                ],
                 rows,
             ),
             packages=["vllm", "numpy"],

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from benchmarks.results_file import write_result
+from benchmarks.scheduling.bench_scheduler import WITH_HOST
 from benchmarks.scheduling.whole_server import engine_config, in_virtual_time, through_the_server, workload
 from hack.engine_process import EngineProcess
 
@@ -24,26 +25,33 @@ def main() -> int:
     parser.add_argument("--loads", type=float, nargs="+", default=[1.3, 2.0])
     parser.add_argument("--duration", type=float, default=80.0, help="seconds of arrivals")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--policies", nargs="+", default=["qoe"], choices=("qoe", "fcfs", "andes"))
+    parser.add_argument(
+        "--policies", nargs="+", default=["qoe", "qoe+host"],
+        help=f"qoe, fcfs, andes; {WITH_HOST} behind it: KV in host memory too",
+    )  # fmt: skip
+    parser.add_argument("--kv-offload-gib", type=float, default=60.0, help=f"host memory of {WITH_HOST}, GiB")
     arguments = parser.parse_args()
     rows: list[list[object]] = []
     figures: list[dict[str, Any]] = []
     works = {load: workload(load=load, duration=arguments.duration, seed=arguments.seed) for load in arguments.loads}
-    for policy in arguments.policies:
+    for name in arguments.policies:
+        policy, host, _ = name.partition(WITH_HOST)
+        gib = arguments.kv_offload_gib if host else 0.0
         for mode in ("async", "sync"):
             for load, work in works.items():
-                with EngineProcess(engine_config(policy, asynchronous=mode == "async")) as engine:
+                config = engine_config(policy, asynchronous=mode == "async", kv_offload_gib=gib)
+                with EngineProcess(config) as engine:
                     results = asyncio.run(through_the_server(work, engine))
                 real = summarise(results, interval=max(r.arrival + r.lateness + r.duration for r in results))
-                virtual = in_virtual_time(work, policy, depth=2 if mode == "async" else 1)
+                virtual = in_virtual_time(work, policy, depth=2 if mode == "async" else 1, kv_offload_gib=gib)
                 apart = real["qoe"]["mean"] - virtual.mean_qoe
                 late = real["generator_lateness_s"]["p95"]
                 figures.append(
-                    {"policy": policy, "mode": mode, "load": load, "real_mean_qoe": real["qoe"]["mean"],
+                    {"policy": name, "mode": mode, "load": load, "real_mean_qoe": real["qoe"]["mean"],
                      "virtual_mean_qoe": virtual.mean_qoe, "generator_lateness_p95": late, "real": real}
                 )  # fmt: skip
                 rows.append(
-                    [policy, mode, load, f"{real['qoe']['mean']:.3f}", f"{virtual.mean_qoe:.3f}", f"{apart:+.3f}",
+                    [name, mode, load, f"{real['qoe']['mean']:.3f}", f"{virtual.mean_qoe:.3f}", f"{apart:+.3f}",
                      f"{real['throughput_tokens_per_s']:.0f}", f"{virtual.throughput:.0f}", f"{1e3 * late:.0f} ms"]
                 )  # fmt: skip
                 print(rows[-1], flush=True)

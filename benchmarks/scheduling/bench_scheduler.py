@@ -19,6 +19,8 @@ from benchmarks.scheduling.plot import Curve, qoe_over_load
 from benchmarks.scheduling.runs import RunSpec, cached_result, cached_run, capacity
 from benchmarks.scheduling.workload import LENGTHS
 
+WITH_HOST = "+host"
+"""Ends the name of a scheduler that runs with KV in host memory."""
 FIGURES = ("mean_qoe", "mean_andes_qoe", "p1_qoe", "p5_qoe", "share_good", "throughput", "smooth_goodput", "ttft_p95")
 Points = dict[tuple[str, float], dict[str, float]]
 
@@ -29,8 +31,11 @@ def specs(arguments: argparse.Namespace) -> list[RunSpec]:
         RunSpec(
             scheduler=scheduler, profile=arguments.profile, lengths=arguments.lengths, load=load, seed=seed,
             duration=arguments.duration, pace=arguments.pace, mix=arguments.mix,
+            kv_offload_gib=arguments.kv_offload_gib if offload else 0.0,
         )
-        for seed, load, scheduler in product(arguments.seeds, arguments.loads, arguments.schedulers)
+        for seed, load, (scheduler, offload, _) in product(
+            arguments.seeds, arguments.loads, [name.partition(WITH_HOST) for name in arguments.schedulers]
+        )
     ]  # fmt: skip
 
 
@@ -44,7 +49,7 @@ def gather(wanted: Sequence[RunSpec], *, run: bool) -> list[dict[str, Any]]:
         results.append(result)
         scores = result["scores"]
         print(
-            f"[{number}/{len(wanted)}] {spec.scheduler:8} load {spec.load:<4} seed {spec.seed}: "
+            f"[{number}/{len(wanted)}] {label(result['spec']):9} load {spec.load:<4} seed {spec.seed}: "
             f"mean QoE {scores['mean_qoe']:.4f}, p5 {scores['p5_qoe']:.3f}, good {scores['share_good']:.3f}, "
             f"{scores['throughput']:.0f} tokens/s, smooth goodput {scores['smooth_goodput']:.0f} "
             f"({result['wall_seconds']:.0f} s)",
@@ -53,11 +58,16 @@ def gather(wanted: Sequence[RunSpec], *, run: bool) -> list[dict[str, Any]]:
     return results
 
 
+def label(spec: Mapping[str, Any]) -> str:
+    """The scheduler's name in tables."""
+    return str(spec["scheduler"]) + (WITH_HOST if spec["kv_offload_gib"] else "")
+
+
 def average(results: Sequence[Mapping[str, Any]]) -> Points:
     """Mean over the seeds of each (scheduler, load), with the number of seeds and the range of mean QoE."""
     groups: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
     for result in results:
-        groups.setdefault((result["spec"]["scheduler"], result["spec"]["load"]), []).append(result["scores"])
+        groups.setdefault((label(result["spec"]), result["spec"]["load"]), []).append(result["scores"])
     return {
         key: {figure: float(np.mean([s[figure] for s in scores])) for figure in FIGURES}
         | {
@@ -99,10 +109,15 @@ def headline(points: Points, profile: str) -> dict[str, Any]:
             figures["worst_smooth_goodput_ratio"] = round(
                 min(points["qoe", a]["smooth_goodput"] / points["fcfs", a]["smooth_goodput"] for a in positive), 4
             )
-    for objective in (0.95, 0.90):
-        held = {name: load_held(points, name, objective) for name in ("qoe", "fcfs")}
-        if held["qoe"] and held["fcfs"]:
-            figures[f"load_ratio_at_mean_0{round(objective * 100)}"] = round(held["qoe"] / held["fcfs"], 3)
+    for ours, stock in (("qoe", "fcfs"), ("qoe" + WITH_HOST, "fcfs"), ("qoe" + WITH_HOST, "fcfs" + WITH_HOST)):
+        for objective in (0.95, 0.90):
+            held, stock_held = load_held(points, ours, objective), load_held(points, stock, objective)
+            if held and stock_held:
+                which = "" if (ours, stock) == ("qoe", "fcfs") else f"_{ours}_over_{stock}"
+                figures[f"load_ratio_at_mean_0{round(objective * 100)}{which}"] = round(held / stock_held, 3)
+    with_host = {str(load): round(p["mean_qoe"], 4) for (name, load), p in points.items() if name == "qoe" + WITH_HOST}
+    if with_host:
+        figures["mean_qoe_at_load_with_host_kv"] = with_host
     return {profile: figures}
 
 
@@ -134,7 +149,13 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=1200.0, help="seconds of arrivals; the rest is drained")
     parser.add_argument("--loads", type=float, nargs="+", default=[1.0, 1.02, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--schedulers", nargs="+", default=["qoe", "fcfs", "andes", "priority"])
+    parser.add_argument(
+        "--schedulers",
+        nargs="+",
+        default=["qoe+host", "qoe", "fcfs+host", "fcfs", "andes+host", "andes", "priority"],
+        help=f"fcfs, priority, andes, qoe; with {WITH_HOST} behind it, KV is kept in host memory too",
+    )
+    parser.add_argument("--kv-offload-gib", type=float, default=240.0, help=f"host memory of {WITH_HOST}, GiB")
     parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are cached")
     parser.add_argument("--name", default="scheduler", help="name of the result files")
     arguments = parser.parse_args()

@@ -140,6 +140,7 @@ class Clairvoyant:
             lag=self._lag[opened],
             delay_area=self._area[opened],
             context=context,
+            kept=np.zeros(count),
             remaining=self._remaining(opened),
             preemptions=np.zeros(count),
             prefilling=np.zeros(count, dtype=np.bool_),

@@ -12,10 +12,12 @@ from vllm.v1.core.sched.scheduler import Scheduler
 
 from andante.domain.pace import QoEClass
 from andante.domain.step_time import Profile
+from andante_vllm.launch import HOST_KV_EVICTION
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = (
     *sorted((_ROOT / "operator/andante/domain/scheduling").glob("*.py")),
+    _ROOT / "engine_image/andante_vllm/host_kv_cache.py",
     _ROOT / "engine_image/andante_vllm/scheduler.py",
     _ROOT / "engine_image/andante_vllm/scheduler_table.py",
 )
@@ -33,6 +35,7 @@ def make_scheduler(
     prefix_caching: bool = True,
     depth: int = 1,
     offloaded_blocks: int = 0,
+    host_eviction: str = HOST_KV_EVICTION,
 ) -> Any:
     """`fcfs` and `priority` are vLLM's own classes; `andes` and `qoe` are QoEScheduler with that policy."""
     settings: dict[str, Any] = {
@@ -43,11 +46,14 @@ def make_scheduler(
         "prefix_caching": prefix_caching,
         "async_scheduling": depth > 1,
         "offloaded_blocks": offloaded_blocks,
+        "host_eviction": host_eviction,
     }
     if name in ("fcfs", "priority"):
         return build_scheduler(AsyncScheduler if depth > 1 else Scheduler, policy=name, **settings)
     from benchmarks.scheduling.ours import virtual_qoe_scheduler
 
+    if name == "qoe" and offloaded_blocks:
+        options = {"kv_offload": True, **(options or {})}  # as engine.yaml's kvOffloadGib does
     return build_scheduler(
         virtual_qoe_scheduler(policy=name, clock=clock, classes=classes, profile=profile, options=options or {}),
         **settings,

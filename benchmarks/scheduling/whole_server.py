@@ -21,6 +21,7 @@ from andante.domain.pace import PRESETS
 from andante.domain.step_time import Profile
 from andante.domain.trace import TraceRequest
 from andante.profiles import load_profiles
+from andante_vllm.virtual_host_link import VirtualHostLink
 
 PROFILE = "opt-66b-4xa100-estimate"
 TIME_SCALE = 2.0
@@ -40,8 +41,8 @@ def small_profile() -> Profile:
     )
 
 
-def engine_config(policy: str, *, asynchronous: bool) -> dict[str, Any]:
-    """engine.yaml of that engine."""
+def engine_config(policy: str, *, asynchronous: bool, kv_offload_gib: float = 0.0) -> dict[str, Any]:
+    """engine.yaml of that engine; `kv_offload_gib`: host memory for KV."""
     return {
         "model": {"id": "tiny", "source": "synthetic", "servedName": "tiny", "maxModelLen": LONGEST},
         "virtualGpu": {
@@ -50,7 +51,7 @@ def engine_config(policy: str, *, asynchronous: bool) -> dict[str, Any]:
             "kvCapacityTokens": KV_BLOCKS * load_profiles()[PROFILE].block_size,
             "asyncScheduling": asynchronous,
         },
-        "scheduler": {"policy": policy},
+        "scheduler": {"policy": policy, "kvOffloadGib": kv_offload_gib},
         "extraArgs": ["--disable-uvicorn-access-log"],
     }
 
@@ -78,10 +79,14 @@ def workload(*, load: float, duration: float, seed: int, surge: tuple[float, flo
     )
 
 
-def in_virtual_time(work: Workload, policy: str, *, depth: int) -> Scores:
+def in_virtual_time(work: Workload, policy: str, *, depth: int, kv_offload_gib: float = 0.0) -> Scores:
     """The scores of `work` on the same engine without a server."""
     profile, clock = small_profile(), VirtualClock()
-    scheduler = make_scheduler(policy, profile=profile, clock=clock, classes=work.classes, depth=depth)
+    link = VirtualHostLink.of(profile, block_size=profile.block_size, time_scale=TIME_SCALE)
+    scheduler = make_scheduler(
+        policy, profile=profile, clock=clock, classes=work.classes, depth=depth,
+        offloaded_blocks=link.blocks_in(kv_offload_gib * 2**30),
+    )  # fmt: skip
     add = scheduler.add_request
 
     def add_with_length(request: Any) -> None:
@@ -89,7 +94,10 @@ def in_virtual_time(work: Workload, policy: str, *, depth: int) -> Scores:
         add(request)
 
     scheduler.add_request = add_with_length
-    return score_run(work, run_workload(work, scheduler=scheduler, clock=clock, profile=profile, depth=depth))
+    run = run_workload(
+        work, scheduler=scheduler, clock=clock, profile=profile, depth=depth, link=link if kv_offload_gib else None
+    )
+    return score_run(work, run)
 
 
 async def through_the_server(

@@ -18,6 +18,8 @@ from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, ConfigError
 
 SCHEDULER_CLASS: Final = "andante_vllm.scheduler.QoEScheduler"
 METER_MIDDLEWARE: Final = "andante_vllm.middleware.DeliveryMeter"
+HOST_KV_MODULE: Final = "andante_vllm.host_kv_cache"
+HOST_KV_EVICTION: Final = "EndedFirst"
 VIRTUAL_GPU_EXECUTOR: Final = "andante_vllm.virtual_gpu.VirtualGPUExecutor"
 SYNTHETIC_MAX_MODEL_LEN: Final = 32_768
 
@@ -155,15 +157,21 @@ def _max_model_len(config: EngineConfig, profile: Profile | None) -> int | None:
     return wanted
 
 
-def kv_transfer(host_bytes: int) -> dict[str, Any]:
+def kv_transfer(host_bytes: int, *, eviction: str = HOST_KV_EVICTION) -> dict[str, Any]:
     """vLLM's KV transfer configuration: prompts and answers are kept in `host_bytes` of the host's memory.
 
-    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too.
+    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too. `eviction`: whose
+    KV is given up first, a class of `andante_vllm.host_kv_cache` or one of vLLM's own (`lru`, `arc`).
     """
     return {
         "kv_connector": "OffloadingConnector",
         "kv_role": "kv_both",
-        "kv_connector_extra_config": {"cpu_bytes_to_use": host_bytes, "offload_prompt_only": False},
+        "kv_connector_extra_config": {
+            "cpu_bytes_to_use": host_bytes,
+            "offload_prompt_only": False,
+            "eviction_policy": eviction,
+            "cache_policy_module_path": HOST_KV_MODULE,
+        },
     }
 
 

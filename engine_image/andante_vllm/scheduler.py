@@ -27,7 +27,7 @@ from andante.domain.pace import Expectation
 from andante.domain.scheduling.latency import OnlineStepTime
 from andante.domain.scheduling.view import NOBODY, EngineView, Ints, Plan
 from andante.domain.scheduling.view import SchedulingPolicy as Policy
-from andante_vllm import request_args
+from andante_vllm import host_kv_cache, request_args
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 from andante_vllm.scheduler_settings import TESTED_VLLM_VERSIONS, SchedulerSettings, settings_from_environment
 from andante_vllm.scheduler_table import Batch, RequestTable
@@ -83,7 +83,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if settings.policy is not None:
             level = logger.warning if reason else logger.info
             level("QoE scheduling (%s): %s", settings.policy_name, f"OFF, {reason}" if reason else "on")
-        self._table = RequestTable(classes=MAX_CLASSES)
+        self._host = host_kv_cache.of(self.connector)
+        self._table = RequestTable(classes=MAX_CLASSES, kept_block=self.block_size if self._host is not None else 0)
         self._step_time = OnlineStepTime(settings.step_time)
         self._flights: deque[_Flight] = deque()
         self._last_update = 0.0
@@ -162,7 +163,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
         super()._preempt_request(request, timestamp, drop_stale_output)
         if self._policy is not None:
-            self._table.preempted(request.request_id)
+            self._table.preempted(request.request_id, kept=self._kept_by_host(request.request_id))
             self._taken_off[request.request_id] = self.now()
             (self._metrics.preemptions if self._ours else self._metrics.famine_preemptions).inc()
 
@@ -213,6 +214,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self._metrics.decisions.inc()
             self._metrics.decision_seconds.observe(time.perf_counter() - started)
             return self._standing
+        self._note_losses()
         prefilling = [request.request_id for request in self._inflight_prefills]
         requests, rows = self._table.view(self.now(), prefilling=prefilling)
         plan = policy.decide(requests, engine)
@@ -225,6 +227,17 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self._standing_free, self._standing_left = engine.kv_free, _STANDING_STEPS
         self._metrics.decision_seconds.observe(time.perf_counter() - started)
         return plan, rows
+
+    def _kept_by_host(self, request_id: str) -> int:
+        """Tokens of it that need not be computed again."""
+        return 0 if self._host is None else self._host.kept(request_id, chunk=self.block_size)
+
+    def _note_losses(self) -> None:
+        if self._host is None:
+            return
+        for request_id in self._host.shortened:
+            self._table.lost(request_id, kept=self._kept_by_host(request_id))
+        self._host.shortened.clear()
 
     def _engine_view(self) -> EngineView:
         pool = self.kv_cache_manager.block_pool

@@ -23,8 +23,8 @@ _NOBODY = 0
 _FIRST_ROWS = 1024
 _BATCHED_STEPS = 32
 """Steps of one and the same batch whose deliveries are added up in one go."""
-_VIEWED = slice(0, 11)
-_DELIVERING = slice(7, 12)
+_VIEWED = slice(0, 12)
+_DELIVERING = slice(8, 13)
 """Neighbouring rows of `RequestTable._numbers`: one call gathers all that a view, or a delivery, needs."""
 
 
@@ -43,15 +43,19 @@ class RequestTable:
     Rows are handed out in order of arrival and not used again; when all are, those in use are moved together.
     """
 
-    def __init__(self, *, classes: int) -> None:
-        """`classes` is the number of QoE classes; lengths are learned for each."""
+    def __init__(self, *, classes: int, kept_block: int = 0) -> None:
+        """`classes` is the number of QoE classes; lengths are learned for each.
+
+        `kept_block`: tokens of a block of KV, where the host's memory keeps full blocks; 0 where it does not.
+        """
+        self._kept_block = kept_block
         self.lengths = LengthEstimator(classes)
         self._rows: dict[str, int] = {}
         self._ids = [""]
         self._used = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self._running = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self._class = np.zeros(_FIRST_ROWS, dtype=np.int64)
-        self._lay_out(np.zeros((12, _FIRST_ROWS)))
+        self._lay_out(np.zeros((13, _FIRST_ROWS)))
         self._paces: dict[float, int] = {}
         self._batch: Batch | None = None
         self.version = 0
@@ -65,12 +69,13 @@ class RequestTable:
     def _lay_out(self, numbers: Floats) -> None:
         """`numbers`: one array for each number known of a request, of shape (numbers, rows).
 
+        `_most_kept`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
         When the first token is due follows from arrival and TTFT; it is kept, as each delivery asks for it.
         """
         self._numbers = numbers
         (
             self._arrival, self._ttft, self._deadline, self._weight, self._prompt, self._longest, self._preemptions,
-            self._period, self._delivered, self._lag, self._area, self._first_due,
+            self._most_kept, self._period, self._delivered, self._lag, self._area, self._first_due,
         ) = numbers  # fmt: skip
 
     def __len__(self) -> int:
@@ -108,7 +113,7 @@ class RequestTable:
         self._class[row] = class_index
         self._numbers[:, row] = (
             arrival, ttft, math.nan if expectation.deadline is None else expectation.deadline, weight, prompt_tokens,
-            longest, 0.0, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft,
+            longest, 0.0, math.inf, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft,
         )  # fmt: skip
         if reads:
             self._paces[expectation.pace] = self._paces.get(expectation.pace, 0) + 1
@@ -196,13 +201,20 @@ class RequestTable:
             self._running[row] = True
             self._batch = None
 
-    def preempted(self, request_id: str) -> None:
-        """It was taken off and waits again."""
+    def preempted(self, request_id: str, *, kept: int = 0) -> None:
+        """It was taken off and waits again. `kept`: tokens of it whose KV the host's memory holds."""
         row = self._rows.get(request_id)
         if row is not None:
             self._running[row] = False
             self._preemptions[row] += 1
+            self._most_kept[row] = kept
             self._batch = None
+
+    def lost(self, request_id: str, *, kept: int) -> None:
+        """The host's memory gave up KV of it; `kept` tokens are left."""
+        row = self._rows.get(request_id)
+        if row is not None:
+            self._most_kept[row] = kept
 
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
         """The policy's view of all requests in order of arrival, and their rows. `prefilling`: running, mid-prefill.
@@ -212,14 +224,22 @@ class RequestTable:
         self._add_up()
         rows = self._used.nonzero()[0]
         (
-            arrival, ttft, deadline, weight, prompt, longest, preemptions, period, delivered, lag, area,
+            arrival, ttft, deadline, weight, prompt, longest, preemptions, most_kept, period, delivered, lag, area,
         ) = self._numbers[_VIEWED].take(rows, axis=1)  # fmt: skip
         remaining = self.lengths.remaining(class_index=self._class.take(rows), delivered=delivered)
+        running = self._running.take(rows)
         mid_prefill = np.zeros(rows.size, dtype=np.bool_)
         if prefilling:
             mid_prefill[rows.searchsorted([self._rows[request_id] for request_id in prefilling])] = True
+        context = prompt + delivered
+        if self._kept_block:
+            kept = np.minimum(context // self._kept_block * self._kept_block, most_kept)
+            # Of a new request nothing is known: what others have left of its prompt shows when it starts.
+            kept[~running & (preemptions == 0)] = 0
+        else:
+            kept = np.zeros(rows.size)
         view = RequestView(
-            running=self._running.take(rows),
+            running=running,
             elapsed=np.maximum(now - arrival, 0.0),
             expected_ttft=ttft,
             seconds_per_token=period,
@@ -228,7 +248,8 @@ class RequestTable:
             delivered=delivered,
             lag=lag,
             delay_area=area,
-            context=prompt + delivered,
+            context=context,
+            kept=kept,
             remaining=np.maximum(np.minimum(remaining, longest - delivered), 1.0),
             preemptions=preemptions,
             prefilling=mid_prefill,

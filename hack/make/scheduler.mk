@@ -1,4 +1,4 @@
-.PHONY: bench-scheduler bench-ablation bench-sweep bench-classes bench-surge bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
+.PHONY: bench-scheduler bench-ablation bench-sweep bench-classes bench-surge bench-host-kv bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
 # Strings hash alike in every process, so that a run repeats to the last digit: vLLM keeps sets of request ids.
 SCHEDULER_RUN = env PYTHONHASHSEED=0 PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
@@ -19,6 +19,9 @@ bench-surge: engine-env ## replicas that a 60 s surge takes at equal mean QoE, i
 
 bench-clairvoyant: engine-env ## distance to a reference that knows all lengths (after bench-scheduler)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_clairvoyant $(ARGS)
+
+bench-host-kv: engine-env ## QoE over the host memory that KV gets, in virtual time (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_host_kv $(ARGS)
 
 bench-real-time: engine-env ## the same arrivals through the whole server and in virtual time (12 minutes)
 	$(SCHEDULER_RUN) -m benchmarks.scheduling.bench_real_time $(ARGS)

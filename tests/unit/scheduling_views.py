@@ -17,7 +17,8 @@ def requests(count: int, **columns: Any) -> RequestView:
     """`count` reading requests that just came; `columns` replace arrays (a number fills one)."""
     values: dict[str, Any] = {
         "running": False, "elapsed": 0.0, "expected_ttft": 1.0, "seconds_per_token": 1 / 4.8, "deadline": np.nan,
-        "weight": 1.0, "delivered": 0.0, "lag": 0.0, "delay_area": 0.0, "context": 200.0, "remaining": 200.0,
+        "weight": 1.0, "delivered": 0.0, "lag": 0.0, "delay_area": 0.0, "context": 200.0, "kept": 0.0,
+        "remaining": 200.0,
         "preemptions": 0.0, "prefilling": False,
     } | columns  # fmt: skip
     flags = {"running", "prefilling"}

@@ -43,7 +43,12 @@ def test_a_gpu_engine_serves_the_hubs_model_with_our_scheduler_and_meter() -> No
 def test_kv_offload_keeps_answers_as_well_as_prompts() -> None:
     transfer = json.loads(flag(plan(model=HUB, scheduler={"kvOffloadGib": 3}), "--kv-transfer-config"))
     assert transfer["kv_connector"] == "OffloadingConnector"
-    assert transfer["kv_connector_extra_config"] == {"cpu_bytes_to_use": 3 * 2**30, "offload_prompt_only": False}
+    assert transfer["kv_connector_extra_config"] == {
+        "cpu_bytes_to_use": 3 * 2**30,
+        "offload_prompt_only": False,
+        "eviction_policy": "EndedFirst",
+        "cache_policy_module_path": "andante_vllm.host_kv_cache",
+    }
 
 
 def test_fcfs_leaves_vllms_own_scheduler() -> None:

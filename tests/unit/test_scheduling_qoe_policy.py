@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import EngineView, Plan, RequestView
-from unit.scheduling_views import engine, requests, tokens_of
+from unit.scheduling_views import STEP_TIME, engine, requests, tokens_of
 
 
 @st.composite
@@ -33,6 +34,7 @@ def crowded(draw: st.DrawFn) -> tuple[RequestView, EngineView]:
         running=running,
         prefilling=running & np.array(column(st.booleans())),
         context=context,
+        kept=np.minimum(column(st.integers(0, 2000)), context),
         elapsed=column(st.floats(0, 900)),
         delivered=np.minimum(column(st.integers(0, 500)), context - 1) * running,
         lag=column(st.floats(0, 100)),
@@ -55,22 +57,23 @@ def crowded(draw: st.DrawFn) -> tuple[RequestView, EngineView]:
     )
 
 
-@given(crowded(), st.sampled_from(["mean", "maxmin", "perfect"]))
+@given(crowded(), st.sampled_from(["mean", "maxmin", "perfect"]), st.booleans())
 def test_a_plan_admits_waiting_and_takes_off_running_requests_once_each(
-    world: tuple[RequestView, EngineView], objective: Any
+    world: tuple[RequestView, EngineView], objective: Any, kv_offload: bool
 ) -> None:
     view, room = world
-    plan = QoEPolicy(QoEPolicySettings(objective=objective)).decide(view, room) or Plan(admit=np.empty(0, np.int64))
+    policy = QoEPolicy(QoEPolicySettings(objective=objective, kv_offload=kv_offload))
+    plan = policy.decide(view, room) or Plan(admit=np.empty(0, np.int64))
     for chosen, from_running in ((plan.admit, False), (plan.preempt, True), (plan.pause, True), (plan.victims, True)):
         assert len(set(chosen.tolist())) == chosen.size
         assert (view.running[chosen] == from_running).all()
     assert not view.prefilling[plan.preempt].any()
 
 
-@given(crowded())
-def test_what_is_admitted_fits_into_memory_and_slots(world: tuple[RequestView, EngineView]) -> None:
+@given(crowded(), st.booleans())
+def test_what_is_admitted_fits_into_memory_and_slots(world: tuple[RequestView, EngineView], kv_offload: bool) -> None:
     view, room = world
-    plan = QoEPolicy().decide(view, room)
+    plan = QoEPolicy(QoEPolicySettings(kv_offload=kv_offload)).decide(view, room)
     if plan is None:
         return
     returned = tokens_of(view, plan.preempt.tolist())
@@ -129,15 +132,54 @@ def test_blocks_that_may_run_out_take_batch_work_first() -> None:
 
 @pytest.mark.parametrize(("kv_offload", "taken_off"), [(True, [0]), (False, [])])
 def test_who_gets_his_kv_back_from_the_host_may_be_taken_off_again(kv_offload: bool, taken_off: list[int]) -> None:
-    # The first has a long answer ahead and was off before; the second is new and short.
-    view = requests(
-        2, running=[True, False], preemptions=[1.0, 0.0], context=[1500.0, 100.0], remaining=[2000.0, 20.0],
-        delivered=[900.0, 0.0], elapsed=[60.0, 0.5],
-    )  # fmt: skip
     policy = QoEPolicy(QoEPolicySettings(kv_offload=kv_offload, ageing_share=0))
-    plan = policy.decide(view, engine(kv_capacity=1600, kv_free=64, cached_share=1.0))
+    plan = policy.decide(long_and_short(kept=[1500.0, 0.0]), engine(kv_capacity=1600, kv_free=64, cached_share=1.0))
     assert plan is not None
     assert plan.preempt.tolist() == taken_off
+
+
+def long_and_short(**columns: Any) -> RequestView:
+    """One runs, was off before and is minutes ahead of its reader; the other is new and short."""
+    return requests(
+        2, running=[True, False], preemptions=[1.0, 0.0], context=[1500.0, 100.0], remaining=[2000.0, 20.0],
+        delivered=[1400.0, 0.0], elapsed=[60.0, 0.5], **columns,
+    )  # fmt: skip
+
+
+def test_who_must_be_computed_again_stays_where_that_takes_longer_than_it_frees() -> None:
+    slow = replace(STEP_TIME, prefill_token=0.05)
+    room = engine(kv_capacity=1600, kv_free=64, step_time=slow)
+    policy = QoEPolicy(QoEPolicySettings(kv_offload=True, ageing_share=0))
+    for kept, taken_off in ((0.0, []), (1500.0, [0])):
+        plan = policy.decide(long_and_short(kept=[kept, 0.0]), room)
+        assert plan is not None
+        assert plan.preempt.tolist() == taken_off
+
+
+def test_comebacks_that_the_host_has_lost_stop_further_preemptions_until_that_time_is_earned_back() -> None:
+    policy = QoEPolicy(QoEPolicySettings(kv_offload=True, ageing_share=0, recompute_share=0.05))
+    lost = requests(2, context=5000.0, preemptions=1.0, elapsed=60.0, delivered=100.0)
+    plan = policy.decide(lost, engine(now=0.0, kv_free=5200.0))
+    assert plan is not None
+    assert plan.admit.size == 1  # half a second of prefill: ten seconds until it is earned
+    preempted = []
+    for now in (5.0, 15.0):
+        plan = policy.decide(long_and_short(kept=[1500.0, 0.0]), engine(now=now, kv_capacity=1600, kv_free=64))
+        assert plan is not None
+        preempted.append(plan.preempt.tolist())
+    assert preempted == [[], [0]]
+
+
+def test_kv_that_comes_back_from_the_host_is_no_prefill() -> None:
+    # Two of 4,000 tokens: computed again they would stop everybody else for longer than allowed.
+    for kept, admitted in ((0.0, 1), (4000.0, 2)):
+        view = requests(
+            4, running=[True, *3 * [False]], context=[200.0, *3 * [4000.0]], kept=[0.0, *3 * [kept]], elapsed=60.0,
+            preemptions=[0.0, *3 * [1.0]], delivered=100.0,
+        )  # fmt: skip
+        plan = QoEPolicy(QoEPolicySettings(kv_offload=True)).decide(view, engine(kv_free=9000.0))
+        assert plan is not None
+        assert plan.admit.size == admitted
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])

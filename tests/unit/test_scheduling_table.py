@@ -12,8 +12,8 @@ from andante.domain.qoe import score_timeline
 from andante_vllm.scheduler_table import RequestTable
 
 
-def table_of(names: str, *, pace: float = 4.8) -> RequestTable:
-    table = RequestTable(classes=1)
+def table_of(names: str, *, pace: float = 4.8, kept_block: int = 0) -> RequestTable:
+    table = RequestTable(classes=1, kept_block=kept_block)
     for name in names:
         table.add(
             name, arrival=0.0, expectation=Expectation(expected_ttft=1.0, pace=pace, deadline=None), weight=1.0,
@@ -90,3 +90,32 @@ def test_requests_keep_what_is_theirs_when_the_rows_are_used_up() -> None:
     assert view.lag[:2].tolist() == [0.0, 0.5]
     assert view.running.nonzero()[0].tolist() == view.prefilling.nonzero()[0].tolist() == [1]
     assert table.names(table.running().rows) == table.names(table.batch(["b"]).rows) == ["b"]
+
+
+def kept(table: RequestTable) -> list[float]:
+    return table.view(0.0, prefilling=[])[0].kept.tolist()
+
+
+def test_what_the_host_keeps_of_a_request_grows_by_full_blocks_once_it_runs() -> None:
+    table = table_of("ab", kept_block=4)
+    table.started("a")
+    assert kept(table) == [8.0, 0.0]
+    table.deliver_one_each(table.batch(["a"]), 0.0)
+    table.deliver_one_each(table.batch(["a"]), 0.0)
+    assert kept(table) == [12.0, 0.0]
+
+
+def test_what_the_host_has_lost_of_a_request_is_not_kept() -> None:
+    table = table_of("a", kept_block=4)
+    table.started("a")
+    table.lost("a", kept=4)
+    assert kept(table) == [4.0]
+    table.preempted("a", kept=8)
+    assert kept(table) == [8.0]
+
+
+def test_without_host_memory_nothing_is_kept() -> None:
+    table = table_of("a")
+    table.started("a")
+    table.preempted("a")
+    assert kept(table) == [0.0]

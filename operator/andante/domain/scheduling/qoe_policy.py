@@ -28,6 +28,8 @@ PERFECT = 0.99
 _BATCH_VALUE = 1e-9
 _AT_ONCE = 8
 """Preemptions in one step, at most."""
+_MOST_DEBT = 10.0
+"""Seconds by which the storm guard's share may be overdrawn; earned back before the next preemption."""
 _TIE = 1e-6
 _SECONDS_OFF = 10.0
 """About how long a stream waits that is taken off because blocks run out."""
@@ -58,18 +60,19 @@ class QoEPolicy:
                 return None
             victims = NOBODY
             if tight:
-                work = _Work.of(requests, engine)
+                work = _Work.of(requests, engine, kv_offload=self._settings.kv_offload)
                 now, off = requests.elapsed + room.interval, _taken_off(requests, work)
                 kept, lost = final_qoe(requests, next_token=np.stack((now, off)), interval=room.interval)
                 victims = self._victims(requests, work, running.size, kept, lost)
             return Plan(admit=waiting, victims=victims, step_tokens=room.step_tokens)
 
         self._earn(engine.now)
-        work = _Work.of(requests, engine)
+        work = _Work.of(requests, engine, kv_offload=self._settings.kv_offload)
         horizon = self._horizon(work, engine, waiting, room)
         served, gain, taken_off = self._gain(requests, work, room, horizon, tight)
         worth_it = gain >= self._slowdown(requests, engine, running, room, served)
-        cost = _cost(work, engine, room.scarce(worth_it[waiting]), room.interval)
+        scarce = room.scarce(worth_it[waiting])
+        cost = _cost(work, engine, scarce, room.interval, kv_offload=self._settings.kv_offload)
         bids = _Bids(gain=gain, cost=cost, worth_it=worth_it)
         order = self._order(bids, waiting, room)
         admit = self._admit(requests, bids, waiting, order, room)
@@ -77,6 +80,10 @@ class QoEPolicy:
         if self._settings.preemption and running.size and order.size > admit.size:
             preempt, admit = self._preempt(requests, work, bids, room, order=order, admit=admit)
         self._admissions += admit.size
+        if self._settings.kv_offload:
+            # Preempted in the belief that it would cost nothing; what the host has lost since does.
+            came_back = admit[requests.preemptions[admit] > 0]
+            self._recompute_credit = max(self._recompute_credit - float(work.prefill[came_back].sum()), -_MOST_DEBT)
         victims = NOBODY
         if taken_off is not None:
             victims = self._victims(requests, work, running.size, served, taken_off)
@@ -95,7 +102,8 @@ class QoEPolicy:
         slot_seconds = float(rest.sum()) * room.interval
         clear = max(kv_seconds / engine.kv_capacity, slot_seconds / engine.max_seqs)
         s = self._settings
-        return min(max(s.horizon_factor * clear, s.shortest_horizon), s.longest_horizon)
+        shortest = s.longest_horizon if s.kv_offload else s.shortest_horizon
+        return min(max(s.horizon_factor * clear, shortest), s.longest_horizon)
 
     def _gain(
         self, requests: RequestView, work: _Work, room: Room, horizon: float, tight: bool
@@ -187,23 +195,24 @@ class QoEPolicy:
         and will need its recompute, during which the GPU serves nobody: it goes if that exchange gains.
         """
         settings = self._settings
-        if settings.kv_offload:
-            allowed = _AT_ONCE
-        else:
-            allowed = int(settings.max_preemptions_per_request * self._admissions - self._preempted)
+        allowed, stay = _AT_ONCE, 1 + settings.stay_bonus
+        if not settings.kv_offload:
+            allowed = min(int(settings.max_preemptions_per_request * self._admissions - self._preempted), _AT_ONCE)
+            stay = 1.0
         if allowed < 1:
             return NOBODY, admit
         first = order[admit.size]
         worth = float(bids.gain[first] / bids.cost[first])
         freed = bids.cost - (1 + settings.preemption_margin) * work.recompute
-        profit = worth * freed - bids.gain
+        profit = worth * freed - stay * bids.gain
         able = requests.running & (profit > 0) & ~requests.prefilling
         if not settings.kv_offload:
             able &= requests.preemptions < 1
         best = able.nonzero()[0]
         if not best.size:
             return NOBODY, admit
-        best = best[(profit[best] / -requests.context[best]).argsort(kind="stable")][: min(allowed, _AT_ONCE)]
+        loss = bids.gain[best] / bids.cost[best] if settings.kv_offload else profit[best] / -requests.context[best]
+        best = best[loss.argsort(kind="stable")][:allowed]
         # As few as make room for the first who must wait, within what the storm guard allows.
         room_needed = sum(map(room.blocks, requests.context[order[: admit.size + 1]].tolist())) - room.kv
         seconds = tokens = 0.0
@@ -247,16 +256,17 @@ class _Work:
     prefill: Floats
     """Seconds before its next token; none of a running one."""
     recompute: Floats
-    """Seconds of prefill if it were taken off now, or has been."""
+    """Seconds of prefill if a running one were taken off now and came back."""
 
     @classmethod
-    def of(cls, requests: RequestView, engine: EngineView) -> _Work:
-        prefill = engine.step_time.prefill_token * requests.context
+    def of(cls, requests: RequestView, engine: EngineView, *, kv_offload: bool) -> _Work:
+        whole = engine.step_time.prefill_token * requests.context
+        again = engine.step_time.prefill_token * (requests.context - requests.kept)
         return cls(
             rest=requests.remaining,
             context=requests.context + 0.5 * requests.remaining,
-            prefill=np.where(requests.running, 0.0, prefill),
-            recompute=prefill * (1 - engine.cached_share),
+            prefill=np.where(requests.running, 0.0, again),
+            recompute=again if kv_offload else whole * (1 - engine.cached_share),
         )
 
 
@@ -270,9 +280,13 @@ class _Bids:
     """May push the step past its cap: it gains more than its slowing the others costs."""
 
 
-def _cost(work: _Work, engine: EngineView, scarce: Scarce, interval: float) -> Floats:
+def _cost(work: _Work, engine: EngineView, scarce: Scarce, interval: float, *, kv_offload: bool) -> Floats:
     """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
     step = engine.step_time
+    if kv_offload and scarce is not Scarce.TIME:
+        # Prefill takes the whole GPU, and who comes back from the host needs none: that is what tells the two apart.
+        held = work.context / engine.kv_capacity if scarce is Scarce.MEMORY else 1 / engine.max_seqs
+        return held * work.rest * interval + work.prefill
     match scarce:
         case Scarce.MEMORY:
             return work.context * (work.rest * interval + work.prefill) / engine.kv_capacity

@@ -31,7 +31,8 @@ class QoEPolicySettings:
     prefill_cap: float = 0.3
     """Seconds of admitted prefill that may be unfinished."""
     kv_headroom: float = 0.02
-    """Share of the KV cache that admissions leave free, for the running requests to grow into."""
+    """Share of the KV cache that admissions leave free, for the running requests to grow into; a quarter of it suffices
+    with `kv_offload`."""
     ageing_share: float = 0.01
     """Share of the admitted work that goes to whoever has waited longest."""
     preemption: bool = True
@@ -41,5 +42,10 @@ class QoEPolicySettings:
     """Storm guard: share of GPU time that recompute caused by the policy may burn."""
     preemption_margin: float = 1.0
     """A preemption's recompute is priced at 1 + this."""
+    stay_bonus: float = 0.5
+    """With `kv_offload`: a running request's gain counts 1 + this times, so that two do not take turns by the step."""
     kv_offload: bool = False
-    """KV of whoever is taken off is kept in host memory: he may be taken off again, as often as that pays."""
+    """KV of whoever is taken off is kept in host memory: he may be taken off again, as often as that pays.
+
+    Nobody's wait is then reckoned at less than `longest_horizon`.
+    """

@@ -51,11 +51,13 @@ class Room:
         step = engine.step_time
         context = float(requests.context.take(running).sum())
         seconds = step.seconds(prefill_tokens=0, sequences=running.size, context_tokens=context)
+        # Where KV comes back from the host, it costs little that blocks run out at times.
+        headroom = settings.kv_headroom / 4 if settings.kv_offload else settings.kv_headroom
         cap = settings.pace_margin / engine.tightest_pace if engine.tightest_pace > 0 else np.inf
         # Where nobody reads, nobody is kept waiting by a prefill.
         prefill = settings.prefill_cap / max(step.prefill_token, 1e-9) if engine.tightest_pace > 0 else np.inf
         return cls(
-            kv=engine.kv_free - settings.kv_headroom * engine.kv_capacity,
+            kv=engine.kv_free - headroom * engine.kv_capacity,
             slots=engine.max_seqs - running.size,
             step_seconds=seconds,
             step_cap=cap,
@@ -74,7 +76,7 @@ class Room:
         """Whether a step that prefills all there is to prefill is short enough for the most demanding reader."""
         if self.step_tokens is None:
             return True
-        tokens = engine.unfinished_prefill + float(requests.context[waiting].sum())
+        tokens = engine.unfinished_prefill + float((requests.context - requests.kept)[waiting].sum())
         return engine.max_seqs * self.slots_used_share + min(tokens, engine.max_step_tokens) <= self.step_tokens
 
     def blocks(self, context: float) -> int:
@@ -107,15 +109,18 @@ class Room:
 
     def _first(self, requests: RequestView, order: Ints, worth_it: Bools, kv: float) -> int:
         """`_prefix` for a few, one by one: it ends with the first that does not fit."""
-        total, blocks = 0.0, 0
+        total, prefill, blocks = 0.0, 0.0, 0
         willing = worth_it[order].tolist()
-        for index, tokens in enumerate(requests.context[order].tolist()):
+        for index, (tokens, kept) in enumerate(
+            zip(requests.context[order].tolist(), requests.kept[order].tolist(), strict=True)
+        ):
             total += tokens
+            prefill += tokens - kept
             blocks += self.blocks(tokens)
             step = self.step_seconds + self.sequence_seconds * (index + 1) + self.context_seconds * total
             if blocks > kv or not (step <= self.step_cap or willing[index]):
                 return index
-            if total > self.prefill and (index > 0 or self.prefill <= 0):
+            if prefill > self.prefill and (index > 0 or self.prefill <= 0):
                 return index
         return int(order.size)
 
@@ -128,7 +133,7 @@ class Room:
         short = (step <= self.step_cap) | worth_it[order]
         fits = (np.cumsum(blocks) <= kv) & short
         # One prompt longer than the cap may start when no other prefill is under way.
-        fits &= (total <= self.prefill) | ((count == 1) & (self.prefill > 0))
+        fits &= (np.cumsum(context - requests.kept[order]) <= self.prefill) | ((count == 1) & (self.prefill > 0))
         return int(context.size if fits.all() else np.argmin(fits))
 
     def scarce(self, worth_it: Bools) -> Scarce:

@@ -49,6 +49,8 @@ class RequestView:
     """S_delay of the delivered tokens, token-seconds."""
     context: Floats
     """Tokens known: prompt and answer so far. The KV of a running request, what a waiting one must prefill."""
+    kept: Floats
+    """Tokens whose KV the host's memory holds: they need not be computed should the request start again."""
     remaining: Floats
     """Expected tokens still to come, >= 1."""
     preemptions: Floats
@@ -72,6 +74,7 @@ class RequestView:
             lag=self.lag[indices],
             delay_area=self.delay_area[indices],
             context=self.context[indices],
+            kept=self.kept[indices],
             remaining=self.remaining[indices],
             preemptions=self.preemptions[indices],
             prefilling=self.prefilling[indices],
