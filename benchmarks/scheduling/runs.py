@@ -21,7 +21,6 @@ from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poi
 
 from andante.domain.pace import PRESETS, QoEClass
 from andante.profiles import load_profiles
-from andante_vllm.launch import HOST_KV_EVICTION
 from andante_vllm.virtual_host_link import VirtualHostLink
 
 HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
@@ -51,8 +50,6 @@ class RunSpec:
     """The arrivals are spread over that many replicas; one of them is run."""
     kv_offload_gib: float = 0.0
     """Host memory for KV, GiB of the whole replica; 0: what is taken off is computed again."""
-    host_eviction: str = HOST_KV_EVICTION
-    """Whose KV in host memory is given up first."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the scheduler's policy, for ablations."""
 
@@ -83,7 +80,7 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
     scheduler = make_scheduler(
         spec.scheduler, profile=profile, clock=clock, classes=classes, options=spec.options,
         prefix_caching=spec.prefix_caching, depth=spec.depth,
-        offloaded_blocks=link.blocks_in(spec.kv_offload_gib * 2**30) if link else 0, host_eviction=spec.host_eviction,
+        offloaded_blocks=link.blocks_in(spec.kv_offload_gib * 2**30) if link else 0,
     )  # fmt: skip
     run = run_workload(
         workload, scheduler=scheduler, clock=clock, profile=profile,

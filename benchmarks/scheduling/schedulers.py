@@ -12,7 +12,6 @@ from vllm.v1.core.sched.scheduler import Scheduler
 
 from andante.domain.pace import QoEClass
 from andante.domain.step_time import Profile
-from andante_vllm.launch import HOST_KV_EVICTION
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = (
@@ -35,7 +34,6 @@ def make_scheduler(
     prefix_caching: bool = True,
     depth: int = 1,
     offloaded_blocks: int = 0,
-    host_eviction: str = HOST_KV_EVICTION,
 ) -> Any:
     """`fcfs` and `priority` are vLLM's own classes; `andes` and `qoe` are QoEScheduler with that policy."""
     settings: dict[str, Any] = {
@@ -46,7 +44,6 @@ def make_scheduler(
         "prefix_caching": prefix_caching,
         "async_scheduling": depth > 1,
         "offloaded_blocks": offloaded_blocks,
-        "host_eviction": host_eviction,
     }
     if name in ("fcfs", "priority"):
         return build_scheduler(AsyncScheduler if depth > 1 else Scheduler, policy=name, **settings)

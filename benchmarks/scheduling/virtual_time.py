@@ -31,7 +31,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from andante.domain.step_time import Profile
 from andante_vllm import request_args
-from andante_vllm.launch import HOST_KV_EVICTION, kv_transfer
+from andante_vllm.launch import kv_transfer
 from andante_vllm.tiny_model import make_model
 from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
@@ -85,12 +85,10 @@ def build_scheduler(
     async_scheduling: bool = False,
     chunked_prefill: bool = True,
     offloaded_blocks: int = 0,
-    host_eviction: str = HOST_KV_EVICTION,
 ) -> Any:
     """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks.
 
-    `offloaded_blocks`: what vLLM's OffloadingConnector keeps in the host's memory; 0: there is none. `host_eviction`:
-    whose it gives up first.
+    `offloaded_blocks`: what vLLM's OffloadingConnector keeps in the host's memory; 0: there is none.
     """
     config = VllmConfig(
         model_config=ModelConfig(
@@ -108,9 +106,7 @@ def build_scheduler(
         ),
     )
     if offloaded_blocks:
-        config.kv_transfer_config = KVTransferConfig(
-            **kv_transfer(connector_bytes(offloaded_blocks), eviction=host_eviction)
-        )
+        config.kv_transfer_config = KVTransferConfig(**kv_transfer(connector_bytes(offloaded_blocks)))
     config.scheduler_config.async_scheduling = async_scheduling
     config.cache_config.num_gpu_blocks = kv_blocks + 1  # vLLM keeps one block for itself
     register_all_kvcache_specs(config)

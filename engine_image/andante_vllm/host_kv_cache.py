@@ -17,6 +17,9 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from vllm.v1.kv_offload.base import OffloadKey, ReqContext
 from vllm.v1.kv_offload.cpu.policies.base import CachePolicy, ChunkStatus, order_request_keys
 
+_LEAST, _ENOUGH = 1.1, 1.5
+"""Times the GPUs' KV; docs/concepts/scheduler.md measures it."""
+
 
 class EndedFirst(CachePolicy):
     """See the module. A chunk belongs to the request that stored it."""
@@ -132,6 +135,17 @@ class EndedFirst(CachePolicy):
             self._live.move_to_end(owner[0])
         elif key in self._ended:
             self._ended.move_to_end(key)
+
+
+def too_small(host_chunks: int, gpu_blocks: int) -> str:
+    """What to do where the host's memory holds less KV than the GPU, one block a chunk; empty where it holds enough."""
+    if host_chunks >= _LEAST * gpu_blocks:
+        return ""
+    return (
+        f"scheduler.kvOffloadGiB: the host's memory holds {host_chunks} blocks of KV, the GPUs {gpu_blocks}. What runs "
+        "lies in both, so hardly any is left for whoever waits, and users are worse off than without: make it "
+        f"{_ENOUGH * gpu_blocks / max(host_chunks, 1):.1f} times as large, or 0"
+    )
 
 
 def of(connector: Any) -> EndedFirst | None:

@@ -157,11 +157,11 @@ def _max_model_len(config: EngineConfig, profile: Profile | None) -> int | None:
     return wanted
 
 
-def kv_transfer(host_bytes: int, *, eviction: str = HOST_KV_EVICTION) -> dict[str, Any]:
+def kv_transfer(host_bytes: int) -> dict[str, Any]:
     """vLLM's KV transfer configuration: prompts and answers are kept in `host_bytes` of the host's memory.
 
-    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too. `eviction`: whose
-    KV is given up first, a class of `andante_vllm.host_kv_cache` or one of vLLM's own (`lru`, `arc`).
+    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too. Whose
+    KV it gives up first is ours as well (`andante_vllm.host_kv_cache`).
     """
     return {
         "kv_connector": "OffloadingConnector",
@@ -169,7 +169,7 @@ def kv_transfer(host_bytes: int, *, eviction: str = HOST_KV_EVICTION) -> dict[st
         "kv_connector_extra_config": {
             "cpu_bytes_to_use": host_bytes,
             "offload_prompt_only": False,
-            "eviction_policy": eviction,
+            "eviction_policy": HOST_KV_EVICTION,
             "cache_policy_module_path": HOST_KV_MODULE,
         },
     }

@@ -84,6 +84,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             level = logger.warning if reason else logger.info
             level("QoE scheduling (%s): %s", settings.policy_name, f"OFF, {reason}" if reason else "on")
         self._host = host_kv_cache.of(self.connector)
+        if self._policy is not None and self._host is not None:
+            gpu_blocks = self.kv_cache_manager.block_pool.num_gpu_blocks - 1
+            warning = host_kv_cache.too_small(self._host.cache_capacity, gpu_blocks)
+            if warning:
+                logger.warning(warning)
         self._table = RequestTable(classes=MAX_CLASSES, kept_block=self.block_size if self._host is not None else 0)
         self._step_time = OnlineStepTime(settings.step_time)
         self._flights: deque[_Flight] = deque()

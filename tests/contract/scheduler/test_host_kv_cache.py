@@ -6,7 +6,7 @@ import pytest
 from vllm.v1.kv_offload.base import LookupResult, OffloadKey, ReqContext, make_offload_key
 from vllm.v1.kv_offload.cpu.manager import CPUOffloadingManager
 
-from andante_vllm.host_kv_cache import EndedFirst
+from andante_vllm.host_kv_cache import EndedFirst, too_small
 from andante_vllm.launch import kv_transfer
 
 CHUNK = 16
@@ -136,3 +136,10 @@ def test_an_emptied_cache_holds_nothing_and_takes_new_chunks() -> None:
     assert host.policy.kept("a", chunk=CHUNK) == 0
     host.store("a", 0, 1)
     assert host.policy.kept("a", chunk=CHUNK) == 2 * CHUNK
+
+
+@pytest.mark.parametrize(("host", "advice"), [(800, "1.9 times as large, or 0"), (1100, ""), (5000, "")])
+def test_a_memory_that_hardly_holds_what_runs_is_called_too_small(host: int, advice: str) -> None:
+    said = too_small(host, 1000)
+    assert said.endswith(advice)
+    assert ("scheduler.kvOffloadGiB" in said) == bool(advice)
