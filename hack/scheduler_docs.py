@@ -55,6 +55,7 @@ def committed(name: str) -> Callable[[], str]:
 TABLES: Mapping[str, Callable[[], str]] = {
     "scheduler": lambda: load_table(json.loads((RESULTS / "scheduler.json").read_text())),
     "surge": committed("scheduler-surge"),
+    "host-kv": committed("scheduler-host-kv"),
     "clairvoyant": committed("scheduler-clairvoyant"),
     "real-time": committed("scheduler-real-time"),
     "ablation": committed("scheduler-ablation"),

@@ -1,4 +1,4 @@
-"""How much of the host's memory KV needs, and whose to give up first: the policy `qoe` at one load, in virtual time.
+"""How much of the host's memory KV needs: the policy `qoe` at one load, in virtual time.
 
 Cached like bench_scheduler's runs, with which it shares two. Writes benchmarks/results/scheduler-host-kv.json and .md.
 `make bench-host-kv`.
@@ -13,7 +13,6 @@ from benchmarks.results_file import write_result
 from benchmarks.scheduling.runs import RunSpec, cached_run
 
 from andante.profiles import load_profiles
-from andante_vllm.launch import HOST_KV_EVICTION
 
 
 def main() -> int:
@@ -24,24 +23,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--duration", type=float, default=1200.0, help="seconds of arrivals")
     parser.add_argument("--gib", type=float, nargs="+", default=[0, 120, 180, 240, 480], help="sizes of the memory")
-    parser.add_argument("--lru-gib", type=float, nargs="+", default=[240, 480], help="sizes tried with vLLM's LRU")
     arguments = parser.parse_args()
     profile = load_profiles()[arguments.profile]
     on_gpu = profile.kv_capacity_tokens * profile.kv_bytes_per_token / 2**30
-    cases = [(gib, HOST_KV_EVICTION) for gib in arguments.gib] + [(gib, "lru") for gib in arguments.lru_gib]
     rows: list[list[object]] = []
     figures = []
-    for gib, eviction in cases:
+    for gib in arguments.gib:
         spec = RunSpec(
             scheduler="qoe", profile=arguments.profile, load=arguments.load, seed=arguments.seed,
-            duration=arguments.duration, kv_offload_gib=gib, host_eviction=eviction,
+            duration=arguments.duration, kv_offload_gib=gib,
         )  # fmt: skip
         result = cached_run(spec)
         scores = result["scores"]
-        figures.append({"gib": gib, "eviction": eviction, **scores})
+        figures.append({"gib": gib, **scores})
         rows.append(
             [
-                f"{gib:g}", f"{gib / on_gpu:.1f}", eviction if gib else "", f"{scores['mean_qoe']:.4f}",
+                f"{gib:g}", f"{gib / on_gpu:.1f}", f"{scores['mean_qoe']:.4f}",
                 f"{scores['p5_qoe']:.3f}", f"{scores['share_good']:.3f}", f"{scores['throughput']:.0f}",
                 f"{scores['smooth_goodput']:.0f}", scores["preemptions"], scores["recomputed_tokens"],
             ]
@@ -50,12 +47,12 @@ def main() -> int:
     print(
         write_result(
             "scheduler-host-kv",
-            headline={f"mean_qoe_{f['gib']:g}_gib_{f['eviction']}": round(f["mean_qoe"], 4) for f in figures},
+            headline={f"mean_qoe_{f['gib']:g}_gib": round(f["mean_qoe"], 4) for f in figures},
             settings={**vars(arguments), "lengths": "chat", "gpu_kv_gib": round(on_gpu, 1)},
             figures={"points": figures},
             table=(
                 [
-                    "host memory GiB", "times the GPU's KV", "gives up first", "mean QoE", "p5", "good", "tokens/s",
+                    "host memory GiB", "times the GPU's KV", "mean QoE", "p5", "good", "tokens/s",
                     "smooth goodput", "preemptions", "recomputed",
                 ],
                 rows,

@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=80.0, help="seconds of arrivals")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--policies", nargs="+", default=["qoe", "qoe+host"],
+        "--policies", nargs="+", default=["qoe"],
         help=f"qoe, fcfs, andes; {WITH_HOST} behind it: KV in host memory too",
     )  # fmt: skip
     parser.add_argument("--kv-offload-gib", type=float, default=60.0, help=f"host memory of {WITH_HOST}, GiB")

@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=4.8, help="tokens/s that the readers read")
     parser.add_argument("--mix", default="one", choices=("one", "mixed"))
     parser.add_argument("--duration", type=float, default=1200.0, help="seconds of arrivals; the rest is drained")
-    parser.add_argument("--loads", type=float, nargs="+", default=[1.0, 1.02, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5])
+    parser.add_argument("--loads", type=float, nargs="+", default=[1.0, 1.02, 1.05, 1.1, 1.2, 1.3, 1.35, 1.4, 1.5, 1.6])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument(
         "--schedulers",
