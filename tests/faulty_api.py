@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import ssl
 import threading
 from collections import Counter
@@ -27,14 +28,16 @@ FORWARDED = ("Accept", "Authorization", "Content-Type")
 
 
 class FaultyAPI:
-    """Fails one request of `every`, watches included, each kind of fault in its turn; `faults` counts them.
+    """Fails one request of `every` on average, watches included, each kind of fault in its turn; `faults` counts them.
+
+    Which ones is drawn: every fifth would, in step with all that goes on beside, meet the same call again and again.
 
     `kubeconfig` is that of a cluster-admin behind the proxy.
     """
 
     def __init__(self, plane: ControlPlane, folder: Path, *, every: int) -> None:
         self._server, self._tls = plane.server, ssl.create_default_context(cafile=str(plane.ca))
-        self._every, self._requests = every, 0
+        self._every, self._draw = every, random.Random(5)  # noqa: S311  no secret
         self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
         self.faults: Counter[str] = Counter()
         (self._port,) = free_ports(1)
@@ -59,8 +62,7 @@ class FaultyAPI:
         await self._session.close()
 
     def _next_fault(self, request: web.Request) -> str | None:
-        self._requests += 1
-        if self._requests % self._every:
+        if self._draw.random() * self._every >= 1:
             return None
         fault = next(self._kinds)
         if fault == "Conflict" and request.method == "GET":

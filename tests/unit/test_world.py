@@ -36,6 +36,30 @@ def test_a_new_object_of_the_same_name_replaces_the_old_one() -> None:
     assert world.get("Pod", "n", "x") == _object("9", uid="new")
 
 
+def test_a_late_answer_does_not_bring_back_what_is_gone() -> None:
+    world = World()
+    world.put(_object("9"))
+    assert world.drop(_object("11"))
+    assert not world.put(_object("10"))
+    assert world.get("Pod", "n", "x") is None
+
+
+def test_what_a_list_does_not_show_is_not_brought_back_by_an_older_answer() -> None:
+    world = World()
+    world.put(_object("9"))
+    world.replace("Pod", [], version=11)
+    assert not world.put(_object("10"))
+
+
+def test_what_lost_its_label_and_got_it_back_is_there() -> None:
+    world = World()
+    world.put(_object("9"))
+    world.drop(_object("11"))
+    assert world.put(_object("12"))
+    assert not world.drop(_object("11"))
+    assert world.get("Pod", "n", "x") == _object("12")
+
+
 def test_objects_are_found_by_their_service() -> None:
     world = World()
     world.put(_object("1", name="a"))

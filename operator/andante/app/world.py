@@ -12,6 +12,8 @@ from andante.ports import Object
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
+_REMEMBERED_DELETIONS = 4_096
+"""Far more than can be deleted while an answer to one of our writes is under way."""
 
 
 def key_of(obj: Object) -> Key:
@@ -34,6 +36,9 @@ class World:
         self._objects: dict[Key, Object] = {}
         # Per kind, by service: a tick over all services must not look at all pods for each of them.
         self._of_service: dict[tuple[str, str, str], set[Key]] = {}
+        # Object ids and the versions at which they went, oldest first: the answer to a write of ours may come in later
+        # than the news that the object is gone, and must not bring it back.
+        self._gone: dict[str, int] = {}
 
     def put(self, obj: Object) -> bool:
         """Take an object in; whether it was news. An answer that is older than what is known is dropped."""
@@ -42,17 +47,25 @@ class World:
             known = self._objects.get(key)
             if known is not None and not _is_newer(obj, known):
                 return False
+            if known is None and _version(obj) <= self._gone.get(_uid(obj), -1):
+                return False
             self._forget(key)
             self._objects[key] = _slim(obj)
             self._of_service.setdefault((key[0], *service_of(obj)), set()).add(key)
             return True
 
     def drop(self, obj: Object) -> bool:
-        """Forget an object that was deleted, unless a new one of that name is known; whether it was news."""
+        """Forget an object that was deleted, or lost the label that a watch selects by; whether it was news.
+
+        Not if a new one of that name is known, or a newer version: it has got its label back since.
+        """
         key = key_of(obj)
         with self._lock:
             known = self._objects.get(key)
-            if known is None or known["metadata"].get("uid") != obj["metadata"].get("uid"):
+            if known is not None and _uid(known) == _uid(obj) and _version(known) > _version(obj) > 0:
+                return False
+            self._bury(obj, _version(obj))
+            if known is None or _uid(known) != _uid(obj):
                 return False
             self._forget(key)
             return True
@@ -81,6 +94,7 @@ class World:
             ]
             for key, obj in gone:
                 services.add(service_of(obj))
+                self._bury(obj, version)
                 self._forget(key)
         return services
 
@@ -100,6 +114,14 @@ class World:
             keys = sorted(self._of_service.get((kind, namespace, name), ()))
             return [self._objects[key] for key in keys]
 
+    def _bury(self, obj: Object, version: int) -> None:
+        uid = _uid(obj)
+        if not uid:
+            return
+        self._gone[uid] = max(version, self._gone.pop(uid, -1))
+        while len(self._gone) > _REMEMBERED_DELETIONS:
+            del self._gone[next(iter(self._gone))]
+
     def _forget(self, key: Key) -> None:
         obj = self._objects.pop(key, None)
         if obj is not None:
@@ -107,6 +129,10 @@ class World:
             self._of_service[index].discard(key)
             if not self._of_service[index]:
                 del self._of_service[index]
+
+
+def _uid(obj: Object) -> str:
+    return str(obj["metadata"].get("uid") or "")
 
 
 def _version(obj: Object) -> int:
@@ -117,7 +143,7 @@ def _version(obj: Object) -> int:
 
 
 def _is_newer(obj: Object, known: Object) -> bool:
-    if obj["metadata"].get("uid") != known["metadata"].get("uid"):
+    if _uid(obj) != _uid(known):
         return True
     return _version(obj) > _version(known)
 
