@@ -25,7 +25,7 @@ def _settled(ns: Namespace) -> bool:
     )
 
 
-def test_it_converges_while_every_fifth_call_fails(
+def test_it_converges_while_one_call_in_five_fails(
     control_plane: ControlPlane, namespace: str, ns: Namespace, tmp_path: Path
 ) -> None:
     operator = OperatorProcess(control_plane, tmp_path, namespaces=[namespace])
@@ -35,13 +35,13 @@ def test_it_converges_while_every_fifth_call_fails(
             operator.start()
             for name in SERVICES:
                 ns.apply(name=name)
-            wait_for("the children", lambda: _settled(ns), timeout=90, told=operator.tail)
+            wait_for("the children", lambda: _settled(ns), timeout=300, told=operator.tail)
             old = {o["metadata"]["uid"] for o in ns.items("service,configmap")}
             for name in SERVICES:
                 ns.kubectl("delete", "service", name, "--wait=false")
                 ns.kubectl("delete", "configmap", f"{name}-engine", "--wait=false")
                 ns.patch({"model": {"maxModelLen": 1024}}, name=name)
-            wait_for("repair", lambda: _settled(ns), timeout=90, told=operator.tail)
+            wait_for("repair", lambda: _settled(ns), timeout=300, told=operator.tail)
             new = [o for o in ns.items("service,configmap") if o["metadata"]["uid"] not in old]
             assert len(new) == 2 * len(SERVICES)
             assert all("1024" in json.dumps(o["data"]) for o in new if o["kind"] == "ConfigMap")
