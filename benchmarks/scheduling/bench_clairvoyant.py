@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from benchmarks.results_file import write_result
 from benchmarks.scheduling.clairvoyant import Clairvoyant
-from benchmarks.scheduling.runs import RunSpec, cached_result, cached_run, capacity, classes_of
+from benchmarks.scheduling.runs import HOST_KV_GIB, RunSpec, cached_result, cached_run, capacity, classes_of
 from benchmarks.scheduling.workload import LENGTHS, poisson_workload
 
 from andante.profiles import load_profiles
@@ -28,7 +28,9 @@ def main() -> int:
     parser.add_argument("--loads", type=float, nargs="+", default=[1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--duration", type=float, default=1200.0)
-    parser.add_argument("--kv-offload-gib", type=float, default=240.0, help="of `qoe` with KV in host memory, GiB")
+    parser.add_argument(
+        "--kv-offload-gib", type=float, default=HOST_KV_GIB, help="of `qoe` with KV in host memory, GiB"
+    )
     parser.add_argument("--run", action="store_true", help="run what bench_scheduler has not run yet")
     arguments = parser.parse_args()
     rows: list[list[object]] = []

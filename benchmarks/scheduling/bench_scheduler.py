@@ -2,7 +2,7 @@
 
 Every run is cached under $ANDANTE_CACHE, so a bench that is stopped goes on where it was; a change of the harness or of
 the scheduler's code makes its runs stale. Writes benchmarks/results/scheduler.json, .md and .svg from whatever has been
-run. `make bench-scheduler`; one process, about a minute for each 20-minute run on a quiet core.
+run. `make bench-scheduler`; one process, one to three minutes for each 20-minute run, hours for all.
 """
 
 from __future__ import annotations
@@ -16,11 +16,18 @@ from typing import Any
 import numpy as np
 from benchmarks.results_file import RESULTS, write_result
 from benchmarks.scheduling.plot import Curve, qoe_over_load
-from benchmarks.scheduling.runs import RunSpec, cached_result, cached_run, capacity
+from benchmarks.scheduling.runs import (
+    HOST_KV_GIB,
+    NAMES,
+    WITH_HOST,
+    RunSpec,
+    cached_result,
+    cached_run,
+    capacity,
+    split_name,
+)
 from benchmarks.scheduling.workload import LENGTHS
 
-WITH_HOST = "+host"
-"""Ends the name of a scheduler that runs with KV in host memory."""
 FIGURES = ("mean_qoe", "mean_andes_qoe", "p1_qoe", "p5_qoe", "share_good", "throughput", "smooth_goodput", "ttft_p95")
 Points = dict[tuple[str, float], dict[str, float]]
 
@@ -31,10 +38,10 @@ def specs(arguments: argparse.Namespace) -> list[RunSpec]:
         RunSpec(
             scheduler=scheduler, profile=arguments.profile, lengths=arguments.lengths, load=load, seed=seed,
             duration=arguments.duration, pace=arguments.pace, mix=arguments.mix,
-            kv_offload_gib=arguments.kv_offload_gib if offload else 0.0,
+            kv_offload_gib=gib,
         )
-        for seed, load, (scheduler, offload, _) in product(
-            arguments.seeds, arguments.loads, [name.partition(WITH_HOST) for name in arguments.schedulers]
+        for seed, load, (scheduler, gib) in product(
+            arguments.seeds, arguments.loads, [split_name(n, arguments.kv_offload_gib) for n in arguments.schedulers]
         )
     ]  # fmt: skip
 
@@ -152,10 +159,11 @@ def main() -> int:
     parser.add_argument(
         "--schedulers",
         nargs="+",
-        default=["qoe+host", "qoe", "fcfs+host", "fcfs", "andes+host", "andes", "priority"],
+        choices=NAMES,
+        default=[name for name in NAMES if name != "priority" + WITH_HOST],
         help=f"fcfs, priority, andes, qoe; with {WITH_HOST} behind it, KV is kept in host memory too",
     )
-    parser.add_argument("--kv-offload-gib", type=float, default=240.0, help=f"host memory of {WITH_HOST}, GiB")
+    parser.add_argument("--kv-offload-gib", type=float, default=HOST_KV_GIB, help=f"host memory of {WITH_HOST}, GiB")
     parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are cached")
     parser.add_argument("--name", default="scheduler", help="name of the result files")
     arguments = parser.parse_args()

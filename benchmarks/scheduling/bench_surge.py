@@ -11,8 +11,8 @@ import argparse
 import sys
 
 from benchmarks.results_file import write_result
-from benchmarks.scheduling.bench_scheduler import WITH_HOST, Points, average, load_held
-from benchmarks.scheduling.runs import RunSpec, cached_run
+from benchmarks.scheduling.bench_scheduler import Points, average, load_held
+from benchmarks.scheduling.runs import HOST_KV_GIB, WITH_HOST, RunSpec, cached_run, split_name
 
 SURGE = (60.0, 60.0, 2.5)
 DURATION = 240.0
@@ -32,16 +32,16 @@ def main() -> int:
     parser.add_argument("--objectives", type=float, nargs="+", default=[0.98, 0.95, 0.90])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--profile", default="opt-66b-4xa100-estimate")
-    parser.add_argument("--kv-offload-gib", type=float, default=240.0, help=f"host memory of {WITH_HOST}, GiB")
+    parser.add_argument("--kv-offload-gib", type=float, default=HOST_KV_GIB, help=f"host memory of {WITH_HOST}, GiB")
     arguments = parser.parse_args()
     results = []
     for seed in arguments.seeds:
         for name, loads in LOADS.items():
-            scheduler, host, _ = name.partition(WITH_HOST)
+            scheduler, gib = split_name(name, arguments.kv_offload_gib)
             for load in loads:
                 spec = RunSpec(
                     scheduler=scheduler, profile=arguments.profile, load=load, seed=seed, duration=DURATION,
-                    surge=SURGE, kv_offload_gib=arguments.kv_offload_gib if host else 0.0,
+                    surge=SURGE, kv_offload_gib=gib,
                 )  # fmt: skip
                 results.append(cached_run(spec))
                 print(f"{name} base load {load}: mean QoE {results[-1]['scores']['mean_qoe']:.4f}", flush=True)

@@ -25,6 +25,18 @@ from andante_vllm.virtual_host_link import VirtualHostLink
 
 HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
 CAPACITY_REQUESTS = 3_000
+WITH_HOST = "+host"
+"""Ends the name of a scheduler that runs with KV in host memory."""
+HOST_KV_GIB = 240.0
+"""Of the paper's four GPUs."""
+NAMES = tuple(name + host for name in ("qoe", "andes", "fcfs", "priority") for host in (WITH_HOST, ""))
+"""Schedulers as a bench's command line and its tables name them."""
+
+
+def split_name(name: str, host_kv_gib: float) -> tuple[str, float]:
+    """The scheduler of one of `NAMES`, and its GiB of host memory for KV: `host_kv_gib`, or 0 where it has none."""
+    scheduler, host, _ = name.partition(WITH_HOST)
+    return scheduler, host_kv_gib if host else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

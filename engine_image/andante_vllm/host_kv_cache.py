@@ -34,8 +34,7 @@ class EndedFirst(CachePolicy):
         """Chunks of requests that have not ended, and the token at which each ends; the longest idle first."""
         self._ended: OrderedDict[OffloadKey, None] = OrderedDict()
         """The others' chunks; the longest unused first."""
-        self.shortened: set[str] = set()
-        """Requests that have lost chunks; who reads it empties it."""
+        self._shortened: set[str] = set()
 
     def get(self, key: OffloadKey) -> ChunkStatus | None:
         """See `CachePolicy.get`."""
@@ -67,7 +66,7 @@ class EndedFirst(CachePolicy):
         if owner is not None:
             chunks = self._live[owner[0]]
             del chunks[key]
-            self.shortened.add(owner[0])
+            self._shortened.add(owner[0])
             if not chunks:
                 del self._live[owner[0]]
 
@@ -89,8 +88,8 @@ class EndedFirst(CachePolicy):
     ) -> None:
         """Its chunks are now a prefix that somebody may share: kept by recency, its head longest."""
         live = self._live.pop(req_context.req_id, {})
-        self.shortened.discard(req_context.req_id)
-        for key in reversed([*order_request_keys(key_groups, req_context)]):
+        self._shortened.discard(req_context.req_id)
+        for key in reversed(order_request_keys(key_groups, req_context)):
             if self._owner.get(key, ("", 0))[0] == req_context.req_id:
                 del self._owner[key]
             if key in live:
@@ -118,9 +117,14 @@ class EndedFirst(CachePolicy):
         ends = sorted(self._live.get(request_id, {}).values())
         return chunk * next((i for i, end in enumerate(ends) if end != (i + 1) * chunk), len(ends))
 
+    def take_shortened(self) -> set[str]:
+        """Requests, not ended, that have lost chunks since this was asked last."""
+        shortened, self._shortened = self._shortened, set()
+        return shortened
+
     def clear(self) -> None:
         """See `CachePolicy.clear`."""
-        self.shortened.update(self._live)
+        self._shortened.update(self._live)
         for known in (self._chunks, self._owner, self._live, self._ended):
             known.clear()
 

@@ -240,9 +240,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     def _note_losses(self) -> None:
         if self._host is None:
             return
-        for request_id in self._host.shortened:
+        for request_id in self._host.take_shortened():
             self._table.lost(request_id, kept=self._kept_by_host(request_id))
-        self._host.shortened.clear()
 
     def _engine_view(self) -> EngineView:
         pool = self.kv_cache_manager.block_pool

@@ -2,7 +2,7 @@
 # Strings hash alike in every process, so that a run repeats to the last digit: vLLM keeps sets of request ids.
 SCHEDULER_RUN = env PYTHONHASHSEED=0 PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
-bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and ours (resumable; about an hour cold)
+bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and ours (resumable; hours cold)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_scheduler $(ARGS)
 
 bench-ablation: engine-env ## the policy with one part changed at a time, in virtual time (resumable)

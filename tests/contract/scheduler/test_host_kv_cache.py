@@ -104,7 +104,7 @@ def test_what_is_left_of_a_request_counts_from_its_start_to_the_first_gap() -> N
     host.store("a", 0, 1, 2)
     assert host.policy.kept("a", chunk=CHUNK) == 3 * CHUNK
     host.store("b", 0, 1)
-    assert host.policy.shortened == {"a"}
+    assert host.policy.take_shortened() == {"a"}
     assert host.policy.kept("a", chunk=CHUNK) == 2 * CHUNK
     host.store("a", 3)  # what was lost between is missing
     assert host.held("a", 4) == [0, 1, 3]

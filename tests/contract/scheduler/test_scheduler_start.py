@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from benchmarks.scheduling import virtual_time
 from benchmarks.scheduling.virtual_time import build_scheduler
 
 from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante_vllm import host_kv_cache
+from andante_vllm import scheduler as scheduler_module
+from andante_vllm.launch import kv_transfer
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import SchedulerSettings
 from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, ConfigError
@@ -60,6 +64,34 @@ def test_a_combination_that_cannot_work_is_refused_by_name() -> None:
 
 def test_kv_offload_is_no_reason_not_to_schedule() -> None:
     assert active(build(WithPolicy, offloaded_blocks=100)) == [("policy", 1.0)]
+
+
+def test_the_scheduler_finds_what_the_hosts_memory_holds() -> None:
+    assert host_kv_cache.of(build(WithPolicy, offloaded_blocks=100).connector) is not None
+    assert host_kv_cache.of(build(WithPolicy).connector) is None
+
+
+@pytest.mark.parametrize(("blocks", "warned"), [(30, True), (100, False)])
+def test_a_host_memory_smaller_than_the_gpus_kv_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, blocks: int, warned: bool
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(scheduler_module.logger, "warning", lambda text, *_: warnings.append(text))
+    build(WithPolicy, offloaded_blocks=blocks)
+    assert any("scheduler.kvOffloadGiB" in text for text in warnings) == warned
+
+
+def test_another_kv_connector_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def several(host_bytes: int) -> dict[str, Any]:
+        return {
+            "kv_connector": "MultiConnector",
+            "kv_role": "kv_both",
+            "kv_connector_extra_config": {"connectors": [kv_transfer(host_bytes)]},
+        }
+
+    monkeypatch.setattr(virtual_time, "kv_transfer", several)
+    with pytest.raises(ConfigError, match="KV connector other than"):
+        build(WithPolicy, offloaded_blocks=100)
 
 
 @pytest.fixture

@@ -29,9 +29,8 @@ EXIT_SECONDS: Final = 20
 STARTUP_PERIOD_SECONDS: Final = 5
 
 # A real engine loads weights through host memory; the virtual GPU's figures are measured (API server and engine core).
-DEFAULT_REQUESTS: Final[Mapping[str, str]] = {"cpu": "1", "memory": "4Gi"}
-OFFLOADING_MEMORY_MIB: Final = 4 * 1024
-"""The same memory, to which that for offloaded KV is added: vLLM takes it from /dev/shm, which counts as the pod's."""
+DEFAULT_MEMORY_GIB: Final = 4
+DEFAULT_REQUESTS: Final[Mapping[str, str]] = {"cpu": "1", "memory": f"{DEFAULT_MEMORY_GIB}Gi"}
 VIRTUAL_GPU_REQUESTS: Final[Mapping[str, str]] = {"cpu": "200m", "memory": "1536Mi"}
 
 
@@ -126,8 +125,8 @@ def _resources(service: LLMService) -> dict[str, Any]:
     engine = service.spec.engine
     requests: dict[str, int | str] = dict(DEFAULT_REQUESTS if engine.virtual_gpu is None else VIRTUAL_GPU_REQUESTS)
     if engine.virtual_gpu is None and engine.scheduler.kv_offload_gib > 0:
-        offloaded = math.ceil(engine.scheduler.kv_offload_gib * 1024)
-        requests["memory"] = f"{OFFLOADING_MEMORY_MIB + offloaded}Mi"
+        # vLLM takes it from /dev/shm, which counts as the pod's memory.
+        requests["memory"] = f"{math.ceil((DEFAULT_MEMORY_GIB + engine.scheduler.kv_offload_gib) * 1024)}Mi"
     limits: dict[str, int | str] = {}
     if engine.resources is not None:
         limits |= engine.resources.limits or {}

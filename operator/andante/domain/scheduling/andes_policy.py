@@ -9,13 +9,10 @@ Kept beside `qoe_policy` to be compared with, in the same engine. Section number
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from andante.domain.scheduling.view import NOBODY, EngineView, Floats, Ints, Plan, RequestView
-
-Objective = Literal["mean", "maxmin", "perfect"]
+from andante.domain.scheduling.view import NOBODY, EngineView, Floats, Ints, Objective, Plan, RequestView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -211,6 +211,7 @@ class QoEPolicy:
         best = able.nonzero()[0]
         if not best.size:
             return NOBODY, admit
+        # Who loses least for what it gives back; where it must be computed again, by what the exchange leaves.
         loss = bids.gain[best] / bids.cost[best] if settings.kv_offload else profit[best] / -requests.context[best]
         best = best[loss.argsort(kind="stable")][:allowed]
         # As few as make room for the first who must wait, within what the storm guard allows.

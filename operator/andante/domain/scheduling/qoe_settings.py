@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Objective = Literal["mean", "maxmin", "perfect"]
+from andante.domain.scheduling.view import Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,10 @@ _FEW = 32
 """Requests that are fitted one by one before arrays pay."""
 
 
+_OFFLOAD_HEADROOM = 0.25
+"""Share of the KV headroom that suffices where KV comes back from the host: that blocks run out costs little then."""
+
+
 class Scarce(StrEnum):
     """The resource that binds."""
 
@@ -51,8 +55,7 @@ class Room:
         step = engine.step_time
         context = float(requests.context.take(running).sum())
         seconds = step.seconds(prefill_tokens=0, sequences=running.size, context_tokens=context)
-        # Where KV comes back from the host, it costs little that blocks run out at times.
-        headroom = settings.kv_headroom / 4 if settings.kv_offload else settings.kv_headroom
+        headroom = settings.kv_headroom * (_OFFLOAD_HEADROOM if settings.kv_offload else 1.0)
         cap = settings.pace_margin / engine.tightest_pace if engine.tightest_pace > 0 else np.inf
         # Where nobody reads, nobody is kept waiting by a prefill.
         prefill = settings.prefill_cap / max(step.prefill_token, 1e-9) if engine.tightest_pace > 0 else np.inf

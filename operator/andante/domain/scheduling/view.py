@@ -7,7 +7,7 @@ is the policy that serves. Nothing here knows an engine, a clock or a request ob
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from andante.domain.scheduling.latency import LinearStepTime
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Objective = Literal["mean", "maxmin", "perfect"]
+"""What a policy maximises: the mean QoE, the worst, or the number of requests with perfect QoE."""
 
 NOBODY: Ints = np.empty(0, dtype=np.int64)
 NOBODY.setflags(write=False)
