@@ -1,4 +1,4 @@
-"""How much of the host's memory KV needs: the policy `qoe` at one load, in virtual time.
+"""How much of the host's memory KV needs, and what it matters whose goes first: `qoe` at one load, in virtual time.
 
 Cached like bench_scheduler's runs, with which it shares two. Writes benchmarks/results/scheduler-host-kv.json and .md.
 `make bench-host-kv`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 from benchmarks.results_file import write_result
 from benchmarks.scheduling.runs import RunSpec, cached_run
@@ -22,23 +23,32 @@ def main() -> int:
     parser.add_argument("--load", type=float, default=1.3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--duration", type=float, default=1200.0, help="seconds of arrivals")
-    parser.add_argument("--gib", type=float, nargs="+", default=[0, 120, 180, 240, 480], help="sizes of the memory")
+    parser.add_argument(
+        "--gib", type=float, nargs="+", default=[0.0, 120.0, 180.0, 240.0, 480.0], help="sizes of the memory"
+    )
+    parser.add_argument(
+        "--vllms-order", type=float, nargs="*", default=[240.0, 480.0], help="sizes with vLLM's own eviction"
+    )
     arguments = parser.parse_args()
     profile = load_profiles()[arguments.profile]
     on_gpu = profile.kv_capacity_tokens * profile.kv_bytes_per_token / 2**30
     rows: list[list[object]] = []
     figures = []
-    for gib in arguments.gib:
+    runs: list[tuple[float, str, dict[str, Any]]] = [
+        (gib, "of ended requests" if gib else "", {}) for gib in arguments.gib
+    ]
+    runs += [(gib, "vLLM's order", {"ended_first": False}) for gib in arguments.vllms_order if gib]
+    for gib, first, options in runs:
         spec = RunSpec(
             scheduler="qoe", profile=arguments.profile, load=arguments.load, seed=arguments.seed,
-            duration=arguments.duration, kv_offload_gib=gib,
+            duration=arguments.duration, kv_offload_gib=gib, options=options,
         )  # fmt: skip
         result = cached_run(spec)
         scores = result["scores"]
-        figures.append({"gib": gib, **scores})
+        figures.append({"gib": gib, "given_up_first": first, **scores})
         rows.append(
             [
-                f"{gib:g}", f"{gib / on_gpu:.1f}", f"{scores['mean_qoe']:.4f}",
+                f"{gib:g}", f"{gib / on_gpu:.1f}", first, f"{scores['mean_qoe']:.4f}",
                 f"{scores['p5_qoe']:.3f}", f"{scores['share_good']:.3f}", f"{scores['throughput']:.0f}",
                 f"{scores['smooth_goodput']:.0f}", scores["preemptions"], scores["recomputed_tokens"],
             ]
@@ -47,12 +57,15 @@ def main() -> int:
     print(
         write_result(
             "scheduler-host-kv",
-            headline={f"mean_qoe_{f['gib']:g}_gib": round(f["mean_qoe"], 4) for f in figures},
+            headline={
+                f"mean_qoe_{f['gib']:g}_gib{'_lru' * bool(options)}": round(f["mean_qoe"], 4)
+                for f, (_, _, options) in zip(figures, runs, strict=True)
+            },
             settings={**vars(arguments), "lengths": "chat", "gpu_kv_gib": round(on_gpu, 1)},
             figures={"points": figures},
             table=(
                 [
-                    "host memory GiB", "times the GPU's KV", "mean QoE", "p5", "good", "tokens/s",
+                    "host memory GiB", "times the GPU's KV", "given up first", "mean QoE", "p5", "good", "tokens/s",
                     "smooth goodput", "preemptions", "recomputed",
                 ],
                 rows,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.scheduling.virtual_time import VirtualClock
+from benchmarks.scheduling.vllms_order import VLLMsOrder
 
 from andante.domain.pace import QoEClass
 from andante.domain.scheduling.andes_policy import AndesPolicy, AndesPolicySettings
@@ -32,11 +33,13 @@ def virtual_qoe_scheduler(
 ) -> type[QoEScheduler]:
     """The scheduler class, bound to a virtual clock and to `policy` with `options` over its defaults.
 
-    Two options are not the policy's: `online_step_time` and `online_lengths`, false where an ablation wants the seeds.
+    Three options are not the policy's: `online_step_time` and `online_lengths`, false where an ablation wants the
+    seeds, and `ended_first`, false where it wants the host's memory to give up KV in vLLM's order.
     """
     options = dict(options)
     online_step_time = options.pop("online_step_time", True)
     online_lengths = options.pop("online_lengths", True)
+    ended_first = options.pop("ended_first", True)
     chosen: SchedulingPolicy = (
         AndesPolicy(AndesPolicySettings(**options)) if policy == "andes" else QoEPolicy(QoEPolicySettings(**options))
     )
@@ -58,6 +61,9 @@ def virtual_qoe_scheduler(
                 self._step_time.observe = _learn_nothing  # type: ignore[method-assign]
             if not online_lengths:
                 self._table.lengths.ended = _learn_nothing  # type: ignore[method-assign]
+            if not ended_first and self._host is not None:
+                self._host = VLLMsOrder(self._host.cache_capacity)
+                self.connector.connector_scheduler.manager._policy = self._host
 
         def now(self) -> float:
             return clock.now

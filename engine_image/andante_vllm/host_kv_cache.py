@@ -1,7 +1,7 @@
 """Which KV in host memory to give up first: that of requests that have ended, so that whoever was taken off comes back.
 
-vLLM's OffloadingConnector copies every block to the host and gives up what was stored longest ago, whoever needs it.
-A request that the scheduler takes off stores nothing while it waits, so its KV would be the first to go, although it is
+vLLM's OffloadingConnector copies every block to the host and gives up what was used longest ago, whoever needs it.
+A request that the scheduler takes off uses nothing while it waits, so its KV would be the first to go, although it is
 the only one that is sure to be asked for again. This policy (vLLM's plug-in interface for them, by
 `cache_policy_module_path`) gives up the chunks of ended requests first; then whole requests, the longest idle first
 and from their ends; those that run use theirs all the time and so come last.
