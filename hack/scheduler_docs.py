@@ -61,6 +61,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "ablation": committed("scheduler-ablation"),
     "ablation-pace": committed("scheduler-ablation-pace"),
     "ablation-code": committed("scheduler-ablation-code"),
+    "ablation-queue": committed("scheduler-ablation-queue"),
     "decision": committed("decision"),
     "uncontended": committed("uncontended"),
 }

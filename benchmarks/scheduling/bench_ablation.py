@@ -29,6 +29,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "no prefill cap": {"prefill_cap": 1e6},
     "no step-time cap": {"pace_margin": 1e6},
     "no price for slowing others": {"slowdown_price": 0.0},
+    "steps no longer in a queue": {"crowded_step_margin": 1.0},
     "step time not learned": {"online_step_time": False},
     "lengths not learned": {"online_lengths": False},
 }

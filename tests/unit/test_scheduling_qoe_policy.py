@@ -211,6 +211,21 @@ def test_a_long_prompt_is_cut_into_chunks_that_leave_a_reader_his_pace() -> None
     assert step <= 1.01 / 4.8
 
 
+@pytest.mark.parametrize(
+    ("waiting", "used", "longer"), [(40, 0.1, True), (40, 0.9, False), (2, 0.1, False)],
+    ids=["a queue for the GPU's time", "a queue for memory", "a burst"],
+)  # fmt: skip
+def test_steps_are_longer_while_a_queue_waits_for_the_gpus_time(waiting: int, used: float, longer: bool) -> None:
+    view = requests(1 + waiting, running=[True] + [False] * waiting, context=[300.0] + [2000.0] * waiting)
+    room = engine(max_step_tokens=8192, kv_capacity=1e6, kv_free=1e6 * (1 - used), unfinished_prefill=1000.0)
+    plan = QoEPolicy().decide(view, room)
+    assert plan is not None
+    assert plan.step_tokens is not None
+    step = room.step_time.seconds(prefill_tokens=plan.step_tokens, sequences=1, context_tokens=300)
+    assert (step > 1.01 / 4.8) == longer
+    assert step <= 1.21 / 4.8
+
+
 def test_a_prompt_alone_takes_the_whole_step() -> None:
     plan = QoEPolicy().decide(requests(1, context=8000.0), engine(max_step_tokens=8192))
     assert plan is None or (plan.admit.tolist() == [0] and plan.step_tokens is None)

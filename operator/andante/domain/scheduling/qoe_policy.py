@@ -87,7 +87,9 @@ class QoEPolicy:
         victims = NOBODY
         if taken_off is not None:
             victims = self._victims(requests, work, running.size, served, taken_off)
-        return Plan(admit=admit, preempt=preempt, victims=victims, step_tokens=room.step_tokens)
+        queued = float(work.prefill.take(waiting).sum())
+        step_tokens = room.crowded_step_tokens(engine, running, queued, self._settings)
+        return Plan(admit=admit, preempt=preempt, victims=victims, step_tokens=step_tokens)
 
     def _earn(self, now: float) -> None:
         """The storm guard's share of the GPU time that has passed; two seconds' worth at most are kept."""

@@ -23,6 +23,8 @@ class QoEPolicySettings:
     """How much of the QoE that a longer step costs the running users is charged to who makes it longer."""
     step_margin: float = 1.0
     """A step with prefill in it may take this share of the same time."""
+    crowded_step_margin: float = 1.2
+    """The same while five seconds of prefill or more wait although memory is not short."""
     least_prefill: float = 4.0
     """A chunk that takes less than so many times the constant part of a step is not worth the step."""
     long_prefill: float = 16.0

@@ -13,8 +13,10 @@ from andante.domain.scheduling.view import Bools, EngineView, Ints, RequestView
 
 _FEW = 32
 """Requests that are fitted one by one before arrays pay."""
-
-
+_MEMORY_IS_SHORT = 0.8
+"""Share of the KV cache in use from which memory, not the GPU's time, is taken to keep people waiting."""
+_LONG_QUEUE = 5.0
+"""Seconds of waiting prefill that are an overload, not a burst."""
 _OFFLOAD_HEADROOM = 0.25
 """Share of the KV headroom that suffices where KV comes back from the host: that blocks run out costs little then."""
 
@@ -49,6 +51,7 @@ class Room:
     slots_used_share: float
     prefill_used_share: float
     step_tokens: int | None
+    """Tokens of a step that leaves the most demanding reader his pace; None where the engine's limit does."""
 
     @classmethod
     def of(cls, requests: RequestView, engine: EngineView, running: Ints, settings: QoEPolicySettings) -> Room:
@@ -72,7 +75,7 @@ class Room:
             kv_used_share=1 - engine.kv_free / engine.kv_capacity,
             slots_used_share=running.size / engine.max_seqs,
             prefill_used_share=engine.unfinished_prefill / prefill,
-            step_tokens=_step_tokens(engine, running.size, seconds, settings),
+            step_tokens=_step_tokens(engine, running.size, seconds, settings, settings.step_margin),
         )
 
     def prefill_keeps_pace(self, requests: RequestView, engine: EngineView, waiting: Ints) -> bool:
@@ -81,6 +84,18 @@ class Room:
             return True
         tokens = engine.unfinished_prefill + float((requests.context - requests.kept)[waiting].sum())
         return engine.max_seqs * self.slots_used_share + min(tokens, engine.max_step_tokens) <= self.step_tokens
+
+    def crowded_step_tokens(
+        self, engine: EngineView, running: Ints, queued_prefill: float, settings: QoEPolicySettings
+    ) -> int | None:
+        """`step_tokens` where some must wait, for `queued_prefill` seconds of prefill in all.
+
+        Each step's constant part is time in which nobody is let in. Where it is time that lacks, and not for a moment,
+        steps are therefore longer and fewer; where memory lacks, that would only take the readers' time.
+        """
+        if self.kv_used_share >= _MEMORY_IS_SHORT or queued_prefill < _LONG_QUEUE:
+            return self.step_tokens
+        return _step_tokens(engine, running.size, self.step_seconds, settings, settings.crowded_step_margin)
 
     def blocks(self, context: float) -> int:
         """Tokens of KV, in whole blocks, that a request with so many takes when it starts."""
@@ -148,12 +163,14 @@ class Room:
         return Scarce.MEMORY if self.kv_used_share >= time_share else Scarce.TIME
 
 
-def _step_tokens(engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings) -> int | None:
-    """Tokens of a step that leaves the most demanding reader his pace; None where the engine's limit does."""
+def _step_tokens(
+    engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings, margin: float
+) -> int | None:
+    """Tokens of a step that takes `margin` times as long as the fastest reader takes for a token; None for no limit."""
     if engine.tightest_pace <= 0 or not running:
         return None
     step = engine.step_time
-    left = settings.step_margin / engine.tightest_pace - seconds
+    left = margin / engine.tightest_pace - seconds
     if left < settings.least_prefill * step.base:
         # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
         left = settings.long_prefill * step.base
