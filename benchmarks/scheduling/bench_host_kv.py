@@ -34,10 +34,11 @@ def main() -> int:
     on_gpu = profile.kv_capacity_tokens * profile.kv_bytes_per_token / 2**30
     rows: list[list[object]] = []
     figures = []
+    headline: dict[str, float] = {}
     runs: list[tuple[float, str, dict[str, Any]]] = [
-        (gib, "of ended requests" if gib else "", {}) for gib in arguments.gib
+        *((gib, "ended requests' KV" if gib else "none", {}) for gib in arguments.gib),
+        *((gib, "least recently used (vLLM)", {"ended_first": False}) for gib in arguments.vllms_order),
     ]
-    runs += [(gib, "vLLM's order", {"ended_first": False}) for gib in arguments.vllms_order if gib]
     for gib, first, options in runs:
         spec = RunSpec(
             scheduler="qoe", profile=arguments.profile, load=arguments.load, seed=arguments.seed,
@@ -46,6 +47,7 @@ def main() -> int:
         result = cached_run(spec)
         scores = result["scores"]
         figures.append({"gib": gib, "given_up_first": first, **scores})
+        headline[f"mean_qoe_{gib:g}_gib{'_lru' if options else ''}"] = round(scores["mean_qoe"], 4)
         rows.append(
             [
                 f"{gib:g}", f"{gib / on_gpu:.1f}", first, f"{scores['mean_qoe']:.4f}",
@@ -57,10 +59,7 @@ def main() -> int:
     print(
         write_result(
             "scheduler-host-kv",
-            headline={
-                f"mean_qoe_{f['gib']:g}_gib{'_lru' * bool(options)}": round(f["mean_qoe"], 4)
-                for f, (_, _, options) in zip(figures, runs, strict=True)
-            },
+            headline=headline,
             settings={**vars(arguments), "lengths": "chat", "gpu_kv_gib": round(on_gpu, 1)},
             figures={"points": figures},
             table=(

@@ -1,11 +1,12 @@
-"""For an ablation: KV in host memory that is given up in vLLM's own order, and still told of to the policy.
+"""For an ablation: the host's memory gives up KV in vLLM's own order, and the scheduler still knows what is left.
 
-With vLLM's class itself the scheduler would not know what is left of a request, and the two would be compared by that.
+With vLLM's class alone it would not know, and the two orders would be compared by that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 from vllm.v1.kv_offload.base import OffloadKey, ReqContext
 from vllm.v1.kv_offload.cpu.policies.base import ChunkStatus
@@ -15,7 +16,7 @@ from andante_vllm.host_kv_cache import EndedFirst
 
 
 class VLLMsOrder(EndedFirst):
-    """Keeps `EndedFirst`'s books; vLLM's `lru`, its default, chooses."""
+    """Every call goes to `EndedFirst`, which keeps the books, and to vLLM's default `lru`, which chooses."""
 
     def __init__(self, cache_capacity: int) -> None:
         super().__init__(cache_capacity)
@@ -42,15 +43,9 @@ class VLLMsOrder(EndedFirst):
         super().mark_non_evictable(key)
         self._lru.mark_non_evictable(key)
 
-    def on_request_finished(
-        self,
-        key_groups: Sequence[Sequence[OffloadKey]],
-        insertion_only_keys: set[OffloadKey],
-        reused_keys: set[OffloadKey],
-        req_context: ReqContext,
-    ) -> None:
-        super().on_request_finished(key_groups, insertion_only_keys, reused_keys, req_context)
-        self._lru.on_request_finished(key_groups, insertion_only_keys, reused_keys, req_context)
+    def on_request_finished(self, *args: Any, **kwargs: Any) -> None:
+        super().on_request_finished(*args, **kwargs)
+        self._lru.on_request_finished(*args, **kwargs)
 
     def evict(self, n: int, protected: set[OffloadKey]) -> list[tuple[OffloadKey, ChunkStatus]] | None:
         evicted: list[tuple[OffloadKey, ChunkStatus]] | None = self._lru.evict(n, protected)

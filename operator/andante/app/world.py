@@ -41,7 +41,7 @@ class World:
         self._gone: dict[str, int] = {}
 
     def put(self, obj: Object) -> bool:
-        """Take an object in; whether it was news. An answer that is older than what is known is dropped."""
+        """Take an object in; whether it was news. What is older than what is known, or than its end, is dropped."""
         key = key_of(obj)
         with self._lock:
             known = self._objects.get(key)

@@ -14,7 +14,10 @@ from andante.domain.scheduling.view import Bools, EngineView, Ints, RequestView
 _FEW = 32
 """Requests that are fitted one by one before arrays pay."""
 _MEMORY_IS_SHORT = 0.8
-"""Share of the KV cache in use from which memory, not the GPU's time, is taken to keep people waiting."""
+"""Share of the KV cache in use from which memory, not the GPU's time, is taken to keep people waiting.
+
+`Room.scarce` says what binds at this moment; in an engine short of memory that is time whenever a long prompt comes.
+"""
 _LONG_QUEUE = 5.0
 """Seconds of waiting prefill that are an overload, not a burst."""
 _OFFLOAD_HEADROOM = 0.25
@@ -166,7 +169,7 @@ class Room:
 def _step_tokens(
     engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings, margin: float
 ) -> int | None:
-    """Tokens of a step that takes `margin` times as long as the fastest reader takes for a token; None for no limit."""
+    """Tokens of a step of `margin` times what the most demanding reader takes for one; None for the engine's limit."""
     if engine.tightest_pace <= 0 or not running:
         return None
     step = engine.step_time
