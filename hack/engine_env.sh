@@ -81,4 +81,6 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$recipe" ]; then
   fi
 fi
 link_tree "$env"
+# The scheduling policy's machine code: pods have this tree read-only, and each would compile it again at its start.
+"$env/bin/python" -c 'import andante.domain.scheduling.qoe_policy, andante_vllm.scheduler_table'
 echo "$env"

@@ -125,11 +125,13 @@ class Clairvoyant:
     def _remaining(self, opened: NDArray[np.int64]) -> Floats:
         if self._learned is None:
             return self._length[opened] - self._delivered[opened]
-        return self._learned.remaining(class_index=np.zeros_like(opened), delivered=self._delivered[opened])
+        return self._learned.remaining(
+            class_index=np.zeros_like(opened), delivered=self._delivered[opened], longest=np.full(opened.size, np.inf)
+        )
 
     def _view(self, opened: NDArray[np.int64], now: float, context: Floats) -> RequestView:
         count = opened.size
-        return RequestView(
+        return RequestView.of(
             running=self._prefilled[opened],
             elapsed=now - self._workload.arrival[opened],
             expected_ttft=np.full(count, self._ttft),

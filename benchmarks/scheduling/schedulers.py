@@ -15,10 +15,12 @@ from andante.domain.step_time import Profile
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = (
+    _ROOT / "operator/andante/domain/compiled.py",
     *sorted((_ROOT / "operator/andante/domain/scheduling").glob("*.py")),
     _ROOT / "engine_image/andante_vllm/host_kv_cache.py",
     _ROOT / "engine_image/andante_vllm/scheduler.py",
     _ROOT / "engine_image/andante_vllm/scheduler_table.py",
+    _ROOT / "engine_image/andante_vllm/waiting_queue.py",
 )
 SCHEDULER_SOURCES: Mapping[str, tuple[Path, ...]] = {"fcfs": (), "priority": (), "andes": _OURS, "qoe": _OURS}
 """Files whose change makes a cached run stale; vLLM's own schedulers are pinned by version."""

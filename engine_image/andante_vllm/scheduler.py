@@ -23,15 +23,17 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
+from andante.domain.compiled import Ints
 from andante.domain.pace import Expectation
 from andante.domain.scheduling.latency import OnlineStepTime
-from andante.domain.scheduling.view import NOBODY, EngineView, Ints, Plan
+from andante.domain.scheduling.view import NOBODY, EngineView, Plan
 from andante.domain.scheduling.view import SchedulingPolicy as Policy
 from andante_vllm import host_kv_cache, request_args
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 from andante_vllm.scheduler_settings import TESTED_VLLM_VERSIONS, SchedulerSettings, settings_from_environment
 from andante_vllm.scheduler_table import Batch, RequestTable
 from andante_vllm.settings import ConfigError
+from andante_vllm.waiting_queue import WaitingQueue
 
 logger = init_logger("vllm.andante.scheduler")  # names outside the vllm tree are silent
 
@@ -83,6 +85,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if settings.policy is not None:
             level = logger.warning if reason else logger.info
             level("QoE scheduling (%s): %s", settings.policy_name, f"OFF, {reason}" if reason else "on")
+        if self._policy is not None:
+            self.waiting = WaitingQueue(self.waiting)
         self._host = host_kv_cache.of(self.connector)
         if self._policy is not None and self._host is not None:
             gpu_blocks = self.kv_cache_manager.block_pool.num_gpu_blocks - 1
@@ -289,7 +293,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
                 request.next_decode_eligible_step = self.current_step + 2
         if plan.preempt.size:
             preempted = self._named(rows[plan.preempt], running=True)
-            _take_out(preempted, self.running)
+            for request in preempted:
+                del self.running[_place(request, self.running)]
             self._ours = True
             for request in preempted:
                 self._preempt_request(request, time.monotonic())
@@ -297,7 +302,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         victims = self._named(rows[plan.victims], running=True)
         victims.reverse()  # vLLM takes the last one off first
         if victims and self.running[-len(victims) :] != victims:
-            _take_out(victims, self.running)
+            # The last step's victims are there already.
+            self.running.reverse()
+            for request in victims:
+                del self.running[_place(request, self.running)]
+            self.running.reverse()
             self.running.extend(victims)
         # schedule() sees only those whom the plan lets in; the others keep their places in the queue.
         chosen = [request for request in self._named(rows[plan.admit]) if not self._holds_kv_blocks(request)]
@@ -312,7 +321,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self.max_num_scheduled_tokens = whole
             left, self.waiting = self.waiting, held
             started = [request for request in chosen if request.status in _STARTED]
-            _take_out(started, held)
+            held.remove_requests(started)
             if len(left):
                 known = {request.request_id for request in chosen}
                 # Those that vLLM took off in this step come to the front, as in vLLM.
@@ -417,13 +426,9 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self._table.deliver(self._table.batch(some), np.array([count for count in counts if count]), now)
 
 
-def _take_out(gone: list[Request], line: list[Request] | deque[Request]) -> None:
-    """They leave `line`; sought from its end, where most are, and by identity: a look at the others costs more."""
-    for request in gone:
-        for behind, other in enumerate(reversed(line), 1):
-            if other is request:
-                del line[-behind]
-                break
+def _place(request: Request, line: list[Request]) -> int:
+    """Where it is in `line`; by identity, as a look at the others costs more."""
+    return next(place for place, other in enumerate(line) if other is request)
 
 
 class QoEScheduler(QoEScheduling, AsyncScheduler):

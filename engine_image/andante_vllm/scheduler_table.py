@@ -14,18 +14,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from andante.domain.compiled import Bools, Floats, Ints, Table, compiled
 from andante.domain.pace import Expectation
 from andante.domain.scheduling.lengths import LengthEstimator
-from andante.domain.scheduling.view import Floats, Ints, RequestView
+from andante.domain.scheduling.view import (
+    CONTEXT,
+    DEADLINE,
+    DELAY_AREA,
+    DELIVERED,
+    ELAPSED,
+    EXPECTED_TTFT,
+    KEPT,
+    LAG,
+    NUMBERS,
+    PREEMPTIONS,
+    PREFILLING,
+    REMAINING,
+    RUNNING,
+    SECONDS_PER_TOKEN,
+    WEIGHT,
+    RequestView,
+)
 
 _NOBODY = 0
 """Row 0 belongs to nobody: tokens of requests that are gone are counted there."""
 _FIRST_ROWS = 1024
 _BATCHED_STEPS = 32
 """Steps of one and the same batch whose deliveries are added up in one go."""
-_VIEWED = slice(0, 12)
-_DELIVERING = slice(8, 13)
-"""Neighbouring rows of `RequestTable._numbers`: one call gathers all that a view, or a delivery, needs."""
+(
+    _ARRIVAL, _TTFT, _DEADLINE, _WEIGHT, _PROMPT, _LONGEST, _PREEMPTIONS, _MOST_KEPT, _PERIOD, _DELIVERED, _LAG, _AREA,
+    _FIRST_DUE, _NUMBERS,
+) = range(14)  # fmt: skip
+"""What each row of `RequestTable._numbers` holds, and how many rows there are.
+
+`_MOST_KEPT`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
+`_FIRST_DUE`: when the first token is due; it follows from arrival and TTFT, but each delivery asks for it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +76,11 @@ class RequestTable:
         self.lengths = LengthEstimator(classes)
         self._rows: dict[str, int] = {}
         self._ids = [""]
+        self._pace_of = [0.0]
         self._used = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self._running = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self._class = np.zeros(_FIRST_ROWS, dtype=np.int64)
-        self._lay_out(np.zeros((13, _FIRST_ROWS)))
+        self._numbers = np.zeros((_NUMBERS, _FIRST_ROWS))
         self._paces: dict[float, int] = {}
         self._batch: Batch | None = None
         self.version = 0
@@ -65,18 +90,6 @@ class RequestTable:
         # Deliveries of one token each to the same batch, not yet added up.
         self._pending: Batch | None = None
         self._pending_times: list[float] = []
-
-    def _lay_out(self, numbers: Floats) -> None:
-        """`numbers`: one array for each number known of a request, of shape (numbers, rows).
-
-        `_most_kept`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
-        When the first token is due follows from arrival and TTFT; it is kept, as each delivery asks for it.
-        """
-        self._numbers = numbers
-        (
-            self._arrival, self._ttft, self._deadline, self._weight, self._prompt, self._longest, self._preemptions,
-            self._most_kept, self._period, self._delivered, self._lag, self._area, self._first_due,
-        ) = numbers  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -108,6 +121,7 @@ class RequestTable:
         self._rows[request_id] = row
         self._ids.append(request_id)
         reads = expectation.pace > 0 and expectation.deadline is None
+        self._pace_of.append(expectation.pace if reads else 0.0)
         ttft = expectation.expected_ttft if reads else math.inf
         self._used[row] = True
         self._class[row] = class_index
@@ -127,10 +141,9 @@ class RequestTable:
         self._batch = None
         self.version += 1
         if ended_itself:
-            self.lengths.ended(class_index=int(self._class[row]), tokens=int(self._delivered[row]))
-        period = float(self._period[row])
-        if period > 0:
-            pace = next(p for p in self._paces if math.isclose(1 / p, period))
+            self.lengths.ended(class_index=int(self._class[row]), tokens=int(self._numbers[_DELIVERED, row]))
+        pace = self._pace_of[row]
+        if pace > 0:
             self._paces[pace] -= 1
             if not self._paces[pace]:
                 del self._paces[pace]
@@ -165,34 +178,13 @@ class RequestTable:
         """`deliver` for all steps of the batch at once, shapes (steps, requests)."""
         if not self._pending_times or self._pending is None:
             return
-        rows, steps = self._pending.rows, len(self._pending_times)
-        period, delivered, lag, area, first_due = self._numbers[_DELIVERING].take(rows, axis=1)
-        due = first_due + delivered * period
-        if steps == 1:  # in a contended engine, nearly always
-            lag = np.maximum(self._pending_times[0] - due, lag)
-            area += lag
-        else:
-            late = np.asarray(self._pending_times)[:, np.newaxis] - due
-            late -= np.arange(steps)[:, np.newaxis] * period
-            np.maximum(late[0], lag, out=late[0])
-            lags = np.maximum.accumulate(late, axis=0)
-            lag = lags[-1]
-            area += lags.sum(axis=0)
-        self._lag[rows] = lag
-        self._area[rows] = area
-        self._delivered[rows] = delivered + steps
+        _deliver_one_each(self._numbers, self._pending.rows, np.array(self._pending_times))
         self._pending_times.clear()
 
     def deliver(self, batch: Batch, tokens: NDArray[np.int64], now: float) -> None:
         """`tokens` tokens each, handed over at `now`; the recursion of `andante.domain.qoe.QoEState.deliver`."""
         self._add_up()
-        rows = batch.rows
-        delivered = self._delivered[rows]
-        late = now - self._arrival[rows] - self._ttft[rows] - delivered * self._period[rows]
-        lag = np.maximum(self._lag[rows], late)
-        self._lag[rows] = lag
-        self._area[rows] += tokens * lag
-        self._delivered[rows] = delivered + tokens
+        _deliver(self._numbers, batch.rows, tokens, now)
 
     def started(self, request_id: str) -> None:
         """It was admitted."""
@@ -206,15 +198,15 @@ class RequestTable:
         row = self._rows.get(request_id)
         if row is not None:
             self._running[row] = False
-            self._preemptions[row] += 1
-            self._most_kept[row] = kept
+            self._numbers[_PREEMPTIONS, row] += 1
+            self._numbers[_MOST_KEPT, row] = kept
             self._batch = None
 
     def lost(self, request_id: str, *, kept: int) -> None:
         """The host's memory gave up KV of it; `kept` tokens are left."""
         row = self._rows.get(request_id)
         if row is not None:
-            self._most_kept[row] = kept
+            self._numbers[_MOST_KEPT, row] = kept
 
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
         """The policy's view of all requests in order of arrival, and their rows. `prefilling`: running, mid-prefill.
@@ -223,37 +215,14 @@ class RequestTable:
         """
         self._add_up()
         rows = self._used.nonzero()[0]
-        (
-            arrival, ttft, deadline, weight, prompt, longest, preemptions, most_kept, period, delivered, lag, area,
-        ) = self._numbers[_VIEWED].take(rows, axis=1)  # fmt: skip
-        remaining = self.lengths.remaining(class_index=self._class.take(rows), delivered=delivered)
-        running = self._running.take(rows)
-        mid_prefill = np.zeros(rows.size, dtype=np.bool_)
-        if prefilling:
-            mid_prefill[rows.searchsorted([self._rows[request_id] for request_id in prefilling])] = True
-        context = prompt + delivered
-        if self._kept_block:
-            kept = np.minimum(context // self._kept_block * self._kept_block, most_kept)
-            # Of a new request nothing is known: what others have left of its prompt shows when it starts.
-            kept[~running & (preemptions == 0)] = 0
-        else:
-            kept = np.zeros(rows.size)
-        view = RequestView(
-            running=running,
-            elapsed=np.maximum(now - arrival, 0.0),
-            expected_ttft=ttft,
-            seconds_per_token=period,
-            deadline=deadline,
-            weight=weight,
-            delivered=delivered,
-            lag=lag,
-            delay_area=area,
-            context=context,
-            kept=kept,
-            remaining=np.maximum(np.minimum(remaining, longest - delivered), 1.0),
-            preemptions=preemptions,
-            prefilling=mid_prefill,
+        remaining = self.lengths.remaining(
+            class_index=self._class.take(rows),
+            delivered=self._numbers[_DELIVERED].take(rows),
+            longest=self._numbers[_LONGEST].take(rows),
         )
+        view = RequestView(_viewed(self._numbers, self._running, rows, remaining, now, self._kept_block))
+        for request_id in prefilling:
+            view.numbers[PREFILLING, rows.searchsorted(self._rows[request_id])] = 1.0
         return view, rows
 
     def _move_together(self) -> None:
@@ -264,8 +233,9 @@ class RequestTable:
         self._used, self._running, self._class, numbers = (
             _at_the_front(array, rows, size) for array in (self._used, self._running, self._class, self._numbers)
         )
-        self._lay_out(numbers)
+        self._numbers = numbers
         self._ids = ["", *self.names(rows)]
+        self._pace_of = [0.0, *(self._pace_of[row] for row in rows.tolist())]
         self._rows = {request_id: row for row, request_id in enumerate(self._ids) if row != _NOBODY}
         self._batch = self._pending = None
         self.layout += 1
@@ -276,3 +246,54 @@ def _at_the_front(array: NDArray[Any], rows: Ints, size: int) -> NDArray[Any]:
     moved = np.zeros((*array.shape[:-1], size), dtype=array.dtype)
     moved[..., 1 : 1 + rows.size] = array[..., rows]
     return moved
+
+
+@compiled
+def _deliver_one_each(numbers: Table, rows: Ints, times: Floats) -> None:
+    """One token for each of `rows` at each of `times`; the recursion of `andante.domain.qoe.QoEState.deliver`."""
+    for row in rows:
+        due = numbers[_FIRST_DUE, row] + numbers[_DELIVERED, row] * numbers[_PERIOD, row]
+        lag = numbers[_LAG, row]
+        area = 0.0
+        for step, time in enumerate(times):
+            lag = max(time - due - step * numbers[_PERIOD, row], lag)
+            area += lag
+        numbers[_LAG, row] = lag
+        numbers[_AREA, row] += area
+        numbers[_DELIVERED, row] += times.size
+
+
+@compiled
+def _deliver(numbers: Table, rows: Ints, tokens: Ints, now: float) -> None:
+    """`tokens` tokens for each of `rows`, all at once."""
+    for i, row in enumerate(rows):
+        delivered = numbers[_DELIVERED, row]
+        late = now - numbers[_ARRIVAL, row] - numbers[_TTFT, row] - delivered * numbers[_PERIOD, row]
+        lag = max(numbers[_LAG, row], late)
+        numbers[_LAG, row] = lag
+        numbers[_AREA, row] += tokens[i] * lag
+        numbers[_DELIVERED, row] = delivered + tokens[i]
+
+
+@compiled
+def _viewed(numbers: Table, running: Bools, rows: Ints, remaining: Floats, now: float, kept_block: int) -> Table:
+    """`RequestView.numbers` of `rows`; nobody is in the middle of a prefill."""
+    view = np.zeros((NUMBERS, rows.size))
+    for i, row in enumerate(rows):
+        view[RUNNING, i] = running[row]
+        view[ELAPSED, i] = max(now - numbers[_ARRIVAL, row], 0.0)
+        view[EXPECTED_TTFT, i] = numbers[_TTFT, row]
+        view[SECONDS_PER_TOKEN, i] = numbers[_PERIOD, row]
+        view[DEADLINE, i] = numbers[_DEADLINE, row]
+        view[WEIGHT, i] = numbers[_WEIGHT, row]
+        view[DELIVERED, i] = numbers[_DELIVERED, row]
+        view[LAG, i] = numbers[_LAG, row]
+        view[DELAY_AREA, i] = numbers[_AREA, row]
+        context = numbers[_PROMPT, row] + numbers[_DELIVERED, row]
+        view[CONTEXT, i] = context
+        # Of a new request nothing is known: what others have left of its prompt shows when it starts.
+        if kept_block and (running[row] or numbers[_PREEMPTIONS, row] > 0):
+            view[KEPT, i] = min(context // kept_block * kept_block, numbers[_MOST_KEPT, row])
+        view[REMAINING, i] = remaining[i]
+        view[PREEMPTIONS, i] = numbers[_PREEMPTIONS, row]
+    return view

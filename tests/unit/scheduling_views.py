@@ -21,13 +21,7 @@ def requests(count: int, **columns: Any) -> RequestView:
         "remaining": 200.0,
         "preemptions": 0.0, "prefilling": False,
     } | columns  # fmt: skip
-    flags = {"running", "prefilling"}
-    return RequestView(
-        **{
-            name: np.broadcast_to(np.asarray(value, dtype=np.bool_ if name in flags else np.float64), (count,)).copy()
-            for name, value in values.items()
-        }
-    )
+    return RequestView.of(**{name: np.broadcast_to(np.asarray(value), (count,)) for name, value in values.items()})
 
 
 def engine(**fields: Any) -> EngineView:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from andante.domain.scheduling.view import NOBODY, EngineView, Floats, Ints, Objective, Plan, RequestView
+from andante.domain.compiled import Floats, Ints
+from andante.domain.scheduling.view import NOBODY, EngineView, Objective, Plan, RequestView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

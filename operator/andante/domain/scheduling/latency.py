@@ -10,10 +10,10 @@ fitted by least squares with forgetting.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 
 import numpy as np
 
+from andante.domain.compiled import Floats, compiled
 from andante.domain.step_time import StepTimeCoefficients
 
 FORGETTING = 0.999
@@ -25,6 +25,7 @@ _SOLVE_EVERY = 4
 """The line is drawn anew with each of the first observations, then with every fourth."""
 _SCALE = (1e-2, 1e-4, 1e-4, 1e-7)
 """Typical size of the coefficients; the fit works on numbers near 1."""
+_SCALES = np.array(_SCALE)
 _SYMMETRIC = np.array([[0, 1, 2, 3], [1, 4, 5, 6], [2, 5, 7, 8], [3, 6, 8, 9]])
 """Where each entry of a symmetric matrix is in its upper half, row by row."""
 _RELATIVE_NOISE = 0.1
@@ -76,11 +77,12 @@ class OnlineStepTime:
     """
 
     def __init__(self, seed: LinearStepTime = DEFAULT_STEP_TIME) -> None:
-        start = np.array([seed.base, seed.prefill_token, seed.sequence, seed.context_token]) / np.array(_SCALE)
-        self._seed = start
-        self._pull = _RELATIVE_NOISE**2 / (_PRIOR_DEVIATION * np.maximum(start, 0.1)) ** 2
-        self._squares = [0.0] * 10
-        self._products = [0.0] * 4
+        start = np.array([seed.base, seed.prefill_token, seed.sequence, seed.context_token]) / _SCALES
+        pull = _RELATIVE_NOISE**2 / (_PRIOR_DEVIATION * np.maximum(start, 0.1)) ** 2
+        self._pull = np.diag(pull)
+        self._pulled = pull * start
+        self._squares = np.zeros(10)
+        self._products = np.zeros(4)
         self._error = 0.0
         self.observations = 0
         self._line = seed
@@ -106,17 +108,31 @@ class OnlineStepTime:
         self.observations += 1
         # A stall of the machine would pull the line for a thousand steps: at most three times the prediction counts.
         target = min(max(seconds, predicted / 10), 3 * predicted + 0.005)
-        batch = (1.0, prefill_tokens, sequences, context_tokens)
-        features = [value * scale / target for value, scale in zip(batch, _SCALE, strict=True)]
-        pairs = combinations_with_replacement(features, 2)
-        # Plain floats: of ten numbers numpy would make more calls than it saves.
-        self._squares = [FORGETTING * old + a * b for old, (a, b) in zip(self._squares, pairs, strict=True)]
-        self._products = [FORGETTING * old + a for old, a in zip(self._products, features, strict=True)]
+        _add(self._squares, self._products, prefill_tokens, sequences, context_tokens, target)
         if self.observations > _EAGER and self.observations % _SOLVE_EVERY:
             return
-        squares = np.array(self._squares)[_SYMMETRIC]
-        solved = np.linalg.solve(squares + np.diag(self._pull), np.array(self._products) + self._pull * self._seed)
-        base, prefill, sequence, context = (np.clip(solved, 0.0, _LARGEST) * np.array(_SCALE)).tolist()
+        squares = self._squares[_SYMMETRIC]
+        solved = np.linalg.solve(squares + self._pull, self._products + self._pulled)
+        base, prefill, sequence, context = (np.minimum(np.maximum(solved, 0.0), _LARGEST) * _SCALES).tolist()
         self._line = LinearStepTime(
             base=max(base, 1e-4), prefill_token=prefill, sequence=sequence, context_token=context
         )
+
+
+@compiled
+def _add(
+    squares: Floats, products: Floats, prefill_tokens: float, sequences: float, context_tokens: float, seconds: float
+) -> None:
+    """One observation into the sums: the upper half of the features' products, row by row, and the features."""
+    features = (
+        _SCALE[0] / seconds,
+        prefill_tokens * _SCALE[1] / seconds,
+        sequences * _SCALE[2] / seconds,
+        context_tokens * _SCALE[3] / seconds,
+    )
+    place = 0
+    for row in range(4):
+        products[row] = FORGETTING * products[row] + features[row]
+        for column in range(row, 4):
+            squares[place] = FORGETTING * squares[place] + features[row] * features[column]
+            place += 1

@@ -6,11 +6,9 @@ it would cost and gain; heavy-tailed answers have more ahead of them the longer 
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
 import numpy as np
 
-from andante.domain.scheduling.view import Floats, Ints
+from andante.domain.compiled import Floats, Ints, Table, compiled
 
 BINS = 64
 LONGEST = 65_536.0
@@ -37,32 +35,53 @@ class LengthEstimator:
         self._table = np.ones((classes, BINS + 2))
         # Which column each number of tokens is in; the last stands for all that are longer.
         self._column = self._edges.searchsorted(np.arange(LONGEST + 1), side="right")
-        self._pending = [0] * classes
+        self._pending = np.zeros(classes, dtype=np.int64)
         for index in range(classes):
-            self._refresh(index)
+            _refresh(self._counts, self._table, self._edges, self._middle, index)
 
     def ended(self, *, class_index: int, tokens: int) -> None:
         """An answer of `tokens` tokens came to its own end (not aborted)."""
-        counts = self._counts[class_index]
-        counts *= FORGETTING
-        counts[min(bisect_left(self._edges, tokens), BINS) - 1 if tokens > 0 else 0] += 1.0
-        self._pending[class_index] += 1
-        if self._pending[class_index] >= REFRESH_EVERY:
-            self._refresh(class_index)
+        _ended(self._counts, self._table, self._edges, self._middle, self._pending, class_index, tokens)
 
-    def remaining(self, *, class_index: Ints, delivered: Floats) -> Floats:
-        """Expected tokens to come, >= 1, for requests of those classes that delivered so many; shapes (requests,)."""
-        tokens = np.minimum(delivered, LONGEST).astype(np.int64)
-        return self._table[class_index, self._column.take(tokens)]
+    def remaining(self, *, class_index: Ints, delivered: Floats, longest: Floats) -> Floats:
+        """Expected tokens to come for requests of those classes that delivered so many; shapes (requests,).
 
-    def _refresh(self, index: int) -> None:
-        """E[length - n | length > n] at the lower edge of each bin, from the tail sums."""
-        counts = self._counts[index]
-        mass = np.cumsum(counts[::-1])[::-1]
-        first = np.cumsum((counts * self._middle)[::-1])[::-1]
+        At least 1; no more than are left of `longest`, which each may generate.
+        """
+        return _remaining(self._table, self._column, class_index, delivered, longest)
+
+
+@compiled
+def _refresh(counts: Table, table: Table, edges: Floats, middle: Floats, index: int) -> None:
+    """E[length - n | length > n] at the lower edge of each bin, from the tail sums."""
+    mass = first = 0.0
+    for k in range(BINS - 1, -1, -1):
+        mass += counts[index, k]
+        first += counts[index, k] * middle[k]
         # Beyond everything seen: as much again as it already has (a tail without a scale).
-        seen = mass > 1e-3
-        expected = np.where(seen, first / np.maximum(mass, 1e-12) - self._edges[:-1], self._edges[:-1])
-        self._table[index, 1:-1] = np.maximum(expected, 1.0)
-        self._table[index, -1] = self._table[index, -2]
-        self._pending[index] = 0
+        expected = first / mass - edges[k] if mass > 1e-3 else edges[k]
+        table[index, k + 1] = max(expected, 1.0)
+    table[index, BINS + 1] = table[index, BINS]
+
+
+@compiled
+def _ended(counts: Table, table: Table, edges: Floats, middle: Floats, pending: Ints, index: int, tokens: int) -> None:
+    for k in range(BINS):
+        counts[index, k] *= FORGETTING
+    ended_in = 0
+    while ended_in < BINS - 1 and edges[ended_in + 1] < tokens:
+        ended_in += 1
+    counts[index, ended_in] += 1.0
+    pending[index] += 1
+    if pending[index] >= REFRESH_EVERY:
+        _refresh(counts, table, edges, middle, index)
+        pending[index] = 0
+
+
+@compiled
+def _remaining(table: Table, column: Ints, class_index: Ints, delivered: Floats, longest: Floats) -> Floats:
+    rest = np.empty_like(delivered)
+    for i in range(delivered.size):
+        expected = table[class_index[i], column[int(min(delivered[i], LONGEST))]]
+        rest[i] = max(min(expected, longest[i] - delivered[i]), 1.0)
+    return rest

@@ -1,4 +1,4 @@
-"""The QoE that a request will end with, if its next token comes then and then: closed form, vectorised.
+"""The QoE that a request will end with, if its next token comes then and then: closed form.
 
     ideal of the next token   I = τ0 + n/p
     lag of token n+1+k        max(lag_n, t - I + k (Δ - 1/p)),   k = 0 … m-1
@@ -10,42 +10,58 @@ with t the time of the next token, Δ the time between tokens from then on, m th
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from andante.domain.scheduling.view import Floats, RequestView
+from andante.domain.compiled import Floats, Table, compiled, part
+from andante.domain.scheduling.view import (
+    DEADLINE,
+    DELAY_AREA,
+    DELIVERED,
+    EXPECTED_TTFT,
+    LAG,
+    REMAINING,
+    SECONDS_PER_TOKEN,
+    RequestView,
+)
 
 
 def final_qoe(requests: RequestView, *, next_token: Floats, interval: float) -> Floats:
-    """QoE at the end of each request, shape as `next_token`; 1 for batch requests.
+    """QoE at the end of each request, shape (requests,); 1 for batch requests.
 
-    `next_token`: seconds since each was received until its next token, of shape (requests,) or (cases, requests);
-    `interval`: seconds between tokens after it.
-    A request with a deadline has 1 if its expected last token meets it, else 0.
+    `next_token`: seconds since each was received until its next token, shape (requests,); `interval`: seconds between
+    tokens after it. A request with a deadline has 1 if its expected last token meets it, else 0.
     """
-    rest, period, lag = requests.remaining, requests.seconds_per_token, requests.lag
-    base = next_token - requests.expected_ttft
-    base -= requests.delivered * period
-    tokens = requests.delivered + rest
+    return _final_qoe(requests.numbers, next_token, interval)
+
+
+@part
+def final_qoe_of(requests: Table, i: int, next_token: float, interval: float) -> float:
+    """`final_qoe` of the request in column `i`."""
+    rest = requests[REMAINING, i]
+    if not math.isnan(requests[DEADLINE, i]):
+        return 1.0 if next_token + (rest - 1) * interval <= requests[DEADLINE, i] else 0.0
+    if math.isinf(requests[EXPECTED_TTFT, i]):
+        return 1.0
+    period, lag, delivered = requests[SECONDS_PER_TOKEN, i], requests[LAG, i], requests[DELIVERED, i]
+    base = next_token - requests[EXPECTED_TTFT, i] - delivered * period
+    if 0 < period < interval:
+        drift = interval - period
+        crossing = min(max(float(np.ceil((lag - base) / drift)), 0.0), rest)
+        late = rest - crossing
+        area = max(crossing * lag + late * base + 0.5 * drift * late * (crossing + rest - 1), 0.0)
+    else:  # where tokens come faster than they are read, the first lag stays the largest
+        area = max(lag, base) * rest
+    tokens = delivered + rest
     reading = 0.5 * tokens * (tokens + 1) * period
-    with np.errstate(divide="ignore", invalid="ignore"):  # batch requests: τ0 is infinite, replaced below
-        # Where tokens come faster than they are read, the first lag stays the largest.
-        area = np.maximum(lag, base)
-        area *= rest
-        faster = period < interval
-        if np.count_nonzero(faster) and np.count_nonzero(faster & (period > 0)):
-            drift = interval - period
-            crossing = np.clip(np.where(faster, np.ceil((lag - base) / drift), 0.0), 0.0, rest)
-            late = rest - crossing
-            growing = crossing * lag + late * base + 0.5 * drift * late * (crossing + rest - 1)
-            area = np.maximum(np.where(faster, growing, area), 0.0)
-        area += requests.delay_area
-        area += reading
-        qoe: Floats = np.divide(reading, area, out=area)
-    unread = np.isinf(requests.expected_ttft)
-    if np.count_nonzero(unread):
-        qoe = np.where(unread, 1.0, qoe)
-    deadlines = ~np.isnan(requests.deadline)
-    if np.count_nonzero(deadlines):
-        met = next_token + (rest - 1) * interval <= requests.deadline
-        qoe = np.where(deadlines, met.astype(np.float64), qoe)
+    qoe: float = reading / (area + requests[DELAY_AREA, i] + reading)
     return qoe
+
+
+@compiled
+def _final_qoe(requests: Table, next_token: Floats, interval: float) -> Floats:
+    ends = np.empty_like(next_token)
+    for i in range(ends.size):
+        ends[i] = final_qoe_of(requests, i, next_token[i], interval)
+    return ends

@@ -24,7 +24,7 @@ class QoEPolicySettings:
     step_margin: float = 1.0
     """A step with prefill in it may take this share of the same time."""
     crowded_step_margin: float = 1.2
-    """The same while a long queue waits for the GPU's time (`Room.crowded_step_tokens`)."""
+    """The same while a long queue waits for the GPU's time (`qoe_plan.decide`)."""
     least_prefill: float = 4.0
     """A chunk that takes less than so many times the constant part of a step is not worth the step."""
     long_prefill: float = 16.0

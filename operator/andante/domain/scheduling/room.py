@@ -3,180 +3,124 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
-from andante.domain.scheduling.qoe_settings import QoEPolicySettings
-from andante.domain.scheduling.view import Bools, EngineView, Ints, RequestView
+from andante.domain.compiled import Bools, Ints, Table, part
+from andante.domain.scheduling.qoe_numbers import Engine, Settings
+from andante.domain.scheduling.view import CONTEXT, KEPT
 
-_FEW = 32
-"""Requests that are fitted one by one before arrays pay."""
-_MEMORY_IS_SHORT = 0.8
-"""Share of the KV cache in use from which memory, not the GPU's time, is taken to keep people waiting.
-
-`Room.scarce` says what binds at this moment; in an engine short of memory that is time whenever a long prompt comes.
-"""
-_LONG_QUEUE = 5.0
-"""Seconds of waiting prefill that are an overload, not a burst."""
+MEMORY, SLOTS, TIME = 0, 1, 2
+"""Scarce resources."""
+NO_LIMIT = -1
+"""Tokens of a step that the engine's own limit bounds."""
 _OFFLOAD_HEADROOM = 0.25
 """Share of the KV headroom that suffices where KV comes back from the host: that blocks run out costs little then."""
 
 
-class Scarce(StrEnum):
-    """The resource that binds."""
-
-    MEMORY = "memory"
-    SLOTS = "slots"
-    TIME = "time"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(NamedTuple):
     """What is left of each resource for admissions."""
 
-    kv: float
-    """Tokens."""
+    kv: float  # tokens
     slots: int
-    step_seconds: float
-    """A decode step of the running requests."""
-    step_cap: float
-    """Longest decode step that keeps up with the most demanding reader."""
-    prefill: float
-    """Prompt tokens that may be admitted now."""
-    interval: float
-    """Seconds between two tokens of a request, prefills of others included."""
-    block_size: int
-    sequence_seconds: float
-    context_seconds: float
+    step_seconds: float  # a decode step of the running requests
+    step_cap: float  # the longest decode step that keeps up with the most demanding reader
+    prefill: float  # prompt tokens that may be admitted now
+    interval: float  # seconds between two tokens of a request, prefills of others included
     kv_used_share: float
     slots_used_share: float
     prefill_used_share: float
-    step_tokens: int | None
-    """Tokens of a step that leaves the most demanding reader his pace; None where the engine's limit does."""
-
-    @classmethod
-    def of(cls, requests: RequestView, engine: EngineView, running: Ints, settings: QoEPolicySettings) -> Room:
-        step = engine.step_time
-        context = float(requests.context.take(running).sum())
-        seconds = step.seconds(prefill_tokens=0, sequences=running.size, context_tokens=context)
-        headroom = settings.kv_headroom * (_OFFLOAD_HEADROOM if settings.kv_offload else 1.0)
-        cap = settings.pace_margin / engine.tightest_pace if engine.tightest_pace > 0 else np.inf
-        # Where nobody reads, nobody is kept waiting by a prefill.
-        prefill = settings.prefill_cap / max(step.prefill_token, 1e-9) if engine.tightest_pace > 0 else np.inf
-        return cls(
-            kv=engine.kv_free - headroom * engine.kv_capacity,
-            slots=engine.max_seqs - running.size,
-            step_seconds=seconds,
-            step_cap=cap,
-            prefill=prefill - engine.unfinished_prefill,
-            interval=seconds * 1.3 + 1e-4,
-            block_size=engine.block_size,
-            sequence_seconds=step.sequence,
-            context_seconds=step.context_token,
-            kv_used_share=1 - engine.kv_free / engine.kv_capacity,
-            slots_used_share=running.size / engine.max_seqs,
-            prefill_used_share=engine.unfinished_prefill / prefill,
-            step_tokens=_step_tokens(engine, running.size, seconds, settings, settings.step_margin),
-        )
-
-    def prefill_keeps_pace(self, requests: RequestView, engine: EngineView, waiting: Ints) -> bool:
-        """Whether a step that prefills all there is to prefill is short enough for the most demanding reader."""
-        if self.step_tokens is None:
-            return True
-        tokens = engine.unfinished_prefill + float((requests.context - requests.kept)[waiting].sum())
-        return engine.max_seqs * self.slots_used_share + min(tokens, engine.max_step_tokens) <= self.step_tokens
-
-    def crowded_step_tokens(
-        self, engine: EngineView, running: Ints, queued_prefill: float, settings: QoEPolicySettings
-    ) -> int | None:
-        """`step_tokens` where some must wait, for `queued_prefill` seconds of prefill in all.
-
-        Each step's constant part is time in which nobody is let in. Where it is time that lacks, and not for a moment,
-        steps are therefore longer and fewer; where memory lacks, that would only take the readers' time.
-        """
-        if self.kv_used_share >= _MEMORY_IS_SHORT or queued_prefill < _LONG_QUEUE:
-            return self.step_tokens
-        return _step_tokens(engine, running.size, self.step_seconds, settings, settings.crowded_step_margin)
-
-    def blocks(self, context: float) -> int:
-        """Tokens of KV, in whole blocks, that a request with so many takes when it starts."""
-        return math.ceil((context + 1) / self.block_size) * self.block_size
-
-    def fits_all(self, requests: RequestView, waiting: Ints) -> bool:
-        """Whether every waiting request can start now: nothing is short."""
-        if waiting.size == 0:
-            return True
-        if waiting.size > self.slots or float(requests.context.take(waiting).sum()) > self.kv:
-            return False
-        nobody = np.zeros(len(requests), dtype=np.bool_)
-        return self.prefix(requests, waiting, nobody) == waiting.size
-
-    def prefix(
-        self, requests: RequestView, order: Ints, worth_it: Bools, *, more_kv: float = 0.0, more_slots: int = 0
-    ) -> int:
-        """How many of `order`, from its start, fit into every resource, and into what is given back to it.
-
-        `worth_it`: shape (requests,), who may push the step past its cap.
-        """
-        kv, slots = self.kv + more_kv, self.slots + more_slots
-        if order.size == 0 or slots <= 0:
-            return 0
-        # Hardly ever do more than a few fit.
-        few = min(slots, _FEW)
-        fit = self._first(requests, order[:few], worth_it, kv)
-        return self._prefix(requests, order[:slots], worth_it, kv) if fit == few < order.size else fit
-
-    def _first(self, requests: RequestView, order: Ints, worth_it: Bools, kv: float) -> int:
-        """`_prefix` for a few, one by one: it ends with the first that does not fit."""
-        total, prefill, blocks = 0.0, 0.0, 0
-        willing = worth_it[order].tolist()
-        for index, (tokens, kept) in enumerate(
-            zip(requests.context[order].tolist(), requests.kept[order].tolist(), strict=True)
-        ):
-            total += tokens
-            prefill += tokens - kept
-            blocks += self.blocks(tokens)
-            step = self.step_seconds + self.sequence_seconds * (index + 1) + self.context_seconds * total
-            if blocks > kv or not (step <= self.step_cap or willing[index]):
-                return index
-            if prefill > self.prefill and (index > 0 or self.prefill <= 0):
-                return index
-        return int(order.size)
-
-    def _prefix(self, requests: RequestView, order: Ints, worth_it: Bools, kv: float) -> int:
-        context = requests.context[order]
-        blocks = np.ceil((context + 1) / self.block_size) * self.block_size
-        total = np.cumsum(context)
-        count = np.arange(1, context.size + 1)
-        step = self.step_seconds + self.sequence_seconds * count + self.context_seconds * total
-        short = (step <= self.step_cap) | worth_it[order]
-        fits = (np.cumsum(blocks) <= kv) & short
-        # One prompt longer than the cap may start when no other prefill is under way.
-        fits &= (np.cumsum(context - requests.kept[order]) <= self.prefill) | ((count == 1) & (self.prefill > 0))
-        return int(context.size if fits.all() else np.argmin(fits))
-
-    def scarce(self, worth_it: Bools) -> Scarce:
-        """Which resource stops the admissions; `worth_it` says of each who waits whether the step's cap stops him."""
-        step_share = 0.0 if 2 * np.count_nonzero(worth_it) > worth_it.size else self.step_seconds / self.step_cap
-        time_share = max(step_share, self.prefill_used_share)
-        if self.slots_used_share >= max(self.kv_used_share, time_share):
-            return Scarce.SLOTS
-        return Scarce.MEMORY if self.kv_used_share >= time_share else Scarce.TIME
 
 
-def _step_tokens(
-    engine: EngineView, running: int, seconds: float, settings: QoEPolicySettings, margin: float
-) -> int | None:
-    """Tokens of a step of `margin` times what the most demanding reader takes for one; None for the engine's limit."""
+@part
+def room_of(engine: Engine, running: int, context: float, settings: Settings) -> Room:
+    """Room beside `running` requests that have `context` tokens in all."""
+    seconds = engine.step_base + engine.step_sequence * running + engine.step_context_token * context
+    headroom = settings.kv_headroom * (_OFFLOAD_HEADROOM if settings.kv_offload else 1.0)
+    cap = prefill = np.inf  # where nobody reads, nobody is kept waiting
+    if engine.tightest_pace > 0:
+        cap = settings.pace_margin / engine.tightest_pace
+        prefill = settings.prefill_cap / max(engine.step_prefill_token, 1e-9)
+    return Room(
+        engine.kv_free - headroom * engine.kv_capacity,
+        engine.max_seqs - running,
+        seconds,
+        cap,
+        prefill - engine.unfinished_prefill,
+        seconds * 1.3 + 1e-4,
+        1 - engine.kv_free / engine.kv_capacity,
+        running / engine.max_seqs,
+        engine.unfinished_prefill / prefill,
+    )
+
+
+@part
+def step_tokens_for(engine: Engine, running: int, seconds: float, settings: Settings, margin: float) -> int:
+    """Tokens of a step of `margin` times what the most demanding reader takes for one; `seconds` without prefill."""
     if engine.tightest_pace <= 0 or not running:
-        return None
-    step = engine.step_time
+        return NO_LIMIT
     left = margin / engine.tightest_pace - seconds
-    if left < settings.least_prefill * step.base:
+    if left < settings.least_prefill * engine.step_base:
         # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
-        left = settings.long_prefill * step.base
-    chunk = left / max(step.prefill_token, 1e-9)
-    tokens = running + int(chunk)
-    return tokens if tokens < engine.max_step_tokens else None
+        left = settings.long_prefill * engine.step_base
+    tokens = running + int(left / max(engine.step_prefill_token, 1e-9))
+    return tokens if tokens < engine.max_step_tokens else NO_LIMIT
+
+
+@part
+def prefill_keeps_pace(requests: Table, engine: Engine, waiting: Ints, running: int, step_tokens: int) -> bool:
+    """Whether a step that prefills all there is to prefill is short enough for the most demanding reader."""
+    if step_tokens == NO_LIMIT:
+        return True
+    tokens = engine.unfinished_prefill
+    for i in waiting:
+        tokens += requests[CONTEXT, i] - requests[KEPT, i]
+    return running + min(tokens, engine.max_step_tokens) <= step_tokens
+
+
+@part
+def whole_blocks(context: float, block_size: int) -> int:
+    """Tokens of KV, in whole blocks, that a request with so many takes when it starts."""
+    return math.ceil((context + 1) / block_size) * block_size
+
+
+@part
+def prefix(
+    requests: Table, engine: Engine, room: Room, order: Ints, worth_it: Bools, more_kv: float, more_slots: int
+) -> int:
+    """How many of `order`, from its start, fit into every resource, and into what is given back to it."""
+    total = prefill = blocks = 0.0
+    for count, i in enumerate(order[: max(room.slots + more_slots, 0)]):
+        total += requests[CONTEXT, i]
+        prefill += requests[CONTEXT, i] - requests[KEPT, i]
+        blocks += whole_blocks(requests[CONTEXT, i], engine.block_size)
+        step = room.step_seconds + engine.step_sequence * (count + 1) + engine.step_context_token * total
+        if blocks > room.kv + more_kv or not (step <= room.step_cap or worth_it[i]):
+            return count
+        # One prompt longer than the cap may start when no other prefill is under way.
+        if prefill > room.prefill and (count > 0 or room.prefill <= 0):
+            return count
+    return min(order.size, max(room.slots + more_slots, 0))
+
+
+@part
+def fits_all(requests: Table, engine: Engine, room: Room, waiting: Ints, context: float) -> bool:
+    """Whether every waiting request can start now, with `context` tokens in all: nothing is short."""
+    if waiting.size > room.slots or context > room.kv:
+        return waiting.size == 0
+    nobody = np.zeros(requests.shape[1], dtype=np.bool_)
+    return prefix(requests, engine, room, waiting, nobody, 0.0, 0) == waiting.size
+
+
+@part
+def scarce_resource(room: Room, worth_it: Bools, waiting: Ints) -> int:
+    """Which resource stops the admissions; `worth_it` says of each who waits whether the step's cap stops him."""
+    willing = 0
+    for i in waiting:
+        willing += worth_it[i]
+    step_share = 0.0 if 2 * willing > waiting.size else room.step_seconds / room.step_cap
+    time_share = max(step_share, room.prefill_used_share)
+    if room.slots_used_share >= max(room.kv_used_share, time_share):
+        return SLOTS
+    return MEMORY if room.kv_used_share >= time_share else TIME

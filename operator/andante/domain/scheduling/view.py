@@ -10,13 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from andante.domain.compiled import Bools, Floats, Ints, Table
 from andante.domain.scheduling.latency import LinearStepTime
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 Objective = Literal["mean", "maxmin", "perfect"]
 """What a policy maximises: the mean QoE, the worst, or the number of requests with perfect QoE."""
 
@@ -28,64 +25,120 @@ def _nobody() -> Ints:
     return NOBODY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestView:
-    """All requests in the engine, in order of arrival; every array of shape (requests,), times in seconds."""
+(
+    RUNNING, ELAPSED, EXPECTED_TTFT, SECONDS_PER_TOKEN, DEADLINE, WEIGHT, DELIVERED, LAG, DELAY_AREA, CONTEXT, KEPT,
+    REMAINING, PREEMPTIONS, PREFILLING, NUMBERS,
+) = range(15)  # fmt: skip
+"""The rows of `RequestView.numbers`, each named as the property that it is, and how many there are."""
 
-    running: Bools
-    """Whether it holds KV and a slot; the others wait."""
-    elapsed: Floats
-    """Since the request was received."""
-    expected_ttft: Floats
-    """τ0; infinite for batch requests."""
-    seconds_per_token: Floats
-    """1/p of the reader; 0 for batch requests."""
-    deadline: Floats
-    """End-to-end, since it was received; NaN where the consumer reads."""
-    weight: Floats
-    delivered: Floats
-    """n: tokens delivered."""
-    lag: Floats
-    """A_n - I_n: how far reading has fallen behind its ideal."""
-    delay_area: Floats
-    """S_delay of the delivered tokens, token-seconds."""
-    context: Floats
-    """Tokens known: prompt and answer so far. The KV of a running request, what a waiting one must prefill."""
-    kept: Floats
-    """Tokens whose KV the host's memory holds: they need not be computed should the request start again."""
-    remaining: Floats
-    """Expected tokens still to come, >= 1."""
-    preemptions: Floats
-    """How often it was taken off already."""
-    prefilling: Bools
-    """Running, with a prefill that has not ended: no progress yet, so never a victim."""
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """All requests in the engine, in order of arrival; every property of shape (requests,), times in seconds."""
+
+    numbers: Table
+    """One row for each property, of shape (properties, requests): one array goes to compiled code faster than many."""
+
+    @classmethod
+    def of(cls, **columns: Floats | Bools) -> RequestView:
+        """From all properties by name; raises TypeError where one is missing or unknown."""
+        names = [name for name in _PROPERTIES if name in columns]
+        if len(names) != len(_PROPERTIES) or len(columns) != len(names):
+            raise TypeError(f"expected {list(_PROPERTIES)}, got {sorted(columns)}")
+        return cls(np.array([columns[name] for name in names], dtype=np.float64))
 
     def __len__(self) -> int:
-        return int(self.running.size)
-
-    def of(self, indices: Ints) -> RequestView:
-        """Those requests alone."""
-        return RequestView(
-            running=self.running[indices],
-            elapsed=self.elapsed[indices],
-            expected_ttft=self.expected_ttft[indices],
-            seconds_per_token=self.seconds_per_token[indices],
-            deadline=self.deadline[indices],
-            weight=self.weight[indices],
-            delivered=self.delivered[indices],
-            lag=self.lag[indices],
-            delay_area=self.delay_area[indices],
-            context=self.context[indices],
-            kept=self.kept[indices],
-            remaining=self.remaining[indices],
-            preemptions=self.preemptions[indices],
-            prefilling=self.prefilling[indices],
-        )
+        return int(self.numbers.shape[1])
 
     @property
-    def batch_work(self) -> Bools:
-        """Requests without any expectation: throughput only."""
-        return np.isinf(self.expected_ttft) & np.isnan(self.deadline)
+    def running(self) -> Bools:
+        """Whether it holds KV and a slot; the others wait."""
+        answer: Bools = self.numbers[RUNNING] != 0
+        return answer
+
+    @property
+    def elapsed(self) -> Floats:
+        """Since the request was received."""
+        row: Floats = self.numbers[ELAPSED]
+        return row
+
+    @property
+    def expected_ttft(self) -> Floats:
+        """τ0; infinite for batch requests."""
+        row: Floats = self.numbers[EXPECTED_TTFT]
+        return row
+
+    @property
+    def seconds_per_token(self) -> Floats:
+        """1/p of the reader; 0 for batch requests."""
+        row: Floats = self.numbers[SECONDS_PER_TOKEN]
+        return row
+
+    @property
+    def deadline(self) -> Floats:
+        """End-to-end, since it was received; NaN where the consumer reads."""
+        row: Floats = self.numbers[DEADLINE]
+        return row
+
+    @property
+    def weight(self) -> Floats:
+        """Of its class."""
+        row: Floats = self.numbers[WEIGHT]
+        return row
+
+    @property
+    def delivered(self) -> Floats:
+        """n: tokens delivered."""
+        row: Floats = self.numbers[DELIVERED]
+        return row
+
+    @property
+    def lag(self) -> Floats:
+        """A_n - I_n: how far reading has fallen behind its ideal."""
+        row: Floats = self.numbers[LAG]
+        return row
+
+    @property
+    def delay_area(self) -> Floats:
+        """S_delay of the delivered tokens, token-seconds."""
+        row: Floats = self.numbers[DELAY_AREA]
+        return row
+
+    @property
+    def context(self) -> Floats:
+        """Tokens known: prompt and answer so far. The KV of a running request, what a waiting one must prefill."""
+        row: Floats = self.numbers[CONTEXT]
+        return row
+
+    @property
+    def kept(self) -> Floats:
+        """Tokens whose KV the host's memory holds: they need not be computed should the request start again."""
+        row: Floats = self.numbers[KEPT]
+        return row
+
+    @property
+    def remaining(self) -> Floats:
+        """Expected tokens still to come, >= 1."""
+        row: Floats = self.numbers[REMAINING]
+        return row
+
+    @property
+    def preemptions(self) -> Floats:
+        """How often it was taken off already."""
+        row: Floats = self.numbers[PREEMPTIONS]
+        return row
+
+    @property
+    def prefilling(self) -> Bools:
+        """Running, with a prefill that has not ended: no progress yet, so never a victim."""
+        answer: Bools = self.numbers[PREFILLING] != 0
+        return answer
+
+
+_PROPERTIES = (
+    "running", "elapsed", "expected_ttft", "seconds_per_token", "deadline", "weight", "delivered", "lag", "delay_area",
+    "context", "kept", "remaining", "preemptions", "prefilling",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

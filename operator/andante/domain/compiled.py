@@ -1,0 +1,101 @@
+"""Loops over requests in machine code: numba compiles them for the types that their annotations name.
+
+A decision is some hundred operations on a thousand numbers each. In numpy, the calls cost more than the numbers, and
+twice that in an engine, whose own Python has emptied the processor's caches between two decisions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Table = Annotated[Floats, "two axes"]
+"""Floats of shape (rows, columns); the others have one axis."""
+_TYPES: dict[Any, Any] = {
+    float: numba.float64,
+    int: numba.int64,
+    bool: numba.boolean,
+    Floats: numba.float64[::1],
+    Ints: numba.int64[::1],
+    Bools: numba.boolean[::1],
+    Table: numba.float64[:, ::1],
+}
+
+
+def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function`, compiled when its module is imported; raises KeyError for an annotation that `_TYPES` lacks.
+
+    A NamedTuple of those types is one, too. Arguments go by position and have exactly those types; arrays are
+    contiguous, and of the lengths that `function` takes them for: nothing checks an index. Dividing by zero gives an
+    infinity, as in numpy. The machine code is kept for the next start (`_folder`).
+    """
+    hints = get_type_hints(function, include_extras=True)
+    hints.pop("return")
+    signature = tuple(_type(hint) for hint in hints.values())
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(_folder(function))
+    try:
+        fast = numba.njit(signature, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # no folder to write to
+        fast = numba.njit(signature, error_model="numpy")(function)
+    finally:
+        numba.config.CACHE_DIR = before
+    answer: Callable[_P, _R] = fast
+    return answer
+
+
+def _folder(function: Callable[..., Any]) -> Path:
+    """Where its machine code is kept: beside this file, and where that is read-only, in a copy in the user's cache.
+
+    So an image that was built with it starts without a compiler's run. Keyed by the compiler and the sources that it
+    may call: numba itself would look at the file of the function alone.
+    """
+    sources = _domain_sources() + Path(inspect.getfile(function)).read_bytes()
+    digest = hashlib.sha256(numba.__version__.encode() + sources).hexdigest()[:16]
+    here = Path(__file__).parent
+    shipped = here / "__pycache__" / "compiled" / digest
+    if os.access(shipped.parent if shipped.parent.is_dir() else here, os.W_OK):
+        return shipped
+    caches = os.environ.get("XDG_CACHE_HOME")
+    own = (Path(caches) if caches else Path.home() / ".cache") / "andante" / "compiled" / digest
+    if shipped.is_dir() and not own.exists():
+        with suppress(OSError):  # then it is compiled
+            shutil.copytree(shipped, own)
+    return own
+
+
+@cache
+def _domain_sources() -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+
+
+def part(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function`, to be called by compiled functions, and compiled with them."""
+    answer: Callable[_P, _R] = numba.njit(error_model="numpy")(function)
+    return answer
+
+
+def _type(hint: Any) -> Any:
+    if not (isinstance(hint, type) and issubclass(hint, tuple)):
+        return _TYPES[hint]
+    fields = [_type(field) for field in get_type_hints(hint, include_extras=True).values()]
+    if len(set(fields)) == 1:
+        return numba.types.NamedUniTuple(fields[0], len(fields), hint)
+    return numba.types.NamedTuple(fields, hint)

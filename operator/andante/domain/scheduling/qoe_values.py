@@ -1,0 +1,160 @@
+"""What each request still needs, what serving it gains, and what that takes; arrays of shape (requests,)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from andante.domain.compiled import Bools, Floats, Ints, Table, part
+from andante.domain.scheduling.prediction import final_qoe_of
+from andante.domain.scheduling.qoe_numbers import MAXMIN, PERFECT, Engine, Settings
+from andante.domain.scheduling.room import MEMORY, TIME, Room
+from andante.domain.scheduling.view import (
+    CONTEXT,
+    DEADLINE,
+    ELAPSED,
+    EXPECTED_TTFT,
+    KEPT,
+    REMAINING,
+    RUNNING,
+    WEIGHT,
+)
+
+GOOD = 0.99
+"""QoE from which a request counts as perfect."""
+_BATCH_VALUE = 1e-9
+_TIE = 1e-6
+
+
+class Work(NamedTuple):
+    """What each request still needs."""
+
+    context: Floats  # tokens that it will hold half way through those to come
+    prefill: Floats  # seconds before its next token; none of a running one
+    recompute: Floats  # seconds of prefill if a running one were taken off now and came back
+    queued_tokens: float  # tokens to come of all who wait
+    queued_kv: float  # what they will hold of KV, times the tokens for which they hold it
+    queued_prefill: float  # seconds of prefill of all who wait
+
+
+class Bids(NamedTuple):
+    """What serving each request gains and takes."""
+
+    gain: Floats
+    cost: Floats
+    worth_it: Bools  # may push the step past its cap: it gains more than its slowing the others costs
+
+
+@part
+def work_of(requests: Table, engine: Engine, kv_offload: bool) -> Work:
+    """What each request still needs, and all who wait together."""
+    count = requests.shape[1]
+    half_way, prefill, recompute = np.empty(count), np.zeros(count), np.empty(count)
+    queued_tokens = queued_kv = queued_prefill = 0.0
+    for i in range(count):
+        context, rest = requests[CONTEXT, i], requests[REMAINING, i]
+        again = engine.step_prefill_token * (context - requests[KEPT, i])
+        half_way[i] = context + 0.5 * rest
+        recompute[i] = again if kv_offload else engine.step_prefill_token * context * (1 - engine.cached_share)
+        if not requests[RUNNING, i]:
+            prefill[i] = again
+            queued_tokens += rest
+            queued_kv += half_way[i] * rest
+            queued_prefill += again
+    return Work(half_way, prefill, recompute, queued_tokens, queued_kv, queued_prefill)
+
+
+@part
+def horizon_of(work: Work, engine: Engine, room: Room, settings: Settings) -> float:
+    """Seconds until the waiting work could be done, if nothing else came; within the settings' bounds."""
+    clear = max(
+        work.queued_kv * room.interval / engine.kv_capacity, work.queued_tokens * room.interval / engine.max_seqs
+    )
+    shortest = settings.longest_horizon if settings.kv_offload else settings.shortest_horizon
+    return min(max(settings.horizon_factor * clear, shortest), settings.longest_horizon)
+
+
+@part
+def if_served(requests: Table, work: Work, room: Room) -> Floats:
+    """QoE at the end of each who is served now."""
+    served = np.empty(requests.shape[1])
+    for i in range(served.size):
+        next_token = requests[ELAPSED, i] + room.interval + work.prefill[i]
+        served[i] = final_qoe_of(requests, i, next_token, room.interval)
+    return served
+
+
+@part
+def gains(requests: Table, work: Work, room: Room, served: Floats, horizon: float, objective: int) -> Floats:
+    """What each user gains by being served now instead of `horizon` later, weighted; batch work next to nothing."""
+    gain = np.empty_like(served)
+    worst = 1.0
+    if objective == MAXMIN:
+        for qoe in served:
+            worst = min(worst, qoe)
+    for i in range(served.size):
+        if math.isinf(requests[EXPECTED_TTFT, i]) and math.isnan(requests[DEADLINE, i]):
+            gain[i] = _BATCH_VALUE * requests[WEIGHT, i]
+            continue
+        later = work.recompute[i] if requests[RUNNING, i] else work.prefill[i]
+        waited = final_qoe_of(requests, i, requests[ELAPSED, i] + horizon + room.interval + later, room.interval)
+        value = served[i] - waited
+        if objective == MAXMIN:
+            value = max(worst - waited, 0.0) + 1e-3 * value
+        elif objective == PERFECT:
+            now, then = 1.0 if served[i] >= GOOD else 0.0, 1.0 if waited >= GOOD else 0.0
+            value = now - then + 1e-3 * value
+        gain[i] = requests[WEIGHT, i] * (value + _TIE)
+    return gain
+
+
+@part
+def worth_a_slower_step(
+    requests: Table, engine: Engine, running: Ints, room: Room, served: Floats, gain: Floats, settings: Settings
+) -> Bools:
+    """Whether each gains more than it would cost all running users together by making every step longer, weighted.
+
+    That costs nothing while the step keeps up with everybody's pace. One more request costs the others for as long as
+    both run.
+    """
+    worth_it = np.empty(gain.size, dtype=np.bool_)
+    whole = rest = 0.0
+    if room.interval > settings.pace_margin / max(engine.tightest_pace, 1e-9):
+        longer = 0.1 * room.interval
+        for i in running:
+            slower = final_qoe_of(requests, i, requests[ELAPSED, i] + room.interval + longer, room.interval + longer)
+            slope = requests[WEIGHT, i] * max(served[i] - slower, 0.0) / longer
+            whole += slope
+            rest += slope / requests[REMAINING, i]
+    if whole <= 0:
+        for i in range(gain.size):
+            worth_it[i] = gain[i] >= 0
+        return worth_it
+    rest = whole / rest
+    price = room.interval / room.step_seconds
+    for i in range(gain.size):
+        extra = engine.step_sequence + engine.step_context_token * (requests[CONTEXT, i] + 0.5 * requests[REMAINING, i])
+        slowdown = price * extra * (whole * settings.slowdown_price) * min(requests[REMAINING, i] / rest, 1.0)
+        worth_it[i] = gain[i] >= slowdown
+    return worth_it
+
+
+@part
+def costs(requests: Table, work: Work, engine: Engine, scarce: int, interval: float, kv_offload: bool) -> Floats:
+    """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
+    cost = np.empty_like(work.context)
+    for i in range(cost.size):
+        rest, context, prefill = requests[REMAINING, i], work.context[i], work.prefill[i]
+        if scarce == TIME:
+            cost[i] = prefill + rest * (engine.step_sequence + engine.step_context_token * context)
+        elif kv_offload:
+            # Prefill takes the whole GPU, and who comes back from the host needs none: that tells the two apart.
+            held = context / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs
+            cost[i] = held * rest * interval + prefill
+        elif scarce == MEMORY:
+            cost[i] = context * (rest * interval + prefill) / engine.kv_capacity
+        else:
+            cost[i] = (rest * interval + prefill) / engine.max_seqs
+    return cost
