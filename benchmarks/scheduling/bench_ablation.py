@@ -58,7 +58,7 @@ def _write(arguments: argparse.Namespace, figures: Mapping[str, Any], rows: list
             ],
             rows,
         ),
-        packages=["vllm", "numpy"],
+        packages=["vllm", "numpy", "numba"],
     )  # fmt: skip
 
 

@@ -90,7 +90,7 @@ def main() -> int:
                 ],
                 rows,
             ),
-            packages=["vllm", "numpy"],
+            packages=["vllm", "numpy", "numba"],
         )
     )
     return 0

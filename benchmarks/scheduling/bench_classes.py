@@ -61,7 +61,7 @@ def main() -> int:
                      "longest wait s", "tokens/s"],
                     rows,
                 ),
-                packages=["vllm", "numpy"],
+                packages=["vllm", "numpy", "numba"],
             )  # fmt: skip
     return 0
 

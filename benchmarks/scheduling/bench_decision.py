@@ -222,7 +222,7 @@ def main() -> int:
                 for row in rows
             ],
         ),
-        packages=["vllm", "numpy"],
+        packages=["vllm", "numpy", "numba"],
     )
     print(path)
     return 0

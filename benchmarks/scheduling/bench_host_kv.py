@@ -69,7 +69,7 @@ def main() -> int:
                 ],
                 rows,
             ),
-            packages=["vllm", "numpy"],
+            packages=["vllm", "numpy", "numba"],
         )
     )  # fmt: skip
     return 0

@@ -65,7 +65,7 @@ def main() -> int:
              "virtual", "client late (p95)"],
             rows,
         ),
-        packages=["vllm", "numpy"],
+        packages=["vllm", "numpy", "numba"],
     )  # fmt: skip
     print(path)
     return 0

@@ -194,7 +194,7 @@ def main() -> int:
         },
         figures={"points": [{"scheduler": n, "load": a, **p} for (n, a), p in sorted(points.items())], "runs": results},
         table=table(points),
-        packages=["vllm", "numpy"],
+        packages=["vllm", "numpy", "numba"],
     )
     print(path)
     return 0

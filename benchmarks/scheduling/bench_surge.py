@@ -65,7 +65,7 @@ def main() -> int:
             settings={**vars(arguments), "surge": SURGE, "duration": DURATION, "lengths": "chat", "loads": LOADS},
             figures={"points": [{"scheduler": n, "base_load": a, **p} for (n, a), p in sorted(points.items())]},
             table=(["mean QoE held", "stock", "base load", "ours", "base load", "fewer replicas"], rows),
-            packages=["vllm", "numpy"],
+            packages=["vllm", "numpy", "numba"],
         )
     )
     return 0

@@ -104,7 +104,7 @@ def main() -> int:
                 [*COLUMNS, *(column for name in FIGURES.values() for column in (name, "FCFS")), "worse than FCFS in"],
                 rows,
             ),
-            packages=["vllm", "numpy"],
+            packages=["vllm", "numpy", "numba"],
         )  # fmt: skip
     return 0
 

@@ -13,9 +13,10 @@ import numpy as np
 from benchmarks.scheduling.workload import Workload
 from numpy.typing import NDArray
 
+from andante.domain.compiled import Floats
 from andante.domain.scheduling.lengths import LengthEstimator
 from andante.domain.scheduling.prediction import final_qoe
-from andante.domain.scheduling.view import Floats, RequestView
+from andante.domain.scheduling.view import RequestView
 from andante.domain.step_time import Profile
 
 DECIDE_EVERY = 8

@@ -22,7 +22,8 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
-from andante.domain.scheduling.view import EngineView, Ints, Plan, RequestView, SchedulingPolicy
+from andante.domain.compiled import Ints
+from andante.domain.scheduling.view import EngineView, Plan, RequestView, SchedulingPolicy
 from andante_vllm import request_args
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import SchedulerSettings

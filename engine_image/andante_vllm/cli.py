@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -118,7 +119,21 @@ def _cache_folder() -> Path:
         return folder
     if chosen:
         raise ConfigError(f"{CACHE_VARIABLE}: {chosen} is not writable for uid {os.getuid()}")
-    return Path(tempfile.gettempdir()) / f"andante-engine-cache-{os.getuid()}"
+    return _own_folder(Path(tempfile.gettempdir()) / f"andante-engine-cache-{os.getuid()}")
+
+
+def _own_folder(folder: Path) -> Path:
+    """`folder`, ours alone: compiled code is run from it. Raises ConfigError where somebody else may write to it."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise ConfigError(
+            f"{CACHE_VARIABLE}: {folder} cannot be made: {error.strerror}; name another folder"
+        ) from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise ConfigError(f"{CACHE_VARIABLE}: others may write to {folder}; remove it, or name another folder")
+    return folder
 
 
 def _prepare(launch: Launch, folders: Folders) -> None:

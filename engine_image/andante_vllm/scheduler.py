@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import llvmlite.binding.ffi
 import numpy as np
 import vllm
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
@@ -34,6 +35,10 @@ from andante_vllm.scheduler_settings import TESTED_VLLM_VERSIONS, SchedulerSetti
 from andante_vllm.scheduler_table import Batch, RequestTable
 from andante_vllm.settings import ConfigError
 from andante_vllm.waiting_queue import WaitingQueue
+
+# vLLM on a CPU looks into the __dict__ of whatever any module holds, for kernels of its own. This object of numba's
+# compiler answers to any name with a function of the library, and that look would end the engine's start.
+llvmlite.binding.ffi.lib._fntab["__dict__"] = {}
 
 logger = init_logger("vllm.andante.scheduler")  # names outside the vllm tree are silent
 

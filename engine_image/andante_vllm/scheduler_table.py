@@ -1,7 +1,7 @@
 """What the scheduler knows of each request in the engine, in arrays; filled by `andante_vllm.scheduler`.
 
 One row a request, kept until it ends; a row's numbers are updated for a whole batch at once, so that a step of a
-thousand sequences costs a few array operations and no loop over requests. No vLLM import here.
+thousand sequences costs a few compiled loops and no Python for each request. No vLLM import here.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class RequestTable:
             self._add_up()
 
     def _add_up(self) -> None:
-        """`deliver` for all steps of the batch at once, shapes (steps, requests)."""
+        """What `deliver_one_each` has put off."""
         if not self._pending_times or self._pending is None:
             return
         _deliver_one_each(self._numbers, self._pending.rows, np.array(self._pending_times))

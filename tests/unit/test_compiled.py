@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+import andante
 from andante.domain.compiled import Floats, Table, compiled
+
+_NO_CACHES = shutil.ignore_patterns("__pycache__")
 
 
 class Line(NamedTuple):
@@ -49,3 +57,53 @@ def test_an_annotation_that_nothing_stands_for_is_an_error_at_import() -> None:
 
     with pytest.raises(KeyError):
         compiled(length)
+
+
+PROBE = """
+import os, sys
+import andante.domain.compiled as compiled
+from numba.core.caching import FunctionCache
+
+if sys.argv[1] == "read-only":
+    os.access = lambda path, mode: False  # root may write anywhere
+saved = []
+keep = FunctionCache.save_overload
+FunctionCache.save_overload = lambda self, signature, data: (saved.append(self), keep(self, signature, data))
+
+import andante.domain.scheduling.prediction
+print("compiled" if saved else "found")
+"""
+
+
+def _copied_domain(folder: Path) -> Path:
+    """A source root with the domain alone, and no machine code."""
+    package = folder / "sources" / "andante"
+    shutil.copytree(Path(andante.__file__).parent / "domain", package / "domain", ignore=_NO_CACHES)
+    (package / "__init__.py").touch()
+    return package.parent
+
+
+def _probe(sources: Path, cache: Path, how: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(sources), "XDG_CACHE_HOME": str(cache)}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROBE, how], env=environment, check=True, capture_output=True, text=True, timeout=200
+    )
+    return ran.stdout.strip()
+
+
+def test_code_that_came_with_read_only_sources_is_used_although_their_times_lost_a_fraction(tmp_path: Path) -> None:
+    sources, cache = _copied_domain(tmp_path), tmp_path / "cache"
+    assert _probe(sources, cache, "writable") == "compiled"
+    for path in sources.rglob("*.py"):
+        os.utime(path, (1.0, 1.0))
+    assert _probe(sources, cache, "read-only") == "found"
+    assert list((cache / "andante" / "compiled").iterdir())
+
+
+def test_a_change_of_a_source_that_a_function_may_call_compiles_it_again(tmp_path: Path) -> None:
+    sources, cache = _copied_domain(tmp_path), tmp_path / "cache"
+    assert _probe(sources, cache, "writable") == "compiled"
+    assert _probe(sources, cache, "writable") == "found"
+    with (sources / "andante" / "domain" / "pace.py").open("a") as source:
+        source.write("# changed\n")
+    assert _probe(sources, cache, "writable") == "compiled"

@@ -1,1 +1,3 @@
-"""Pure policy and measures: standard library and numpy, no I/O, no logging, no clocks (time is passed in)."""
+"""Pure policy and measures: standard library, numpy and numba; no I/O but the folder of compiled
+code (`compiled`), no logging, no clocks (time is passed in).
+"""

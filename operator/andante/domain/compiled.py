@@ -14,10 +14,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import numba
 import numpy as np
+from numba.core.caching import UserProvidedCacheLocator
 from numpy.typing import NDArray
 
 _P = ParamSpec("_P")
@@ -39,6 +42,13 @@ _TYPES: dict[Any, Any] = {
 }
 
 
+class Locator(UserProvidedCacheLocator):
+    """Numba's cache in `_folder`, named for the sources: their time of change loses its fraction in an image."""
+
+    def get_source_stamp(self) -> Any:
+        return 0
+
+
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """`function`, compiled when its module is imported; raises KeyError for an annotation that `_TYPES` lacks.
 
@@ -49,14 +59,15 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     hints = get_type_hints(function, include_extras=True)
     hints.pop("return")
     signature = tuple(_type(hint) for hint in hints.values())
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(_folder(function))
+    config = numba.config
+    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
     try:
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(_folder(function)), f"{__name__}.{Locator.__name__}"
         fast = numba.njit(signature, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no folder to write to
+    except (RuntimeError, OSError, EOFError, UnpicklingError):  # no folder to write to, or nothing usable in it
         fast = numba.njit(signature, error_model="numpy")(function)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
     answer: Callable[_P, _R] = fast
     return answer
 
@@ -76,9 +87,17 @@ def _folder(function: Callable[..., Any]) -> Path:
     caches = os.environ.get("XDG_CACHE_HOME")
     own = (Path(caches) if caches else Path.home() / ".cache") / "andante" / "compiled" / digest
     if shipped.is_dir() and not own.exists():
-        with suppress(OSError):  # then it is compiled
-            shutil.copytree(shipped, own)
+        _copy(shipped, own)
     return own
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """All or nothing: another process that starts at the same time must not find half of it."""
+    with suppress(OSError):  # then it is compiled, or another process was first
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=to.parent) as scratch:
+            shutil.copytree(folder, Path(scratch) / to.name)
+            (Path(scratch) / to.name).rename(to)
 
 
 @cache

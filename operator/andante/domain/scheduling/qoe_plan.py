@@ -40,7 +40,10 @@ AGEING_CREDIT, ADMISSIONS, PREEMPTED, RECOMPUTE_CREDIT, CREDITED_UNTIL, MEMORIES
 _AT_ONCE = 8
 """Preemptions in one step, at most."""
 _FEW = 64
-"""Waiting requests that are put in order before more are: hardly ever do more fit."""
+"""Waiting requests that are put in order before more are: hardly ever do more fit.
+
+A preemption makes room for these in its step, for others in the next.
+"""
 _MOST_DEBT = 10.0
 """Seconds by which the storm guard's share may be overdrawn; earned back before the next preemption."""
 _MOST_CREDIT = 2.0
@@ -273,7 +276,7 @@ def decide(requests: Table, engine: Engine, settings: Settings, memory: Floats) 
     cost = costs(requests, work, engine, scarce, room.interval, settings.kv_offload)
     bids = Bids(gain, cost, worth_it)
     order = _order(bids, waiting, room, memory, _FEW)
-    if prefix(requests, engine, room, order, worth_it, 0.0, 0) == order.size:
+    if order.size < waiting.size and prefix(requests, engine, room, order, worth_it, 0.0, 0) == order.size:
         order = _order(bids, waiting, room, memory, room.slots + _AT_ONCE + 1)
     admit = _admit(requests, engine, bids, waiting, order, room, settings, memory)
     preempt = nobody

@@ -6,7 +6,7 @@ fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with a
 
 * QoE is predicted at the end of the request from its exact area, with the answer's length learned per class.
 * Nobody is taken off for an admission unless that pays for the recompute it causes, priced by what the GPU could have
-  done in that time (`PreemptionRules`).
+  done in that time (`qoe_plan`).
 * The horizon is the time that the waiting work itself needs, not a constant.
 * A step longer than the most demanding pace present allows has its price; unfinished prefill is capped.
 * A share of the admitted work goes to whoever has waited longest.
