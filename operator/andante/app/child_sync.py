@@ -57,7 +57,9 @@ class ChildSync:
     def sync(self, service: LLMService, *, replicas: int | None) -> SyncResult:
         """Make the children as the spec says. Raises UnavailableError."""
         key = (service.namespace, service.name)
-        if self._settled.get(key) == self._state(service, replicas):
+        # As it was before the look at each child: what comes in meanwhile has not been looked at.
+        state = self._state(service, replicas)
+        if self._settled.get(key) == state:
             return SyncResult()
         try:
             manifests = render(service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds)
@@ -68,7 +70,7 @@ class ChildSync:
         if problems:
             self._settled.pop(key, None)
         else:
-            self._settled[key] = self._state(service, replicas)
+            self._settled[key] = state
         return SyncResult(problems=problems)
 
     def forget(self, namespace: str, name: str) -> None:
