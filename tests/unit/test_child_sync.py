@@ -42,6 +42,10 @@ class Api:
         change(obj)
         self._world.put(self._store(obj))
 
+    def delete(self, kind: str) -> None:
+        """Somebody else's deletion, told at once."""
+        self._world.drop(self._objects.pop(next(key for key in self._objects if key[0] == kind)))
+
     def _store(self, obj: dict[str, Any]) -> dict[str, Any]:
         obj["metadata"] |= {
             "uid": f"{obj['kind']}-{obj['metadata']['name']}",
@@ -77,7 +81,7 @@ def _synced() -> tuple[ChildSync, Api, LLMService]:
             "spec": {"model": {"id": "org/model"}},
         }
     )
-    for _ in range(2):
+    for _ in range(2):  # to make them, and to see that they are as wanted
         sync.sync(service, replicas=1)
     api.applied.clear()
     return sync, api, service
@@ -98,3 +102,11 @@ def test_a_child_that_is_edited_while_another_is_put_right_is_put_right_too() ->
     api.meanwhile = lambda: None
     sync.sync(service, replicas=1)
     assert api.applied == ["Deployment", "ServiceAccount"]
+
+
+def test_a_child_that_goes_again_before_the_next_look_comes_back_again() -> None:
+    sync, api, service = _synced()
+    for _ in range(2):
+        api.delete("ConfigMap")
+        sync.sync(service, replicas=1)
+    assert api.applied == ["ConfigMap", "ConfigMap"]

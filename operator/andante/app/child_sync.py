@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.child_plan import Action, digest, is_ours, plan_child, said, with_hash
@@ -26,6 +27,16 @@ CHILD_KINDS = (
     "PodMonitor",
     "Deployment",
 )
+
+
+class _Look(Enum):
+    """What a look at one child found, where nothing stands in the way."""
+
+    AS_WANTED = "as wanted"
+    UNSETTLED = "written, or not yet told by the watch"
+
+
+_AS_WANTED, _UNSETTLED = _Look.AS_WANTED, _Look.UNSETTLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +68,7 @@ class ChildSync:
     def sync(self, service: LLMService, *, replicas: int | None) -> SyncResult:
         """Make the children as the spec says. Raises UnavailableError."""
         key = (service.namespace, service.name)
-        # As it was before the look at each child: what comes in meanwhile has not been looked at.
+        # As it is before the look at each child: what comes in meanwhile has not been looked at.
         state = self._state(service, replicas)
         if self._settled.get(key) == state:
             return SyncResult()
@@ -65,9 +76,11 @@ class ChildSync:
             manifests = render(service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds)
         except PodTemplateError as error:
             return SyncResult(spec_problem=Problem(reason="PodTemplateRefused", message=str(error)))
-        problems = [p for p in (self._sync_one(service, with_hash(m)) for m in manifests) if p]
-        self._prune(service, {key_of(m) for m in manifests})
-        if problems:
+        looks = [self._sync_one(service, with_hash(m)) for m in manifests]
+        problems = [look for look in looks if isinstance(look, Problem)]
+        pruned = self._prune(service, {key_of(m) for m in manifests})
+        if pruned or any(look is not _AS_WANTED for look in looks):
+            # Also after a write: the state before it may come again, and then it is not as wanted.
             self._settled.pop(key, None)
         else:
             self._settled[key] = state
@@ -89,9 +102,9 @@ class ChildSync:
         )
         return service.metadata.uid, service.metadata.generation, replicas, versions
 
-    def _sync_one(self, service: LLMService, manifest: Manifest) -> Problem | None:
+    def _sync_one(self, service: LLMService, manifest: Manifest) -> Problem | _Look:
         key = key_of(manifest)
-        live = self._world.get(*key)
+        known = live = self._world.get(*key)
         if live is None:
             # Ours are watched by label: one that is not known is new, or somebody else's.
             try:
@@ -100,7 +113,7 @@ class ChildSync:
                 live = None
         action = plan_child(live, manifest, service, spelling=self._spellings.get(key))
         if action is Action.KEEP:
-            return None
+            return _AS_WANTED if known is not None else _UNSETTLED
         if action is Action.NAME_TAKEN:
             message = (
                 f"a {key[0]} named {key[2]!r} exists in this namespace and is not of this service. It stays untouched;"
@@ -118,7 +131,7 @@ class ChildSync:
             return Problem(reason="ChildRefused", message=f"the API server refused the {key[0]} {key[2]!r}: {error}")
         self._world.put(applied)
         self._spellings[key] = digest(said(applied, manifest))
-        return None
+        return _UNSETTLED
 
     def _contested(self, key: Key) -> Problem:
         # The world keeps no field managers: they are most of an object, and wanted only here.
@@ -138,12 +151,15 @@ class ChildSync:
         )
         return Problem(reason="ChildContested", message=message)
 
-    def _prune(self, service: LLMService, wanted: set[Key]) -> None:
+    def _prune(self, service: LLMService, wanted: set[Key]) -> bool:
+        """Deletes what is ours and no longer wanted; whether there was any."""
+        pruned = False
         for kind in CHILD_KINDS:
             for obj in self._world.of_service(kind, service.namespace, service.name):
                 if key_of(obj) in wanted or not is_ours(obj, service):
                     continue
                 metadata = obj["metadata"]
+                pruned = True
                 self._cluster.delete(
                     kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
                 )
@@ -154,3 +170,4 @@ class ChildSync:
                     kind,
                     obj["metadata"]["name"],
                 )
+        return pruned
