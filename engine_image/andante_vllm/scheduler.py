@@ -256,12 +256,12 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         pool = self.kv_cache_manager.block_pool
         return EngineView(
             now=self.now(),
-            kv_capacity=(pool.num_gpu_blocks - 1) * self.block_size,
-            kv_free=pool.get_num_free_blocks() * self.block_size,
+            kv_capacity=float((pool.num_gpu_blocks - 1) * self.block_size),
+            kv_free=float(pool.get_num_free_blocks() * self.block_size),
             block_size=self.block_size,
             max_seqs=self.max_num_active_reqs,
             max_step_tokens=self.max_num_scheduled_tokens,
-            unfinished_prefill=self._unfinished_prefill(),
+            unfinished_prefill=float(self._unfinished_prefill()),
             step_time=self._step_time.line,
             cached_share=self._cached_share,
             tightest_pace=self._table.tightest_pace,
@@ -307,7 +307,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         victims = self._named(rows[plan.victims], running=True)
         victims.reverse()  # vLLM takes the last one off first
         if victims and self.running[-len(victims) :] != victims:
-            # The last step's victims are there already.
+            # Sought from the end, where most of them are since the last step.
             self.running.reverse()
             for request in victims:
                 del self.running[_place(request, self.running)]

@@ -76,6 +76,7 @@ class RequestTable:
         self.lengths = LengthEstimator(classes)
         self._rows: dict[str, int] = {}
         self._ids = [""]
+        # By row, as said: 1 / (1 / pace) may be another number, and would not be found among the paces.
         self._pace_of = [0.0]
         self._used = np.zeros(_FIRST_ROWS, dtype=np.bool_)
         self._running = np.zeros(_FIRST_ROWS, dtype=np.bool_)

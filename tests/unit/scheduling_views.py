@@ -10,6 +10,8 @@ import numpy as np
 from andante.domain.scheduling.latency import LinearStepTime
 from andante.domain.scheduling.view import EngineView, RequestView
 
+EXACT: dict[str, Any] = {"block_size": int, "max_seqs": int, "max_step_tokens": int, "step_time": lambda line: line}
+"""What is not a float in an engine view; compiled code takes no other type."""
 STEP_TIME = LinearStepTime(base=0.02, prefill_token=1e-4, sequence=1.5e-4, context_token=3e-7)
 
 
@@ -31,7 +33,7 @@ def engine(**fields: Any) -> EngineView:
         "max_step_tokens": 2048, "unfinished_prefill": 0.0, "step_time": STEP_TIME, "cached_share": 0.0,
         "tightest_pace": 4.8,
     } | fields  # fmt: skip
-    return EngineView(**values)
+    return EngineView(**{name: EXACT.get(name, float)(value) for name, value in values.items()})
 
 
 def tokens_of(view: RequestView, indices: Sequence[int], block_size: int = 16) -> float:

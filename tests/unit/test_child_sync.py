@@ -72,7 +72,7 @@ def _synced() -> tuple[ChildSync, Api, LLMService]:
     world = World()
     api = Api(world)
     settings = OperatorSettings(engine_image="e:1")
-    sync = ChildSync(cluster=api, world=world, settings=settings, clock=Clock())  # type: ignore[arg-type]
+    sync = ChildSync(cluster=api, world=world, settings=settings, clock=Clock())
     service = LLMService.parse(
         {
             "apiVersion": "andante.dev/v1alpha1",

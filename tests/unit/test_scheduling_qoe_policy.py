@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,7 +146,7 @@ def long_and_short(**columns: Any) -> RequestView:
 
 
 def test_who_must_be_computed_again_stays_where_that_takes_longer_than_it_frees() -> None:
-    slow = replace(STEP_TIME, prefill_token=0.05)
+    slow = STEP_TIME._replace(prefill_token=0.05)
     room = engine(kv_capacity=1600, kv_free=64, step_time=slow)
     policy = QoEPolicy(QoEPolicySettings(kv_offload=True, ageing_share=0))
     for kept, taken_off in ((0.0, []), (1500.0, [0])):

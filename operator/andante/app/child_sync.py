@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.child_plan import Action, digest, is_ours, plan_child, said, with_hash
@@ -27,16 +26,6 @@ CHILD_KINDS = (
     "PodMonitor",
     "Deployment",
 )
-
-
-class _Look(Enum):
-    """What a look at one child found, where nothing stands in the way."""
-
-    AS_WANTED = "as wanted"
-    UNSETTLED = "written, or not yet told by the watch"
-
-
-_AS_WANTED, _UNSETTLED = _Look.AS_WANTED, _Look.UNSETTLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +68,7 @@ class ChildSync:
         looks = [self._sync_one(service, with_hash(m)) for m in manifests]
         problems = [look for look in looks if isinstance(look, Problem)]
         pruned = self._prune(service, {key_of(m) for m in manifests})
-        if pruned or any(look is not _AS_WANTED for look in looks):
+        if pruned or not all(look is True for look in looks):
             # Also after a write: the state before it may come again, and then it is not as wanted.
             self._settled.pop(key, None)
         else:
@@ -102,7 +91,8 @@ class ChildSync:
         )
         return service.metadata.uid, service.metadata.generation, replicas, versions
 
-    def _sync_one(self, service: LLMService, manifest: Manifest) -> Problem | _Look:
+    def _sync_one(self, service: LLMService, manifest: Manifest) -> Problem | bool:
+        """What stands in the way; else whether it was as wanted, by the watch, and nothing was written."""
         key = key_of(manifest)
         known = live = self._world.get(*key)
         if live is None:
@@ -113,7 +103,7 @@ class ChildSync:
                 live = None
         action = plan_child(live, manifest, service, spelling=self._spellings.get(key))
         if action is Action.KEEP:
-            return _AS_WANTED if known is not None else _UNSETTLED
+            return known is not None
         if action is Action.NAME_TAKEN:
             message = (
                 f"a {key[0]} named {key[2]!r} exists in this namespace and is not of this service. It stays untouched;"
@@ -131,7 +121,7 @@ class ChildSync:
             return Problem(reason="ChildRefused", message=f"the API server refused the {key[0]} {key[2]!r}: {error}")
         self._world.put(applied)
         self._spellings[key] = digest(said(applied, manifest))
-        return _UNSETTLED
+        return False
 
     def _contested(self, key: Key) -> Problem:
         # The world keeps no field managers: they are most of an object, and wanted only here.

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
-import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
 import numba
@@ -43,10 +39,14 @@ _TYPES: dict[Any, Any] = {
 
 
 class Locator(UserProvidedCacheLocator):
-    """Numba's cache in `_folder`, named for the sources: their time of change loses its fraction in an image."""
+    """Numba's cache in `_folder`, which is named for the sources; it may have come with them, read-only."""
 
     def get_source_stamp(self) -> Any:
-        return 0
+        return 0  # numba's is the file's time of change, which loses its fraction in an image
+
+    def ensure_cache_path(self) -> None:
+        if not Path(self.get_cache_path()).is_dir():
+            super().ensure_cache_path()
 
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -73,31 +73,13 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _folder(function: Callable[..., Any]) -> Path:
-    """Where its machine code is kept: beside this file, and where that is read-only, in a copy in the user's cache.
+    """Where its machine code is kept: beside this file, so that an image may bring it along.
 
-    So an image that was built with it starts without a compiler's run. Keyed by the compiler and the sources that it
-    may call: numba itself would look at the file of the function alone.
+    Keyed by the compiler and the sources that it may call: numba itself would look at the file of the function alone.
     """
     sources = _domain_sources() + Path(inspect.getfile(function)).read_bytes()
     digest = hashlib.sha256(numba.__version__.encode() + sources).hexdigest()[:16]
-    here = Path(__file__).parent
-    shipped = here / "__pycache__" / "compiled" / digest
-    if os.access(shipped.parent if shipped.parent.is_dir() else here, os.W_OK):
-        return shipped
-    caches = os.environ.get("XDG_CACHE_HOME")
-    own = (Path(caches) if caches else Path.home() / ".cache") / "andante" / "compiled" / digest
-    if shipped.is_dir() and not own.exists():
-        _copy(shipped, own)
-    return own
-
-
-def _copy(folder: Path, to: Path) -> None:
-    """All or nothing: another process that starts at the same time must not find half of it."""
-    with suppress(OSError):  # then it is compiled, or another process was first
-        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=to.parent) as scratch:
-            shutil.copytree(folder, Path(scratch) / to.name)
-            (Path(scratch) / to.name).rename(to)
+    return Path(__file__).parent / "__pycache__" / "compiled" / digest
 
 
 @cache

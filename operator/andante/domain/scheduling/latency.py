@@ -9,7 +9,7 @@ fitted by least squares with forgetting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,9 +35,8 @@ _PRIOR_DEVIATION = 0.5
 _LARGEST = 1e4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinearStepTime:
-    """Coefficients in seconds; all >= 0."""
+class LinearStepTime(NamedTuple):
+    """Coefficients in seconds; all >= 0. A tuple, as compiled code takes it."""
 
     base: float
     prefill_token: float

@@ -11,7 +11,7 @@ import numpy as np
 
 from andante.domain.compiled import Floats, Ints, Table, compiled, part
 from andante.domain.scheduling.prediction import final_qoe_of
-from andante.domain.scheduling.qoe_numbers import Engine, Settings
+from andante.domain.scheduling.qoe_numbers import Settings
 from andante.domain.scheduling.qoe_values import (
     Bids,
     Work,
@@ -33,7 +33,7 @@ from andante.domain.scheduling.room import (
     step_tokens_for,
     whole_blocks,
 )
-from andante.domain.scheduling.view import CONTEXT, ELAPSED, PREEMPTIONS, PREFILLING, RUNNING, WEIGHT
+from andante.domain.scheduling.view import CONTEXT, ELAPSED, PREEMPTIONS, PREFILLING, RUNNING, WEIGHT, EngineView
 
 AGEING_CREDIT, ADMISSIONS, PREEMPTED, RECOMPUTE_CREDIT, CREDITED_UNTIL, MEMORIES = range(6)
 """What the numbers of a policy's memory are, and how many; the last is NaN before the first decision."""
@@ -82,7 +82,7 @@ def _split(requests: Table) -> tuple[Ints, Ints, float, float]:
 
 
 @part
-def _earn(engine: Engine, settings: Settings, memory: Floats) -> None:
+def _earn(engine: EngineView, settings: Settings, memory: Floats) -> None:
     """The storm guard's share of the GPU time that has passed."""
     if not math.isnan(memory[CREDITED_UNTIL]):
         passed = max(engine.now - memory[CREDITED_UNTIL], 0.0)
@@ -131,7 +131,7 @@ def _order(bids: Bids, waiting: Ints, room: Room, memory: Floats, at_most: int) 
 @part
 def _admit(
     requests: Table,
-    engine: Engine,
+    engine: EngineView,
     bids: Bids,
     waiting: Ints,
     order: Ints,
@@ -182,7 +182,7 @@ def _leavers(requests: Table, work: Work, bids: Bids, worth: float, settings: Se
 @part
 def _preempt(
     requests: Table,
-    engine: Engine,
+    engine: EngineView,
     work: Work,
     bids: Bids,
     room: Room,
@@ -246,7 +246,9 @@ def _least_lost(requests: Table, work: Work, room: Room, served: Floats, running
 
 
 @compiled
-def decide(requests: Table, engine: Engine, settings: Settings, memory: Floats) -> tuple[bool, Ints, Ints, Ints, int]:
+def decide(
+    requests: Table, engine: EngineView, settings: Settings, memory: Floats
+) -> tuple[bool, Ints, Ints, Ints, int]:
     """Whether anything is to be done, whom to admit, whom to preempt, the victims, and the step's tokens.
 
     As in `view.Plan`. `memory` is what the policy knows of its own past decisions, and is changed.

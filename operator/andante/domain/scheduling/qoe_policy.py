@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from andante.domain.scheduling import qoe_plan
-from andante.domain.scheduling.qoe_numbers import Engine, Settings
+from andante.domain.scheduling.qoe_numbers import Settings
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.room import NO_LIMIT
 from andante.domain.scheduling.view import EngineView, Plan, RequestView
@@ -36,7 +36,7 @@ class QoEPolicy:
     def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:
         """See `SchedulingPolicy.decide`."""
         short, admit, preempt, victims, step_tokens = qoe_plan.decide(
-            requests.numbers, Engine.of(engine), self._settings, self._memory
+            requests.numbers, engine, self._settings, self._memory
         )
         if not short:
             return None

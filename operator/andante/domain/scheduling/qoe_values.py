@@ -9,7 +9,7 @@ import numpy as np
 
 from andante.domain.compiled import Bools, Floats, Ints, Table, part
 from andante.domain.scheduling.prediction import final_qoe_of
-from andante.domain.scheduling.qoe_numbers import MAXMIN, PERFECT, Engine, Settings
+from andante.domain.scheduling.qoe_numbers import MAXMIN, PERFECT, Settings
 from andante.domain.scheduling.room import MEMORY, TIME, Room
 from andante.domain.scheduling.view import (
     CONTEXT,
@@ -20,9 +20,10 @@ from andante.domain.scheduling.view import (
     REMAINING,
     RUNNING,
     WEIGHT,
+    EngineView,
 )
 
-GOOD = 0.99
+_PERFECT_QOE = 0.99
 """QoE from which a request counts as perfect."""
 _BATCH_VALUE = 1e-9
 _TIE = 1e-6
@@ -48,16 +49,16 @@ class Bids(NamedTuple):
 
 
 @part
-def work_of(requests: Table, engine: Engine, kv_offload: bool) -> Work:
+def work_of(requests: Table, engine: EngineView, kv_offload: bool) -> Work:
     """What each request still needs, and all who wait together."""
     count = requests.shape[1]
     half_way, prefill, recompute = np.empty(count), np.zeros(count), np.empty(count)
     queued_tokens = queued_kv = queued_prefill = 0.0
     for i in range(count):
         context, rest = requests[CONTEXT, i], requests[REMAINING, i]
-        again = engine.step_prefill_token * (context - requests[KEPT, i])
+        again = engine.step_time.prefill_token * (context - requests[KEPT, i])
         half_way[i] = context + 0.5 * rest
-        recompute[i] = again if kv_offload else engine.step_prefill_token * context * (1 - engine.cached_share)
+        recompute[i] = again if kv_offload else engine.step_time.prefill_token * context * (1 - engine.cached_share)
         if not requests[RUNNING, i]:
             prefill[i] = again
             queued_tokens += rest
@@ -67,7 +68,7 @@ def work_of(requests: Table, engine: Engine, kv_offload: bool) -> Work:
 
 
 @part
-def horizon_of(work: Work, engine: Engine, room: Room, settings: Settings) -> float:
+def horizon_of(work: Work, engine: EngineView, room: Room, settings: Settings) -> float:
     """Seconds until the waiting work could be done, if nothing else came; within the settings' bounds."""
     clear = max(
         work.queued_kv * room.interval / engine.kv_capacity, work.queued_tokens * room.interval / engine.max_seqs
@@ -104,7 +105,7 @@ def gains(requests: Table, work: Work, room: Room, served: Floats, horizon: floa
         if objective == MAXMIN:
             value = max(worst - waited, 0.0) + 1e-3 * value
         elif objective == PERFECT:
-            now, then = 1.0 if served[i] >= GOOD else 0.0, 1.0 if waited >= GOOD else 0.0
+            now, then = 1.0 if served[i] >= _PERFECT_QOE else 0.0, 1.0 if waited >= _PERFECT_QOE else 0.0
             value = now - then + 1e-3 * value
         gain[i] = requests[WEIGHT, i] * (value + _TIE)
     return gain
@@ -112,7 +113,7 @@ def gains(requests: Table, work: Work, room: Room, served: Floats, horizon: floa
 
 @part
 def worth_a_slower_step(
-    requests: Table, engine: Engine, running: Ints, room: Room, served: Floats, gain: Floats, settings: Settings
+    requests: Table, engine: EngineView, running: Ints, room: Room, served: Floats, gain: Floats, settings: Settings
 ) -> Bools:
     """Whether each gains more than it would cost all running users together by making every step longer, weighted.
 
@@ -135,20 +136,22 @@ def worth_a_slower_step(
     rest = whole / rest
     price = room.interval / room.step_seconds
     for i in range(gain.size):
-        extra = engine.step_sequence + engine.step_context_token * (requests[CONTEXT, i] + 0.5 * requests[REMAINING, i])
+        extra = engine.step_time.sequence + engine.step_time.context_token * (
+            requests[CONTEXT, i] + 0.5 * requests[REMAINING, i]
+        )
         slowdown = price * extra * (whole * settings.slowdown_price) * min(requests[REMAINING, i] / rest, 1.0)
         worth_it[i] = gain[i] >= slowdown
     return worth_it
 
 
 @part
-def costs(requests: Table, work: Work, engine: Engine, scarce: int, interval: float, kv_offload: bool) -> Floats:
+def costs(requests: Table, work: Work, engine: EngineView, scarce: int, interval: float, kv_offload: bool) -> Floats:
     """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
     cost = np.empty_like(work.context)
     for i in range(cost.size):
         rest, context, prefill = requests[REMAINING, i], work.context[i], work.prefill[i]
         if scarce == TIME:
-            cost[i] = prefill + rest * (engine.step_sequence + engine.step_context_token * context)
+            cost[i] = prefill + rest * (engine.step_time.sequence + engine.step_time.context_token * context)
         elif kv_offload:
             # Prefill takes the whole GPU, and who comes back from the host needs none: that tells the two apart.
             held = context / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs

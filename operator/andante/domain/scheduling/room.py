@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from andante.domain.compiled import Bools, Ints, Table, part
-from andante.domain.scheduling.qoe_numbers import Engine, Settings
-from andante.domain.scheduling.view import CONTEXT, KEPT
+from andante.domain.scheduling.qoe_numbers import Settings
+from andante.domain.scheduling.view import CONTEXT, KEPT, EngineView
 
 MEMORY, SLOTS, TIME = 0, 1, 2
 """Scarce resources."""
@@ -34,14 +34,14 @@ class Room(NamedTuple):
 
 
 @part
-def room_of(engine: Engine, running: int, context: float, settings: Settings) -> Room:
+def room_of(engine: EngineView, running: int, context: float, settings: Settings) -> Room:
     """Room beside `running` requests that have `context` tokens in all."""
-    seconds = engine.step_base + engine.step_sequence * running + engine.step_context_token * context
+    seconds = engine.step_time.base + engine.step_time.sequence * running + engine.step_time.context_token * context
     headroom = settings.kv_headroom * (_OFFLOAD_HEADROOM if settings.kv_offload else 1.0)
     cap = prefill = np.inf  # where nobody reads, nobody is kept waiting
     if engine.tightest_pace > 0:
         cap = settings.pace_margin / engine.tightest_pace
-        prefill = settings.prefill_cap / max(engine.step_prefill_token, 1e-9)
+        prefill = settings.prefill_cap / max(engine.step_time.prefill_token, 1e-9)
     return Room(
         engine.kv_free - headroom * engine.kv_capacity,
         engine.max_seqs - running,
@@ -56,20 +56,20 @@ def room_of(engine: Engine, running: int, context: float, settings: Settings) ->
 
 
 @part
-def step_tokens_for(engine: Engine, running: int, seconds: float, settings: Settings, margin: float) -> int:
+def step_tokens_for(engine: EngineView, running: int, seconds: float, settings: Settings, margin: float) -> int:
     """Tokens of a step of `margin` times what the most demanding reader takes for one; `seconds` without prefill."""
     if engine.tightest_pace <= 0 or not running:
         return NO_LIMIT
     left = margin / engine.tightest_pace - seconds
-    if left < settings.least_prefill * engine.step_base:
+    if left < settings.least_prefill * engine.step_time.base:
         # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
-        left = settings.long_prefill * engine.step_base
-    tokens = running + int(left / max(engine.step_prefill_token, 1e-9))
+        left = settings.long_prefill * engine.step_time.base
+    tokens = running + int(left / max(engine.step_time.prefill_token, 1e-9))
     return tokens if tokens < engine.max_step_tokens else NO_LIMIT
 
 
 @part
-def prefill_keeps_pace(requests: Table, engine: Engine, waiting: Ints, running: int, step_tokens: int) -> bool:
+def prefill_keeps_pace(requests: Table, engine: EngineView, waiting: Ints, running: int, step_tokens: int) -> bool:
     """Whether a step that prefills all there is to prefill is short enough for the most demanding reader."""
     if step_tokens == NO_LIMIT:
         return True
@@ -87,7 +87,7 @@ def whole_blocks(context: float, block_size: int) -> int:
 
 @part
 def prefix(
-    requests: Table, engine: Engine, room: Room, order: Ints, worth_it: Bools, more_kv: float, more_slots: int
+    requests: Table, engine: EngineView, room: Room, order: Ints, worth_it: Bools, more_kv: float, more_slots: int
 ) -> int:
     """How many of `order`, from its start, fit into every resource, and into what is given back to it."""
     total = prefill = blocks = 0.0
@@ -95,7 +95,7 @@ def prefix(
         total += requests[CONTEXT, i]
         prefill += requests[CONTEXT, i] - requests[KEPT, i]
         blocks += whole_blocks(requests[CONTEXT, i], engine.block_size)
-        step = room.step_seconds + engine.step_sequence * (count + 1) + engine.step_context_token * total
+        step = room.step_seconds + engine.step_time.sequence * (count + 1) + engine.step_time.context_token * total
         if blocks > room.kv + more_kv or not (step <= room.step_cap or worth_it[i]):
             return count
         # One prompt longer than the cap may start when no other prefill is under way.
@@ -105,7 +105,7 @@ def prefix(
 
 
 @part
-def fits_all(requests: Table, engine: Engine, room: Room, waiting: Ints, context: float) -> bool:
+def fits_all(requests: Table, engine: EngineView, room: Room, waiting: Ints, context: float) -> bool:
     """Whether every waiting request can start now, with `context` tokens in all: nothing is short."""
     if waiting.size > room.slots or context > room.kv:
         return waiting.size == 0

@@ -7,7 +7,7 @@ is the policy that serves. Nothing here knows an engine, a clock or a request ob
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,118 +32,75 @@ def _nobody() -> Ints:
 """The rows of `RequestView.numbers`, each named as the property that it is, and how many there are."""
 
 
-@dataclass(frozen=True, slots=True)
+class _Property:
+    """A property of `RequestView`: its row of `numbers`."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class _Row(_Property):
+    def __get__(self, view: RequestView, owner: type | None = None) -> Floats:
+        row: Floats = view.numbers[self.number]
+        return row
+
+
+class _Flag(_Property):
+    def __get__(self, view: RequestView, owner: type | None = None) -> Bools:
+        flags: Bools = view.numbers[self.number] != 0
+        return flags
+
+
+@dataclass(frozen=True)
 class RequestView:
     """All requests in the engine, in order of arrival; every property of shape (requests,), times in seconds."""
 
     numbers: Table
     """One row for each property, of shape (properties, requests): one array goes to compiled code faster than many."""
 
+    running = _Flag(RUNNING)
+    """Whether it holds KV and a slot; the others wait."""
+    elapsed = _Row(ELAPSED)
+    """Since the request was received."""
+    expected_ttft = _Row(EXPECTED_TTFT)
+    """τ0; infinite for batch requests."""
+    seconds_per_token = _Row(SECONDS_PER_TOKEN)
+    """1/p of the reader; 0 for batch requests."""
+    deadline = _Row(DEADLINE)
+    """End-to-end, since it was received; NaN where the consumer reads."""
+    weight = _Row(WEIGHT)
+    """Of its class."""
+    delivered = _Row(DELIVERED)
+    """n: tokens delivered."""
+    lag = _Row(LAG)
+    """A_n - I_n: how far reading has fallen behind its ideal."""
+    delay_area = _Row(DELAY_AREA)
+    """S_delay of the delivered tokens, token-seconds."""
+    context = _Row(CONTEXT)
+    """Tokens known: prompt and answer so far. The KV of a running request, what a waiting one must prefill."""
+    kept = _Row(KEPT)
+    """Tokens whose KV the host's memory holds: they need not be computed should the request start again."""
+    remaining = _Row(REMAINING)
+    """Expected tokens still to come, >= 1."""
+    preemptions = _Row(PREEMPTIONS)
+    """How often it was taken off already."""
+    prefilling = _Flag(PREFILLING)
+    """Running, with a prefill that has not ended: no progress yet, so never a victim."""
+
     @classmethod
     def of(cls, **columns: Floats | Bools) -> RequestView:
         """From all properties by name; raises TypeError where one is missing or unknown."""
-        names = [name for name in _PROPERTIES if name in columns]
-        if len(names) != len(_PROPERTIES) or len(columns) != len(names):
-            raise TypeError(f"expected {list(_PROPERTIES)}, got {sorted(columns)}")
-        return cls(np.array([columns[name] for name in names], dtype=np.float64))
+        rows = {name: row.number for name, row in vars(cls).items() if isinstance(row, _Property)}
+        if columns.keys() != rows.keys():
+            raise TypeError(f"expected {sorted(rows)}, got {sorted(columns)}")
+        return cls(np.array([columns[name] for name in sorted(rows, key=rows.__getitem__)], dtype=np.float64))
 
     def __len__(self) -> int:
         return int(self.numbers.shape[1])
 
-    @property
-    def running(self) -> Bools:
-        """Whether it holds KV and a slot; the others wait."""
-        answer: Bools = self.numbers[RUNNING] != 0
-        return answer
 
-    @property
-    def elapsed(self) -> Floats:
-        """Since the request was received."""
-        row: Floats = self.numbers[ELAPSED]
-        return row
-
-    @property
-    def expected_ttft(self) -> Floats:
-        """τ0; infinite for batch requests."""
-        row: Floats = self.numbers[EXPECTED_TTFT]
-        return row
-
-    @property
-    def seconds_per_token(self) -> Floats:
-        """1/p of the reader; 0 for batch requests."""
-        row: Floats = self.numbers[SECONDS_PER_TOKEN]
-        return row
-
-    @property
-    def deadline(self) -> Floats:
-        """End-to-end, since it was received; NaN where the consumer reads."""
-        row: Floats = self.numbers[DEADLINE]
-        return row
-
-    @property
-    def weight(self) -> Floats:
-        """Of its class."""
-        row: Floats = self.numbers[WEIGHT]
-        return row
-
-    @property
-    def delivered(self) -> Floats:
-        """n: tokens delivered."""
-        row: Floats = self.numbers[DELIVERED]
-        return row
-
-    @property
-    def lag(self) -> Floats:
-        """A_n - I_n: how far reading has fallen behind its ideal."""
-        row: Floats = self.numbers[LAG]
-        return row
-
-    @property
-    def delay_area(self) -> Floats:
-        """S_delay of the delivered tokens, token-seconds."""
-        row: Floats = self.numbers[DELAY_AREA]
-        return row
-
-    @property
-    def context(self) -> Floats:
-        """Tokens known: prompt and answer so far. The KV of a running request, what a waiting one must prefill."""
-        row: Floats = self.numbers[CONTEXT]
-        return row
-
-    @property
-    def kept(self) -> Floats:
-        """Tokens whose KV the host's memory holds: they need not be computed should the request start again."""
-        row: Floats = self.numbers[KEPT]
-        return row
-
-    @property
-    def remaining(self) -> Floats:
-        """Expected tokens still to come, >= 1."""
-        row: Floats = self.numbers[REMAINING]
-        return row
-
-    @property
-    def preemptions(self) -> Floats:
-        """How often it was taken off already."""
-        row: Floats = self.numbers[PREEMPTIONS]
-        return row
-
-    @property
-    def prefilling(self) -> Bools:
-        """Running, with a prefill that has not ended: no progress yet, so never a victim."""
-        answer: Bools = self.numbers[PREFILLING] != 0
-        return answer
-
-
-_PROPERTIES = (
-    "running", "elapsed", "expected_ttft", "seconds_per_token", "deadline", "weight", "delivered", "lag", "delay_area",
-    "context", "kept", "remaining", "preemptions", "prefilling",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineView:
-    """The engine's resources at this moment."""
+class EngineView(NamedTuple):
+    """The engine's resources at this moment. A tuple, as compiled code takes it: the types are exactly these."""
 
     now: float
     """Seconds on any clock that does not go back."""
