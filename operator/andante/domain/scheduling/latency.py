@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from andante.domain.compiled import Floats, compiled
+from andante.domain.compiled import Floats, Table, compiled
 from andante.domain.step_time import StepTimeCoefficients
 
 FORGETTING = 0.999
@@ -26,8 +26,6 @@ _SOLVE_EVERY = 4
 _SCALE = (1e-2, 1e-4, 1e-4, 1e-7)
 """Typical size of the coefficients; the fit works on numbers near 1."""
 _SCALES = np.array(_SCALE)
-_SYMMETRIC = np.array([[0, 1, 2, 3], [1, 4, 5, 6], [2, 5, 7, 8], [3, 6, 8, 9]])
-"""Where each entry of a symmetric matrix is in its upper half, row by row."""
 _RELATIVE_NOISE = 0.1
 """How far a step's time is from the line, relative."""
 _PRIOR_DEVIATION = 0.5
@@ -80,7 +78,7 @@ class OnlineStepTime:
         pull = _RELATIVE_NOISE**2 / (_PRIOR_DEVIATION * np.maximum(start, 0.1)) ** 2
         self._pull = np.diag(pull)
         self._pulled = pull * start
-        self._squares = np.zeros(10)
+        self._squares = np.zeros((4, 4))
         self._products = np.zeros(4)
         self._error = 0.0
         self.observations = 0
@@ -110,9 +108,10 @@ class OnlineStepTime:
         _add(self._squares, self._products, prefill_tokens, sequences, context_tokens, target)
         if self.observations > _EAGER and self.observations % _SOLVE_EVERY:
             return
-        squares = self._squares[_SYMMETRIC]
-        solved = np.linalg.solve(squares + self._pull, self._products + self._pulled)
-        base, prefill, sequence, context = (np.minimum(np.maximum(solved, 0.0), _LARGEST) * _SCALES).tolist()
+        solved = np.linalg.solve(self._squares + self._pull, self._products + self._pulled).tolist()
+        base, prefill, sequence, context = (
+            min(max(number, 0.0), _LARGEST) * scale for number, scale in zip(solved, _SCALE, strict=True)
+        )
         self._line = LinearStepTime(
             base=max(base, 1e-4), prefill_token=prefill, sequence=sequence, context_token=context
         )
@@ -120,18 +119,16 @@ class OnlineStepTime:
 
 @compiled
 def _add(
-    squares: Floats, products: Floats, prefill_tokens: float, sequences: float, context_tokens: float, seconds: float
+    squares: Table, products: Floats, prefill_tokens: float, sequences: float, context_tokens: float, seconds: float
 ) -> None:
-    """One observation into the sums: the upper half of the features' products, row by row, and the features."""
+    """One observation into the sums: of the features' products, and of the features."""
     features = (
         _SCALE[0] / seconds,
         prefill_tokens * _SCALE[1] / seconds,
         sequences * _SCALE[2] / seconds,
         context_tokens * _SCALE[3] / seconds,
     )
-    place = 0
     for row in range(4):
         products[row] = FORGETTING * products[row] + features[row]
-        for column in range(row, 4):
-            squares[place] = FORGETTING * squares[place] + features[row] * features[column]
-            place += 1
+        for column in range(4):
+            squares[row, column] = FORGETTING * squares[row, column] + features[row] * features[column]
