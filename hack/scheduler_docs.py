@@ -47,13 +47,29 @@ def load_table(document: Mapping[str, Any]) -> str:
     return _table(columns, rows)
 
 
+def held_table(documents: Sequence[Mapping[str, Any]]) -> str:
+    """The load held over FCFS's: without host memory from the first of `documents`, with it from each."""
+    sizes = [(0.0, documents[0], "")]
+    sizes += [(document["settings"]["kv_offload_gib"], document, "_qoe+host_over_fcfs") for document in documents]
+    rows: list[Sequence[object]] = []
+    for gib, document, which in sizes:
+        (figures,) = document["headline"].values()
+        rows.append((f"{gib:g}", *(f"{figures[f'load_ratio_at_mean_0{at}{which}']:.3f}" for at in (95, 90))))
+    return _table(("host memory GiB", "mean QoE .95", "mean QoE .90"), rows)
+
+
 def committed(name: str) -> Callable[[], str]:
     """The Markdown table that a benchmark wrote."""
     return lambda: (RESULTS / f"{name}.md").read_text().strip()
 
 
+def _result(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
-    "scheduler": lambda: load_table(json.loads((RESULTS / "scheduler.json").read_text())),
+    "scheduler": lambda: load_table(_result("scheduler")),
+    "held": lambda: held_table([_result("scheduler"), _result("scheduler-host-480")]),
     "surge": committed("scheduler-surge"),
     "host-kv": committed("scheduler-host-kv"),
     "clairvoyant": committed("scheduler-clairvoyant"),
