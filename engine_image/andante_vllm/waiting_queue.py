@@ -50,3 +50,7 @@ class WaitingQueue(RequestQueue):
 
     def __iter__(self) -> Iterator[Request]:
         return iter(self._requests.values())
+
+    def __getitem__(self, place: int) -> Request:
+        """As of vLLM's deque, for who looks at the queue from outside; not asked in a step."""
+        return list(self._requests.values())[place]

@@ -51,6 +51,8 @@ def test_it_holds_what_vllms_queue_holds_in_the_same_order(moves: list[tuple[str
         assert (len(ours), bool(ours)) == (len(theirs), bool(theirs))
         if theirs:
             assert ours.peek_request() is theirs.peek_request()
+            assert ours[0] is theirs[0]
+            assert ours[-1] is theirs[-1]
 
 
 def test_a_look_into_an_empty_queue_is_an_error_as_in_vllm() -> None:
