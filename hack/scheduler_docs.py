@@ -47,15 +47,20 @@ def load_table(document: Mapping[str, Any]) -> str:
     return _table(columns, rows)
 
 
-def held_table(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The load held over FCFS's: without host memory from the first of `documents`, with it from each."""
-    sizes = [(0.0, documents[0], "")]
-    sizes += [(document["settings"]["kv_offload_gib"], document, "_qoe+host_over_fcfs") for document in documents]
+def held_table(plain: Mapping[str, Any], larger: Mapping[str, Any]) -> str:
+    """The load that `qoe` holds over FCFS's, from scheduler.json and the same with more host memory."""
+    sizes = [document["settings"]["kv_offload_gib"] for document in (plain, larger)]
     rows: list[Sequence[object]] = []
-    for gib, document, which in sizes:
+    for gib, stock, document, which in (
+        (0.0, 0.0, plain, ""),
+        (sizes[0], 0.0, plain, "_qoe+host_over_fcfs"),
+        (sizes[0], sizes[0], plain, "_qoe+host_over_fcfs+host"),
+        (sizes[1], 0.0, larger, "_qoe+host_over_fcfs"),
+    ):
         (figures,) = document["headline"].values()
-        rows.append((f"{gib:g}", *(f"{figures[f'load_ratio_at_mean_0{at}{which}']:.3f}" for at in (95, 90))))
-    return _table(("host memory GiB", "mean QoE .95", "mean QoE .90"), rows)
+        held = (f"{figures[f'load_ratio_at_mean_0{at}{which}']:.3f}" for at in (95, 90))
+        rows.append((f"{gib:g}", f"{stock:g}", *held))
+    return _table(("host memory GiB of `qoe`", "of FCFS", "at mean QoE .95", "at .90"), rows)
 
 
 def committed(name: str) -> Callable[[], str]:
@@ -69,7 +74,7 @@ def _result(name: str) -> Any:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "scheduler": lambda: load_table(_result("scheduler")),
-    "held": lambda: held_table([_result("scheduler"), _result("scheduler-host-480")]),
+    "held": lambda: held_table(_result("scheduler"), _result("scheduler-host-480")),
     "surge": committed("scheduler-surge"),
     "host-kv": committed("scheduler-host-kv"),
     "clairvoyant": committed("scheduler-clairvoyant"),
