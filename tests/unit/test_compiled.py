@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import andante
-from andante.domain.compiled import Floats, Table, compiled
+from andante.domain.compiled import Floats, Table, compiled, unchecked
 
 _NO_CACHES = shutil.ignore_patterns("__pycache__")
 
@@ -49,6 +49,14 @@ def test_an_array_of_the_wrong_shape_is_refused() -> None:
 
     with pytest.raises(TypeError):
         cells(np.zeros(3))
+
+
+def test_without_the_look_at_its_arguments_it_answers_the_same() -> None:
+    @compiled
+    def at(line: Line, places: Floats) -> Floats:
+        return line.slope * places + line.offset
+
+    assert unchecked(at)(Line(3.0, 1.0), np.array([0.0, 2.0])).tolist() == [1.0, 7.0]
 
 
 def test_an_annotation_that_nothing_stands_for_is_an_error_at_import() -> None:

@@ -72,6 +72,20 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return answer
 
 
+def unchecked(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function` of `compiled`, the types of its arguments not looked at: an array of others would be misread.
+
+    For calls in every step, with arguments that the caller has made himself: to look at tuples takes numba longer than
+    some of the loops that it then runs.
+    """
+    if numba.config.DISABLE_JIT:
+        return function
+    dispatcher: Any = function
+    (signature,) = dispatcher.nopython_signatures
+    answer: Callable[_P, _R] = dispatcher.get_compile_result(signature).entry_point
+    return answer
+
+
 def _folder(function: Callable[..., Any]) -> Path:
     """Where its machine code is kept: beside this file, so that an image may bring it along.
 

@@ -18,11 +18,14 @@ import math
 
 import numpy as np
 
+from andante.domain.compiled import unchecked
 from andante.domain.scheduling import qoe_plan
 from andante.domain.scheduling.qoe_numbers import Settings
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.room import NO_LIMIT
 from andante.domain.scheduling.view import EngineView, Plan, RequestView
+
+_decide = unchecked(qoe_plan.decide)
 
 
 class QoEPolicy:
@@ -35,9 +38,7 @@ class QoEPolicy:
 
     def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:
         """See `SchedulingPolicy.decide`."""
-        short, admit, preempt, victims, step_tokens = qoe_plan.decide(
-            requests.numbers, engine, self._settings, self._memory
-        )
+        short, admit, preempt, victims, step_tokens = _decide(requests.numbers, engine, self._settings, self._memory)
         if not short:
             return None
         tokens = None if step_tokens == NO_LIMIT else step_tokens
