@@ -25,6 +25,20 @@ def test_it_learns_another_gpu() -> None:
     assert fit.relative_error < 0.1
 
 
+def test_what_is_measured_exactly_is_found_exactly() -> None:
+    truth = LinearStepTime(base=0.02, prefill_token=1e-4, sequence=2e-4, context_token=1e-7)
+    fit, random = OnlineStepTime(truth), np.random.default_rng(1)
+    for _ in range(200):
+        batch = {
+            "prefill_tokens": float(random.integers(0, 2000)),
+            "sequences": float(random.integers(1, 250)),
+            "context_tokens": float(random.integers(1_000, 60_000)),
+        }
+        fit.observe(**batch, seconds=truth.seconds(**batch))
+        assert fit.line == pytest.approx(truth, rel=1e-9)
+    assert fit.relative_error < 1e-9
+
+
 @given(
     st.lists(
         st.tuples(
