@@ -60,7 +60,8 @@ def virtual_qoe_scheduler(
             if not online_step_time:
                 self._step_time.observe = _learn_nothing  # type: ignore[method-assign]
             if not online_lengths:
-                self._table.lengths.ended = _learn_nothing  # type: ignore[method-assign]
+                remove = self._table.remove
+                self._table.remove = lambda request_id, **_: remove(request_id, ended_itself=False)  # type: ignore[method-assign]
             if not ended_first and self._host is not None:
                 self._host = VLLMsOrder(self._host.cache_capacity)
                 self.connector.connector_scheduler.manager._policy = self._host

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from andante.domain.compiled import Bools, Floats, Ints, Table, compiled
+from andante.domain.compiled import Bools, Floats, Ints, Table, compiled, part, unchecked
 from andante.domain.pace import Expectation
-from andante.domain.scheduling.lengths import LengthEstimator
+from andante.domain.scheduling.lengths import Histograms, LengthEstimator, expected_rest, learn
 from andante.domain.scheduling.view import (
     CONTEXT,
     DEADLINE,
@@ -39,17 +39,37 @@ from andante.domain.scheduling.view import (
 _NOBODY = 0
 """Row 0 belongs to nobody: tokens of requests that are gone are counted there."""
 _FIRST_ROWS = 1024
+_NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 _BATCHED_STEPS = 32
 """Steps of one and the same batch whose deliveries are added up in one go."""
 (
     _ARRIVAL, _TTFT, _DEADLINE, _WEIGHT, _PROMPT, _LONGEST, _PREEMPTIONS, _MOST_KEPT, _PERIOD, _DELIVERED, _LAG, _AREA,
     _FIRST_DUE, _NUMBERS,
 ) = range(14)  # fmt: skip
-"""What each row of `RequestTable._numbers` holds, and how many rows there are.
+"""What each row of `_Columns.numbers` holds, and how many rows there are.
 
 `_MOST_KEPT`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
 `_FIRST_DUE`: when the first token is due; it follows from arrival and TTFT, but each delivery asks for it.
 """
+
+
+class _Columns(NamedTuple):
+    """What is known of the request in each row of the table. A tuple, as compiled code takes it."""
+
+    used: Bools
+    running: Bools
+    class_index: Ints
+    numbers: Table
+
+
+class _Unsettled(NamedTuple):
+    """What happened since the table was last brought up to date."""
+
+    served: Ints
+    """Rows that got a token at each of `times`."""
+    times: Floats
+    ended: Ints
+    """Rows of requests that have ended themselves since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +98,22 @@ class RequestTable:
         self._ids = [""]
         # By row, as said: 1 / (1 / pace) may be another number, and would not be found among the paces.
         self._pace_of = [0.0]
-        self._used = np.zeros(_FIRST_ROWS, dtype=np.bool_)
-        self._running = np.zeros(_FIRST_ROWS, dtype=np.bool_)
-        self._class = np.zeros(_FIRST_ROWS, dtype=np.int64)
-        self._numbers = np.zeros((_NUMBERS, _FIRST_ROWS))
+        self._columns = _Columns(
+            used=np.zeros(_FIRST_ROWS, dtype=np.bool_),
+            running=np.zeros(_FIRST_ROWS, dtype=np.bool_),
+            class_index=np.zeros(_FIRST_ROWS, dtype=np.int64),
+            numbers=np.zeros((_NUMBERS, _FIRST_ROWS)),
+        )
         self._paces: dict[float, int] = {}
         self._batch: Batch | None = None
         self.version = 0
         """Changes when a request enters or leaves."""
         self.layout = 0
         """Changes when rows are moved."""
-        # Deliveries of one token each to the same batch, not yet added up.
+        # Deliveries of one token each to the same batch, and who ended after them: not yet counted.
         self._pending: Batch | None = None
         self._pending_times: list[float] = []
+        self._pending_ends: list[int] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -115,8 +138,9 @@ class RequestTable:
         longest: int,
     ) -> None:
         """A request entered the engine. `longest`: tokens that it may generate at most."""
-        if len(self._ids) == self._used.size:
-            self._move_together()
+        columns = self._columns
+        if len(self._ids) == columns.used.size:
+            columns = self._move_together()
         self.version += 1
         row = len(self._ids)
         self._rows[request_id] = row
@@ -124,9 +148,9 @@ class RequestTable:
         reads = expectation.pace > 0 and expectation.deadline is None
         self._pace_of.append(expectation.pace if reads else 0.0)
         ttft = expectation.expected_ttft if reads else math.inf
-        self._used[row] = True
-        self._class[row] = class_index
-        self._numbers[:, row] = (
+        columns.used[row] = True
+        columns.class_index[row] = class_index
+        columns.numbers[:, row] = (
             arrival, ttft, math.nan if expectation.deadline is None else expectation.deadline, weight, prompt_tokens,
             longest, 0.0, math.inf, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft,
         )  # fmt: skip
@@ -138,22 +162,23 @@ class RequestTable:
         row = self._rows.pop(request_id, None)
         if row is None:
             return
-        self._add_up()
         self._batch = None
         self.version += 1
-        if ended_itself:
-            self.lengths.ended(class_index=int(self._class[row]), tokens=int(self._numbers[_DELIVERED, row]))
         pace = self._pace_of[row]
         if pace > 0:
             self._paces[pace] -= 1
             if not self._paces[pace]:
                 del self._paces[pace]
-        self._used[row] = self._running[row] = False
+        if ended_itself:
+            self._pending_ends.append(row)
+        else:
+            self._columns.used[row] = self._columns.running[row] = False
 
     def running(self) -> Batch:
         """All that run; the same object while they are the same."""
         if self._batch is None:
-            self._batch = Batch(rows=self._running.nonzero()[0], layout=self.layout)
+            self._settle()
+            self._batch = Batch(rows=self._columns.running.nonzero()[0], layout=self.layout)
         return self._batch
 
     def batch(self, request_ids: Sequence[str]) -> Batch:
@@ -168,78 +193,79 @@ class RequestTable:
 
     def deliver_one_each(self, batch: Batch, now: float) -> None:
         """One token for each of `batch` at `now`; a batch that stays the same is added up later."""
-        if batch is not self._pending:
-            self._add_up()
+        if batch is not self._pending or self._pending_ends or len(self._pending_times) >= _BATCHED_STEPS:
+            self._settle()
             self._pending = batch
         self._pending_times.append(now)
-        if len(self._pending_times) >= _BATCHED_STEPS:
-            self._add_up()
 
-    def _add_up(self) -> None:
-        """What `deliver_one_each` has put off."""
-        if not self._pending_times or self._pending is None:
-            return
-        _deliver_one_each(self._numbers, self._pending.rows, np.array(self._pending_times))
+    def _settle(self) -> None:
+        """Counts what has been put off."""
+        if self._pending_times or self._pending_ends:
+            _settle(self._columns, self._unsettled(), self.lengths.histograms)
+
+    def _unsettled(self) -> _Unsettled:
+        """What has been put off, for who counts it at once."""
+        served = _NO_ROWS if self._pending is None else self._pending.rows
+        unsettled = _Unsettled(served, np.array(self._pending_times), np.array(self._pending_ends, dtype=np.int64))
         self._pending_times.clear()
+        self._pending_ends.clear()
+        return unsettled
 
     def deliver(self, batch: Batch, tokens: NDArray[np.int64], now: float) -> None:
         """`tokens` tokens each, handed over at `now`; the recursion of `andante.domain.qoe.QoEState.deliver`."""
-        self._add_up()
-        _deliver(self._numbers, batch.rows, tokens, now)
+        self._settle()
+        _deliver(self._columns.numbers, batch.rows, tokens, now)
 
     def started(self, request_id: str) -> None:
         """It was admitted."""
         row = self._rows.get(request_id)
         if row is not None:
-            self._running[row] = True
+            self._columns.running[row] = True
             self._batch = None
 
     def preempted(self, request_id: str, *, kept: int = 0) -> None:
         """It was taken off and waits again. `kept`: tokens of it whose KV the host's memory holds."""
         row = self._rows.get(request_id)
         if row is not None:
-            self._running[row] = False
-            self._numbers[_PREEMPTIONS, row] += 1
-            self._numbers[_MOST_KEPT, row] = kept
+            self._columns.running[row] = False
+            self._columns.numbers[_PREEMPTIONS, row] += 1
+            self._columns.numbers[_MOST_KEPT, row] = kept
             self._batch = None
 
     def lost(self, request_id: str, *, kept: int) -> None:
         """The host's memory gave up KV of it; `kept` tokens are left."""
         row = self._rows.get(request_id)
         if row is not None:
-            self._numbers[_MOST_KEPT, row] = kept
+            self._columns.numbers[_MOST_KEPT, row] = kept
 
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
         """The policy's view of all requests in order of arrival, and their rows. `prefilling`: running, mid-prefill.
 
         The rows are theirs until `version` changes.
         """
-        self._add_up()
-        rows = self._used.nonzero()[0]
-        remaining = self.lengths.remaining(
-            class_index=self._class.take(rows),
-            delivered=self._numbers[_DELIVERED].take(rows),
-            longest=self._numbers[_LONGEST].take(rows),
+        numbers, rows = _view(
+            self._columns,
+            self._unsettled(),
+            self.lengths.histograms,
+            np.array([self._rows[request_id] for request_id in prefilling], dtype=np.int64),
+            now,
+            self._kept_block,
         )
-        view = RequestView(_viewed(self._numbers, self._running, rows, remaining, now, self._kept_block))
-        for request_id in prefilling:
-            view.numbers[PREFILLING, rows.searchsorted(self._rows[request_id])] = 1.0
-        return view, rows
+        return RequestView(numbers), rows
 
-    def _move_together(self) -> None:
+    def _move_together(self) -> _Columns:
         """Moves the rows in use to the front, of arrays twice as long should they fill more than half of these."""
-        self._add_up()
-        rows = self._used.nonzero()[0]
-        size = self._used.size * (2 if 2 * rows.size > self._used.size else 1)
-        self._used, self._running, self._class, numbers = (
-            _at_the_front(array, rows, size) for array in (self._used, self._running, self._class, self._numbers)
-        )
-        self._numbers = numbers
+        self._settle()
+        used = self._columns.used
+        rows = used.nonzero()[0]
+        size = used.size * (2 if 2 * rows.size > used.size else 1)
+        self._columns = _Columns(*(_at_the_front(array, rows, size) for array in self._columns))
         self._ids = ["", *self.names(rows)]
         self._pace_of = [0.0, *(self._pace_of[row] for row in rows.tolist())]
         self._rows = {request_id: row for row, request_id in enumerate(self._ids) if row != _NOBODY}
         self._batch = self._pending = None
         self.layout += 1
+        return self._columns
 
 
 def _at_the_front(array: NDArray[Any], rows: Ints, size: int) -> NDArray[Any]:
@@ -249,10 +275,11 @@ def _at_the_front(array: NDArray[Any], rows: Ints, size: int) -> NDArray[Any]:
     return moved
 
 
-@compiled
-def _deliver_one_each(numbers: Table, rows: Ints, times: Floats) -> None:
-    """One token for each of `rows` at each of `times`; the recursion of `andante.domain.qoe.QoEState.deliver`."""
-    for row in rows:
+@part
+def _settled(columns: _Columns, unsettled: _Unsettled, lengths: Histograms) -> None:
+    """Deliveries first: the recursion of `andante.domain.qoe.QoEState.deliver`. Who ended tells how long he was."""
+    numbers, times = columns.numbers, unsettled.times
+    for row in unsettled.served[: unsettled.served.size if times.size else 0]:
         due = numbers[_FIRST_DUE, row] + numbers[_DELIVERED, row] * numbers[_PERIOD, row]
         lag = numbers[_LAG, row]
         area = 0.0
@@ -262,6 +289,15 @@ def _deliver_one_each(numbers: Table, rows: Ints, times: Floats) -> None:
         numbers[_LAG, row] = lag
         numbers[_AREA, row] += area
         numbers[_DELIVERED, row] += times.size
+    for row in unsettled.ended:
+        learn(lengths, columns.class_index[row], numbers[_DELIVERED, row])
+        columns.used[row] = columns.running[row] = False
+
+
+@unchecked
+@compiled
+def _settle(columns: _Columns, unsettled: _Unsettled, lengths: Histograms) -> None:
+    _settled(columns, unsettled, lengths)
 
 
 @compiled
@@ -276,25 +312,48 @@ def _deliver(numbers: Table, rows: Ints, tokens: Ints, now: float) -> None:
         numbers[_DELIVERED, row] = delivered + tokens[i]
 
 
-@compiled
-def _viewed(numbers: Table, running: Bools, rows: Ints, remaining: Floats, now: float, kept_block: int) -> Table:
-    """`RequestView.numbers` of `rows`; nobody is in the middle of a prefill."""
-    view = np.zeros((NUMBERS, rows.size))
+@part
+def _copied(numbers: Table, what: int, rows: Ints, view: Table, to: int) -> None:
     for i, row in enumerate(rows):
-        view[RUNNING, i] = running[row]
+        view[to, i] = numbers[what, row]
+
+
+@unchecked
+@compiled
+def _view(
+    columns: _Columns, unsettled: _Unsettled, lengths: Histograms, prefilling: Ints, now: float, kept_block: int
+) -> tuple[Table, Ints]:
+    """`RequestView.numbers` of all rows in use, brought up to date, and those rows."""
+    _settled(columns, unsettled, lengths)
+    numbers = columns.numbers
+    rows = columns.used.nonzero()[0]
+    view = np.empty((NUMBERS, rows.size))
+    # A property at a time: memory is read and written in line, which is most of what this takes.
+    _copied(numbers, _TTFT, rows, view, EXPECTED_TTFT)
+    _copied(numbers, _PERIOD, rows, view, SECONDS_PER_TOKEN)
+    _copied(numbers, _DEADLINE, rows, view, DEADLINE)
+    _copied(numbers, _WEIGHT, rows, view, WEIGHT)
+    _copied(numbers, _DELIVERED, rows, view, DELIVERED)
+    _copied(numbers, _LAG, rows, view, LAG)
+    _copied(numbers, _AREA, rows, view, DELAY_AREA)
+    _copied(numbers, _PREEMPTIONS, rows, view, PREEMPTIONS)
+    for i, row in enumerate(rows):
         view[ELAPSED, i] = max(now - numbers[_ARRIVAL, row], 0.0)
-        view[EXPECTED_TTFT, i] = numbers[_TTFT, row]
-        view[SECONDS_PER_TOKEN, i] = numbers[_PERIOD, row]
-        view[DEADLINE, i] = numbers[_DEADLINE, row]
-        view[WEIGHT, i] = numbers[_WEIGHT, row]
-        view[DELIVERED, i] = numbers[_DELIVERED, row]
-        view[LAG, i] = numbers[_LAG, row]
-        view[DELAY_AREA, i] = numbers[_AREA, row]
-        context = numbers[_PROMPT, row] + numbers[_DELIVERED, row]
-        view[CONTEXT, i] = context
+    for i, row in enumerate(rows):
+        view[CONTEXT, i] = numbers[_PROMPT, row] + view[DELIVERED, i]
+    for i, row in enumerate(rows):
+        view[REMAINING, i] = expected_rest(
+            lengths, columns.class_index[row], view[DELIVERED, i], numbers[_LONGEST, row]
+        )
+    for i, row in enumerate(rows):
+        view[RUNNING, i] = columns.running[row]
+    view[KEPT] = 0.0
+    if kept_block:
         # Of a new request nothing is known: what others have left of its prompt shows when it starts.
-        if kept_block and (running[row] or numbers[_PREEMPTIONS, row] > 0):
-            view[KEPT, i] = min(context // kept_block * kept_block, numbers[_MOST_KEPT, row])
-        view[REMAINING, i] = remaining[i]
-        view[PREEMPTIONS, i] = numbers[_PREEMPTIONS, row]
-    return view
+        for i, row in enumerate(rows):
+            if view[RUNNING, i] or view[PREEMPTIONS, i] > 0:
+                view[KEPT, i] = min(view[CONTEXT, i] // kept_block * kept_block, numbers[_MOST_KEPT, row])
+    view[PREFILLING] = 0.0
+    for row in prefilling:
+        view[PREFILLING, np.searchsorted(rows, row)] = 1.0
+    return view, rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,16 +11,21 @@ from hypothesis import strategies as st
 
 from andante.domain.pace import Expectation
 from andante.domain.qoe import score_timeline
+from andante.domain.scheduling.lengths import LengthEstimator
 from andante_vllm.scheduler_table import RequestTable
 
 
-def table_of(names: str, *, pace: float = 4.8, kept_block: int = 0) -> RequestTable:
+def enter(table: RequestTable, name: str, *, arrival: float = 0.0, pace: float = 4.8) -> None:
+    table.add(
+        name, arrival=arrival, expectation=Expectation(expected_ttft=1.0, pace=pace, deadline=None), weight=1.0,
+        class_index=0, prompt_tokens=10, longest=1000,
+    )  # fmt: skip
+
+
+def table_of(names: Iterable[str], *, pace: float = 4.8, kept_block: int = 0) -> RequestTable:
     table = RequestTable(classes=1, kept_block=kept_block)
     for name in names:
-        table.add(
-            name, arrival=0.0, expectation=Expectation(expected_ttft=1.0, pace=pace, deadline=None), weight=1.0,
-            class_index=0, prompt_tokens=10, longest=1000,
-        )  # fmt: skip
+        enter(table, name, pace=pace)
     return table
 
 
@@ -68,6 +75,42 @@ def test_a_token_of_somebody_who_is_gone_is_nobodys() -> None:
     view, rows = table.view(1.0, prefilling=[])
     assert table.names(rows) == ["b"]
     assert view.delivered.tolist() == [1.0]
+
+
+def rest_after_answers_of_three_tokens(*, ended_itself: bool) -> float:
+    names = [f"short {index}" for index in range(200)]
+    table = table_of(names)
+    batch = table.batch(names)
+    for step in range(3):
+        table.deliver_one_each(batch, 1.0 + step)
+    for name in names:
+        table.remove(name, ended_itself=ended_itself)
+    table.deliver_one_each(batch, 9.0)  # was under way when they ended
+    enter(table, "new", arrival=9.0)
+    view, _ = table.view(10.0, prefilling=[])
+    return float(view.remaining[0])
+
+
+def test_answers_that_ended_tell_how_long_they_were() -> None:
+    learned = LengthEstimator(1)
+    for _ in range(200):
+        learned.ended(class_index=0, tokens=3)
+    (rest,) = learned.remaining(class_index=np.zeros(1, dtype=np.int64), delivered=np.zeros(1), longest=np.full(1, 1e3))
+    assert rest_after_answers_of_three_tokens(ended_itself=True) == rest
+
+
+def test_an_aborted_answer_tells_nothing_of_lengths() -> None:
+    unlearned = LengthEstimator(1).remaining(
+        class_index=np.zeros(1, dtype=np.int64), delivered=np.zeros(1), longest=np.full(1, 1e3)
+    )
+    assert rest_after_answers_of_three_tokens(ended_itself=False) == unlearned[0]
+
+
+def test_who_is_in_the_middle_of_a_prefill_is_marked() -> None:
+    table = table_of("abc")
+    table.remove("a", ended_itself=True)
+    view, rows = table.view(1.0, prefilling=["c"])
+    assert dict(zip(table.names(rows), view.prefilling.tolist(), strict=True)) == {"b": False, "c": True}
 
 
 def test_requests_keep_what_is_theirs_when_the_rows_are_used_up() -> None:

@@ -6,9 +6,11 @@ it would cost and gain; heavy-tailed answers have more ahead of them the longer 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from andante.domain.compiled import Floats, Ints, Table, compiled
+from andante.domain.compiled import Floats, Ints, Table, compiled, part
 
 BINS = 64
 LONGEST = 65_536.0
@@ -21,39 +23,59 @@ FORGETTING = 0.9995
 REFRESH_EVERY = 16
 
 
+class Histograms(NamedTuple):
+    """Answer lengths in logarithmic bins, a histogram for each class. A tuple, as compiled code takes it."""
+
+    counts: Table
+    """Answers, shape (classes, bins)."""
+    table: Table
+    """Expected rest by class and column; column k is for answers past the first k edges."""
+    edges: Floats
+    """Of the bins, tokens; one more than bins."""
+    middle: Floats
+    """Of each bin, tokens."""
+    column: Ints
+    """Which column each number of tokens is in; the last stands for all that are longer."""
+    unseen: Ints
+    """Answers of each class that `table` does not know of yet."""
+
+
 class LengthEstimator:
-    """Histograms of answer lengths, one for each class, in logarithmic bins."""
+    """What the answers of each class that ended say of those under way."""
 
     def __init__(self, classes: int) -> None:
         """`classes` is their number; classes are told apart by index."""
-        self._edges = np.concatenate(([0.0], np.geomspace(1.0, LONGEST, BINS)))
-        middle = np.sqrt(np.maximum(self._edges[:-1], 0.5) * self._edges[1:])
+        edges = np.concatenate(([0.0], np.geomspace(1.0, LONGEST, BINS)))
+        middle = np.sqrt(np.maximum(edges[:-1], 0.5) * edges[1:])
         prior = np.exp(-0.5 * (np.log(middle / PRIOR_MEDIAN) / PRIOR_DEVIATION) ** 2)
-        self._middle = middle
-        self._counts = np.tile(PRIOR_WEIGHT * prior / prior.sum(), (classes, 1))
-        # Column k is for answers past the first k edges; none is before the first or past the last.
-        self._table = np.ones((classes, BINS + 2))
-        # Which column each number of tokens is in; the last stands for all that are longer.
-        self._column = self._edges.searchsorted(np.arange(LONGEST + 1), side="right")
-        self._pending = np.zeros(classes, dtype=np.int64)
+        self.histograms = Histograms(
+            counts=np.tile(PRIOR_WEIGHT * prior / prior.sum(), (classes, 1)),
+            table=np.ones((classes, BINS + 2)),  # no answer is before the first or past the last column
+            edges=edges,
+            middle=middle,
+            column=edges.searchsorted(np.arange(LONGEST + 1), side="right"),
+            unseen=np.zeros(classes, dtype=np.int64),
+        )
+        """For compiled code, which may call `learn` and `expected_rest`."""
         for index in range(classes):
-            _refresh(self._counts, self._table, self._edges, self._middle, index)
+            _refresh(self.histograms, index)
 
     def ended(self, *, class_index: int, tokens: int) -> None:
         """An answer of `tokens` tokens came to its own end (not aborted)."""
-        _ended(self._counts, self._table, self._edges, self._middle, self._pending, class_index, tokens)
+        _ended(self.histograms, class_index, float(tokens))
 
     def remaining(self, *, class_index: Ints, delivered: Floats, longest: Floats) -> Floats:
         """Expected tokens to come for requests of those classes that delivered so many; shapes (requests,).
 
         At least 1; no more than are left of `longest`, which each may generate.
         """
-        return _remaining(self._table, self._column, class_index, delivered, longest)
+        return _remaining(self.histograms, class_index, delivered, longest)
 
 
 @compiled
-def _refresh(counts: Table, table: Table, edges: Floats, middle: Floats, index: int) -> None:
+def _refresh(histograms: Histograms, index: int) -> None:
     """E[length - n | length > n] at the lower edge of each bin, from the tail sums."""
+    counts, table, edges, middle, _, _ = histograms
     mass = first = 0.0
     for k in range(BINS - 1, -1, -1):
         mass += counts[index, k]
@@ -64,24 +86,36 @@ def _refresh(counts: Table, table: Table, edges: Floats, middle: Floats, index: 
     table[index, BINS + 1] = table[index, BINS]
 
 
-@compiled
-def _ended(counts: Table, table: Table, edges: Floats, middle: Floats, pending: Ints, index: int, tokens: int) -> None:
+@part
+def learn(histograms: Histograms, class_index: int, tokens: float) -> None:
+    """`LengthEstimator.ended`, for compiled code."""
     for k in range(BINS):
-        counts[index, k] *= FORGETTING
+        histograms.counts[class_index, k] *= FORGETTING
     ended_in = 0
-    while ended_in < BINS - 1 and edges[ended_in + 1] < tokens:
+    while ended_in < BINS - 1 and histograms.edges[ended_in + 1] < tokens:
         ended_in += 1
-    counts[index, ended_in] += 1.0
-    pending[index] += 1
-    if pending[index] >= REFRESH_EVERY:
-        _refresh(counts, table, edges, middle, index)
-        pending[index] = 0
+    histograms.counts[class_index, ended_in] += 1.0
+    histograms.unseen[class_index] += 1
+    if histograms.unseen[class_index] >= REFRESH_EVERY:
+        _refresh(histograms, class_index)
+        histograms.unseen[class_index] = 0
+
+
+@part
+def expected_rest(histograms: Histograms, class_index: int, delivered: float, longest: float) -> float:
+    """`LengthEstimator.remaining` of one request, for compiled code."""
+    expected: float = histograms.table[class_index, histograms.column[int(min(delivered, LONGEST))]]
+    return max(min(expected, longest - delivered), 1.0)
 
 
 @compiled
-def _remaining(table: Table, column: Ints, class_index: Ints, delivered: Floats, longest: Floats) -> Floats:
+def _ended(histograms: Histograms, class_index: int, tokens: float) -> None:
+    learn(histograms, class_index, tokens)
+
+
+@compiled
+def _remaining(histograms: Histograms, class_index: Ints, delivered: Floats, longest: Floats) -> Floats:
     rest = np.empty_like(delivered)
     for i in range(delivered.size):
-        expected = table[class_index[i], column[int(min(delivered[i], LONGEST))]]
-        rest[i] = max(min(expected, longest[i] - delivered[i]), 1.0)
+        rest[i] = expected_rest(histograms, class_index[i], delivered[i], longest[i])
     return rest
