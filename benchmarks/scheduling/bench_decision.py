@@ -36,7 +36,8 @@ from vllm.v1.request import Request
 from andante.domain.pace import PRESETS
 from andante.profiles import load_profiles
 from andante_vllm import request_args
-from andante_vllm.scheduler_table import RequestTable
+from andante_vllm.scheduler import QoEScheduler
+from andante_vllm.scheduler_metrics import SchedulerMetrics
 
 PROFILE = "llama-3-70b-4xh100"
 WARM_UP_STEPS = 300
@@ -128,7 +129,7 @@ def contended(requests: int, steps: int, rounds: int) -> dict[str, float]:
         "requests": requests,
         "running": len(scheduler.running),
         "waiting": len(scheduler.waiting),
-        "decisions": int(sum(s._metrics.decisions._value.get() for s in schedulers)),
+        "decisions": sum(_decisions(s._metrics) for s in schedulers),
         "own_ms_median": float(np.median(own) * 1e3),
         "own_ms_p99": float(np.percentile(own, 99) * 1e3),
         "stock_ms_median": float(np.median(stock) * 1e3),
@@ -136,13 +137,19 @@ def contended(requests: int, steps: int, rounds: int) -> dict[str, float]:
     }
 
 
+def _decisions(metrics: SchedulerMetrics) -> int:
+    metrics.hand_over()
+    labels = {"model_name": load_profiles()[PROFILE].model}
+    return int(metrics.registry.get_sample_value("andante_scheduler_decisions_total", labels) or 0)
+
+
 def _contended_round(requests: int, steps: int) -> tuple[NDArray[np.float64], Any]:
     """Per step the seconds of all scheduling, and of vLLM's own; and the scheduler."""
     watch = _Stopwatch()
     with ExitStack() as stack:
-        # vLLM calls `remove` when a request ends, so it is inside of what is vLLM's and yet ours.
+        # vLLM calls `_leave` when a request ends, so it is inside of what is vLLM's and yet ours.
         for owner, name, sign in (
-            (Scheduler, "schedule", 1), (Scheduler, "update_from_output", 1), (RequestTable, "remove", -1),
+            (Scheduler, "schedule", 1), (Scheduler, "update_from_output", 1), (QoEScheduler, "_leave", -1),
         ):  # fmt: skip
             stack.enter_context(patch.object(owner, name, watch.wrap(getattr(owner, name), sign=sign)))
         engine = _build("qoe", requests, kv_blocks=requests // 2 * BLOCKS_OF_ONE)

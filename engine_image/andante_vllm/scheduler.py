@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import llvmlite.binding.ffi
 import numpy as np
@@ -51,8 +50,7 @@ _STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
 """Admitted: it holds KV blocks, and computes as soon as they are filled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Flight:
+class _Flight(NamedTuple):
     """A step between its scheduling and its output."""
 
     key: int
@@ -99,6 +97,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             if warning:
                 logger.warning(warning)
         self._table = RequestTable(classes=MAX_CLASSES, kept_block=self.block_size if self._host is not None else 0)
+        self._kv_capacity = float((self.kv_cache_manager.block_pool.num_gpu_blocks - 1) * self.block_size)
         self._step_time = OnlineStepTime(settings.step_time)
         self._flights: deque[_Flight] = deque()
         self._last_update = 0.0
@@ -172,6 +171,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if self._policy is not None:
             self._learn(scheduler_output, model_runner_output)
         answers: dict[int, Any] = super().update_from_output(scheduler_output, model_runner_output)
+        if not self.requests:
+            self._metrics.hand_over()
         return answers
 
     def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
@@ -183,9 +184,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> tuple[Any, Any]:
         if self._policy is not None:
-            ended = request.status is not RequestStatus.FINISHED_ABORTED
-            self._table.remove(request.request_id, ended_itself=ended)
-            self._came_back(request.request_id)
+            self._leave(request)
         answer: tuple[Any, Any] = super()._free_request(request, delay_free_blocks)
         return answer
 
@@ -213,6 +212,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             longest=request.max_tokens,
         )
 
+    def _leave(self, request: Request) -> None:
+        ended = request.status is not RequestStatus.FINISHED_ABORTED
+        self._table.remove(request.request_id, ended_itself=ended)
+        self._came_back(request.request_id)
+
     def _decide(self, policy: Policy) -> tuple[Plan | None, Ints]:
         if not self.waiting and not self.running:
             return None, NOBODY
@@ -225,21 +229,20 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if self._standing and self._standing_left and unchanged:
             # Values change with time, but blocks only became fewer: nobody could be let in.
             self._standing_left -= 1
-            self._metrics.decisions.inc()
-            self._metrics.decision_seconds.observe(time.perf_counter() - started)
+            self._metrics.decided(seconds=time.perf_counter() - started, kv_use=1 - engine.kv_free / engine.kv_capacity)
             return self._standing
         self._note_losses()
         prefilling = [request.request_id for request in self._inflight_prefills]
         requests, rows = self._table.view(self.now(), prefilling=prefilling)
         plan = policy.decide(requests, engine)
-        if plan is not None:
-            self._metrics.decisions.inc()
-            self._metrics.kv_use.set(1 - engine.kv_free / engine.kv_capacity)
         self._standing = None
         if plan is not None and not (plan.admit.size or plan.preempt.size or plan.pause.size):
             self._standing, self._standing_key = (plan, rows), key
             self._standing_free, self._standing_left = engine.kv_free, _STANDING_STEPS
-        self._metrics.decision_seconds.observe(time.perf_counter() - started)
+        self._metrics.decided(
+            seconds=time.perf_counter() - started,
+            kv_use=None if plan is None else 1 - engine.kv_free / engine.kv_capacity,
+        )
         return plan, rows
 
     def _kept_by_host(self, request_id: str) -> int:
@@ -256,7 +259,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         pool = self.kv_cache_manager.block_pool
         return EngineView(
             now=self.now(),
-            kv_capacity=float((pool.num_gpu_blocks - 1) * self.block_size),
+            kv_capacity=self._kv_capacity,
             kv_free=float(pool.get_num_free_blocks() * self.block_size),
             block_size=self.block_size,
             max_seqs=self.max_num_active_reqs,
@@ -268,7 +271,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         )
 
     def _unfinished_prefill(self) -> int:
-        return sum(r.num_tokens - r.num_computed_tokens for r in self._inflight_prefills)
+        prefills = self._inflight_prefills
+        return sum(r.num_tokens - r.num_computed_tokens for r in prefills) if prefills else 0
 
     def _tight(self) -> bool:
         """Whether a step could go wrong although nobody waits: blocks may run out, or it may be too slow to read by.
@@ -396,7 +400,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self._deliver(flight, output, now)
         if flight is not None:
             seconds = now - max(flight.scheduled_at, self._last_update)
-            self._metrics.step_seconds.observe(seconds)
+            self._metrics.stepped(seconds=seconds)
             self._steps += 1
             # Plain decode steps come by the hundred and all say the same.
             if flight.prefill or self._steps % _FIT_EVERY == 0:
@@ -406,7 +410,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
                     context_tokens=flight.context,
                     seconds=seconds,
                 )
-            if self._steps % _EXPORT_EVERY == 0:
+            if self._steps % _EXPORT_EVERY == 1:
                 self._metrics.set_fit(self._step_time.line, self._step_time.relative_error)
         self._last_update = now
 
@@ -419,16 +423,16 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         return None
 
     def _deliver(self, flight: _Flight | None, output: ModelRunnerOutput, now: float) -> None:
-        counts = list(map(len, output.sampled_token_ids))
-        if counts.count(1) == len(counts):
+        # Nobody gets two in a step: without speculative decoding, which is refused, each who gets any gets one.
+        if all(output.sampled_token_ids):
             whole = flight.whole if flight is not None else None
             if whole is None or whole.layout != self._table.layout:
                 whole = self._table.batch(output.req_ids)
             self._table.deliver_one_each(whole, now)
             return
-        some = [request_id for request_id, count in zip(output.req_ids, counts, strict=True) if count]
+        some = [name for name, tokens in zip(output.req_ids, output.sampled_token_ids, strict=True) if tokens]
         if some:
-            self._table.deliver(self._table.batch(some), np.array([count for count in counts if count]), now)
+            self._table.deliver(self._table.batch(some), np.ones(len(some), dtype=np.int64), now)
 
 
 def _place(request: Request, line: list[Request]) -> int:

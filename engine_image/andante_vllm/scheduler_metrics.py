@@ -13,13 +13,15 @@ from andante.domain.scheduling.latency import LinearStepTime
 
 _DECISION_BUCKETS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7.5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 _STEP_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
+_TOGETHER: Final = 8
+"""Steps whose times are handed over together: alone, each way into the client library costs as much as eight."""
 
 
 class SchedulerMetrics:
     """The scheduler's metrics of one model; a registry of its own, so that two schedulers fit into one process."""
 
     def __init__(self, *, model_name: str, policy: str) -> None:
-        registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         names = ("model_name",)
 
         def counter(name: str, text: str) -> Counter:
@@ -41,15 +43,20 @@ class SchedulerMetrics:
             multiprocess_mode="mostrecent",
         )
         self._model_name, self._policy = model_name, policy
-        self.decision_seconds = histogram("decision_seconds", "Time that one decision took.", _DECISION_BUCKETS)
-        self.step_seconds = histogram("step_seconds", "Time of one engine step.", _STEP_BUCKETS)
-        self.decisions = counter("decisions", "Steps in which something was short and the policy chose.")
+        self._decision_seconds = histogram("decision_seconds", "Time that one decision took.", _DECISION_BUCKETS)
+        self._step_seconds = histogram("step_seconds", "Time of one engine step.", _STEP_BUCKETS)
+        self._decisions = counter("decisions", "Steps in which something was short and the policy chose.")
         self.preemptions = counter("preemptions", "Requests that the policy took off.")
         self.famine_preemptions = counter("famine_preemptions", "Requests taken off because blocks ran out in a step.")
         self.pauses = counter("pauses", "Times that a running request was left out of a step.")
         self.stalled_seconds = counter("stalled_seconds", "Time between a preemption and the request's return.")
         self.recomputed_tokens = counter("recomputed_tokens", "Tokens computed again after a preemption.")
-        self.kv_use = gauge("kv_use_ratio", "Share of the KV cache in use at the last contended step.")
+        self._kv_use = gauge("kv_use_ratio", "Share of the KV cache in use at the last contended step.")
+        self._noted_decisions: list[float] = []
+        self._noted_steps: list[float] = []
+        self._chosen = 0
+        self._noted_kv_use: float | None = None
+        self._turn = 0
         self.step_base = gauge("step_time_base_seconds", "Fitted step time: constant part.")
         self.step_prefill = gauge("step_time_prefill_token_seconds", "Fitted step time: each prefill token.")
         self.step_sequence = gauge("step_time_sequence_seconds", "Fitted step time: each decoding sequence.")
@@ -59,6 +66,41 @@ class SchedulerMetrics:
     def set_active(self, active: bool, reason: str) -> None:
         """Says whether the policy schedules, and why."""
         self.active.labels(self._model_name, self._policy, reason).set(1 if active else 0)
+
+    def decided(self, *, seconds: float, kv_use: float | None) -> None:
+        """The policy was asked. `kv_use`: share of the KV cache in use, if something was short; None: nothing was."""
+        self._noted_decisions.append(seconds)
+        if kv_use is not None:
+            self._chosen += 1
+            self._noted_kv_use = kv_use
+
+    def stepped(self, *, seconds: float) -> None:
+        """A step ended; some of what was noted is handed over."""
+        self._noted_steps.append(seconds)
+        turn = self._turn = (self._turn + 1) % _TOGETHER
+        if turn == 0:
+            self._hand_over_steps()
+        elif turn == _TOGETHER // 2:
+            self._hand_over_decisions()
+
+    def hand_over(self) -> None:
+        """All that was noted: no step may follow for a while."""
+        self._hand_over_steps()
+        self._hand_over_decisions()
+
+    def _hand_over_steps(self) -> None:
+        for seconds in self._noted_steps:
+            self._step_seconds.observe(seconds)
+        self._noted_steps.clear()
+
+    def _hand_over_decisions(self) -> None:
+        for seconds in self._noted_decisions:
+            self._decision_seconds.observe(seconds)
+        self._noted_decisions.clear()
+        if self._noted_kv_use is not None:
+            self._kv_use.set(self._noted_kv_use)
+            self._decisions.inc(self._chosen)
+            self._chosen, self._noted_kv_use = 0, None
 
     def set_fit(self, line: LinearStepTime, error: float) -> None:
         """Shows the fitted step time."""

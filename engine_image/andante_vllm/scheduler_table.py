@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,8 +71,7 @@ class _Unsettled(NamedTuple):
     """Rows of requests that have ended themselves since."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(NamedTuple):
     """Rows of requests that are served together."""
 
     rows: Ints
@@ -105,6 +103,8 @@ class RequestTable:
             numbers=np.zeros((_NUMBERS, _FIRST_ROWS)),
         )
         self._paces: dict[float, int] = {}
+        self.tightest_pace = 0.0
+        """Most demanding pace among all rows, tokens/s; 0 when nobody reads."""
         self._batch: Batch | None = None
         self.version = 0
         """Changes when a request enters or leaves."""
@@ -120,11 +120,6 @@ class RequestTable:
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._rows
-
-    @property
-    def tightest_pace(self) -> float:
-        """Most demanding pace among all rows, tokens/s; 0 when nobody reads."""
-        return max(self._paces, default=0.0)
 
     def add(
         self,
@@ -156,6 +151,7 @@ class RequestTable:
         )  # fmt: skip
         if reads:
             self._paces[expectation.pace] = self._paces.get(expectation.pace, 0) + 1
+            self.tightest_pace = max(self.tightest_pace, expectation.pace)
 
     def remove(self, request_id: str, *, ended_itself: bool) -> None:
         """A request left the engine; one that ended itself tells its class's length."""
@@ -169,6 +165,7 @@ class RequestTable:
             self._paces[pace] -= 1
             if not self._paces[pace]:
                 del self._paces[pace]
+                self.tightest_pace = max(self._paces, default=0.0)
         if ended_itself:
             self._pending_ends.append(row)
         else:

@@ -48,3 +48,15 @@ def test_the_batches_are_stock(policy: str, depth: int) -> None:
     )
     assert np.sum([len(batch) for batch in stock]) > 1000
     assert [list(batch.items()) for batch in ours] == [list(batch.items()) for batch in stock]
+
+
+def test_an_engine_that_has_served_everybody_shows_all_its_steps() -> None:
+    clock = VirtualClock()
+    scheduler = build_scheduler(
+        virtual_qoe_scheduler(policy="qoe", clock=clock, classes=(PRESETS["reading"],), profile=PROFILE, options={}),
+        kv_blocks=PROFILE.kv_capacity_blocks, block_size=16, max_num_seqs=256, max_num_batched_tokens=2048,
+    )  # fmt: skip
+    workload = poisson_workload(rate=4.0, duration=5.0, lengths=LENGTHS["chat"], seed=3)
+    run = run_workload(workload, scheduler=scheduler, clock=clock, profile=PROFILE)
+    labels = {"model_name": PROFILE.model}
+    assert scheduler._metrics.registry.get_sample_value("andante_scheduler_step_seconds_count", labels) == run.steps

@@ -6,7 +6,7 @@ is the policy that serves. Nothing here knows an engine, a clock or a request ob
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -19,10 +19,6 @@ Objective = Literal["mean", "maxmin", "perfect"]
 
 NOBODY: Ints = np.empty(0, dtype=np.int64)
 NOBODY.setflags(write=False)
-
-
-def _nobody() -> Ints:
-    return NOBODY
 
 
 (
@@ -121,17 +117,16 @@ class EngineView(NamedTuple):
     """Most demanding pace among the requests in the engine, tokens/s; 0 when nobody reads."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """What to do in the next step; indices into the view's arrays."""
 
     admit: Ints
     """Waiting requests that may start, best first; the others stay where they are."""
-    preempt: Ints = field(default_factory=_nobody)
+    preempt: Ints = NOBODY
     """Running requests to take off now."""
-    pause: Ints = field(default_factory=_nobody)
+    pause: Ints = NOBODY
     """Running requests to leave out of this step; they keep their KV."""
-    victims: Ints = field(default_factory=_nobody)
+    victims: Ints = NOBODY
     """Running requests to take off first should blocks run out within the step, first victim first."""
     step_tokens: int | None = None
     """Tokens that the step computes at most, so that prefill leaves the others their pace; None: the engine's limit."""
