@@ -83,6 +83,15 @@ class RequestView:
     prefilling = _Flag(PREFILLING)
     """Running, with a prefill that has not ended: no progress yet, so never a victim."""
 
+    def __post_init__(self) -> None:
+        """Raises TypeError for an array that compiled code, which does not look, would misread."""
+        numbers = self.numbers
+        if numbers.dtype.char != "d" or not numbers.flags.c_contiguous or len(numbers) != NUMBERS or numbers.ndim != 2:
+            raise TypeError(
+                f"numbers: expected C-contiguous float64 of shape ({NUMBERS}, requests), "
+                f"got {numbers.dtype} of shape {numbers.shape}"
+            )
+
     @classmethod
     def of(cls, **columns: Floats | Bools) -> RequestView:
         """From all properties by name; raises TypeError where one is missing or unknown."""
