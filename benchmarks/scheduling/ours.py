@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.scheduling.virtual_time import VirtualClock
 from benchmarks.scheduling.vllms_order import VLLMsOrder
+from vllm.v1.request import Request
 
 from andante.domain.pace import QoEClass
 from andante.domain.scheduling.andes_policy import AndesPolicy, AndesPolicySettings
@@ -59,12 +60,14 @@ def virtual_qoe_scheduler(
             super().__init__(*args, **kwargs)
             if not online_step_time:
                 self._step_time.observe = _learn_nothing  # type: ignore[method-assign]
-            if not online_lengths:
-                remove = self._table.remove
-                self._table.remove = lambda request_id, **_: remove(request_id, ended_itself=False)  # type: ignore[method-assign]
             if not ended_first and self._host is not None:
                 self._host = VLLMsOrder(self._host.cache_capacity)
                 self.connector.connector_scheduler.manager._policy = self._host
+
+        def _leave(self, request: Request) -> None:
+            if not online_lengths:
+                self._table.remove(request.request_id, ended_itself=False)  # as if aborted, which tells no length
+            super()._leave(request)
 
         def now(self) -> float:
             return clock.now

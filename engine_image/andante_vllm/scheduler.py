@@ -12,7 +12,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import llvmlite.binding.ffi
-import numpy as np
 import vllm
 from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import OffloadingConnector
 from vllm.logger import init_logger
@@ -410,7 +409,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
                     context_tokens=flight.context,
                     seconds=seconds,
                 )
-            if self._steps % _EXPORT_EVERY == 1:
+            if self._steps % _EXPORT_EVERY == 1:  # not where times are handed over as well
                 self._metrics.set_fit(self._step_time.line, self._step_time.relative_error)
         self._last_update = now
 
@@ -432,7 +431,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             return
         some = [name for name, tokens in zip(output.req_ids, output.sampled_token_ids, strict=True) if tokens]
         if some:
-            self._table.deliver(self._table.batch(some), np.ones(len(some), dtype=np.int64), now)
+            self._table.deliver_one_each(self._table.batch(some), now)
 
 
 def _place(request: Request, line: list[Request]) -> int:

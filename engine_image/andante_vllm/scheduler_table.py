@@ -198,20 +198,15 @@ class RequestTable:
     def _settle(self) -> None:
         """Counts what has been put off."""
         if self._pending_times or self._pending_ends:
-            _settle(self._columns, self._unsettled(), self.lengths.histograms)
+            _settle(self._columns, self._take_unsettled(), self.lengths.histograms)
 
-    def _unsettled(self) -> _Unsettled:
-        """What has been put off, for who counts it at once."""
+    def _take_unsettled(self) -> _Unsettled:
+        """What has been put off; whoever takes it counts it."""
         served = _NO_ROWS if self._pending is None else self._pending.rows
         unsettled = _Unsettled(served, np.array(self._pending_times), np.array(self._pending_ends, dtype=np.int64))
         self._pending_times.clear()
         self._pending_ends.clear()
         return unsettled
-
-    def deliver(self, batch: Batch, tokens: NDArray[np.int64], now: float) -> None:
-        """`tokens` tokens each, handed over at `now`; the recursion of `andante.domain.qoe.QoEState.deliver`."""
-        self._settle()
-        _deliver(self._columns.numbers, batch.rows, tokens, now)
 
     def started(self, request_id: str) -> None:
         """It was admitted."""
@@ -242,7 +237,7 @@ class RequestTable:
         """
         numbers, rows = _view(
             self._columns,
-            self._unsettled(),
+            self._take_unsettled(),
             self.lengths.histograms,
             np.array([self._rows[request_id] for request_id in prefilling], dtype=np.int64),
             now,
@@ -295,18 +290,6 @@ def _settled(columns: _Columns, unsettled: _Unsettled, lengths: Histograms) -> N
 @compiled
 def _settle(columns: _Columns, unsettled: _Unsettled, lengths: Histograms) -> None:
     _settled(columns, unsettled, lengths)
-
-
-@compiled
-def _deliver(numbers: Table, rows: Ints, tokens: Ints, now: float) -> None:
-    """`tokens` tokens for each of `rows`, all at once."""
-    for i, row in enumerate(rows):
-        delivered = numbers[_DELIVERED, row]
-        late = now - numbers[_ARRIVAL, row] - numbers[_TTFT, row] - delivered * numbers[_PERIOD, row]
-        lag = max(numbers[_LAG, row], late)
-        numbers[_LAG, row] = lag
-        numbers[_AREA, row] += tokens[i] * lag
-        numbers[_DELIVERED, row] = delivered + tokens[i]
 
 
 @part

@@ -123,14 +123,9 @@ def _observe(
     sequences: float,
     context_tokens: float,
     seconds: float,
+    predicted: float,
 ) -> LinearStepTime:
-    """Adds one observation to the sums; the line then."""
-    predicted = (
-        line.base
-        + line.prefill_token * prefill_tokens
-        + line.sequence * sequences
-        + line.context_token * context_tokens
-    )
+    """Adds one observation to the sums; the line then, which was `line` and has `predicted` seconds."""
     sums.quality[_ERROR] += 0.02 * (abs(predicted - seconds) / seconds - sums.quality[_ERROR])
     sums.quality[_OBSERVATIONS] += 1
     # A stall of the machine would pull the line for a thousand steps: at most three times the prediction counts.
@@ -182,4 +177,7 @@ class OnlineStepTime:
     def observe(self, *, prefill_tokens: float, sequences: float, context_tokens: float, seconds: float) -> None:
         """One finished step. Times that no batch explains (not finite, below 10 us, over 10 s) are left out."""
         if SHORTEST_STEP <= seconds <= LONGEST_STEP:
-            self._line = _observe(self._sums, self._line, prefill_tokens, sequences, context_tokens, seconds)
+            predicted = self._line.seconds(
+                prefill_tokens=prefill_tokens, sequences=sequences, context_tokens=context_tokens
+            )
+            self._line = _observe(self._sums, self._line, prefill_tokens, sequences, context_tokens, seconds, predicted)
