@@ -310,11 +310,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         victims = self._named(rows[plan.victims], running=True)
         victims.reverse()  # vLLM takes the last one off first
         if victims and self.running[-len(victims) :] != victims:
-            # Sought from the end, where most of them are since the last step.
-            self.running.reverse()
             for request in victims:
                 del self.running[_place(request, self.running)]
-            self.running.reverse()
             self.running.extend(victims)
         # schedule() sees only those whom the plan lets in; the others keep their places in the queue.
         chosen = [request for request in self._named(rows[plan.admit]) if not self._holds_kv_blocks(request)]
@@ -435,8 +432,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
 
 def _place(request: Request, line: list[Request]) -> int:
-    """Where it is in `line`; by identity, as a look at the others costs more."""
-    return next(place for place, other in enumerate(line) if other is request)
+    """Where it is in `line`, from the end, where the last step's victims are; by identity, as to compare costs more."""
+    return -next(place for place, other in enumerate(reversed(line), 1) if other is request)
 
 
 class QoEScheduler(QoEScheduling, AsyncScheduler):
