@@ -170,7 +170,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if self._policy is not None:
             self._learn(scheduler_output, model_runner_output)
         answers: dict[int, Any] = super().update_from_output(scheduler_output, model_runner_output)
-        if not self.requests:
+        if self._policy is not None and not self.requests:
             self._metrics.hand_over()
         return answers
 
