@@ -10,14 +10,18 @@ import pytest
 import yaml
 from benchmarks.scheduling import virtual_time
 from benchmarks.scheduling.virtual_time import build_scheduler
+from benchmarks.scheduling.workload import LENGTHS, poisson_workload
 
 from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante.profiles import load_profiles
 from andante_vllm import host_kv_cache
 from andante_vllm import scheduler as scheduler_module
 from andante_vllm.launch import kv_transfer
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import SchedulerSettings
 from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, ConfigError
+
+PROFILE = load_profiles()["llama-3-8b-1xh100"]
 
 
 class WithPolicy(QoEScheduler):
@@ -46,6 +50,17 @@ def test_the_policy_schedules() -> None:
 def test_without_a_config_vllm_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENGINE_CONFIG_VARIABLE, raising=False)
     assert active(build(QoEScheduler)) == [("policy fcfs", 0.0)]
+
+
+def test_without_a_policy_vllm_schedules_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ENGINE_CONFIG_VARIABLE, raising=False)
+    scheduler = build(QoEScheduler)
+    scheduler._metrics = scheduler._table = None  # whatever asked them for anything would fail
+    workload = poisson_workload(rate=4.0, duration=1.0, lengths=LENGTHS["chat"], seed=3)
+    clock = virtual_time.VirtualClock()
+    run = virtual_time.run_workload(workload, scheduler=scheduler, clock=clock, profile=PROFILE)
+    assert run.steps > workload.output_tokens.max()
+    assert not scheduler.requests
 
 
 def test_an_untested_vllm_version_schedules_itself_and_says_so() -> None:
