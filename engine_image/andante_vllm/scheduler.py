@@ -432,7 +432,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
 
 def _place(request: Request, line: list[Request]) -> int:
-    """Where it is in `line`, from the end, where the last step's victims are; by identity, as to compare costs more."""
+    """Its index in `line`, negative: sought from the end, where the last step's victims are. `==` would cost more."""
     return -next(place for place, other in enumerate(reversed(line), 1) if other is request)
 
 
