@@ -147,7 +147,7 @@ def too_small(host_chunks: int, gpu_blocks: int) -> str:
         return ""
     return (
         f"scheduler.kvOffloadGiB: the host's memory holds {host_chunks} blocks of KV, the GPUs {gpu_blocks}. What runs "
-        "lies in both, so hardly any is left for whoever waits, and users are worse off than without: make it "
+        "lies in both, so hardly any is left for whoever waits, and policy `qoe` decides as without. Make it "
         f"{_ENOUGH * gpu_blocks / max(host_chunks, 1):.1f} times as large, or 0"
     )
 

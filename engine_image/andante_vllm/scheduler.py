@@ -25,6 +25,7 @@ from vllm.v1.request import Request, RequestStatus
 from andante.domain.compiled import Ints
 from andante.domain.pace import Expectation
 from andante.domain.scheduling.latency import OnlineStepTime
+from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.view import NOBODY, EngineView, Plan
 from andante.domain.scheduling.view import SchedulingPolicy as Policy
 from andante_vllm import host_kv_cache, request_args
@@ -95,6 +96,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             warning = host_kv_cache.too_small(self._host.cache_capacity, gpu_blocks)
             if warning:
                 logger.warning(warning)
+                if isinstance(self._policy, QoEPolicy):
+                    self._policy = self._policy.without_host_memory()
         self._table = RequestTable(classes=MAX_CLASSES, kept_block=self.block_size if self._host is not None else 0)
         self._kv_capacity = float((self.kv_cache_manager.block_pool.num_gpu_blocks - 1) * self.block_size)
         self._step_time = OnlineStepTime(settings.step_time)

@@ -13,6 +13,7 @@ from benchmarks.scheduling.virtual_time import build_scheduler
 from benchmarks.scheduling.workload import LENGTHS, poisson_workload
 
 from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.profiles import load_profiles
 from andante_vllm import host_kv_cache
 from andante_vllm import scheduler as scheduler_module
@@ -20,6 +21,7 @@ from andante_vllm.launch import kv_transfer
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import SchedulerSettings
 from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, ConfigError
+from unit.scheduling_views import engine, requests
 
 PROFILE = load_profiles()["llama-3-8b-1xh100"]
 
@@ -94,6 +96,21 @@ def test_a_host_memory_smaller_than_the_gpus_kv_is_warned_of(
     monkeypatch.setattr(scheduler_module.logger, "warning", lambda text, *_: warnings.append(text))
     build(WithPolicy, offloaded_blocks=blocks)
     assert any("scheduler.kvOffloadGiB" in text for text in warnings) == warned
+
+
+@pytest.mark.parametrize(("blocks", "taken_off"), [(40, [0]), (30, [])])
+def test_a_host_memory_smaller_than_the_gpus_kv_makes_no_preemption_free(blocks: int, taken_off: list[int]) -> None:
+    class WithHostMemory(WithPolicy):
+        def load_settings(self) -> SchedulerSettings:
+            return SchedulerSettings(policy=QoEPolicy(QoEPolicySettings(kv_offload=True)), policy_name="qoe")
+
+    ahead = requests(
+        2, running=[True, False], preemptions=[1.0, 0.0], context=[1500.0, 100.0], remaining=[2000.0, 20.0],
+        delivered=[1400.0, 0.0], elapsed=[60.0, 0.5], kept=[1500.0, 0.0],
+    )  # fmt: skip
+    plan = build(WithHostMemory, offloaded_blocks=blocks)._policy.decide(ahead, engine(kv_capacity=1600, kv_free=64))
+    assert plan is not None
+    assert plan.preempt.tolist() == taken_off
 
 
 def test_another_kv_connector_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

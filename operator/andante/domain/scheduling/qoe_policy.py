@@ -15,6 +15,7 @@ fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with a
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,9 +33,14 @@ class QoEPolicy:
     """The policy `qoe`; see the module. Its own state: credit of the ageing share and of the preemption guards."""
 
     def __init__(self, settings: QoEPolicySettings | None = None) -> None:
-        self._settings = Settings.of(settings or QoEPolicySettings())
+        self._given = settings or QoEPolicySettings()
+        self._settings = Settings.of(self._given)
         self._memory = np.zeros(qoe_plan.MEMORIES)
         self._memory[qoe_plan.CREDITED_UNTIL] = math.nan
+
+    def without_host_memory(self) -> QoEPolicy:
+        """The same policy, of no past, for an engine that computes the KV of whoever was taken off again."""
+        return QoEPolicy(replace(self._given, kv_offload=False))
 
     def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:
         """See `SchedulingPolicy.decide`."""
