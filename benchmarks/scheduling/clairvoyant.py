@@ -23,6 +23,8 @@ DECIDE_EVERY = 8
 """Steps; it also decides when a request comes or ends."""
 PREFILL_SECONDS = 0.3
 """Prefill admitted into one step, as in `qoe_policy`."""
+HORIZON = 200.0
+"""Seconds that whoever is not served is reckoned to wait, as in `qoe_policy` where preemption is all but free."""
 
 
 class Clairvoyant:
@@ -36,10 +38,9 @@ class Clairvoyant:
         workload: Workload,
         profile: Profile,
         *,
-        horizon: tuple[float, float] = (20.0, 200.0),
         lengths_known: bool = True,
     ) -> None:
-        self._workload, self._profile, self._horizon = workload, profile, horizon
+        self._workload, self._profile = workload, profile
         self._learned = None if lengths_known else LengthEstimator(1)
         reading = workload.classes[0]
         self._ttft, self._period = reading.expected_ttft, 1 / reading.pace
@@ -114,10 +115,9 @@ class Clairvoyant:
         view = self._view(opened, now, context)
         rest = view.remaining
         work = (context + 0.5 * rest) * rest * self._interval
-        horizon = float(np.clip(work.sum() / capacity, *self._horizon))
         soon = view.elapsed + self._interval
         gain = final_qoe(view, next_token=soon, interval=self._interval) - final_qoe(
-            view, next_token=soon + horizon, interval=self._interval
+            view, next_token=soon + HORIZON, interval=self._interval
         )
         order = np.argsort(-(gain + 1e-6) / work, kind="stable")
         fits = np.cumsum(needed[order]) <= capacity
