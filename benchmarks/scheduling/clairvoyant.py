@@ -23,8 +23,11 @@ DECIDE_EVERY = 8
 """Steps; it also decides when a request comes or ends."""
 PREFILL_SECONDS = 0.3
 """Prefill admitted into one step, as in `qoe_policy`."""
-HORIZON = 200.0
-"""Seconds that whoever is not served is reckoned to wait, as in `qoe_policy` where preemption is all but free."""
+SHORTEST_HORIZON, LONGEST_HORIZON = 20.0, 200.0
+"""Seconds that whoever is not served is reckoned to wait: as long as the work takes, within these.
+
+Who must learn the lengths does better with the longest always, as `qoe_policy` does where preemption is all but free.
+"""
 
 
 class Clairvoyant:
@@ -42,6 +45,7 @@ class Clairvoyant:
     ) -> None:
         self._workload, self._profile = workload, profile
         self._learned = None if lengths_known else LengthEstimator(1)
+        self._shortest_horizon = SHORTEST_HORIZON if lengths_known else LONGEST_HORIZON
         reading = workload.classes[0]
         self._ttft, self._period = reading.expected_ttft, 1 / reading.pace
         count = workload.requests
@@ -115,9 +119,10 @@ class Clairvoyant:
         view = self._view(opened, now, context)
         rest = view.remaining
         work = (context + 0.5 * rest) * rest * self._interval
+        horizon = float(np.clip(work.sum() / capacity, self._shortest_horizon, LONGEST_HORIZON))
         soon = view.elapsed + self._interval
         gain = final_qoe(view, next_token=soon, interval=self._interval) - final_qoe(
-            view, next_token=soon + HORIZON, interval=self._interval
+            view, next_token=soon + horizon, interval=self._interval
         )
         order = np.argsort(-(gain + 1e-6) / work, kind="stable")
         fits = np.cumsum(needed[order]) <= capacity
