@@ -8,6 +8,8 @@ from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 
 MEAN, MAXMIN, PERFECT = 0, 1, 2
 """Objectives."""
+AGEING_CREDIT, ADMISSIONS, PREEMPTED, RECOMPUTE_CREDIT, CREDITED_UNTIL, MEMORIES = range(6)
+"""What the numbers of a policy's memory are, and how many; CREDITED_UNTIL is NaN before the first decision."""
 _OBJECTIVES = {"mean": MEAN, "maxmin": MAXMIN, "perfect": PERFECT}
 
 

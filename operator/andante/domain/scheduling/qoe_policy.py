@@ -6,7 +6,7 @@ fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with a
 
 * QoE is predicted at the end of the request from its exact area, with the answer's length learned per class.
 * Nobody is taken off for an admission unless that pays for the recompute it causes, priced by what the GPU could have
-  done in that time (`qoe_plan`).
+  done in that time (`qoe_preemption`).
 * The horizon is the time that the waiting work itself needs, not a constant.
 * A step longer than the most demanding pace present allows has its price; unfinished prefill is capped.
 * A share of the admitted work goes to whoever has waited longest.
@@ -21,7 +21,7 @@ import numpy as np
 
 from andante.domain.compiled import unchecked
 from andante.domain.scheduling import qoe_plan
-from andante.domain.scheduling.qoe_numbers import Settings
+from andante.domain.scheduling.qoe_numbers import CREDITED_UNTIL, MEMORIES, Settings
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.room import NO_LIMIT
 from andante.domain.scheduling.view import EngineView, Plan, RequestView
@@ -35,8 +35,8 @@ class QoEPolicy:
     def __init__(self, settings: QoEPolicySettings | None = None) -> None:
         self._given = settings or QoEPolicySettings()
         self._settings = Settings.of(self._given)
-        self._memory = np.zeros(qoe_plan.MEMORIES)
-        self._memory[qoe_plan.CREDITED_UNTIL] = math.nan
+        self._memory = np.zeros(MEMORIES)
+        self._memory[CREDITED_UNTIL] = math.nan
 
     def without_host_memory(self) -> QoEPolicy:
         """The same policy, of no past, for an engine that computes the KV of whoever was taken off again."""
