@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from benchmarks.scheduling.schedulers import SCHEDULER_SOURCES, make_scheduler
 from benchmarks.scheduling.scoring import score_run
+from benchmarks.scheduling.tail import throughput_to_95
 from benchmarks.scheduling.virtual_time import Run, VirtualClock, run_workload
 from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poisson_workload
 
@@ -24,6 +25,8 @@ from andante.profiles import load_profiles
 from andante_vllm.virtual_host_link import VirtualHostLink
 
 HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
+TO_95 = "throughput_to_95"
+"""A result's key; None where the run is older than the figure."""
 CAPACITY_REQUESTS = 3_000
 WITH_HOST = "+host"
 """Ends the name of a scheduler that runs with KV in host memory."""
@@ -121,6 +124,7 @@ def cached_run(spec: RunSpec) -> dict[str, Any]:
     result: dict[str, Any] = {
         "spec": asdict(spec),
         "scores": asdict(score_run(workload, run)),
+        TO_95: throughput_to_95(workload, run),
         "steps": run.steps,
         "wall_seconds": round(time.perf_counter() - started, 1),
     }
