@@ -96,8 +96,8 @@ class ModelConfig(_Strict):
 
 class PreemptionConfig(_Strict):
     enabled: bool = True
-    max_per_request: Annotated[float, Field(ge=0)] = 0.1
-    """Average number of preemptions that one request may suffer (Andes v1's P; ours is far lower)."""
+    max_per_request: Annotated[float, Field(ge=0)] = 0.5
+    """Average number of preemptions that one request may suffer (Andes v1's P)."""
 
 
 class SchedulerConfig(_Strict):

@@ -129,20 +129,66 @@ def test_blocks_that_may_run_out_take_batch_work_first() -> None:
     assert plan.victims[0] == 1
 
 
-@pytest.mark.parametrize(("kv_offload", "taken_off"), [(True, [0]), (False, [])])
-def test_who_gets_his_kv_back_from_the_host_may_be_taken_off_again(kv_offload: bool, taken_off: list[int]) -> None:
-    policy = QoEPolicy(QoEPolicySettings(kv_offload=kv_offload, ageing_share=0))
-    plan = policy.decide(long_and_short(kept=[1500.0, 0.0]), engine(kv_capacity=1600, kv_free=64, cached_share=1.0))
+SMALL = engine(kv_capacity=1600, kv_free=64, cached_share=1.0)
+"""An engine that the long stream of `long_and_short` fills."""
+
+
+def long_and_short(*, running: int = 1, **columns: Any) -> RequestView:
+    """`running` streams, minutes ahead of their readers, and one request that is new and short."""
+    values = {
+        "context": (1500.0, 100.0),
+        "remaining": (2000.0, 20.0),
+        "delivered": (1400.0, 0.0),
+        "elapsed": (60.0, 0.5),
+    }
+    rows = {name: [*running * [stream], short] for name, (stream, short) in values.items()} | columns
+    return requests(running + 1, running=[*running * [True], False], **rows)
+
+
+def seasoned(**settings: Any) -> QoEPolicy:
+    """A policy that has admitted somebody, so that its preemptions per admission leave some."""
+    policy = QoEPolicy(QoEPolicySettings(**{"ageing_share": 0, "max_preemptions_per_request": 4.0} | settings))
+    plan = policy.decide(requests(2, context=300.0), engine(kv_capacity=2000, kv_free=500))
+    assert plan is not None
+    assert plan.admit.size == 1
+    return policy
+
+
+@pytest.mark.parametrize(
+    ("kv_offload", "before", "taken_off"),
+    [(False, 0, [0]), (False, 1, [0]), (False, 2, []), (True, 2, [0])],
+)
+def test_nobody_is_taken_off_a_third_time_but_who_gets_his_kv_back_from_the_host(
+    kv_offload: bool, before: int, taken_off: list[int]
+) -> None:
+    view = long_and_short(preemptions=[before, 0.0], kept=[1500.0, 0.0])
+    plan = seasoned(kv_offload=kv_offload).decide(view, SMALL)
     assert plan is not None
     assert plan.preempt.tolist() == taken_off
 
 
-def long_and_short(**columns: Any) -> RequestView:
-    """One runs, was off before and is minutes ahead of its reader; the other is new and short."""
-    return requests(
-        2, running=[True, False], preemptions=[1.0, 0.0], context=[1500.0, 100.0], remaining=[2000.0, 20.0],
-        delivered=[1400.0, 0.0], elapsed=[60.0, 0.5], **columns,
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    "room", [engine(kv_capacity=3200, kv_free=64, cached_share=1.0), engine(max_seqs=2, kv_free=9000, cached_share=1.0)]
+)
+@pytest.mark.parametrize(("left", "taken_off"), [(2000.0, 1), (10.0, 0)])
+def test_nobody_is_computed_again_for_who_gets_in_within_a_moment(
+    room: EngineView, left: float, taken_off: int
+) -> None:
+    """Memory is short, or slots are; one of two streams has `left` tokens to go."""
+    plan = seasoned().decide(long_and_short(running=2, remaining=[2000.0, left, 20.0]), room)
+    assert plan is not None
+    assert plan.preempt.size == taken_off
+
+
+def test_a_surge_may_spend_ten_seconds_of_recompute_at_once_and_then_what_is_earned() -> None:
+    policy = seasoned(recompute_share=0.05)
+    slow = STEP_TIME._replace(prefill_token=0.002)  # three seconds for a comeback
+    taken_off = []
+    for now in (0.0, 1.0, 2.0, 3.0, 4.0, 64.0):
+        plan = policy.decide(long_and_short(), engine(now=now, kv_capacity=1600, kv_free=64, step_time=slow))
+        assert plan is not None
+        taken_off.append(plan.preempt.size)
+    assert taken_off == [1, 1, 1, 0, 0, 1]
 
 
 def test_who_must_be_computed_again_stays_where_that_takes_longer_than_it_frees() -> None:

@@ -138,7 +138,7 @@ class Preemption(APIModel):
 
     enabled: bool = True
     """False: running requests keep running, as in stock vLLM."""
-    max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.1
+    max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.5
     """Preemptions that a request may suffer on average. With kvOffloadGiB, `qoe` limits the recompute instead."""
 
 

@@ -26,6 +26,7 @@ from andante.domain.scheduling.view import (
     ELAPSED,
     PREEMPTIONS,
     PREFILLING,
+    REMAINING,
     RUNNING,
     WEIGHT,
     EngineView,
@@ -33,8 +34,16 @@ from andante.domain.scheduling.view import (
 
 AT_ONCE = 8
 """Preemptions in one step, at most."""
-_MOST_CREDIT = 2.0
-"""Seconds of the storm guard's share that are kept at most."""
+_MOST_OF_ONE = 2
+"""Preemptions of one request, whoever caused them, after which it stays. With `kv_offload` there is no such number."""
+_SOON = 1.0
+"""Seconds within which whoever leaves lets others in at no cost worth a preemption: about an expected TTFT."""
+_MARGIN_OFFLOAD = 1.0
+"""`preemption_margin` with `kv_offload`: of what the host does not hold yet, more may be lost until the comeback."""
+_MOST_CREDIT = 10.0
+"""Seconds of the storm guard's share that are kept at most: a calm engine has them to spend on a surge."""
+_MOST_CREDIT_OFFLOAD = 2.0
+"""The same with `kv_offload`, where hardly anything is computed again, and what is was not foreseen."""
 _MOST_DEBT = 10.0
 """Seconds by which the share may be overdrawn; earned back before the next preemption."""
 _VICTIMS = 4
@@ -47,10 +56,13 @@ _QOE_LOST_PER_SECOND = 0.01
 
 @part
 def earn(engine: EngineView, settings: Settings, memory: Floats) -> None:
-    """Credits the storm guard's share of the GPU time that has passed."""
+    """Credits the storm guard's share of the GPU time that has passed; without `kv_offload` it starts full."""
+    most = _MOST_CREDIT_OFFLOAD if settings.kv_offload else _MOST_CREDIT
     if not math.isnan(memory[CREDITED_UNTIL]):
         passed = max(engine.now - memory[CREDITED_UNTIL], 0.0)
-        memory[RECOMPUTE_CREDIT] = min(memory[RECOMPUTE_CREDIT] + settings.recompute_share * passed, _MOST_CREDIT)
+        memory[RECOMPUTE_CREDIT] = min(memory[RECOMPUTE_CREDIT] + settings.recompute_share * passed, most)
+    elif not settings.kv_offload:
+        memory[RECOMPUTE_CREDIT] = most
     memory[CREDITED_UNTIL] = engine.now
 
 
@@ -62,12 +74,12 @@ def _leavers(requests: Table, work: Work, bids: Bids, worth: float, settings: Se
     the GPU serves nobody.
     """
     stay = 1 + settings.stay_bonus if settings.kv_offload else 1.0
-    margin = 1 + settings.preemption_margin
+    margin = 1 + (_MARGIN_OFFLOAD if settings.kv_offload else settings.preemption_margin)
     best, losses, count = np.empty(at_most, dtype=np.int64), np.empty(at_most), 0
     for i in range(requests.shape[1]):
         if not requests[RUNNING, i] or requests[PREFILLING, i]:
             continue
-        if not settings.kv_offload and requests[PREEMPTIONS, i] >= 1:
+        if not settings.kv_offload and requests[PREEMPTIONS, i] >= _MOST_OF_ONE:
             continue
         profit = worth * (bids.cost[i] - margin * work.recompute[i]) - stay * bids.gain[i]
         if profit > 0:
@@ -75,6 +87,26 @@ def _leavers(requests: Table, work: Work, bids: Bids, worth: float, settings: Se
             loss = bids.gain[i] / bids.cost[i] if settings.kv_offload else profit / -requests[CONTEXT, i]
             count = keep_least(best, losses, count, i, loss)
     return best[:count]
+
+
+@part
+def _left_out(requests: Table, room: Room, order: Ints, admitted: int) -> int:
+    """The place in `order` of the first whom streams that end within `_SOON` do not let in.
+
+    `order.size` if they let in all. Who gets in that soon anyway is no reason to compute anybody again.
+    """
+    kv, slots = room.kv, float(room.slots)
+    for i in range(requests.shape[1]):
+        if requests[RUNNING, i]:
+            ends = min(_SOON / (requests[REMAINING, i] * room.interval), 1.0)
+            kv += requests[CONTEXT, i] * ends
+            slots += ends
+    for place in range(order.size):
+        kv -= requests[CONTEXT, order[place]]
+        slots -= 1
+        if kv < 0 or slots < 0:
+            return max(place, admitted)
+    return order.size
 
 
 @part
@@ -91,7 +123,8 @@ def preempt(
 ) -> tuple[Ints, Ints]:
     """Running requests to take off for waiting ones, and who is admitted then.
 
-    What the scarce resource is worth is the value per cost of the first who must wait.
+    What the scarce resource is worth is the value per cost of the first who must wait; without `kv_offload`, of the
+    first who must wait for longer than a moment.
     """
     nobody = np.empty(0, dtype=np.int64)
     allowed = AT_ONCE
@@ -100,7 +133,10 @@ def preempt(
         allowed = min(int(left), AT_ONCE)
     if allowed < 1:
         return nobody, admit
-    first = order[admit.size]
+    marginal = admit.size if settings.kv_offload else _left_out(requests, room, order, admit.size)
+    if marginal == order.size:
+        return nobody, admit
+    first = order[marginal]
     best = _leavers(requests, work, bids, bids.gain[first] / bids.cost[first], settings, allowed)
     # As few as make room for the first who must wait, within what the storm guard allows.
     blocks = 0

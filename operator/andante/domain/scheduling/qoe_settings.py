@@ -37,12 +37,12 @@ class QoEPolicySettings:
     ageing_share: float = 0.01
     """Share of the admitted work that goes to whoever has waited longest."""
     preemption: bool = True
-    max_preemptions_per_request: float = 0.1
-    """Average number of preemptions that the policy causes for each request admitted."""
+    max_preemptions_per_request: float = 0.5
+    """Average number of preemptions that the policy causes for each request admitted; no limit with `kv_offload`."""
     recompute_share: float = 0.05
     """Storm guard: share of GPU time that recompute caused by the policy may burn."""
-    preemption_margin: float = 1.0
-    """A preemption's recompute is priced at 1 + this."""
+    preemption_margin: float = 0.5
+    """A preemption's recompute is priced at 1 + this; at 2 with `kv_offload`, where there is little of it."""
     stay_bonus: float = 0.5
     """With `kv_offload`: a running request's gain counts 1 + this times, so that two do not take turns by the step."""
     kv_offload: bool = False
