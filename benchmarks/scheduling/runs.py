@@ -26,7 +26,7 @@ from andante_vllm.virtual_host_link import VirtualHostLink
 
 HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
 TO_95 = "throughput_to_95"
-"""A result's key; None where the run is older than the figure."""
+"""A result's key; runs older than the figure lack it."""
 CAPACITY_REQUESTS = 3_000
 WITH_HOST = "+host"
 """Ends the name of a scheduler that runs with KV in host memory."""
@@ -104,18 +104,18 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
     return workload, run, scheduler
 
 
-def cached_result(spec: RunSpec) -> dict[str, Any] | None:
-    """The scores of `spec` if it has been run with this very code."""
+def cached_result(spec: RunSpec, *, needs: str = "scores") -> dict[str, Any] | None:
+    """The result of `spec` if it has been run with this very code, and has what the caller `needs`."""
     file = _file(spec)
     if not file.exists():
         return None
     known: dict[str, Any] = json.loads(file.read_text())
-    return known
+    return known if needs in known else None
 
 
-def cached_run(spec: RunSpec) -> dict[str, Any]:
-    """The scores of `spec`: from the cache, or from a run made now and kept there."""
-    known = cached_result(spec)
+def cached_run(spec: RunSpec, *, needs: str = "scores") -> dict[str, Any]:
+    """The result of `spec`: from the cache, or from a run made now and kept there."""
+    known = cached_result(spec, needs=needs)
     if known is not None:
         return known
     file = _file(spec)  # before the run: the code may be edited while it takes its time
