@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hack.localcluster import hostmounts, images
 from hack.localcluster.api import Cluster, ControlPlane
+from hack.localcluster.progress import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -78,4 +80,16 @@ def web(cluster: Cluster, web_pod: dict[str, object]) -> str:
     for document in (deployment, service):
         cluster.kubectl("apply", "-f", "-", stdin=json.dumps(document))
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s", timeout_seconds=150)
-    return cluster.kubectl("get", "service", "web", "-o=jsonpath={.spec.clusterIP}").stdout
+    address = cluster.kubectl("get", "service", "web", "-o=jsonpath={.spec.clusterIP}").stdout
+    # Ready pods come before kube-proxy's rules for them. A connection tried in between is lost for good: the kernel
+    # keeps it as one that is not translated, whatever is sent again. Only a new one finds the rules.
+    wait_until(lambda: _accepts(address), what="kube-proxy's rules for the Service web", timeout_seconds=30.0)
+    return address
+
+
+def _accepts(address: str) -> bool:
+    try:
+        socket.create_connection((address, 80), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
