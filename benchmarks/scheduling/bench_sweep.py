@@ -2,8 +2,8 @@
 
 A designed subsample: every (profile, lengths, pace) at two loads, which rotate so that each load meets all the others.
 A violation is a mean QoE below FCFS's less .002, a throughput below 97 % of FCFS's, or a smooth goodput below FCFS's by
-more than 1 % of the throughput. Throughput is that until 95 % of the tokens were out (`tail` says why); tokens/s until
-the last stream's end stand beside it. Cached like bench_scheduler's runs; writes what has been run to
+more than 1 % of the throughput. Throughput is that until 95 % of the tokens were out (`scoring.Scores` says why);
+tokens/s until the last stream's end stand beside it. Cached like bench_scheduler's runs; writes what has been run to
 benchmarks/results/scheduler-sweep.json and .md after every point. `make bench-sweep`.
 """
 
@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks.results_file import write_result
-from benchmarks.scheduling.runs import TO_95, RunSpec, cached_result, cached_run, capacity
+from benchmarks.scheduling.runs import RunSpec, cached_result, cached_run, capacity
 
 PROFILES = ("opt-66b-4xa100-estimate", "llama-3-70b-4xh100", "llama-3-8b-1xa100")
 LENGTHS = ("conversation", "code", "chat", "reasoning")
@@ -56,11 +56,11 @@ def spec(scheduler: str, point: tuple[str, str, float, float]) -> RunSpec:
 
 
 def violations(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> list[str]:
-    """What is worse than FCFS, of two runs' scores with `TO_95`."""
+    """What is worse than FCFS."""
     found = []
     if ours["mean_qoe"] < stock["mean_qoe"] - 0.002:
         found.append("mean QoE")
-    if ours[TO_95] < LEAST_THROUGHPUT * stock[TO_95]:
+    if ours["throughput_to_95"] < LEAST_THROUGHPUT * stock["throughput_to_95"]:
         found.append("throughput")
     if ours["smooth_goodput"] < stock["smooth_goodput"] - TOLERANCE * stock["throughput"]:
         found.append("smooth goodput")
@@ -80,10 +80,9 @@ def main() -> int:
         results = {}
         for name in ("fcfs", "qoe"):
             wanted = spec(name, point)
-            find = cached_result if arguments.report_only else cached_run
-            result = find(wanted, needs=TO_95)
+            result = cached_result(wanted) if arguments.report_only else cached_run(wanted)
             if result:
-                results[name] = {**result["scores"], TO_95: result[TO_95]}
+                results[name] = result["scores"]
         if len(results) < 2:
             continue
         ours, stock = results["qoe"], results["fcfs"]
@@ -93,7 +92,7 @@ def main() -> int:
             [
                 *point,
                 *(f"{s['mean_qoe']:.3f}" for s in (ours, stock)),
-                *(f"{ours[name] / stock[name]:.3f}" for name in (TO_95, "throughput")),
+                *(f"{ours[name] / stock[name]:.3f}" for name in ("throughput_to_95", "throughput")),
                 *(f"{s['smooth_goodput']:.0f}" for s in (ours, stock)),
                 *(f"{s[name]:.2f}" for name in FIGURES for s in (ours, stock)),
                 ", ".join(bad) or "none",
@@ -105,7 +104,9 @@ def main() -> int:
             headline={
                 "points": len(rows),
                 "points_with_a_violation": sum(bool(f["violations"]) for f in figures),
-                "least_throughput_ratio": round(min(f["qoe"][TO_95] / f["fcfs"][TO_95] for f in figures), 4),
+                "least_throughput_ratio": round(
+                    min(f["qoe"]["throughput_to_95"] / f["fcfs"]["throughput_to_95"] for f in figures), 4
+                ),
                 "points_below_97_to_the_last_stream": sum(
                     f["qoe"]["throughput"] < LEAST_THROUGHPUT * f["fcfs"]["throughput"] for f in figures
                 ),

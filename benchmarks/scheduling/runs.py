@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from benchmarks.scheduling.schedulers import SCHEDULER_SOURCES, make_scheduler
 from benchmarks.scheduling.scoring import score_run
-from benchmarks.scheduling.tail import throughput_to_95
 from benchmarks.scheduling.virtual_time import Run, VirtualClock, run_workload
 from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poisson_workload
 
@@ -25,8 +24,6 @@ from andante.profiles import load_profiles
 from andante_vllm.virtual_host_link import VirtualHostLink
 
 HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
-TO_95 = "throughput_to_95"
-"""A result's key; runs older than the figure lack it."""
 CAPACITY_REQUESTS = 3_000
 WITH_HOST = "+host"
 """Ends the name of a scheduler that runs with KV in host memory."""
@@ -104,18 +101,18 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
     return workload, run, scheduler
 
 
-def cached_result(spec: RunSpec, *, needs: str = "scores") -> dict[str, Any] | None:
-    """The result of `spec` if it has been run with this very code, and has what the caller `needs`."""
+def cached_result(spec: RunSpec) -> dict[str, Any] | None:
+    """The result of `spec` if it has been run with this very code."""
     file = _file(spec)
     if not file.exists():
         return None
     known: dict[str, Any] = json.loads(file.read_text())
-    return known if needs in known else None
+    return known
 
 
-def cached_run(spec: RunSpec, *, needs: str = "scores") -> dict[str, Any]:
+def cached_run(spec: RunSpec) -> dict[str, Any]:
     """The result of `spec`: from the cache, or from a run made now and kept there."""
-    known = cached_result(spec, needs=needs)
+    known = cached_result(spec)
     if known is not None:
         return known
     file = _file(spec)  # before the run: the code may be edited while it takes its time
@@ -124,7 +121,6 @@ def cached_run(spec: RunSpec, *, needs: str = "scores") -> dict[str, Any]:
     result: dict[str, Any] = {
         "spec": asdict(spec),
         "scores": asdict(score_run(workload, run)),
-        TO_95: throughput_to_95(workload, run),
         "steps": run.steps,
         "wall_seconds": round(time.perf_counter() - started, 1),
     }
