@@ -80,6 +80,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "clairvoyant": committed("scheduler-clairvoyant"),
     "real-time": committed("scheduler-real-time"),
     "ablation": committed("scheduler-ablation"),
+    "ablation-surge": committed("scheduler-ablation-surge"),
     "ablation-pace": committed("scheduler-ablation-pace"),
     "ablation-code": committed("scheduler-ablation-code"),
     "ablation-queue": committed("scheduler-ablation-queue"),
