@@ -73,7 +73,7 @@ POINTS: Mapping[str, Point] = {
         result="scheduler-ablation",
     ),
     "surge": Point(
-        about="the same in a surge, which the limits of preemption are made for",
+        about="the same in a surge",
         run=RunSpec(scheduler="qoe", load=0.85, duration=240.0, surge=SURGE),
         variants=(
             "as shipped", "no preemption", "recompute at its bare price", "recompute at twice its price",
