@@ -37,8 +37,9 @@ class Stream:
     def assert_whole(self) -> None:
         """It ended as it should, with each token once and in its place."""
         self._thread.join(180)
-        assert (self.ending, len(self.ids)) == ("[DONE]", self._tokens)
-        assert self.ids == expected(self._tokens)
+        came = f"{len(self.ids)} of {self._tokens} tokens came, then: {self.ending}"
+        assert (self.ending, len(self.ids)) == ("[DONE]", self._tokens), came
+        assert self.ids == expected(self._tokens), f"tokens out of place: {self.ids[:200]}"
 
     def _run(self) -> None:
         try:
