@@ -276,7 +276,8 @@ def bench_ours(folder: Path, *, services: int, idle_seconds: float) -> dict[str,
         _wait_served(plane, "llmservices")
         health, metrics = free_ports(2)
         config = folder / "operator.yaml"
-        config.write_text(yaml.safe_dump({"engineImage": "example.invalid/engine:1", "operatorNamespace": "default"}))
+        images = {"engineImage": "example.invalid/engine:1", "operatorImage": "example.invalid/operator:1"}
+        config.write_text(yaml.safe_dump({**images, "operatorNamespace": "default"}))
         command = [sys.executable, "-m", "andante.entry", "--config", str(config)]
         command += ["--health-port", str(health), "--metrics-port", str(metrics)]
         environment = {**os.environ, "KUBECONFIG": str(plane.kubeconfig), "PYTHONPATH": str(ROOT / "operator")}

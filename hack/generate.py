@@ -23,7 +23,8 @@ GOLDEN_CHILDREN = ROOT / "tests" / "golden" / "children"
 
 # A patch as a site would set it: proves the order of the two patches in the golden files.
 SETTINGS = OperatorSettings(
-    engine_image="andante-engine:golden",
+    engine_image="docker.io/vllm/vllm-openai:golden",
+    operator_image="andante-operator:golden",
     engine_pod_template={"metadata": {"labels": {"site": "golden"}}},
     operator_namespace="andante-system",
 )

@@ -40,7 +40,8 @@ class OperatorProcess:
         self._plane, self._folder = control_plane, folder
         self.health_port, self.metrics_port = free_ports(2)
         self._settings = {
-            "engineImage": "example.invalid/andante-engine:test",
+            "engineImage": "example.invalid/vllm:test",
+            "operatorImage": "example.invalid/andante-operator:test",
             "tickSeconds": TICK_SECONDS,
             "scrapeTimeoutSeconds": 2,
             "watchNamespaces": namespaces,

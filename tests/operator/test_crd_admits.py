@@ -18,7 +18,7 @@ from andante.app.settings import OperatorSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
-SETTINGS = OperatorSettings(engine_image="registry.example/andante-engine:1")
+SETTINGS = OperatorSettings(engine_image="registry.example/vllm:1", operator_image="registry.example/operator:1")
 
 MODEL = {"id": "org/model"}
 VALID: Mapping[str, Mapping[str, Any]] = {

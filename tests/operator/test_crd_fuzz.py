@@ -27,7 +27,7 @@ from andante.domain.pace import PRESETS
 from andante.engine_config import CLASS_NAME_PATTERN, OWNED_FLAGS, check_extra_arg
 
 SERVICES = "/apis/andante.dev/v1alpha1/namespaces/default/llmservices?dryRun=All&fieldValidation=Strict"
-SETTINGS = OperatorSettings(engine_image="e:1")
+SETTINGS = OperatorSettings(engine_image="e:1", operator_image="o:1")
 MODEL = {"id": "org/model"}
 
 

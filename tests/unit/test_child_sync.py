@@ -71,7 +71,7 @@ def _another_image(obj: dict[str, Any]) -> None:
 def _synced() -> tuple[ChildSync, Api, LLMService]:
     world = World()
     api = Api(world)
-    settings = OperatorSettings(engine_image="e:1")
+    settings = OperatorSettings(engine_image="e:1", operator_image="o:1")
     sync = ChildSync(cluster=api, world=world, settings=settings, clock=Clock())
     service = LLMService.parse(
         {

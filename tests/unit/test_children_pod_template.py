@@ -17,7 +17,7 @@ from unit.test_children_strategic_merge import JSON
 def pod(patch: Any = None, *, operator: Any = None, **engine: Any) -> dict[str, Any]:
     spec = {"model": {"id": "org/model"}, "engine": {**engine, **({"podTemplate": patch} if patch else {})}}
     service = LLMService.parse({"metadata": {"name": "chat"}, "spec": spec})
-    settings = OperatorSettings(engine_image="e:1", engine_pod_template=operator or {})
+    settings = OperatorSettings(engine_image="e:1", operator_image="o:1", engine_pod_template=operator or {})
     template: dict[str, Any] = render(service, settings=settings, replicas=1)[-1]["spec"]["template"]
     return template
 
@@ -43,6 +43,11 @@ def test_the_operators_patch_may_replace_the_command() -> None:
 def test_a_sidecar_is_added_beside_the_engine() -> None:
     template = pod({"spec": {"containers": [{"name": "proxy", "image": "p", "command": ["p"]}]}})
     assert {c["name"] for c in template["spec"]["containers"]} == {"engine", "proxy"}
+
+
+def test_an_init_container_is_added_beside_the_one_that_copies_the_package() -> None:
+    template = pod({"spec": {"initContainers": [{"name": "warm-up", "image": "w"}]}})
+    assert {c["name"] for c in template["spec"]["initContainers"]} == {"andante-package", "warm-up"}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,14 @@ def _containers(**fields: Any) -> dict[str, Any]:
         (_containers(volumeMounts=[{"mountPath": "/etc/andante", "$patch": "delete"}]),
          "spec.containers[engine].volumeMounts", "must stay"),
         ({"spec": {"volumes": [{"name": "config", "$patch": "delete"}]}}, "spec.volumes[config]", "settings"),
+        ({"spec": {"volumes": [{"name": "andante-package", "$patch": "delete"}]}},
+         "spec.volumes[andante-package]", "engine package"),
+        ({"spec": {"initContainers": [{"name": "andante-package", "image": "mine"}]}},
+         "spec.initContainers[andante-package]", "engine package"),
+        ({"spec": {"initContainers": [{"$patch": "replace"}]}},
+         "spec.initContainers[andante-package]", "engine package"),
+        (_containers(volumeMounts=[{"mountPath": "/opt/andante", "$patch": "delete"}]),
+         "spec.containers[engine].volumeMounts", "andante-package must stay"),
         ({"spec": {"$patch": "delete"}}, "spec.terminationGracePeriodSeconds", "drainTimeout"),
         ({"spec": {"restartPolicy": "Never"}}, "spec.restartPolicy", "always restart"),
         ({"metadata": {"labels": {"andante.dev/llmservice": "x"}}},
@@ -94,7 +107,8 @@ def test_the_operators_own_patch_cannot_change_whose_pods_they_are() -> None:
 @given(
     st.fixed_dictionaries(
         {}, optional={"metadata": st.dictionaries(st.text(max_size=8), JSON, max_size=3),
-                      "spec": st.dictionaries(st.sampled_from(["containers", "volumes", "$patch", "x"]), JSON)}
+                      "spec": st.dictionaries(
+                          st.sampled_from(["containers", "initContainers", "volumes", "$patch", "x"]), JSON)}
     )
 )  # fmt: skip
 def test_no_patch_crashes_and_none_takes_the_engines_command(patch: Any) -> None:
@@ -102,4 +116,4 @@ def test_no_patch_crashes_and_none_takes_the_engines_command(patch: Any) -> None
         template = pod(patch)
     except PodTemplateError:
         return
-    assert engine(template)["command"] == ["andante-engine"]
+    assert engine(template)["command"] == ["python3", "/opt/andante/engine"]

@@ -14,7 +14,7 @@ from andante.app.children import POD_MONITOR_CRD, render
 from andante.app.settings import OperatorSettings, SettingsError
 from andante.engine_config import EngineConfig, QoESettings
 
-SETTINGS = OperatorSettings(engine_image="engine:1", operator_namespace="andante-system")
+SETTINGS = OperatorSettings(engine_image="engine:1", operator_image="operator:1", operator_namespace="andante-system")
 MODEL: dict[str, Any] = {"id": "org/model"}
 
 
@@ -168,17 +168,20 @@ def test_the_network_policy_lets_the_operator_scrape() -> None:
 
 def test_the_settings_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "operator.yaml"
-    path.write_text("engineImage: e:1\nprometheusURL: http://prometheus:9090\ntickSeconds: 5\n")
+    path.write_text("engineImage: e:1\noperatorImage: o:1\nprometheusURL: http://prometheus:9090\ntickSeconds: 5\n")
     settings = OperatorSettings.load(path)
-    assert settings == OperatorSettings(engine_image="e:1", prometheus_url="http://prometheus:9090", tick_seconds=5)
+    assert settings == OperatorSettings(
+        engine_image="e:1", operator_image="o:1", prometheus_url="http://prometheus:9090", tick_seconds=5
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("engineImage: e\ntickSecond: 1\n", "tickSecond"),
+        ("engineImage: e\noperatorImage: o\ntickSecond: 1\n", "tickSecond"),
         ("{}", "engineImage"),
-        ("engineImage: e\nprometheusURL: prom:9090\n", "prometheusURL"),
+        ("engineImage: e\n", "operatorImage"),
+        ("engineImage: e\noperatorImage: o\nprometheusURL: prom:9090\n", "prometheusURL"),
         ("- a", "must be a mapping"),
         ("a: [", "not YAML"),
     ],
@@ -194,3 +197,35 @@ def test_bad_settings_are_refused_with_file_and_field(tmp_path: Path, text: str,
 def test_missing_settings_are_refused_with_the_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.yaml: cannot be read"):
         OperatorSettings.load(tmp_path / "nowhere.yaml")
+
+
+def test_an_engine_pod_copies_the_package_out_of_the_operators_image() -> None:
+    (init,) = template()["spec"]["initContainers"]
+    assert init["image"] == "operator:1"
+    assert engine()["image"] == "engine:1"
+    assert engine()["command"] == ["python3", "/opt/andante/engine"]
+    (copied,) = (v["name"] for v in init["volumeMounts"])
+    assert {"name": copied, "mountPath": "/opt/andante", "readOnly": True} in engine()["volumeMounts"]
+
+
+def test_an_image_that_brings_the_package_gets_nothing_copied() -> None:
+    spec = template(engine={"image": "mine:1", "packageFrom": "Image"})["spec"]
+    assert "initContainers" not in spec
+    assert spec["containers"][0]["command"] == ["andante-engine"]
+    assert {v["name"] for v in spec["volumes"]} == {"config", "tmp", "cache"}
+
+
+def test_the_chart_may_say_that_images_bring_the_package_and_a_service_may_say_otherwise() -> None:
+    settings = OperatorSettings(engine_image="e:1", operator_image="o:1", engine_package_from="Image")
+    for package_from, copied in ((None, False), ("Operator", True)):
+        raw = {"metadata": {"name": "chat"}, "spec": {"model": MODEL, "engine": {"packageFrom": package_from}}}
+        pod = render(LLMService.parse(raw), settings=settings, replicas=1)[-1]["spec"]["template"]["spec"]
+        assert ("initContainers" in pod) is copied
+
+
+def test_pull_secrets_of_the_chart_come_beside_the_services_own() -> None:
+    settings = OperatorSettings(engine_image="e:1", operator_image="o:1", engine_image_pull_secrets=("site", "both"))
+    secrets = [{"name": "mine"}, {"name": "both"}]
+    raw = {"metadata": {"name": "chat"}, "spec": {"model": MODEL, "engine": {"imagePullSecrets": secrets}}}
+    pod = render(LLMService.parse(raw), settings=settings, replicas=1)[-1]["spec"]["template"]["spec"]
+    assert [s["name"] for s in pod["imagePullSecrets"]] == ["mine", "both", "site"]

@@ -20,7 +20,7 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.yam
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_becomes_a_vllm_command_line(example: Path, tmp_path: Path) -> None:
     service = LLMService.parse(yaml.safe_load(example.read_text(encoding="utf-8")))
-    children = render(service, settings=OperatorSettings(engine_image="e:1"), replicas=1)
+    children = render(service, settings=OperatorSettings(engine_image="e:1", operator_image="o:1"), replicas=1)
     data = next(child for child in children if child["kind"] == "ConfigMap")["data"]
     for name, text in data.items():
         (tmp_path / name).write_text(text, encoding="utf-8")

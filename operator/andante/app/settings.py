@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 OPERATOR_CONFIG_FILE: Final = "/etc/andante/operator.yaml"
+
+
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 
 class SettingsError(ValueError):
@@ -30,7 +33,14 @@ class OperatorSettings(BaseModel):
 
     engine_image: Annotated[str, Field(min_length=1, max_length=512)]
     """Image of engines whose LLMService names none."""
-    engine_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    engine_image_pull_policy: PullPolicy = "IfNotPresent"
+    engine_image_pull_secrets: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] = ()
+    """Names of pull secrets that every engine pod gets beside its service's own; each in the service's namespace."""
+    engine_package_from: Literal["Operator", "Image"] = "Operator"
+    """Where Andante's engine package comes from where an LLMService does not say (spec.engine.packageFrom)."""
+    operator_image: Annotated[str, Field(max_length=512)] = ""
+    """Image of the operator itself: an init container of engine pods copies the engine package from it."""
+    operator_image_pull_policy: PullPolicy = "IfNotPresent"
     engine_pod_template: Mapping[str, Any] = Field(default_factory=dict)
     """Strategic-merge patch over every engine's pod template ({metadata, spec}), below the LLMService's own."""
     prometheus_url: Annotated[str, Field(alias="prometheusURL", pattern=r"^(https?://\S+)?$")] = ""
@@ -46,6 +56,15 @@ class OperatorSettings(BaseModel):
     operator_namespace: Annotated[str, Field(max_length=63)] = ""
     """Namespace of the operator itself: NetworkPolicies of services let it scrape. Empty: not let in by name."""
 
+    @model_validator(mode="after")
+    def _package_has_a_source(self) -> Self:
+        if self.engine_package_from == "Operator" and not self.operator_image:
+            raise ValueError(
+                "operatorImage: missing: engine pods copy Andante's engine package from it; give the operator's image,"
+                " or set enginePackageFrom to Image where engineImage holds the package"
+            )
+        return self
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read `path`. Raises SettingsError."""
@@ -60,5 +79,7 @@ class OperatorSettings(BaseModel):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            problems = "\n".join(f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            problems = "\n".join(
+                f"  {'.'.join(map(str, e['loc'])) or '(document)'}: {e['msg']}" for e in error.errors()
+            )
             raise SettingsError(f"{path}:\n{problems}") from error

@@ -254,11 +254,17 @@ class Engine(APIModel):
         ]
         | None
     ) = None
-    """Engine image. Default: the one the chart pins, which fits the operator's version."""
+    """Image of the engine: any image with vLLM and a python3 that finds it. Default: the chart's engineImage, the
+    official vLLM image of the tested version. With another vLLM the engine serves without the QoE scheduler, and
+    the condition EngineCompatible says so."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    """When the engine image is pulled. Default: the chart's engine.imagePullPolicy."""
+    """When the engine image is pulled. Default: the chart's engineImagePullPolicy."""
     image_pull_secrets: Annotated[tuple[LocalObjectReference, ...], Field(max_length=16)] = ()
-    """Secrets with the registry's credentials."""
+    """Secrets with the registry's credentials, beside those of the chart's global.imagePullSecrets."""
+    package_from: Literal["Operator", "Image"] | None = None
+    """Where Andante's engine package (pure Python) comes from. Operator: an init container copies it from the
+    operator's image into the pod. Image: the engine image brings it, as one built from engine_image/Dockerfile does.
+    Default: the chart's enginePackageFrom."""
     gpus_per_replica: Annotated[int, Field(ge=0, le=64)] = 1
     """GPUs of one replica, all on one node. 0: no GPU (CPU, or virtualGPU)."""
     resource_name: Annotated[

@@ -17,6 +17,13 @@ from andante.api.values import APIModel
 
 ENGINE_CONTAINER: Final = "engine"
 CONFIG_VOLUME: Final = "config"
+PACKAGE_CONTAINER: Final = "andante-package"
+PACKAGE_VOLUME: Final = "andante-package"
+OWNED_VOLUMES: Final[Mapping[str, str]] = {
+    CONFIG_VOLUME: "holds the engine's settings",
+    PACKAGE_VOLUME: "holds Andante's engine package",
+}
+"""Volumes of the pod that a patch must leave alone, and what each is for."""
 OWNED_LABELS: Final = (
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
@@ -81,12 +88,22 @@ def _spec_rules() -> dict[str, JsonValue]:
         Rule(rule=f"!has(self.{field})", message=f"{field} must not be set: {reason}", field_path=f".{field}")
         for field, reason in OWNED_POD_FIELDS.items()
     ]
-    volumes = Rule(
-        rule=f"!has(self.volumes) || self.volumes.all(v, !has(v.name) || v.name != '{CONFIG_VOLUME}')",
-        message=f"the volume {CONFIG_VOLUME} holds the engine's settings, it is the operator's; take another name",
-        field_path=".volumes",
+    volume_rules = [
+        Rule(
+            rule=f"!has(self.volumes) || self.volumes.all(v, !has(v.name) || v.name != '{name}')",
+            message=f"the volume {name} {purpose}, it is the operator's; take another name",
+            field_path=".volumes",
+        )
+        for name, purpose in OWNED_VOLUMES.items()
+    ]
+    package = Rule(
+        rule="!has(self.initContainers)"
+        f" || self.initContainers.all(c, !has(c.name) || c.name != '{PACKAGE_CONTAINER}')",
+        message=f"the init container {PACKAGE_CONTAINER} copies Andante's engine package, it is the operator's;"
+        " take another name",
+        field_path=".initContainers",
     )
-    return rules(*container_rules, *pod_rules, volumes)
+    return rules(*container_rules, *pod_rules, *volume_rules, package)
 
 
 _SPEC_SCHEMA: Final[dict[str, Any]] = {
@@ -94,6 +111,7 @@ _SPEC_SCHEMA: Final[dict[str, Any]] = {
     **PRESERVE_UNKNOWN,
     "properties": {
         "containers": _named(command=_WORDS, args=_WORDS, ports=_OBJECTS),
+        "initContainers": _named(),
         "volumes": _named(),
         "restartPolicy": {"type": "string", "maxLength": 32},
         "terminationGracePeriodSeconds": {"type": "integer"},

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from andante.api.v1alpha1 import LLMService
 from andante.api.v1alpha1.pod_template import CONFIG_VOLUME, ENGINE_CONTAINER
+from andante.app.children import engine_package
 from andante.app.children.config_map import MODEL_MOUNT, engine_config_hash
 from andante.app.children.names import (
     CONFIG_HASH_ANNOTATION,
@@ -42,6 +43,8 @@ def termination_grace_period_seconds(service: LLMService) -> int:
 def pod_template(service: LLMService, *, settings: OperatorSettings) -> dict[str, Any]:
     """{metadata, spec} of the Deployment's pods."""
     engine = service.spec.engine
+    copied = engine_package.is_copied(service, settings=settings)
+    pull_secrets = dict.fromkeys([*(s.name for s in engine.image_pull_secrets), *settings.engine_image_pull_secrets])
     spec: dict[str, Any] = {
         "serviceAccountName": service.name,
         "automountServiceAccountToken": False,
@@ -56,15 +59,16 @@ def pod_template(service: LLMService, *, settings: OperatorSettings) -> dict[str
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_engine_container(service, settings=settings)],
-        "volumes": _volumes(service),
+        "containers": [_engine_container(service, settings=settings, copied=copied)],
+        "volumes": [*_volumes(service), *([engine_package.volume()] if copied else ())],
     }
     tolerations = [t.to_wire() for t in engine.tolerations]
     if engine.gpus_per_replica > 0:
         tolerations.insert(0, {"key": engine.resource_name, "operator": "Exists", "effect": "NoSchedule"})
     optional: dict[str, Any] = {
+        "initContainers": [engine_package.init_container(settings=settings)] if copied else [],
         "tolerations": tolerations,
-        "imagePullSecrets": [secret.to_wire() for secret in engine.image_pull_secrets],
+        "imagePullSecrets": [{"name": name} for name in pull_secrets],
         "nodeSelector": dict(engine.node_selector or {}),
         "affinity": dict(engine.affinity or {}),
         "runtimeClassName": engine.runtime_class_name,
@@ -78,18 +82,18 @@ def pod_template(service: LLMService, *, settings: OperatorSettings) -> dict[str
     }
 
 
-def _engine_container(service: LLMService, *, settings: OperatorSettings) -> dict[str, Any]:
+def _engine_container(service: LLMService, *, settings: OperatorSettings, copied: bool) -> dict[str, Any]:
     engine = service.spec.engine
     return {
         "name": ENGINE_CONTAINER,
         "image": engine.image or settings.engine_image,
         "imagePullPolicy": engine.image_pull_policy or settings.engine_image_pull_policy,
-        "command": ["andante-engine"],
+        "command": engine_package.command(copied=copied),
         "args": ["serve", "--config", f"{CONFIG_MOUNT}/{ENGINE_CONFIG_FILE}"],
         "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
         **_env(service),
         "resources": _resources(service),
-        "volumeMounts": _volume_mounts(service),
+        "volumeMounts": [*_volume_mounts(service), *([engine_package.mount()] if copied else ())],
         "startupProbe": _probe(
             periodSeconds=STARTUP_PERIOD_SECONDS,
             failureThreshold=math.ceil(service.spec.rollout.startup_timeout / STARTUP_PERIOD_SECONDS),
@@ -100,11 +104,7 @@ def _engine_container(service: LLMService, *, settings: OperatorSettings) -> dic
         "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
         # The engine's last lines become the container's termination message, which the conditions bring up.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": engine_package.RESTRICTED,
     }
 
 

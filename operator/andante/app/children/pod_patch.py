@@ -11,12 +11,13 @@ from typing import Any
 
 from andante.api.v1alpha1.engine import owned_env_reason
 from andante.api.v1alpha1.pod_template import (
-    CONFIG_VOLUME,
     ENGINE_CONTAINER,
     OWNED_ANNOTATIONS,
     OWNED_CONTAINER_FIELDS,
     OWNED_LABELS,
     OWNED_POD_FIELDS,
+    OWNED_VOLUMES,
+    PACKAGE_CONTAINER,
     PodTemplate,
 )
 from andante.app.children.strategic_merge import PatchError, strategic_merge
@@ -78,10 +79,15 @@ def _check_pod(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     for field, reason in OWNED_POD_FIELDS.items():
         if _part(before, "spec").get(field) != _part(after, "spec").get(field):
             raise PodTemplateError(f"{SERVICE_PATCH}.spec.{field}", f"must not be set: {reason}")
-    if _config_volume(before) != _config_volume(after):
+    for name, purpose in OWNED_VOLUMES.items():
+        if _in_spec(before, "volumes", name) != _in_spec(after, "volumes", name):
+            raise PodTemplateError(
+                f"{SERVICE_PATCH}.spec.volumes[{name}]", f"{purpose} and belongs to the operator; take another name"
+            )
+    if _in_spec(before, "initContainers", PACKAGE_CONTAINER) != _in_spec(after, "initContainers", PACKAGE_CONTAINER):
         raise PodTemplateError(
-            f"{SERVICE_PATCH}.spec.volumes[{CONFIG_VOLUME}]",
-            "holds the engine's settings and belongs to the operator; take another name",
+            f"{SERVICE_PATCH}.spec.initContainers[{PACKAGE_CONTAINER}]",
+            "copies Andante's engine package and belongs to the operator; take another name",
         )
 
 
@@ -90,8 +96,9 @@ def _check_engine(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     for field, reason in OWNED_CONTAINER_FIELDS.items():
         if before.get(field) != after.get(field):
             raise PodTemplateError(f"{path}.{field}", f"must not be set: {reason}")
-    if _named(before.get("volumeMounts"), CONFIG_VOLUME) != _named(after.get("volumeMounts"), CONFIG_VOLUME):
-        raise PodTemplateError(f"{path}.volumeMounts", f"the mount of the volume {CONFIG_VOLUME} must stay as it is")
+    for name in OWNED_VOLUMES:
+        if _named(before.get("volumeMounts"), name) != _named(after.get("volumeMounts"), name):
+            raise PodTemplateError(f"{path}.volumeMounts", f"the mount of the volume {name} must stay as it is")
     for variable in _objects(after.get("env")):
         owner = owned_env_reason(str(variable.get("name")))
         if owner is not None and variable not in _objects(before.get("env")):
@@ -111,8 +118,8 @@ def _named(entries: Any, name: str) -> Mapping[str, Any] | None:
     return next((entry for entry in _objects(entries) if entry.get("name") == name), None)
 
 
-def _config_volume(template: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    return _named(_part(template, "spec").get("volumes"), CONFIG_VOLUME)
+def _in_spec(template: Mapping[str, Any], field: str, name: str) -> Mapping[str, Any] | None:
+    return _named(_part(template, "spec").get(field), name)
 
 
 # A patch may have put anything anywhere; what is no object counts as absent here, and the API server refuses it later.
