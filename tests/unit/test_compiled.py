@@ -89,10 +89,11 @@ def _copied_domain(folder: Path) -> Path:
     return package.parent
 
 
-def _probe(sources: Path) -> str:
+def _probe(sources: Path, **environment: str) -> str:
     ran = subprocess.run(
         [*AS_USER, sys.executable, "-c", PROBE],
-        env={**os.environ, "PYTHONPATH": str(sources)}, check=True, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "PYTHONPATH": str(sources), **environment},
+        check=True, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     return ran.stdout.strip()
 
@@ -128,3 +129,13 @@ def test_a_change_of_a_source_that_a_function_may_call_compiles_it_again(tmp_pat
     with (sources / "andante" / "domain" / "pace.py").open("a") as source:
         source.write("# changed\n")
     assert _probe(sources) == "compiled"
+
+
+def test_read_only_sources_keep_their_code_in_numbas_folder_wherever_they_lie(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name, expected in (("first", "compiled"), ("second", "found")):
+        sources = _copied_domain(tmp_path / name)
+        _make_read_only(sources)
+        assert _probe(sources, NUMBA_CACHE_DIR=str(kept)) == expected
+        assert not list(sources.rglob("*.nb[ci]"))

@@ -6,10 +6,8 @@ twice that in an engine, whose own Python has emptied the processor's caches bet
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
@@ -18,6 +16,8 @@ import numba
 import numpy as np
 from numba.core.caching import UserProvidedCacheLocator
 from numpy.typing import NDArray
+
+from andante.domain.compiled_folder import compiled_folder
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -39,7 +39,11 @@ _TYPES: dict[Any, Any] = {
 
 
 class Locator(UserProvidedCacheLocator):
-    """Numba's cache in `_folder`, which is named for the sources; it may have come with them, read-only."""
+    """Numba's cache in `compiled_folder`, which is named for the sources; it may have come with them, read-only."""
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        return ""  # numba's is named for where the sources lie, and copies of them lie elsewhere
 
     def get_source_stamp(self) -> Any:
         return 0  # numba's is the file's time of change, which loses its fraction in an image
@@ -54,15 +58,17 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
     A NamedTuple of those types is one, too. Arguments go by position and have exactly those types; arrays are
     contiguous, and of the lengths that `function` takes them for: nothing checks an index. Dividing by zero gives an
-    infinity, as in numpy. The machine code is kept for the next start (`_folder`).
+    infinity, as in numpy. The machine code is kept for the next start (`compiled_folder`).
     """
     hints = get_type_hints(function, include_extras=True)
     hints.pop("return")
     signature = tuple(_type(hint) for hint in hints.values())
     config = numba.config
     before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
+    source = Path(inspect.getfile(function))
+    folder = compiled_folder(source, compiler=numba.__version__, chosen=config.CACHE_DIR)
     try:
-        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(_folder(function)), f"{__name__}.{Locator.__name__}"
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(folder), f"{__name__}.{Locator.__name__}"
         fast = numba.njit(signature, error_model="numpy", cache=True)(function)
     except (RuntimeError, OSError, EOFError, UnpicklingError):  # no folder to write to, or nothing usable in it
         fast = numba.njit(signature, error_model="numpy")(function)
@@ -84,21 +90,6 @@ def unchecked(function: Callable[_P, _R]) -> Callable[_P, _R]:
     (signature,) = dispatcher.nopython_signatures
     answer: Callable[_P, _R] = dispatcher.get_compile_result(signature).entry_point
     return answer
-
-
-def _folder(function: Callable[..., Any]) -> Path:
-    """Where its machine code is kept: beside this file, so that an image may bring it along.
-
-    Keyed by the compiler and the sources that it may call: numba itself would look at the file of the function alone.
-    """
-    sources = _domain_sources() + Path(inspect.getfile(function)).read_bytes()
-    digest = hashlib.sha256(numba.__version__.encode() + sources).hexdigest()[:16]
-    return Path(__file__).parent / "__pycache__" / "compiled" / digest
-
-
-@cache
-def _domain_sources() -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
 
 
 def part(function: Callable[_P, _R]) -> Callable[_P, _R]:
