@@ -14,8 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from andante.profiles import load_profiles
+from andante_vllm import compilation
+from andante_vllm.compat import ALL, Compatibility, examine
 from andante_vllm.launch import Folders, Launch, plan_launch
 from andante_vllm.settings import ConfigError, qoe_settings_path, read_engine_config, read_qoe_settings
+from andante_vllm.stock import report_stock
 
 CACHE_VARIABLE = "ANDANTE_ENGINE_CACHE"
 DEFAULT_CACHE = Path("/var/cache/andante")
@@ -96,15 +99,34 @@ def _serve(arguments: argparse.Namespace) -> int:
     folders = Folders(
         cache=_cache_folder(), metrics=Path(tempfile.gettempdir()) / f"andante-engine-{config.port}" / "metrics"
     )
-    try:
-        launch = plan_launch(config, config_path=path, folders=folders, profiles=load_profiles())
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+
+    def plan(compatibility: Compatibility = ALL) -> Launch:
+        try:
+            return plan_launch(
+                config, config_path=path, folders=folders, profiles=load_profiles(), compatibility=compatibility
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    launch = plan()
     if arguments.print_command:
         print(_as_shell(launch))
         return 0
     _prepare(launch, folders)
+    _set_environment(launch)
+    found = examine()
+    if found != ALL:
+        launch = plan(found)
+        report_stock(found, model_name=config.model.served_name, policy=config.scheduler.policy)
+    if config.scheduler.policy != "fcfs" and not found.scheduler:
+        _compile_beside_the_start(folders)
     return _become_vllm(launch)
+
+
+def _compile_beside_the_start(folders: Folders) -> None:
+    if not compilation.is_there(chosen=os.environ["NUMBA_CACHE_DIR"]):
+        print("andante-engine: compiling the scheduling policy for this processor, beside the start", flush=True)
+        compilation.start(folders.metrics.parent / "compilation.lock")
 
 
 def _cache_folder() -> Path:
@@ -155,10 +177,13 @@ def _prepare(launch: Launch, folders: Folders) -> None:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}; the engine needs it to start") from error
 
 
-def _become_vllm(launch: Launch) -> int:
+def _set_environment(launch: Launch) -> None:
     os.environ.update(launch.environment)
     for name, value in launch.default_environment.items():
         os.environ.setdefault(name, value)
+
+
+def _become_vllm(launch: Launch) -> int:
     sys.argv = ["vllm", *launch.arguments]
     from vllm.entrypoints.cli.main import main as vllm_main
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from andante.domain.step_time import Profile
 from andante.engine_config import EngineConfig, VirtualGPUConfig
+from andante_vllm.compat import ALL, Compatibility
 from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, ConfigError
 
 SCHEDULER_CLASS: Final = "andante_vllm.scheduler.QoEScheduler"
@@ -57,10 +58,16 @@ class Launch:
 
 
 def plan_launch(
-    config: EngineConfig, *, config_path: Path, folders: Folders, profiles: Mapping[str, Profile]
+    config: EngineConfig,
+    *,
+    config_path: Path,
+    folders: Folders,
+    profiles: Mapping[str, Profile],
+    compatibility: Compatibility = ALL,
 ) -> Launch:
     """The command and environment for `config`, read from `config_path`.
 
+    What `compatibility` says that this vLLM cannot carry is left out.
     Raises ConfigError naming the field where the settings do not fit together.
     """
     synthetic = config.model.source == "synthetic"
@@ -74,18 +81,19 @@ def plan_launch(
         *("--host", config.host),
         *("--port", str(config.port)),
         *("--shutdown-timeout", str(config.shutdown_timeout_seconds)),
-        *("--middleware", METER_MIDDLEWARE),
     ]
+    if not compatibility.meter:
+        arguments += ["--middleware", METER_MIDDLEWARE]
     if config.model.revision is not None:
         if config.model.source != "hub":
             raise ConfigError(f"model.revision: only a model of the hub has one, source is {config.model.source}")
         arguments += ["--revision", config.model.revision]
     if max_model_len is not None:
         arguments += ["--max-model-len", str(max_model_len)]
-    if config.scheduler.policy != "fcfs":
+    if config.scheduler.policy != "fcfs" and not compatibility.scheduler:
         arguments += ["--scheduler-cls", SCHEDULER_CLASS]
     if config.scheduler.kv_offload_gib > 0:
-        arguments += _kv_offload_arguments(config)
+        arguments += _kv_offload_arguments(config, ours=not compatibility.scheduler)
     if virtual is not None and profile is not None:
         arguments += _virtual_gpu_arguments(virtual, profile)
     else:
@@ -116,6 +124,7 @@ def plan_launch(
         "TORCHINDUCTOR_CACHE_DIR": str(folders.cache / "torchinductor"),
         "TRITON_CACHE_DIR": str(folders.cache / "triton"),
         "FLASHINFER_WORKSPACE_BASE": str(folders.cache),
+        "NUMBA_CACHE_DIR": str(folders.cache / "numba"),
     }
     if virtual is not None:
         defaults["OMP_NUM_THREADS"] = "1"
@@ -157,29 +166,25 @@ def _max_model_len(config: EngineConfig, profile: Profile | None) -> int | None:
     return wanted
 
 
-def kv_transfer(host_bytes: int) -> dict[str, Any]:
+def kv_transfer(host_bytes: int, *, ours: bool = True) -> dict[str, Any]:
     """vLLM's KV transfer configuration: prompts and answers are kept in `host_bytes` of the host's memory.
 
-    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too. Whose
-    KV it gives up first is ours as well (`andante_vllm.host_kv_cache`).
+    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too. With `ours`, what
+    KV it gives up first is our choice as well (`andante_vllm.host_kv_cache`).
     """
+    eviction = {"eviction_policy": HOST_KV_EVICTION, "cache_policy_module_path": HOST_KV_MODULE} if ours else {}
     return {
         "kv_connector": "OffloadingConnector",
         "kv_role": "kv_both",
-        "kv_connector_extra_config": {
-            "cpu_bytes_to_use": host_bytes,
-            "offload_prompt_only": False,
-            "eviction_policy": HOST_KV_EVICTION,
-            "cache_policy_module_path": HOST_KV_MODULE,
-        },
+        "kv_connector_extra_config": {"cpu_bytes_to_use": host_bytes, "offload_prompt_only": False, **eviction},
     }
 
 
-def _kv_offload_arguments(config: EngineConfig) -> list[str]:
+def _kv_offload_arguments(config: EngineConfig, *, ours: bool) -> list[str]:
     """vLLM's own offload to host memory; not by `--kv-offloading-size`, which keeps prompts alone."""
     if any(argument.replace("_", "-").startswith("--kv-transfer-config") for argument in config.extra_args):
         raise ConfigError("scheduler.kvOffloadGib: set it to 0, or leave --kv-transfer-config out of extraArgs")
-    return ["--kv-transfer-config", json.dumps(kv_transfer(int(config.scheduler.kv_offload_gib * 2**30)))]
+    return ["--kv-transfer-config", json.dumps(kv_transfer(int(config.scheduler.kv_offload_gib * 2**30), ours=ours))]
 
 
 def _virtual_gpu_arguments(virtual: VirtualGPUConfig, profile: Profile) -> list[str]:

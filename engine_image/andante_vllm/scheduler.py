@@ -22,6 +22,9 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
+from andante_vllm.await_compilation import WAITED_SECONDS
+
+# isort: split
 from andante.domain.compiled import Ints
 from andante.domain.pace import Expectation
 from andante.domain.scheduling.latency import OnlineStepTime
@@ -29,8 +32,9 @@ from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.view import NOBODY, EngineView, Plan
 from andante.domain.scheduling.view import SchedulingPolicy as Policy
 from andante_vllm import host_kv_cache, request_args
+from andante_vllm.compat import untested
 from andante_vllm.scheduler_metrics import SchedulerMetrics
-from andante_vllm.scheduler_settings import TESTED_VLLM_VERSIONS, SchedulerSettings, settings_from_environment
+from andante_vllm.scheduler_settings import SchedulerSettings, settings_from_environment
 from andante_vllm.scheduler_table import Batch, RequestTable
 from andante_vllm.settings import ConfigError
 from andante_vllm.waiting_queue import WaitingQueue
@@ -87,7 +91,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._metrics.set_active(self._policy is not None, reason or "policy")
         if settings.policy is not None:
             level = logger.warning if reason else logger.info
-            level("QoE scheduling (%s): %s", settings.policy_name, f"OFF, {reason}" if reason else "on")
+            waited = f", {WAITED_SECONDS:.1f} s waited for its compilation" if WAITED_SECONDS >= 0.1 else ""
+            level("QoE scheduling (%s): %s%s", settings.policy_name, f"OFF, {reason}" if reason else "on", waited)
         if self._policy is not None:
             self.waiting = WaitingQueue(self.waiting)
         self._host = host_kv_cache.of(self.connector)
@@ -127,9 +132,9 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         """
         if self._settings.policy is None:
             return "policy fcfs"
-        version = self.vllm_version.split("+", 1)[0]
-        if version not in TESTED_VLLM_VERSIONS:
-            return f"untested vLLM {version} (tested: {', '.join(TESTED_VLLM_VERSIONS)})"
+        reason = untested(self.vllm_version)
+        if reason:
+            return reason
         unsupported = {
             "speculative decoding": self.vllm_config.speculative_config is not None,
             "pipeline parallelism": self.use_pp,

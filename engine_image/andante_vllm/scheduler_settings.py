@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from andante.domain.pace import PRESETS, QoEClass
 from andante.domain.scheduling.andes_policy import AndesPolicy, AndesPolicySettings
@@ -21,9 +20,6 @@ from andante.engine_config import EngineConfig
 from andante.profiles import load_profiles
 from andante_vllm.live_settings import LiveQoESettings
 from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, engine_config_path, qoe_settings_path, read_engine_config
-
-TESTED_VLLM_VERSIONS: Final = ("0.32.0",)
-"""Versions that our tests and vLLM's own tests passed with this scheduler; any other runs vLLM's own scheduling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

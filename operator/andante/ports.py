@@ -44,6 +44,8 @@ class Unread:
     """Why a pod could not be read."""
 
     why: str
+    scheduling: str | None = None
+    """As PodSample's: an engine without our meter may still say that it runs vLLM's own scheduling, and why."""
 
 
 class Clock(Protocol):

@@ -66,3 +66,11 @@ def test_what_cannot_be_read_says_why(text: str, word: str) -> None:
     sample = parse(text, at=0.0)
     assert isinstance(sample, Unread)
     assert word in sample.why
+
+
+def test_an_engine_without_the_meter_still_says_which_scheduling_it_runs() -> None:
+    reason = "untested vLLM 0.33.0 (tested: 0.32.0)"
+    sample = parse(f'andante_scheduler_active{{model_name="chat",policy="qoe",reason="{reason}"}} 0.0\n', at=0.0)
+    assert isinstance(sample, Unread)
+    assert sample.scheduling == reason
+    assert "without Andante's delivery meter" in sample.why

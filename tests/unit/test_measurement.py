@@ -111,3 +111,10 @@ def test_half_of_the_pods_are_counted_as_half() -> None:
 def test_the_worst_class_is_named() -> None:
     first, last = _sample(0), dataclasses.replace(_sample(15, requests=4), by_class={"v": (1.0, 2.0), "r": (2.0, 2.0)})
     assert _run((0, {"a": first}), (15, {"a": last})).worst_class == "v"
+
+
+def test_a_pod_that_is_not_measured_may_still_say_that_vllm_schedules() -> None:
+    unread = Unread(why="no meter", scheduling="untested vLLM 0.33.0")
+    measured = _run((100.0, {"a": unread}))
+    assert isinstance(measured.deficit, Missing)
+    assert measured.scheduling == {"a": "untested vLLM 0.33.0"}

@@ -57,7 +57,10 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
             pair[name == QOE_COUNT] += value
     missing = [name for name in (OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT) if name not in sums]
     if missing:
-        return Unread(why=f"no metric {missing[0]}: is this an Andante engine?")
+        why = f"no metric {missing[0]}: is this an Andante engine?"
+        if scheduling is not None:
+            why = "the engine runs without Andante's delivery meter, so QoE is not measured"
+        return Unread(why=why, scheduling=scheduling)
     return PodSample(
         at=at,
         counters={c: sums.get(c, 0.0) for c in COUNTERS},

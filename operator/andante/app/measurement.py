@@ -39,8 +39,8 @@ class Measurement:
     """By pod: why vLLM's own scheduling runs in place of the policy ("": the policy does; None: not known)."""
 
 
-def nothing_measured(why: str) -> Measurement:
-    """The measurement of a service of which nothing could be read."""
+def nothing_measured(why: str, *, scheduling: Mapping[str, str | None] | None = None) -> Measurement:
+    """The measurement of a service of which nothing could be read; `scheduling` as Measurement's."""
     missing = Missing(why=why)
     return Measurement(
         deficit=missing,
@@ -52,6 +52,7 @@ def nothing_measured(why: str) -> Measurement:
         worst_class=None,
         pods_measured=0,
         open_by_pod={},
+        scheduling=scheduling or {},
     )
 
 
@@ -135,12 +136,12 @@ class Measurements:
         if not fresh:
             if histories:
                 return _all_stale(max(h.samples[-1].at for h in histories.values()))
-            return nothing_measured(_why(pods, read))
+            return nothing_measured(_why(pods, read), scheduling=_said_by_unread(pods, read))
         # A pod that was read once has gauges but no window yet; its neighbours' windows still speak.
         windows = [h for h in fresh.values() if h.seconds > 0]
         if not windows:
             return nothing_measured("the first sample was just taken; a window needs two")
-        return _measure(fresh, windows, without_qoe)
+        return _measure(fresh, windows, without_qoe, _said_by_unread(pods, read))
 
 
 def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> str:
@@ -148,6 +149,13 @@ def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | 
         f"pod {p.name}: {sample.why}" for p in pods if isinstance(sample := read.get((p.namespace, p.name)), Unread)
     }
     return "; ".join(sorted(reasons)[:3]) or "no pod could be read"
+
+
+def _said_by_unread(
+    pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]
+) -> dict[str, str | None]:
+    unread = {p.name: read.get((p.namespace, p.name)) for p in pods}
+    return {name: u.scheduling for name, u in unread.items() if isinstance(u, Unread) and u.scheduling is not None}
 
 
 def _all_stale(at: float) -> Measurement:
@@ -166,7 +174,10 @@ def _all_stale(at: float) -> Measurement:
 
 
 def _measure(
-    fresh: Mapping[str, PodHistory], windows: Sequence[PodHistory], without_qoe: Collection[str]
+    fresh: Mapping[str, PodHistory],
+    windows: Sequence[PodHistory],
+    without_qoe: Collection[str],
+    said_by_unread: Mapping[str, str | None],
 ) -> Measurement:
     newest = [h.samples[-1] for h in fresh.values()]
     at = max(s.at for s in newest)
@@ -191,7 +202,7 @@ def _measure(
         worst_class=_worst_class(windows),
         pods_measured=len(fresh),
         open_by_pod={name: h.samples[-1].open_requests for name, h in fresh.items()},
-        scheduling={name: h.samples[-1].scheduling for name, h in fresh.items()},
+        scheduling={**said_by_unread, **{name: h.samples[-1].scheduling for name, h in fresh.items()}},
     )
 
 

@@ -1,0 +1,103 @@
+"""Which parts of Andante the installed vLLM can carry, asked before anything of ours holds on to it.
+
+vLLM's scheduler and engine client are no public interface: another version may lack what ours imports. The scheduler
+runs with tested versions only, where each name that it imports is there. The delivery meter runs wherever its names
+are there and `AsyncLLM.generate` takes what it hands on. Whatever does not fit is left out, and vLLM serves as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+TESTED_VLLM_VERSIONS: Final = ("0.32.0",)
+"""Versions that our tests and vLLM's own tests passed with this scheduler; any other runs vLLM's own scheduling."""
+SCHEDULER: Final = "scheduler"
+METER: Final = "middleware"
+_FOLDER: Final = Path(__file__).parent
+_PACKAGE: Final = __package__ or "andante_vllm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compatibility:
+    """Why a part is left out; empty: it runs."""
+
+    scheduler: str = ""
+    meter: str = ""
+
+
+ALL: Final = Compatibility()
+
+
+def examine() -> Compatibility:
+    """Look at the installed vLLM. Imports it; raises nothing of its own."""
+    version = _version()
+    return Compatibility(scheduler=untested(version) or _lacking(SCHEDULER, version), meter=_meter_problem(version))
+
+
+def untested(version: str) -> str:
+    """Why the policy does not run with vLLM `version`; empty where it was tested."""
+    plain = version.split("+", 1)[0]
+    if plain in TESTED_VLLM_VERSIONS:
+        return ""
+    return f"untested vLLM {plain} (tested: {', '.join(TESTED_VLLM_VERSIONS)})"
+
+
+def vllm_names(module: str) -> frozenset[tuple[str, str]]:
+    """(module, name) of everything that `module` of this package, and what it imports of it, takes from vLLM.
+
+    Read from the sources, so that the list cannot drift from them.
+    """
+    found: set[tuple[str, str]] = set()
+    seen: set[str] = set()
+    to_read = [module]
+    while to_read:
+        name = to_read.pop()
+        path = _FOLDER / f"{name}.py"
+        if name in seen or not path.is_file():
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            if node.module == _PACKAGE:
+                to_read += [alias.name for alias in node.names]
+            elif node.module.startswith(f"{_PACKAGE}."):
+                to_read.append(node.module.removeprefix(f"{_PACKAGE}."))
+            elif node.module.split(".", 1)[0] == "vllm":
+                found |= {(node.module, alias.name) for alias in node.names}
+    return frozenset(found)
+
+
+def _version() -> str:
+    try:
+        return str(importlib.import_module("vllm").__version__)
+    except (ImportError, AttributeError):
+        return "unknown"
+
+
+def _lacking(module: str, version: str) -> str:
+    """What `module` needs and vLLM lacks, as a reason that begins like `untested`'s; empty where nothing is lacking."""
+    for source, name in sorted(vllm_names(module)):
+        try:
+            found = importlib.import_module(source)
+        except Exception as error:  # noqa: BLE001  whatever a changed vLLM raises while it is imported
+            return f"untested vLLM {version}: {source} cannot be imported ({type(error).__name__}: {error})"
+        if not hasattr(found, name):
+            return f"untested vLLM {version}: {source} has no {name}"
+    return ""
+
+
+def _meter_problem(version: str) -> str:
+    problem = _lacking(METER, version)
+    if problem:
+        return problem
+    client = importlib.import_module("vllm.v1.engine.async_llm").AsyncLLM
+    parameters = list(inspect.signature(client.generate).parameters)[1:3]
+    if parameters != ["prompt", "sampling_params"] or not inspect.isasyncgenfunction(client.generate):
+        return f"untested vLLM {version}: AsyncLLM.generate is another one than the meter knows"
+    return ""

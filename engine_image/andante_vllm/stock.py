@@ -1,0 +1,25 @@
+"""Says that vLLM runs without parts of Andante: in the log, and in a metric that the operator brings up."""
+
+from __future__ import annotations
+
+import sys
+
+from andante_vllm.compat import Compatibility
+
+
+def report_stock(found: Compatibility, *, model_name: str, policy: str) -> None:
+    """Log what is left out, and set `andante_scheduler_active` to 0 with the reason.
+
+    The metric goes to a file in PROMETHEUS_MULTIPROC_DIR, which must be set; vLLM's /metrics shows it, whatever the
+    version, as long as this process lives, and this process becomes vLLM's API server.
+    """
+    from andante_vllm.scheduler_metrics import SchedulerMetrics  # reads PROMETHEUS_MULTIPROC_DIR when it is imported
+
+    scheduler = found.scheduler if policy != "fcfs" else ""
+    if scheduler:
+        print(f"andante-engine: QoE scheduling OFF: {scheduler}; vLLM's own scheduling runs", file=sys.stderr)
+    if found.meter:
+        print(f"andante-engine: delivery meter OFF: {found.meter}; QoE is not measured", file=sys.stderr)
+    reason = scheduler or found.meter
+    if reason:
+        SchedulerMetrics(model_name=model_name, policy=policy).set_active(False, reason)
