@@ -1,4 +1,7 @@
-"""Builds an image from its Dockerfile, with Docker where it answers, else with buildah on a base made by debootstrap.
+"""Builds an image from its Dockerfile: by Docker or podman if one answers, else by buildah on a base of our own.
+
+That base is a Debian with Python, made by debootstrap, so that no registry is needed. With `created`, podman and
+buildah make the same image from the same input again: every time in it is that one.
 
 The result is a docker archive in the cache, named after everything that went into it: the Dockerfile, its arguments,
 and the files that its COPY lines take. Where nothing changed, nothing is built.
@@ -8,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +31,9 @@ from hack.localcluster.settings import cache, go_arch
 _BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
 # Of the machine, read-only and only during the build: a proxy's certificates and pip's settings.
 _BORROWED = ("/etc/ssl/certs", "/etc/pip.conf")
+_BASE_RECIPE = 2  # raised with every change of what _python_base does
+_BUILDERS = ("docker", "podman", "buildah")
+_ANSWER_SECONDS = 20.0
 _KEPT_ARCHIVES = 3
 _KEPT_LAYERS = 40
 _IGNORED = {"__pycache__", ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
@@ -40,13 +47,17 @@ class ImageBuild:
     context: Path
     tag: str
     arguments: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: int | None = None
+    """Seconds since 1970 that every file of the new layers, and the image, get as their time."""
+    builder: str = ""
+    """docker, podman or buildah; empty: the first that works here."""
 
 
 def build(request: ImageBuild) -> Path:
     """The docker archive of the image, built only where its inputs changed. Raises ClusterError."""
-    docker = Kind("any").blocked() is None
-    builder = "docker" if docker else f"buildah, {_debian_release()}"
-    archive = _archive(request, builder)
+    program = choose_builder(request.builder)
+    archive = _archive(request, _inputs_of(program))
     # buildah's storage is one for all images: a build that clears old layers away takes them from one beside it.
     with exclusive(archive.parent, "images"):
         if archive.is_file():
@@ -54,10 +65,7 @@ def build(request: ImageBuild) -> Path:
             return archive
         partial = archive.with_name(f".{archive.name}.{os.getpid()}")
         try:
-            if docker:
-                _build_with_docker(request, partial)
-            else:
-                _build_with_buildah(request, partial)
+            _build_to[program](request, partial)
             partial.replace(archive)
         finally:
             partial.unlink(missing_ok=True)
@@ -70,20 +78,68 @@ def build_base(request: ImageBuild) -> str:
 
     Its tag ends in the digest of its inputs. An archive of several gigabytes would take minutes. Raises ClusterError.
     """
-    docker = Kind("any").blocked() is None
-    named = replace(request, tag=f"{request.tag}-{digest_of(request, 'docker' if docker else _debian_release())}")
+    program = choose_builder(request.builder)
+    named = replace(request, tag=f"{request.tag}-{digest_of(request, _inputs_of(program))}")
     with exclusive(cache() / "images", "images"):
-        if _stored(named.tag, docker=docker):
+        if _stored(named.tag, program):
             say(f"{named.tag}: nothing changed since it was built")
-        elif docker:
-            _docker_build(named)
         else:
-            _buildah_build(named)
+            _build_in_storage[program](named)
     return named.tag
 
 
-def _stored(tag: str, *, docker: bool) -> bool:
-    command = ["docker"] if docker else _buildah()
+def choose_builder(wanted: str = "") -> str:
+    """`wanted`, or the first of docker, podman and buildah that works here. A docker whose daemon does not answer does
+    not count. Raises ClusterError with what each of them lacks."""
+    if wanted and wanted not in _BUILDERS:
+        raise ClusterError(f"no builder {wanted!r}", f"one of {', '.join(_BUILDERS)}")
+    reasons = []
+    for name in (wanted,) if wanted else _BUILDERS:
+        reason = _blocked[name]()
+        if reason is None:
+            return name
+        reasons.append(reason)
+    raise ClusterError(
+        "no image can be built here\n  " + "\n  ".join(reasons),
+        "install Docker or podman, or run this as root: then buildah and debootstrap are enough",
+    )
+
+
+def _podman_blocked() -> str | None:
+    if find("podman") is None:
+        return "podman is not installed"
+    try:
+        done = subprocess.run(["podman", "info"], capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"podman did not answer within {_ANSWER_SECONDS:.0f} s"
+    return None if done.returncode == 0 else f"podman does not work: {' '.join(done.stderr.split())[-300:]}"
+
+
+def _buildah_blocked() -> str | None:
+    if platform.system() != "Linux":
+        return f"buildah needs Linux, this is {platform.system()}"
+    if os.geteuid() != 0:
+        return "buildah with a base of our own needs root"
+    absent = [name for name in ("buildah", "debootstrap") if find(name) is None]
+    if absent and shutil.which("apt-get") is None:
+        return f"missing programs: {', '.join(absent)}"
+    return None
+
+
+_blocked: Mapping[str, Callable[[], str | None]] = {
+    "docker": lambda: Kind("any").blocked(),
+    "podman": _podman_blocked,
+    "buildah": _buildah_blocked,
+}
+
+
+def _inputs_of(program: str) -> str:
+    """What the builder brings in of its own."""
+    return f"buildah, {_debian_release()}, {_BASE_RECIPE}" if program == "buildah" else program
+
+
+def _stored(tag: str, program: str) -> bool:
+    command = _buildah() if program == "buildah" else [program]
     known = subprocess.run([*command, "images", "-q", tag], capture_output=True, text=True, check=False)
     return known.returncode == 0 and bool(known.stdout.strip())
 
@@ -107,7 +163,8 @@ def digest_of(request: ImageBuild, builder: str) -> str:
     except OSError as error:
         raise ClusterError(f"no Dockerfile: {error}") from error
     sha = hashlib.sha256()
-    for part in (builder, request.tag, text, *(f"{k}={v}" for k, v in sorted(request.arguments.items()))):
+    settings = [f"{k}={v}" for pairs in (request.arguments, request.labels) for k, v in sorted(pairs.items())]
+    for part in (builder, request.tag, text, *settings, f"created {request.created}"):
         sha.update(f"{len(part)}:{part}".encode())
     for source in copied_sources(text):
         found = sorted(request.context.glob(source)) if set(source) & set("*?[") else [request.context / source]
@@ -145,12 +202,24 @@ def _forget_old(archive: Path) -> None:
 
 def _docker_build(request: ImageBuild) -> None:
     say(f"building {request.tag} with docker")
-    _run(["docker", "build", "-t", request.tag, *_common(request, request.arguments)])
+    # BuildKit takes the image's time from this argument; the files of its layers keep their own.
+    epoch = [] if request.created is None else ["--build-arg", f"SOURCE_DATE_EPOCH={request.created}"]
+    _run(["docker", "build", "-t", request.tag, *epoch, *_common(request, request.arguments)])
 
 
 def _build_with_docker(request: ImageBuild, to: Path) -> None:
     _docker_build(request)
     _run(["docker", "save", "-o", str(to), request.tag])
+
+
+def _podman_build(request: ImageBuild) -> None:
+    say(f"building {request.tag} with podman")
+    _run(["podman", "build", "-t", request.tag, *_timestamp(request), *_common(request, request.arguments)])
+
+
+def _build_with_podman(request: ImageBuild, to: Path) -> None:
+    _podman_build(request)
+    _run(["podman", "save", "--quiet", "--format", "docker-archive", "-o", str(to), request.tag])
 
 
 def _buildah_build(request: ImageBuild) -> None:
@@ -163,13 +232,29 @@ def _buildah_build(request: ImageBuild) -> None:
         arguments["BASE"] = _python_base()
     say(f"building {request.tag} with buildah on {arguments['BASE']}")
     borrowed = [part for path in _BORROWED if Path(path).exists() for part in ("-v", f"{path}:{path}:ro")]
-    _run([*_buildah(), "bud", "--network", "host", "--layers", "-t", request.tag, *borrowed,
+    _run([*_buildah(), "bud", "--network", "host", "--layers", "-t", request.tag, *borrowed, *_timestamp(request),
           *_common(request, arguments)])  # fmt: skip
 
 
 def _build_with_buildah(request: ImageBuild, to: Path) -> None:
     _buildah_build(request)
     _run([*_buildah(), "push", request.tag, f"docker-archive:{to}:{request.tag}"])
+
+
+_build_in_storage: Mapping[str, Callable[[ImageBuild], None]] = {
+    "docker": _docker_build,
+    "podman": _podman_build,
+    "buildah": _buildah_build,
+}
+_build_to: Mapping[str, Callable[[ImageBuild, Path], None]] = {
+    "docker": _build_with_docker,
+    "podman": _build_with_podman,
+    "buildah": _build_with_buildah,
+}
+
+
+def _timestamp(request: ImageBuild) -> list[str]:
+    return [] if request.created is None else ["--timestamp", str(request.created)]
 
 
 def _tidy_storage() -> None:
@@ -182,6 +267,7 @@ def _tidy_storage() -> None:
 
 def _common(request: ImageBuild, arguments: Mapping[str, str]) -> list[str]:
     given = [part for key, value in sorted(arguments.items()) for part in ("--build-arg", f"{key}={value}")]
+    given += [part for key, value in sorted(request.labels.items()) for part in ("--label", f"{key}={value}")]
     return [*given, "-f", str(request.dockerfile), str(request.context)]
 
 
@@ -194,8 +280,8 @@ def _buildah() -> list[str]:
 def _python_base() -> str:
     """Name of a minimal Debian with Python in buildah's storage, made once per Debian release."""
     release = _debian_release()
-    tag = f"localhost/andante/python-base:{release}"
-    if _stored(tag, docker=False):
+    tag = f"localhost/andante/python-base:{release}-{_BASE_RECIPE}"
+    if _stored(tag, "buildah"):
         return tag
     say(f"making the base image {tag} with debootstrap (once, 1 to 2 minutes)")
     root = cache() / "buildah" / f"debootstrap-{release}"
@@ -203,17 +289,32 @@ def _python_base() -> str:
     root.parent.mkdir(parents=True, exist_ok=True)
     _run(["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(_BASE_PACKAGES)}",
           f"--arch={go_arch()}", release, str(root), _mirror()])  # fmt: skip
-    for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
-        shutil.rmtree(root / leftover, ignore_errors=True)
-        (root / leftover).mkdir(parents=True)
+    _make_repeatable(root)
     container = _run([*_buildah(), "from", "scratch"]).strip()
     try:
         _run([*_buildah(), "copy", "--quiet", container, str(root), "/"])
-        _run([*_buildah(), "commit", "--quiet", container, tag])
+        _run([*_buildah(), "commit", "--quiet", "--timestamp", "0", container, tag])
     finally:
         _run([*_buildah(), "rm", container])
         shutil.rmtree(root)
     return tag
+
+
+def _make_repeatable(root: Path) -> None:
+    """Take away what differs from one debootstrap to the next, and tie compiled Python to its source by content: the
+    commit gives every file one time, which a cache by time would take for a changed source."""
+    for leftover in ("var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/ldconfig", "var/cache/debconf"):
+        shutil.rmtree(root / leftover, ignore_errors=True)
+        (root / leftover).mkdir(parents=True)
+    for leftover in ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial"):
+        (root / leftover).mkdir(parents=True)
+    for name in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):
+        (root / name).unlink(missing_ok=True)
+    for compiled in root.rglob("__pycache__"):
+        shutil.rmtree(compiled)
+    compiling = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib/python3"]
+    _run(["unshare", "--mount", "env", "PYTHONHASHSEED=0", "chroot", str(root), *compiling,
+          *(f"/{path.relative_to(root)}" for path in sorted(root.glob("usr/lib/python3.*")))])  # fmt: skip
 
 
 def _debian_release() -> str:

@@ -51,7 +51,11 @@ def test_a_change_of_an_input_changes_the_digest(request_: ImageBuild, change: C
     assert digest_of(request_, "docker") != before
 
 
-@pytest.mark.parametrize("field", [{"tag": "a:2"}, {"arguments": {"X": "2"}}], ids=["tag", "argument"])
+@pytest.mark.parametrize(
+    "field",
+    [{"tag": "a:2"}, {"arguments": {"X": "2"}}, {"labels": {"X": "2"}}, {"created": 1}],
+    ids=["tag", "argument", "label", "time"],
+)
 def test_a_change_of_the_request_changes_the_digest(request_: ImageBuild, field: dict[str, object]) -> None:
     assert digest_of(dataclasses.replace(request_, **field), "docker") != digest_of(request_, "docker")
 
