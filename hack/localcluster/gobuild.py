@@ -44,6 +44,11 @@ def helm(*, to: Path) -> None:
     _build("helm.sh/helm/v3/cmd/helm", module="helm", to=to / "helm", values={})
 
 
+def tool(package: str, *, module: str, to: Path) -> None:
+    """Build the program of `package`, a tool of gomodules/`module`, into the file `to`. Raises ClusterError."""
+    _build(package, module=module, to=to, values={})
+
+
 def kind(*, version: str, to: Path) -> None:
     """Build kind into `to`. Raises ClusterError."""
     say(f"building kind {version}")
