@@ -58,6 +58,7 @@ SUITES: tuple[Suite, ...] = (
             (str(VENV / "ruff"), "format", "--check", "."),
             (str(VENV / "mypy"),),
             (str(VENV / "lint-imports"),),
+            ("make", "workflow-lint"),
         ),
     ),
     Suite("unit", "measures, policies, borders", (_pytest("tests/unit"),)),
