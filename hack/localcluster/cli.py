@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hack.localcluster import backends, buildimage, doctor, hostmounts, images, record
+from hack.localcluster import backends, buildimage, doctor, hostmounts, images, record, registries
 from hack.localcluster.binaries import CONTROL_PLANE, HELM, KUBERNETES, NODE, ensure_binaries
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.progress import say
@@ -23,6 +23,7 @@ examples:
   python3 -m hack.localcluster up                                the first that works here
   python3 -m hack.localcluster up --kubeconfig ~/.kube/config    your cluster; nothing is created in it
   python3 -m hack.localcluster up --name two                     a second one beside it
+  python3 -m hack.localcluster up --registry-ca registry.example.com:5000=ca.pem    pods pull from a private registry
   python3 -m hack.localcluster up --control-plane-only           no node: API server and controllers in seconds
   export KUBECONFIG="$(python3 -m hack.localcluster kubeconfig)"
   python3 -m hack.localcluster build-image --dockerfile operator/Dockerfile --tag andante-operator:dev --load
@@ -68,12 +69,26 @@ def _up(options: argparse.Namespace) -> int:
     source = kubeconfig or (Path(recorded["source"]) if "source" in recorded else None)
     chosen = backends.choose([backends.backend(kind, name=name, kubeconfig=source) for kind in kinds])
     say(f"cluster {name}: {chosen.kind}")
+    _set_registries(options, chosen, state_root() / name)
     if existing is None and chosen.kind in {"kubeconfig", "kind"}:
         record.write(state_root() / name, {"backend": chosen.kind, **({"source": str(source)} if source else {})})
     chosen.up()
     say(f"cluster {name} is up; KUBECONFIG={state_root() / name / 'kubeconfig'}")
     print(state_root() / name / "kubeconfig")
     return 0
+
+
+def _set_registries(options: argparse.Namespace, chosen: backends.Backend, state: Path) -> None:
+    authorities = dict(_pair(text, "--registry-ca", "HOST[:PORT]=FILE") for text in options.registry_ca)
+    if not authorities and not options.registry_http:
+        return
+    if chosen.kind != "native":
+        raise ClusterError(
+            f"--registry-ca and --registry-http are for the native node; this cluster is {chosen.kind}",
+            "tell its nodes about the registry in their own way",
+        )
+    files = {host: Path(file).expanduser() for host, file in authorities.items()}
+    registries.write(state, authorities=files, plain_http=tuple(options.registry_http))
 
 
 def _down(options: argparse.Namespace) -> int:
@@ -118,7 +133,7 @@ def _load_image(options: argparse.Namespace) -> int:
 
 
 def _build_image(options: argparse.Namespace) -> int:
-    pairs = dict(_pair(text) for text in options.build_arg)
+    pairs = dict(_pair(text, "--build-arg", "KEY=VALUE") for text in options.build_arg)
     request = buildimage.ImageBuild(
         dockerfile=Path(options.dockerfile), context=Path(options.context), tag=options.tag, arguments=pairs
     )
@@ -165,10 +180,10 @@ def _running(options: argparse.Namespace) -> backends.Backend:
     return made
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise ClusterError(f"--build-arg {text!r} is not KEY=VALUE")
+        raise ClusterError(f"{flag} {text!r} is not {form}")
     return key, value
 
 
@@ -193,6 +208,10 @@ def _parser() -> argparse.ArgumentParser:
     up = add("up", _up, "bring a cluster up, or go on where that was left; prints its kubeconfig's path")
     up.add_argument("--kubeconfig", help="use this cluster of yours (default: $ANDANTE_KUBECONFIG)")
     up.add_argument("--backend", choices=backends.BACKENDS, default="auto", help="default: the first that works")
+    ca = "let the native node trust this PEM file for that registry; also on a cluster that is up"
+    up.add_argument("--registry-ca", action="append", default=[], metavar="HOST[:PORT]=FILE", help=ca)
+    http = "let the native node pull from that registry without TLS: for laboratories"
+    up.add_argument("--registry-http", action="append", default=[], metavar="HOST[:PORT]", help=http)
     up.add_argument("--control-plane-only", action="store_true", help="API server and controllers, no node, no root")
     down = add("down", _down, "take away everything that `up` made, also after a crash")
     down.add_argument("--all", action="store_true", help="every cluster that was brought up here")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from hack.localcluster import registries
+
 PAUSE_IMAGE = "localhost/andante/pause:1"
 
 
@@ -87,6 +89,8 @@ disabled_plugins = [
   netns_mounts_under_state_dir = true
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{registries.folder(spec.state)}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{spec.cni_plugins}"
     conf_dir = "{spec.config("cni")}"

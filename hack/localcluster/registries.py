@@ -1,0 +1,58 @@
+"""Registries that the native node pulls from in a way of their own: with a private authority, or by plain HTTP.
+
+containerd reads one folder for each at every pull, so that one can be added to a node that runs. Logins are no part of
+it: pods bring theirs by imagePullSecrets, as on any cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from hack.localcluster.errors import ClusterError
+
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
+
+
+def folder(state: Path) -> Path:
+    """The `config_path` of containerd's registry settings."""
+    return state / "registries"
+
+
+def hosts_toml(host: str, *, ca: Path | None) -> str:
+    """containerd's hosts.toml for the registry `host` (HOST[:PORT]): with `ca` by TLS, without by plain HTTP."""
+    url = f"{'https' if ca else 'http'}://{host}"
+    trust = f"  ca = {json.dumps(str(ca))}\n" if ca else ""
+    return f'server = "{url}"\n\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n{trust}'
+
+
+def write(state: Path, *, authorities: Mapping[str, Path], plain_http: tuple[str, ...] = ()) -> None:
+    """Write the settings of each registry into the cluster's state folder. An authority's file is copied: the node
+    goes on without the original. Raises ClusterError, before anything is written, for a name or a file that
+    cannot be used."""
+    for host in (*authorities, *plain_http):
+        if not _HOST.fullmatch(host):
+            raise ClusterError(
+                f"{host!r} is not a registry's HOST[:PORT]", "no scheme, no path: registry.example.com:5000"
+            )
+    for host, file in authorities.items():
+        try:
+            ssl.create_default_context().load_verify_locations(cafile=str(file))
+        except (OSError, ssl.SSLError) as error:
+            raise ClusterError(f"--registry-ca {host}={file}: no certificate there ({error})", "a PEM file") from error
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for host, file in authorities.items():
+        copy = _made(state, host) / "ca.crt"
+        copy.write_bytes(file.read_bytes())
+        (copy.parent / "hosts.toml").write_text(hosts_toml(host, ca=copy))
+    for host in plain_http:
+        (_made(state, host) / "hosts.toml").write_text(hosts_toml(host, ca=None))
+
+
+def _made(state: Path, host: str) -> Path:
+    made = folder(state) / host
+    made.mkdir(parents=True, exist_ok=True, mode=0o755)
+    return made
