@@ -1,4 +1,7 @@
-"""The engine's image as a pod of a real node: `make engine-image-smoke`.
+"""A real vLLM image as a pod of a real node: `make engine-image-smoke`.
+
+The image is vLLM for CPUs without Andante in it, which comes from the operator's image as in production. With
+`--package-from Image` it is the prebuilt variant of engine_image/Dockerfile, into which nothing is copied.
 
     cluster up -> images built and loaded -> helm install, helm test -> an LLMService in a namespace under the Pod
     Security level `restricted` -> an answer by HTTP -> helm uninstall, which removes the service -> cluster down
@@ -56,7 +59,17 @@ def _answer(url: str) -> dict[str, Any]:
     return answer
 
 
-def smoke(*, engine_archive: Path) -> None:
+def _check_package(kubectl: list[str], package_from: str) -> None:
+    """RuntimeError where Andante did not come into the pod in the way that was asked for."""
+    code = "import importlib.util as u; print(u.find_spec('andante_vllm') is not None)"
+    command = ("exec", f"deploy/{SERVICE}", "-c", "engine", "--", "python3", "-c", code)
+    inside = run(*kubectl, "-n", NAMESPACE, *command).strip() == "True"
+    if inside != (package_from == "Image"):
+        raise RuntimeError(f"packageFrom is {package_from}, but andante_vllm is {'' if inside else 'not '}in the image")
+    _say(f"andante_vllm is {'a part of the image' if inside else 'not in the image: it came from the operator'}")
+
+
+def smoke(*, engine_archive: Path, package_from: str) -> None:
     """Raises RuntimeError with the step that failed."""
     kubeconfig = Path(_local("up", "--name", CLUSTER, "--backend", "native").strip().splitlines()[-1])
     environment = {"KUBECONFIG": str(kubeconfig)}
@@ -71,6 +84,7 @@ def smoke(*, engine_archive: Path) -> None:
             "image": {"repository": repository, "tag": version, "pullPolicy": "Never"},
             "engineImage": engine,
             "engineImagePullPolicy": "Never",
+            "enginePackageFrom": package_from,
             "tickSeconds": 5,
             "uninstall": {"services": "Remove"},
         }
@@ -93,6 +107,7 @@ def smoke(*, engine_archive: Path) -> None:
     if tokens != 16:
         raise RuntimeError(f"16 tokens were asked for, {tokens} came: {answer}")
     _say(f"an answer of {tokens} tokens")
+    _check_package(kubectl, package_from)
     run(helm_binary(), "uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--timeout", "180s", env=environment)
     run(*kubectl, "-n", NAMESPACE, "wait", "pod", "--all", "--for=delete", "--timeout=180s")
     left = run(*kubectl, "get", "llmservices", "-A", "-o", "name")
@@ -107,15 +122,22 @@ def _say(what: str) -> None:
 
 def main() -> int:
     """0 when all of it worked; the cluster is taken down in any case."""
-    parser = argparse.ArgumentParser(description="Runs an engine image as a pod of a native node of its own.")
+    parser = argparse.ArgumentParser(description="Runs a vLLM image as a pod of a native node of its own.")
     parser.add_argument(
-        "archive", type=Path, help="of an engine image without a GPU: what `make engine-image-cpu` prints"
+        "archive", type=Path, help="of a vLLM image without a GPU, as `make engine-image-smoke` makes it"
     )
-    archive: Path = parser.parse_args().archive
+    parser.add_argument(
+        "--package-from",
+        choices=("Operator", "Image"),
+        default="Operator",
+        help="Operator: a plain vLLM image; Image: one that `make engine-image-cpu` made, with Andante in it",
+    )
+    options = parser.parse_args()
+    archive: Path = options.archive
     if not archive.is_file():
         parser.error(f"{archive}: no such file")
     try:
-        smoke(engine_archive=archive)
+        smoke(engine_archive=archive, package_from=options.package_from)
     except RuntimeError as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
