@@ -60,8 +60,7 @@ def kubernetes_folder() -> Path:
 
 
 def helm_folder() -> Path:
-    """Keyed by major version, as the charts need no more than Helm 3."""
-    return cache() / "helm" / "v3" / "bin"
+    return cache() / "helm" / HELM_VERSION / "bin"
 
 
 def find(name: str) -> Path | None:

