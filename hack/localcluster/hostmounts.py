@@ -47,12 +47,14 @@ class EngineEnvironment:
 
 
 def find_engine_environment(folder: Path | None = None) -> EngineEnvironment:
-    """`folder`, or the newest one that `make engine-env` made. Raises ClusterError where there is none."""
-    made = sorted(cache().glob("engine-env/vllm-*"), key=lambda path: path.stat().st_mtime)
-    candidates = [folder] if folder else made[::-1]
-    for candidate in candidates:
-        if (candidate / "bin" / "andante-engine").is_file():
-            return EngineEnvironment(candidate)
+    """`folder`, or the one that `make engine-env` prepared last: each Python has its own. Raises ClusterError where
+    there is none."""
+    commands = (
+        [folder / "bin" / "andante-engine"] if folder else list(cache().glob("engine-env/vllm-*/bin/andante-engine"))
+    )
+    prepared = [command for command in commands if command.is_file()]
+    if prepared:
+        return EngineEnvironment(max(prepared, key=lambda command: command.stat().st_mtime).parent.parent)
     where = folder or cache() / "engine-env"
     raise ClusterError(f"no engine environment with the andante-engine command in {where}", _REMEDY)
 

@@ -1,5 +1,7 @@
 .PHONY: engine-env engine-lock test-contract bench-meter bench-uncontended bench-virtual-gpu
-ENGINE_PYTHON = $(ANDANTE_CACHE)/engine-env/vllm-0.32.0-py3.11/bin/python
+# One environment for each Python (hack/engine_env.sh); asked for when a recipe runs, after setup has brought a python3.
+ENGINE_PYTHON_VERSION = $(shell $(or $(ANDANTE_ENGINE_PYTHON),python3) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ENGINE_PYTHON = $(ANDANTE_CACHE)/engine-env/vllm-0.32.0-py$(ENGINE_PYTHON_VERSION)/bin/python
 
 engine-env: setup ## real vLLM 0.32.0 without a GPU, cached (about 6 GB, 3 minutes the first time)
 	hack/engine_env.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,16 @@ def test_output_is_yaml_below_the_key_that_was_asked_for() -> None:
     command = [sys.executable, "-m", "hack.localcluster", "engine-host-mounts", "--engine-env", sys.prefix]
     out = subprocess.run([*command, "--key", "a.b"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert yaml.safe_load(out) == {"a": {"b": json.loads(json.dumps(engine_values(HERE)))}}
+
+
+def test_environment_that_was_prepared_last_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANDANTE_CACHE", str(tmp_path))
+    for version, seconds in (("3.11", 20), ("3.12", 30), ("3.13", 10)):
+        command = tmp_path / "engine-env" / f"vllm-0.32.0-py{version}" / "bin" / "andante-engine"
+        command.parent.mkdir(parents=True)
+        command.touch()
+        os.utime(command, (seconds, seconds))
+    assert find_engine_environment().folder.name == "vllm-0.32.0-py3.12"
 
 
 def test_folder_without_an_engine_is_refused_with_the_remedy(tmp_path: Path) -> None:
