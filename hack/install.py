@@ -1,6 +1,6 @@
 """Brings Andante onto a cluster, from nothing to an applied LLMService: what `make demo` and the e2e tests share.
 
-    cluster up -> operator image built and loaded -> helm upgrade --install -> kubectl apply
+    cluster up -> images built and brought there -> helm upgrade --install -> kubectl apply
 
 Each step says what it does, is idempotent, and is quick the second time. `make install-local` runs all but the last.
 """
@@ -24,12 +24,17 @@ from typing import Any
 import yaml
 from kubernetes import client, config
 
-import andante
+from hack import cluster_images
+from hack.localcluster import preflight, proxies, target
+from hack.localcluster.backends import Backend
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.reach import ServiceProxy
+from hack.localcluster.target import Target
 
+OPERATOR_CHART = "andante-operator"
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_NAMESPACE = "andante-system"
 RELEASE = "andante"
-OPERATOR_CHART = "andante-operator"
 TICK_SECONDS = 5
 """Shorter than the chart's 15 s, so that minutes show what takes an hour in production."""
 
@@ -43,7 +48,13 @@ class Installation:
     service: str
     """Name of the LLMService."""
     url: str
-    """Base address of its Service, reachable from this machine."""
+    """Base address of its Service, reachable from this machine until `close`."""
+    proxy: ServiceProxy | None = None
+    """What carries `url` where this machine does not reach the cluster's addresses."""
+
+    def close(self) -> None:
+        if self.proxy:
+            self.proxy.close()
 
 
 def run(*command: str, env: dict[str, str] | None = None, stdin: str | None = None) -> str:
@@ -61,7 +72,7 @@ def _local(*arguments: str) -> str:
     command = [sys.executable, "-m", "hack.localcluster", *arguments]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"hack.localcluster {' '.join(arguments)}: exit status {done.returncode}; see above")
+        raise RuntimeError(f"python3 -m hack.localcluster {' '.join(arguments)} failed; see above")
     return done.stdout
 
 
@@ -75,66 +86,59 @@ def kubectl_binary() -> str:
     return _local("binaries", "kubectl").split()[0]
 
 
-def chart_values(*, cluster: str | None) -> dict[str, Any]:
-    """Builds the operator's image, loads it and what engine pods need into the node; returns the chart's values.
-
-    The engine pods of the local node take vLLM from this machine's engine environment by host mounts: the engine image
-    is several gigabytes. That is why their namespace cannot have the pod security level `restricted` here.
-    """
-    name = ["--name", cluster] if cluster else []
-    tag = f"andante-operator:{andante.__version__}"
-    archive = Path(_local("build-image", *name, "--dockerfile", "operator/Dockerfile", "--tag", tag, "--load").strip())
-    values: dict[str, Any] = json.loads(_local("engine-host-mounts", *name, "--key", OPERATOR_CHART, "--load"))
-    repository, _, version = tag.rpartition(":")
-    image = {"repository": repository, "tag": version, "pullPolicy": "Never"}
-    values.setdefault(OPERATOR_CHART, {})["image"] = image
-    # The tag stays while the source changes: a new archive has to restart the operator.
-    values[OPERATOR_CHART]["podAnnotations"] = {"andante.dev/image-archive": archive.name}
-    values[OPERATOR_CHART]["tickSeconds"] = TICK_SECONDS
-    return values
-
-
-def install_chart(*, kubeconfig: Path, values: dict[str, Any]) -> None:
-    """`helm upgrade --install` of this repository's chart, waiting until the operator is ready."""
+def install_chart(*, kubeconfig: Path, values: dict[str, Any], over: Path | None = None) -> None:
+    """`helm upgrade --install` of this repository's chart, waiting until the operator is ready. `over`: a values file
+    that comes after `values`."""
+    more = ["--values", str(over.absolute())] if over else []
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
         file.flush()
         run(
             *(helm_binary(), "upgrade", "--install", RELEASE, str(ROOT)),
-            *("--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--values", file.name, "--wait"),
-            *("--timeout", "180s"),
+            *("--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--values", file.name, *more, "--wait"),
+            *("--timeout", "300s"),
             env={"KUBECONFIG": str(kubeconfig)},
         )
 
 
 def service_url(*, kubeconfig: Path, namespace: str, service: str) -> str:
-    """An address of the Service for this machine: the cluster IP, which the native node's kube-proxy serves here too.
+    """The Service's cluster IP, which the native node's kube-proxy serves to this machine too."""
+    host, port = _service_address(kubeconfig=kubeconfig, namespace=namespace, service=service)
+    proxies.bypass(host)
+    return f"http://{host}:{port}"
 
-    RuntimeError where it does not answer, with the command that helps.
-    """
+
+def _service_address(*, kubeconfig: Path, namespace: str, service: str) -> tuple[str, int]:
     api = client.CoreV1Api(config.new_client_from_config(str(kubeconfig)))
     found = api.read_namespaced_service(service, namespace)
-    return f"http://{found.spec.cluster_ip}:{found.spec.ports[0].port}"
+    return found.spec.cluster_ip, found.spec.ports[0].port
 
 
-def install_operator(*, cluster: str | None, kubeconfig: Path | None, say: Callable[[str], None]) -> Path:
-    """Cluster, images and chart; returns the kubeconfig. RuntimeError with the step that failed."""
-    name = ["--name", cluster] if cluster else []
-    named = ["--kubeconfig", str(kubeconfig)] if kubeconfig else []
-    with _step(say, "cluster: up"):
-        path = Path(_local("up", *name, *named).strip().splitlines()[-1])
-    with _step(say, "images: build what changed and load it"):
-        values = chart_values(cluster=cluster)
-    with _step(say, "helm: install the chart and wait for the operator"):
-        install_chart(kubeconfig=path, values=values)
-    return path
+def install_operator(wanted: Target, *, say: Callable[[str], None]) -> tuple[Path, Backend]:
+    """Cluster, images and chart; returns the kubeconfig and the way. RuntimeError with the step that failed."""
+    with _sentences():
+        say(preflight.check(wanted))
+        chosen = wanted.choose()
+        with _step(say, "programs: fetch or build what is missing"):
+            helm_binary()
+            if chosen.kind == "native":
+                _local("binaries", "cluster")
+            cluster_images.prepare(wanted, chosen)
+        with _step(say, f"cluster: up ({chosen.kind})"):
+            path = Path(_local("up", *wanted.up_arguments()).strip().splitlines()[-1])
+            if chosen.kind != "kubeconfig":
+                proxies.bypass_server_of(path)
+        with _step(say, "images: build what changed and bring it to the cluster"):
+            values = cluster_images.chart_values(wanted, chosen)
+            values = {OPERATOR_CHART: {**values, "tickSeconds": TICK_SECONDS}}
+        with _step(say, "helm: install the chart and wait for the operator"):
+            install_chart(kubeconfig=path, values=values, over=wanted.values)
+    return path, chosen
 
 
-def install(
-    *, cluster: str | None, kubeconfig: Path | None, namespace: str, service_file: Path, say: Callable[[str], None]
-) -> Installation:
+def install(wanted: Target, *, namespace: str, service_file: Path, say: Callable[[str], None]) -> Installation:
     """All steps up to the applied LLMService. Returns once it is applied; RuntimeError with the step that failed."""
-    path = install_operator(cluster=cluster, kubeconfig=kubeconfig, say=say)
+    path, chosen = install_operator(wanted, say=say)
     kubectl = [kubectl_binary(), "--kubeconfig", str(path)]
     service = yaml.safe_load(service_file.read_text(encoding="utf-8"))["metadata"]["name"]
     with _step(say, f"kubectl: apply {service_file.name} in namespace {namespace}"):
@@ -143,11 +147,29 @@ def install(
         run(*kubectl, "-n", namespace, "apply", "-f", str(service_file))
     config.load_kube_config(str(path))
     with _step(say, "operator: create the Service"):
-        url = _when_there(lambda: service_url(kubeconfig=path, namespace=namespace, service=service))
-    return Installation(kubeconfig=path, namespace=namespace, service=service, url=url)
+        host, port = _when_there(lambda: _service_address(kubeconfig=path, namespace=namespace, service=service))
+    proxies.bypass(*([host] if chosen.kind == "native" else []))
+    if chosen.kind == "native":
+        proxy, url = None, f"http://{host}:{port}"
+    else:
+        with _sentences():
+            proxy = ServiceProxy(
+                kubectl=Path(kubectl[0]), kubeconfig=path, namespace=namespace, service=service, port=port
+            )
+        url = proxy.url
+    return Installation(kubeconfig=path, namespace=namespace, service=service, url=url, proxy=proxy)
 
 
-def _when_there(read: Callable[[], str], *, timeout: float = 60.0) -> str:
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """A ClusterError, which says what failed and what to do, as this module's RuntimeError."""
+    try:
+        yield
+    except ClusterError as error:
+        raise RuntimeError(str(error)) from error
+
+
+def _when_there(read: Callable[[], tuple[str, int]], *, timeout: float = 60.0) -> tuple[str, int]:
     until = time.monotonic() + timeout
     while True:
         try:
@@ -176,11 +198,12 @@ def shell_lines(kubeconfig: Path, programs: Sequence[Path]) -> list[str]:
 def main() -> int:
     """0 when the operator runs; then stdout has lines for the shell, and nothing else."""
     parser = argparse.ArgumentParser(description="Brings a cluster up here, if need be, and Andante onto it.")
-    parser.add_argument("--cluster", default=None, help="local cluster to use (default: $ANDANTE_CLUSTER or andante)")
-    cluster: str | None = parser.parse_args().cluster
+    target.add_arguments(parser)
+    options = parser.parse_args()
     try:
-        kubeconfig = install_operator(cluster=cluster, kubeconfig=None, say=lambda text: print(text, file=sys.stderr))
-    except RuntimeError as error:
+        wanted = target.from_options(options)
+        kubeconfig, _ = install_operator(wanted, say=lambda text: print(text, file=sys.stderr))
+    except (RuntimeError, ClusterError) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     print("\n".join(shell_lines(kubeconfig, [Path(kubectl_binary()), Path(helm_binary())])))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -29,14 +30,15 @@ from hack.demo.view import LiveView
 from hack.demo.watch import Sample, Watcher, to_sample
 from hack.demo.workload import Surge, thin
 from hack.install import ROOT, Installation, install
+from hack.localcluster import target
+from hack.localcluster.errors import ClusterError
 
 SLICE_SECONDS = 5.0
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--cluster", default=None, help="local cluster to use (default: $ANDANTE_CLUSTER or andante)")
-    parser.add_argument("--kubeconfig", type=Path, default=None, help="use this cluster instead of a local one")
+    target.add_arguments(parser)
     parser.add_argument("--namespace", default="demo")
     parser.add_argument("--service", type=Path, default=ROOT / "examples" / "llmservice.yaml")
     parser.add_argument("--trace", type=Path, default=ROOT / "examples" / "traces" / "azure2023_conv_10min.csv.gz")
@@ -181,15 +183,23 @@ def _headlines(rows: Sequence[tuple[str, str]], samples: Sequence[Sample]) -> li
 def main() -> int:
     arguments = _arguments()
     console = Console()
-    service = yaml.safe_load(arguments.service.read_text(encoding="utf-8"))
     started = time.monotonic()
-    installation = install(
-        cluster=arguments.cluster,
-        kubeconfig=arguments.kubeconfig,
-        namespace=arguments.namespace,
-        service_file=arguments.service,
-        say=console.print,
-    )
+    try:
+        installation = install(
+            target.from_options(arguments),
+            namespace=arguments.namespace,
+            service_file=arguments.service,
+            say=console.print,
+        )
+    except (RuntimeError, ClusterError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    with contextlib.closing(installation):
+        return _show(installation, arguments=arguments, console=console, started=started)
+
+
+def _show(installation: Installation, *, arguments: argparse.Namespace, console: Console, started: float) -> int:
+    service = yaml.safe_load(arguments.service.read_text(encoding="utf-8"))
     watcher = Watcher(name=installation.service, namespace=arguments.namespace)
     _wait_ready(watcher, console, timeout=300)
     console.print(f"From the start to Ready: {time.monotonic() - started:.0f} s. Endpoint: {installation.url}")

@@ -1,4 +1,4 @@
-"""The ways to a cluster, in the order in which they are tried: the user's kubeconfig, kind, the native node.
+"""The ways to a cluster: a kubeconfig that the user names, else the native node; kind where it is asked for.
 
 A backend says why it cannot be used here (`blocked`), and brings its cluster up and down. What `up` chose is written
 down, so that every later command works on the same one.
@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hack.localcluster import downloads, gobuild, images, record
+from hack.localcluster import docker, downloads, gobuild, images, proxies, record
 from hack.localcluster.binaries import CONTROL_PLANE, NODE, ensure_binaries, find
 from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec, free_ports
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.native import NativeCluster
 from hack.localcluster.progress import say
 from hack.localcluster.settings import KIND_VERSION, cache, state_root
-
-_DOCKER_SECONDS = 10.0
 
 
 class Backend(Protocol):
@@ -103,8 +101,8 @@ class GivenKubeconfig:
 
     def load_image(self, archive: Path) -> tuple[str, ...]:
         names = ", ".join(images.image_names(archive))
-        remedy = "push it to a registry that the cluster reads, and set operatorImage and engineImage in the values"
-        raise ClusterError(f"cannot load {names} into a cluster that is yours", remedy)
+        remedy = 'make install-local ARGS="--kubeconfig FILE --registry HOST/PATH" pushes it to a registry'
+        raise ClusterError(f"cannot load {names} into a cluster that is yours: it pulls its images", remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +121,7 @@ class Kind:
         return f"andante-{self.name}"
 
     def blocked(self) -> str | None:
-        docker = shutil.which("docker")
-        if docker is None:
-            return "Docker is not installed"
-        try:
-            done = subprocess.run(
-                [docker, "version", "--format", "{{.Server.Version}}"],
-                capture_output=True, text=True, check=False, timeout=_DOCKER_SECONDS,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            return f"Docker did not answer within {_DOCKER_SECONDS:.0f} s"
-        if done.returncode == 0:
-            return None
-        return f"Docker does not answer: {' '.join(done.stderr.split())}"
+        return docker.why_not()
 
     def up(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -153,6 +139,7 @@ class Kind:
             shutil.rmtree(self.state)
 
     def running(self) -> bool:
+        proxies.bypass_server_of(self.state / "kubeconfig")
         return api_answers(self.state / "kubeconfig")
 
     def load_image(self, archive: Path) -> tuple[str, ...]:
@@ -182,7 +169,7 @@ class Native:
     def blocked(self) -> str | None:
         if platform.system() != "Linux":
             return f"the native node needs Linux, this is {platform.system()}"
-        return None if os.geteuid() == 0 else "the native node needs root"
+        return None if os.geteuid() == 0 else "the native node needs root, and you are not root"
 
     def up(self) -> None:
         self.cluster.up(ensure_binaries((*CONTROL_PLANE, *NODE)))
@@ -191,6 +178,7 @@ class Native:
         self.cluster.down()
 
     def running(self) -> bool:
+        proxies.bypass_server_of(self.cluster.state / "kubeconfig")
         return self.cluster.sandbox.alive() and api_answers(self.cluster.state / "kubeconfig")
 
     def load_image(self, archive: Path) -> tuple[str, ...]:
@@ -237,6 +225,7 @@ class ControlPlaneOnly:
         NativeCluster(name=self.name, state=self.state).down()
 
     def running(self) -> bool:
+        proxies.bypass_server_of(self.state / "kubeconfig")
         return api_answers(self.state / "kubeconfig")
 
     def load_image(self, archive: Path) -> tuple[str, ...]:
@@ -244,6 +233,7 @@ class ControlPlaneOnly:
 
 
 BACKENDS = ("auto", "kubeconfig", "kind", "native", "control-plane")
+AUTOMATIC = ("kubeconfig", "native")  # kind only where it is asked for: Docker or not changes nothing
 
 
 def backend(kind: str, *, name: str, kubeconfig: Path | None = None) -> Backend:
@@ -254,6 +244,27 @@ def backend(kind: str, *, name: str, kubeconfig: Path | None = None) -> Backend:
     return made[kind]
 
 
+def select(*, name: str, wanted: str = "auto", kubeconfig: Path | None = None) -> Backend:
+    """The way to cluster `name`: as it was brought up, else `wanted`, else the first that works.
+
+    Raises ClusterError where it exists in another way, or where nothing works here.
+    """
+    if wanted == "auto" and kubeconfig:
+        wanted = "kubeconfig"
+    existing = recorded(name)
+    if existing is not None and wanted not in {"auto", existing.kind}:
+        raise ClusterError(
+            f"cluster {name} exists already ({existing.kind}), but {wanted} is asked for",
+            f"python3 -m hack.localcluster down --name {name}, or another --name",
+        )
+    if existing is not None:
+        wanted = existing.kind
+    document = record.read(state_root() / name) or {}
+    source = kubeconfig or (Path(document["source"]) if "source" in document else None)
+    kinds = AUTOMATIC if wanted == "auto" else (wanted,)
+    return choose([backend(kind, name=name, kubeconfig=source) for kind in kinds])
+
+
 def choose(backends: Sequence[Backend]) -> Backend:
     """The first of `backends` that works here. Raises ClusterError with every reason where none does."""
     reasons = []
@@ -262,7 +273,21 @@ def choose(backends: Sequence[Backend]) -> Backend:
         if reason is None:
             return candidate
         reasons.append(f"{candidate.kind}: {reason}")
-    raise ClusterError("no way to a cluster here\n  " + "\n  ".join(reasons), "python3 -m hack.localcluster doctor")
+    raise ClusterError("no way to a cluster here\n  " + "\n  ".join(reasons), "; or ".join(ways_on()))
+
+
+def ways_on() -> list[str]:
+    """What would work on this machine, or after one step: the remedies where the first choice is blocked."""
+    ways = []
+    if platform.system() == "Linux":
+        ways.append(f"{'' if os.geteuid() == 0 else 'sudo '}make demo (a native node, as root)")
+    reason = docker.why_not()
+    if reason is None:
+        ways.append('make demo DEMO_ARGS="--backend kind" (Docker answers here)')
+    elif platform.system() != "Linux":
+        ways.append(f'start Docker, then make demo DEMO_ARGS="--backend kind" ({reason})')
+    ways.append('make demo DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH" (a cluster of yours)')
+    return ways
 
 
 def recorded(name: str) -> Backend | None:

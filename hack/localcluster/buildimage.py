@@ -20,8 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hack.localcluster import debian
-from hack.localcluster.backends import Kind
+from hack.localcluster import debian, docker
 from hack.localcluster.binaries import find
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.locking import exclusive
@@ -127,7 +126,7 @@ def _buildah_blocked() -> str | None:
 
 
 _blocked: Mapping[str, Callable[[], str | None]] = {
-    "docker": lambda: Kind("any").blocked(),
+    "docker": docker.why_not,
     "podman": _podman_blocked,
     "buildah": _buildah_blocked,
 }

@@ -10,14 +10,25 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hack.localcluster import backends, buildimage, doctor, hostmounts, images, record, registries
+from hack.localcluster import (
+    backends,
+    buildimage,
+    doctor,
+    hostmounts,
+    images,
+    preflight,
+    record,
+    registries,
+    target,
+)
 from hack.localcluster.binaries import CONTROL_PLANE, HELM, KUBERNETES, NODE, ensure_binaries
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.progress import say
 from hack.localcluster.settings import REPOSITORY, cache, cluster_name, state_root
 
 _EPILOG = """\
-A cluster is found in this order: a kubeconfig that you name, kind where Docker answers, a native node (Linux, root).
+A cluster is found in this order: a kubeconfig that you name, else a native node (Linux, root). kind, in Docker, is
+taken where it is asked for: --backend kind.
 
 examples:
   python3 -m hack.localcluster up                                the first that works here
@@ -29,14 +40,16 @@ examples:
   python3 -m hack.localcluster build-image --dockerfile operator/Dockerfile --tag andante-operator:dev --load
   python3 -m hack.localcluster down                              takes away everything that `up` made
 
-variables: ANDANTE_CLUSTER (name), ANDANTE_KUBECONFIG, ANDANTE_CACHE (~/.cache/andante), ANDANTE_STATE
+variables: ANDANTE_CLUSTER (name), ANDANTE_KUBECONFIG, ANDANTE_BACKEND, ANDANTE_CACHE (~/.cache/andante), ANDANTE_STATE
 (/var/tmp/andante), KUBEBUILDER_ASSETS, ANDANTE_GO, ANDANTE_KUBERNETES_MIRROR, ANDANTE_HELM_MIRROR
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed (the reason and the remedy are on stderr), 2 wrong use."""
-    options = _parser().parse_args(arguments)
+    options, others = _parser().parse_known_args(arguments)
+    if others and options.run is not _preflight:  # which is given what is meant for the demo too
+        _parser().error(f"unrecognized arguments: {' '.join(others)}")
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
@@ -52,26 +65,17 @@ def _up(options: argparse.Namespace) -> int:
     name = cluster_name(options.name)
     given = options.kubeconfig or os.environ.get("ANDANTE_KUBECONFIG")
     kubeconfig = Path(given).expanduser().resolve() if given else None
-    wanted = "control-plane" if options.control_plane_only else options.backend
-    if wanted == "auto" and options.kubeconfig:
-        wanted = "kubeconfig"
+    wanted = "control-plane" if options.control_plane_only else target.backend_from_environment(options.backend)
+    if not options.kubeconfig and wanted not in {"auto", "kubeconfig"}:
+        kubeconfig = None
     existing = backends.recorded(name)
-    if existing is not None and wanted not in {"auto", existing.kind}:
-        raise ClusterError(
-            f"cluster {name} exists already ({existing.kind}), but {wanted} is asked for",
-            f"python3 -m hack.localcluster down --name {name}, or another --name",
-        )
-    if wanted == "auto" and existing is not None:
-        wanted = existing.kind
-    order = ("kubeconfig",) if kubeconfig and wanted == "auto" else ("kubeconfig", "kind", "native")
-    kinds = order if wanted == "auto" else (wanted,)
-    recorded = record.read(state_root() / name) or {}
-    source = kubeconfig or (Path(recorded["source"]) if "source" in recorded else None)
-    chosen = backends.choose([backends.backend(kind, name=name, kubeconfig=source) for kind in kinds])
+    chosen = backends.select(name=name, wanted=wanted, kubeconfig=kubeconfig)
     say(f"cluster {name}: {chosen.kind}")
     _set_registries(options, chosen, state_root() / name)
     if existing is None and chosen.kind in {"kubeconfig", "kind"}:
-        record.write(state_root() / name, {"backend": chosen.kind, **({"source": str(source)} if source else {})})
+        record.write(
+            state_root() / name, {"backend": chosen.kind, **({"source": str(kubeconfig)} if kubeconfig else {})}
+        )
     chosen.up()
     say(f"cluster {name} is up; KUBECONFIG={state_root() / name / 'kubeconfig'}")
     print(state_root() / name / "kubeconfig")
@@ -117,6 +121,11 @@ def _doctor(options: argparse.Namespace) -> int:
     findings = doctor.examine(options.name)
     print(doctor.report(findings))
     return 1 if any(finding.fatal for finding in findings) else 0
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    say(preflight.check(target.from_options(options)))
+    return 0
 
 
 def _kubeconfig(options: argparse.Namespace) -> int:
@@ -207,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = add("up", _up, "bring a cluster up, or go on where that was left; prints its kubeconfig's path")
     up.add_argument("--kubeconfig", help="use this cluster of yours (default: $ANDANTE_KUBECONFIG)")
-    up.add_argument("--backend", choices=backends.BACKENDS, default="auto", help="default: the first that works")
+    up.add_argument("--backend", choices=backends.BACKENDS, help="default: $ANDANTE_BACKEND, else the first that works")
     ca = "let the native node trust this PEM file for that registry; also on a cluster that is up"
     up.add_argument("--registry-ca", action="append", default=[], metavar="HOST[:PORT]=FILE", help=ca)
     http = "let the native node pull from that registry without TLS: for laboratories"
@@ -217,6 +226,8 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--all", action="store_true", help="every cluster that was brought up here")
     add("status", _status, "list the clusters that were brought up here", named=False)
     add("doctor", _doctor, "say what is missing here, and the command that mends it")
+    before = "say in a second whether `make demo` and `make install-local` can work here, and what they take"
+    target.add_arguments(add("preflight", _preflight, before, named=False))
     add("kubeconfig", _kubeconfig, "print the path of the cluster's kubeconfig")
     load = add("load-image", _load_image, "import docker or OCI archives into the cluster's node")
     load.add_argument("archive", nargs="+", help="made by `docker save`, `buildah push docker-archive:` or build-image")

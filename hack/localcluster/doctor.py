@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.localcluster import backends, cgroups, debian
+from hack.localcluster import backends, cgroups, debian, docker, needs
 from hack.localcluster.binaries import CONTROL_PLANE, HELM, KUBERNETES, NODE, missing
 from hack.localcluster.errors import ClusterError
-from hack.localcluster.settings import cache, cluster_name, state_root
+from hack.localcluster.settings import cluster_name, state_root
 
-_NEEDED_MEMORY_GIB = 4.0
-_NEEDED_DISK_GIB = 15.0
 _CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_NET_ADMIN": 12, "CAP_MKNOD": 27, "CAP_SYS_CHROOT": 18}
 _CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 
@@ -33,6 +30,11 @@ class Finding:
 def examine(name: str | None = None) -> tuple[Finding, ...]:
     """Look at everything a cluster on this machine needs."""
     return (*_backends(name), *_machine(), *_programs(), *_leftovers())
+
+
+def node_findings() -> tuple[Finding, ...]:
+    """What the kernel and this process's privileges say about a native node; quick."""
+    return (_capabilities(), _controllers()) if platform.system() == "Linux" else ()
 
 
 def report(findings: Sequence[Finding]) -> str:
@@ -53,20 +55,18 @@ def _backends(name: str | None) -> list[Finding]:
     given = os.environ.get("ANDANTE_KUBECONFIG")
     candidates = (
         backends.GivenKubeconfig(chosen, Path(given) if given else None),
-        backends.Kind(chosen),
         backends.Native(chosen),
+        backends.Kind(chosen),
     )
     findings = []
     for candidate in candidates:
         reason = candidate.blocked()
-        findings.append(Finding(f"way: {candidate.kind}", "can be used" if reason is None else f"no: {reason}"))
-    if all(candidate.blocked() for candidate in candidates):
-        remedy = (
-            "sudo make cluster-up"
-            if platform.system() == "Linux"
-            else "start Docker, or export ANDANTE_KUBECONFIG=FILE"
-        )
-        findings.append(Finding("way", "none can be used", remedy, fatal=True))
+        asked = " where it is asked for (--backend kind)" if candidate.kind == "kind" else ""
+        findings.append(Finding(f"way: {candidate.kind}", f"can be used{asked}" if reason is None else f"no: {reason}"))
+    if all(candidate.blocked() for candidate in candidates if candidate.kind in backends.AUTOMATIC):
+        remedy = "; or ".join(backends.ways_on())
+        fatal = all(candidate.blocked() for candidate in candidates)
+        findings.append(Finding("way", "none can be used without being asked for", remedy, fatal=fatal))
     return findings
 
 
@@ -78,19 +78,20 @@ def _machine() -> list[Finding]:
 
 
 def _memory() -> Finding:
-    gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    few = gib < _NEEDED_MEMORY_GIB
+    gib = needs.memory_gib()
+    few = gib < needs.MEMORY_GIB
     remedy = (
-        f"use a machine with {_NEEDED_MEMORY_GIB:.0f} GiB or more, or a cluster of yours: --kubeconfig" if few else ""
+        f"use a machine with {needs.MEMORY_GIB:.0f} GiB or more, or a cluster of yours: --kubeconfig" if few else ""
     )
     return Finding("memory", f"{gib:.1f} GiB", remedy)
 
 
 def _disk() -> Finding:
-    folder = next(parent for parent in (cache(), *cache().parents) if parent.exists())
-    gib = shutil.disk_usage(folder).free / 2**30
-    remedy = f"free space on {folder}, or set ANDANTE_CACHE to another disk" if gib < _NEEDED_DISK_GIB else ""
-    return Finding("disk", f"{gib:.0f} GiB free for {cache()}", remedy)
+    wanted = needs.of_native_node()
+    short = needs.shortages(wanted)
+    remedy = "free space there, or set ANDANTE_CACHE to a folder on a larger disk" if short else ""
+    verdict = f"enough for the {sum(need.gib for need in wanted):.0f} GiB that a native node and its engines still take"
+    return Finding("disk", "; ".join(map(str, short)) or verdict, remedy)
 
 
 def _capabilities() -> Finding:
@@ -142,7 +143,7 @@ def _programs() -> list[Finding]:
     else:
         findings.append(Finding("programs", f"all {len(system)} are there"))
     absent = missing(("buildah", "debootstrap"))
-    if absent and backends.Kind("any").blocked():
+    if absent and docker.why_not():
         command = debian.command_for(debian.packages_of(absent))
         verdict = f"need Docker or {' and '.join(absent)} (build-image installs them as root)"
         findings.append(Finding("image builds", verdict, command))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hack.localcluster import cgroups, images, network, record
+from hack.localcluster import cgroups, images, network, proxies, record
 from hack.localcluster.binaries import Binaries
 from hack.localcluster.control_plane import KUBE_PROXY, ControlPlaneProcesses, ControlPlaneSpec, free_ports
 from hack.localcluster.errors import ClusterError
@@ -65,6 +65,7 @@ class NativeCluster:
             control_plane = self._spec()
             processes = ControlPlaneProcesses(control_plane, binaries)
             addresses = self._addresses()
+            proxies.bypass(addresses.host, addresses.node, addresses.pods, addresses.services)
             self._start_sandbox(binaries, control_plane, addresses)
             processes.start()
             say(f"API server ready at {control_plane.server}")

@@ -1,11 +1,12 @@
 .PHONY: install-local cluster-up cluster-down cluster-doctor cluster-status cluster-binaries control-plane-binaries helm
 LOCAL_CLUSTER = python3 -m hack.localcluster
 
-cluster-up: setup ## a Kubernetes cluster: yours (KUBECONFIG_FILE=...), kind, or a native node; ARGS="--name two"
+cluster-up: setup ## a Kubernetes cluster: yours (KUBECONFIG_FILE=...), or a native node; ARGS="--name two", "--backend kind"
 	@$(LOCAL_CLUSTER) up $(if $(KUBECONFIG_FILE),--kubeconfig $(KUBECONFIG_FILE)) $(ARGS)
 
-install-local: ## a cluster here with Andante on it; prints what a shell needs: eval "$(make -s install-local)"
-	@$(MAKE) --no-print-directory setup cluster-binaries helm engine-env >&2
+install-local: ## a cluster with Andante on it (ARGS="--help"); prints what a shell needs: eval "$(make -s install-local)"
+	@hack/preflight.sh $(ARGS) >&2
+	@$(MAKE) --no-print-directory setup >&2
 	@python -m hack.install $(ARGS)
 
 cluster-down: ## take the cluster down; nothing is left behind, also after a crash

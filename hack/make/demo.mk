@@ -1,4 +1,5 @@
 .PHONY: demo
-demo: setup ## the main job: a cluster, real vLLM pods, a real trace with a surge, scaling on QoE (DEMO_ARGS="--help")
-	@$(MAKE) --no-print-directory cluster-binaries helm engine-env
+demo: ## the main job: a cluster, real vLLM pods, a real trace with a surge, scaling on QoE (DEMO_ARGS="--help")
+	@hack/preflight.sh $(DEMO_ARGS)
+	@$(MAKE) --no-print-directory setup
 	python -m hack.demo $(DEMO_ARGS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from hack.localcluster.backends import GivenKubeconfig, Kind, Native, choose
+from hack.localcluster.backends import GivenKubeconfig, Kind, Native, select
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import TinyImage, write_docker_archive
+
+from cluster.programs import program
 
 
 @pytest.fixture
@@ -20,39 +23,59 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def program(folder: Path, name: str, *, prints: str = "", status: int = 0) -> Path:
-    """A script that notes its arguments and answers; the file with the notes."""
-    notes = folder / f"{name}.called"
-    answer = "true" if status == 0 else "echo 'no daemon' >&2"
-    script = f"#!/bin/sh\necho \"$@\" >> {notes}\nprintf '{prints}'\n{answer}\nexit {status}\n"
-    (folder / name).write_text(script)
-    (folder / name).chmod(0o755)
-    return notes
+@pytest.fixture
+def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not root."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
 
 def test_a_named_kubeconfig_comes_before_everything_else(programs: Path, tmp_path: Path) -> None:
     program(programs, "docker")
     (tmp_path / "config").write_text("{}")
-    mine = GivenKubeconfig("any", tmp_path / "config")
-    assert choose([mine, Kind("any"), Native("any")]) == mine
+    assert select(name="any", kubeconfig=tmp_path / "config") == GivenKubeconfig("any", tmp_path / "config")
 
 
-def test_kind_comes_before_the_native_node_where_docker_answers(programs: Path) -> None:
+@pytest.mark.parametrize("status", [0, 1])
+def test_docker_that_answers_or_not_changes_nothing_for_root(programs: Path, status: int) -> None:
+    notes = program(programs, "docker", status=status)
+    assert select(name="any") == Native("any")
+    assert not notes.exists()
+
+
+def test_kind_is_taken_where_it_is_asked_for(programs: Path) -> None:
     program(programs, "docker")
-    assert choose([GivenKubeconfig("any", None), Kind("any"), Native("any")]) == Kind("any")
+    assert select(name="any", wanted="kind") == Kind("any")
 
 
-def test_docker_without_a_daemon_is_passed_over_with_its_words(programs: Path) -> None:
+def test_kind_without_a_daemon_is_refused_with_docker_s_words_and_a_way_on(programs: Path) -> None:
     program(programs, "docker", status=1)
-    assert Kind("any").blocked() == "Docker does not answer: no daemon"
-    assert choose([Kind("any"), Native("any")]) == Native("any")
+    with pytest.raises(ClusterError) as refused:
+        select(name="any", wanted="kind")
+    assert "kind: Docker does not answer: no daemon" in str(refused.value)
+    assert "make demo (a native node, as root)" in refused.value.remedy
+
+
+@pytest.mark.usefixtures("somebody")
+def test_who_is_not_root_is_told_what_would_work(programs: Path) -> None:
+    with pytest.raises(ClusterError) as refused:
+        select(name="any")
+    assert "the native node needs root, and you are not root" in str(refused.value)
+    assert "sudo make demo" in refused.value.remedy
+    assert "--kubeconfig FILE --registry HOST/PATH" in refused.value.remedy
+    assert "--backend kind" not in refused.value.remedy
+
+
+@pytest.mark.usefixtures("somebody")
+def test_kind_is_offered_to_who_is_not_root_where_docker_answers(programs: Path) -> None:
+    program(programs, "docker")
+    with pytest.raises(ClusterError) as refused:
+        select(name="any")
+    assert '--backend kind" (Docker answers here)' in refused.value.remedy
 
 
 def test_every_reason_is_told_when_nothing_works(programs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ClusterError) as refused:
-        choose([GivenKubeconfig("any", tmp_path / "gone"), Kind("any")])
-    assert "kubeconfig: " in str(refused.value)
-    assert "kind: Docker is not installed" in str(refused.value)
+    with pytest.raises(ClusterError, match=r"kubeconfig: .*gone is not a file"):
+        select(name="any", kubeconfig=tmp_path / "gone")
 
 
 def test_kind_cluster_is_created_once(programs: Path, tmp_path: Path) -> None:
@@ -75,7 +98,7 @@ def test_images_are_loaded_into_the_kind_cluster(programs: Path, tmp_path: Path)
     assert notes.read_text().splitlines() == [f"load image-archive {tmp_path / 'a.tar'} --name andante-one"]
 
 
-def test_image_for_a_cluster_of_the_users_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_image_for_a_cluster_of_the_users_is_refused_with_the_flags_that_push_it(tmp_path: Path) -> None:
     write_docker_archive(TinyImage(tag="a:1"), tmp_path / "a.tar")
-    with pytest.raises(ClusterError, match="registry"):
+    with pytest.raises(ClusterError, match=r"--kubeconfig FILE --registry HOST/PATH"):
         GivenKubeconfig("any", None).load_image(tmp_path / "a.tar")

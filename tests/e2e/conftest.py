@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hack.install import ROOT, Installation, install, kubectl_binary, service_url
+from hack.localcluster.target import Target
 
 CLUSTER = "andante-e2e"
 NAMESPACE = "e2e"
@@ -106,7 +107,7 @@ def service_file() -> Path:
 
 @pytest.fixture(scope="session")
 def service(cluster: str, service_file: Path) -> Service:
-    installation = install(cluster=cluster, kubeconfig=None, namespace=NAMESPACE, service_file=service_file, say=print)
+    installation = install(Target(cluster=cluster), namespace=NAMESPACE, service_file=service_file, say=print)
     found = Service(installation, kubectl_binary())
     found.wait("the service to be Ready", lambda: found.condition("Ready") == "True")
     return found

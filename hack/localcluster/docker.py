@@ -1,0 +1,28 @@
+"""Whether Docker can be asked for anything here: as a builder of images, and as the home of a kind cluster.
+
+It is never a reason to take another cluster: a machine's native node is the same with and without Docker.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+_SECONDS = 10.0
+
+
+def why_not() -> str | None:
+    """Why Docker is of no use here, or None where it answers."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return "Docker is not installed"
+    try:
+        done = subprocess.run(
+            [docker, "version", "--format", "{{.Server.Version}}"],
+            capture_output=True, text=True, check=False, timeout=_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"Docker did not answer within {_SECONDS:.0f} s"
+    if done.returncode == 0:
+        return None
+    return f"Docker does not answer: {' '.join(done.stderr.split())}"

@@ -1,0 +1,30 @@
+"""Calls to a cluster on this machine never go to the proxy of the environment: it could not reach the addresses.
+
+A machine behind a proxy often has HTTPS_PROXY set and NO_PROXY not. Downloads need the proxy; kubectl, helm, the
+Kubernetes client and the cluster's own servers would ask it for 10.x and 127.0.0.1, and wait in vain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def bypass(*hosts: str) -> None:
+    """Add `hosts` (names, addresses, CIDR ranges) and loopback to NO_PROXY of this process and those it starts."""
+    for variable in ("NO_PROXY", "no_proxy"):
+        known = [host for host in os.environ.get(variable, "").split(",") if host]
+        os.environ[variable] = ",".join(dict.fromkeys((*known, *_LOOPBACK, *hosts)))
+
+
+def bypass_server_of(kubeconfig: Path) -> None:
+    """The same for the API server that a kubeconfig of ours (JSON) names; nothing where there is none yet."""
+    try:
+        document = json.loads(kubeconfig.read_text())
+        bypass(*(urlsplit(entry["cluster"]["server"]).hostname or "" for entry in document["clusters"]))
+    except (OSError, ValueError, KeyError):
+        bypass()

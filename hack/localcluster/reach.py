@@ -1,0 +1,84 @@
+"""A Service of a cluster whose addresses this machine cannot reach, through the API server: for kind and kubeconfigs.
+
+`kubectl proxy` listens on loopback and passes requests on to the Service with the kubeconfig's rights; the API server
+picks a pod for each. (`kubectl port-forward` would hold one pod for all of them, whatever the scaler does.) It answers
+for this one Service only, so that nobody else on this machine gets more than that.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.progress import say
+
+_START_SECONDS = 30.0
+_RESTARTS = 20
+
+
+class ServiceProxy:
+    """A `kubectl proxy` for one Service, started again on the same port when it ends.
+
+    Raises ClusterError where kubectl cannot do it.
+    """
+
+    def __init__(self, *, kubectl: Path, kubeconfig: Path, namespace: str, service: str, port: int) -> None:
+        self._path = f"/api/v1/namespaces/{namespace}/services/http:{service}:{port}/proxy"
+        self._command = [
+            *(str(kubectl), f"--kubeconfig={kubeconfig}", "proxy", "--address=127.0.0.1"),
+            f"--accept-paths=^{re.escape(self._path)}(/.*)?$",
+        ]
+        self._closing = threading.Event()
+        self._process, self._port = self._started(0)
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    @property
+    def url(self) -> str:
+        """Base address of the Service on this machine."""
+        return f"http://127.0.0.1:{self._port}{self._path}"
+
+    @property
+    def pid(self) -> int:
+        """Of the kubectl that runs now."""
+        return self._process.pid
+
+    def close(self) -> None:
+        self._closing.set()
+        self._process.terminate()
+        self._keeper.join(timeout=10)
+
+    def _keep(self) -> None:
+        for _ in range(_RESTARTS):
+            self._process.wait()
+            if self._closing.is_set():
+                return
+            say("kubectl proxy ended; starting it again (streams through it were cut)")
+            try:
+                self._process, self._port = self._started(self._port)
+            except ClusterError as error:
+                say(f"no way to the Service any more: {error}")
+                return
+
+    def _started(self, port: int) -> tuple[subprocess.Popen[str], int]:
+        process = subprocess.Popen(
+            [*self._command, f"--port={port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if process.stdout is None:
+            raise AssertionError("stdout is a pipe")
+        patience = threading.Timer(_START_SECONDS, process.kill)
+        patience.start()
+        said = process.stdout.readline()  # "Starting to serve on 127.0.0.1:PORT", or why it cannot
+        patience.cancel()
+        found = re.search(r"127\.0\.0\.1:(\d+)", said)
+        if found is None:
+            process.kill()
+            process.wait()
+            raise ClusterError(
+                f"no way to the Service through the API server: kubectl proxy said {said.strip() or 'nothing'!r}",
+                " ".join([*self._command[:3], "--port=0"]),
+            )
+        return process, int(found[1])

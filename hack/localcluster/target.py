@@ -1,0 +1,124 @@
+"""Which cluster a command is for, in the words of the command line that `make install-local` and `make demo` share.
+
+Standard library only: it is read before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hack.localcluster import backends
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.settings import cluster_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A cluster, and where the images for it come from. Every field may be left out."""
+
+    cluster: str | None = None
+    """Name of the local cluster."""
+    backend: str = "auto"
+    kubeconfig: Path | None = None
+    registry: str | None = None
+    """HOST/PATH to which the operator's image is pushed; for a kubeconfig."""
+    values: Path | None = None
+    """A file with chart values of the user's, over those that are made here."""
+    registry_ca: Path | None = None
+    plain_http: bool = False
+    engine_image: str | None = None
+    """A vLLM image that the cluster can pull, in place of one that is built here; for a kubeconfig and kind."""
+
+    @property
+    def name(self) -> str:
+        return cluster_name(self.cluster)
+
+    def up_arguments(self) -> list[str]:
+        """What `python3 -m hack.localcluster up` is told."""
+        wanted = self.kubeconfig and self.backend in {"auto", "kubeconfig"}
+        named = ["--kubeconfig", str(self.kubeconfig)] if wanted else []
+        return [*self.name_arguments(), "--backend", self.backend, *named]
+
+    def name_arguments(self) -> list[str]:
+        return ["--name", self.name]
+
+    def choose(self) -> backends.Backend:
+        """The way to the cluster. Raises ClusterError where there is none, or where it lacks a flag."""
+        for flag, file in (("--values", self.values), ("--registry-ca", self.registry_ca)):
+            if file is not None and not file.is_file():
+                raise ClusterError(f"{flag} {file} is not a file")
+        chosen = backends.select(name=self.name, wanted=self.backend, kubeconfig=self.kubeconfig)
+        if chosen.kind == "control-plane":
+            remedy = f"python3 -m hack.localcluster down --name {self.name}, or another --cluster"
+            raise ClusterError(f"cluster {self.name} is a control plane without a node: no pod runs there", remedy)
+        if chosen.kind == "kubeconfig" and not self.registry:
+            raise ClusterError(
+                "a cluster of yours pulls its images from a registry, and none is named: --registry is missing",
+                'make demo DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH", or make install-local ARGS="..."; '
+                "HOST/PATH is a registry that this machine may push to and the cluster may pull from",
+            )
+        if chosen.kind != "kubeconfig" and self.registry:
+            raise ClusterError(
+                f"--registry is for a cluster of yours; images for {chosen.kind} are loaded without one",
+                "leave --registry out, or name the cluster: --kubeconfig FILE",
+            )
+        if chosen.kind == "native" and self.engine_image:
+            raise ClusterError(
+                "--engine-image is for kind and --kubeconfig; engines on the native node use this machine's vLLM",
+                "leave --engine-image out",
+            )
+        return chosen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that name the cluster, for a parser of `make demo` and `make install-local`."""
+    parser.add_argument("--cluster", default=None, help="local cluster to use (default: $ANDANTE_CLUSTER or andante)")
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "native", "kind", "kubeconfig"),
+        default=None,
+        help="way to the cluster (default: $ANDANTE_BACKEND, else a kubeconfig that is named, else the native node)",
+    )
+    kubeconfig = "use this cluster of yours (default: $ANDANTE_KUBECONFIG); needs --registry"
+    parser.add_argument("--kubeconfig", type=Path, default=None, metavar="FILE", help=kubeconfig)
+    registry = "push the images here, where the cluster pulls them; log in first (docker login, or buildah login)"
+    parser.add_argument("--registry", default=None, metavar="HOST/PATH", help=registry)
+    authority = "certificate (PEM) of the authority that signed the registry's, where this machine does not know it"
+    parser.add_argument("--registry-ca", type=Path, default=None, metavar="FILE", help=authority)
+    plain = "the registry has no TLS: for laboratories; the cluster's nodes must allow it too"
+    parser.add_argument("--registry-plain-http", action="store_true", help=plain)
+    values = "chart values over those that are made here, e.g. global.imagePullSecrets for a registry with a login"
+    parser.add_argument("--values", type=Path, default=None, metavar="FILE", help=values)
+    image = (
+        "a vLLM image for CPUs that the cluster pulls; for kind and --kubeconfig "
+        "(default: one is built here: about 15 minutes, 7 GB, 30 GB of disk on the way)"
+    )
+    parser.add_argument("--engine-image", default=None, metavar="IMAGE", help=image)
+
+
+def from_options(options: argparse.Namespace) -> Target:
+    """The target that the options of `add_arguments` name, and the environment where they are left out."""
+    kubeconfig = options.kubeconfig or os.environ.get("ANDANTE_KUBECONFIG")
+    return Target(
+        cluster=options.cluster,
+        backend=backend_from_environment(options.backend),
+        kubeconfig=Path(kubeconfig).expanduser().resolve() if kubeconfig else None,
+        registry=options.registry,
+        registry_ca=options.registry_ca,
+        values=options.values,
+        plain_http=options.registry_plain_http,
+        engine_image=options.engine_image,
+    )
+
+
+def backend_from_environment(named: str | None) -> str:
+    """`named`, or $ANDANTE_BACKEND, or "auto". Raises ClusterError for a word that is no backend."""
+    chosen = named or os.environ.get("ANDANTE_BACKEND") or "auto"
+    if chosen not in backends.BACKENDS:
+        raise ClusterError(
+            f"ANDANTE_BACKEND={chosen} is none of {', '.join(backends.BACKENDS)}", "unset ANDANTE_BACKEND"
+        )
+    return chosen
