@@ -21,8 +21,8 @@ _HEAD = """\
 
 <!-- Generated from charts/andante-operator by `make golden`; a test compares. Do not edit. -->
 
-All of them lie below `andante-operator` in the umbrella chart's values: `--set andante-operator.tickSeconds=5`. A name
-that is not in this table is refused.
+`global.…` stands at the top of the values: `--set global.imageRegistry=HOST/PATH`. All others lie below
+`andante-operator`: `--set andante-operator.tickSeconds=5`. A name that is not in this table is refused.
 
 | value | type | default | meaning |
 |---|---|---|---|

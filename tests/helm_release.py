@@ -17,6 +17,8 @@ from operator_process import OperatorProcess
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEM = "andante-system"
 OPERATOR = "andante-operator"
+IMAGE = {"repository": "registry.example.com/andante-operator"}
+"""The one value that has no default. Nothing pulls it on a control plane without a node."""
 
 POD_MONITOR_CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
@@ -60,7 +62,7 @@ class Release:
         return done
 
     def install(self, chart: Path = ROOT, *, dry_run: str = "none", **values: Any) -> str:
-        """`helm install`; values are the operator chart's. Returns what helm printed."""
+        """`helm install`; values are the operator chart's, on top of IMAGE. Returns what helm printed."""
         flags = ("--create-namespace", f"--dry-run={dry_run}")
         return self.helm("install", "andante", str(chart), *flags, *_set(values)).stdout
 
@@ -81,4 +83,5 @@ class Release:
 
 
 def _set(values: dict[str, Any]) -> list[str]:
-    return [p for name, value in values.items() for p in ("--set-json", f"{OPERATOR}.{name}={json.dumps(value)}")]
+    named = {"image": IMAGE, **values}.items()
+    return [p for name, value in named for p in ("--set-json", f"{OPERATOR}.{name}={json.dumps(value)}")]

@@ -19,16 +19,23 @@ from hack import chart_values
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "chart"
+IMAGE = ("--set", "andante-operator.image.repository=registry.example.com/andante-operator")
+"""The one value that has no default."""
 CASES: dict[str, tuple[str, ...]] = {
-    "default": (),
-    "two_namespaces": ("--set", "andante-operator.watchNamespaces={team-a,team-b}"),
+    "default": IMAGE,
+    "two_namespaces": (*IMAGE, "--set", "andante-operator.watchNamespaces={team-a,team-b}"),
     "prometheus": (
+        *IMAGE,
         *("--set", "andante-operator.prometheusURL=http://prometheus.monitoring:9090"),
         *("--set", "andante-operator.priorityClassName=system-cluster-critical"),
     ),
     "everything": (
         *("--values", str(Path(__file__).parent / "chart_values_everything.yaml")),
         *("--api-versions", "monitoring.coreos.com/v1/PodMonitor"),
+    ),
+    "registry": (
+        *("--set", "global.imageRegistry=registry.example.com:5000/andante"),
+        *("--set-json", 'global.imagePullSecrets=[{"name": "registry"}]'),
     ),
 }
 
@@ -37,6 +44,28 @@ CASES: dict[str, tuple[str, ...]] = {
 def helm() -> str:
     command = [sys.executable, "-m", "hack.localcluster", "binaries", "helm"]
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()[0]
+
+
+def _objects(helm: str, *arguments: str) -> list[dict[str, Any]]:
+    done = _template(helm, *arguments)
+    assert done.returncode == 0, done.stderr
+    return [o for o in yaml.safe_load_all(done.stdout) if o]
+
+
+def _pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The specs of all pods, those of hooks included."""
+    return [
+        o["spec"] if o["kind"] == "Pod" else o["spec"]["template"]["spec"]
+        for o in objects
+        if o["kind"] in ("Deployment", "Pod", "Job")
+    ]
+
+
+def _settings(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    """operator.yaml."""
+    (stored,) = (o for o in objects if o["kind"] == "ConfigMap")
+    settings: dict[str, Any] = yaml.safe_load(stored["data"]["operator.yaml"])
+    return settings
 
 
 def _template(helm: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +82,7 @@ def test_the_chart_renders_what_the_golden_file_holds(helm: str, case: str) -> N
     if os.environ.get("ANDANTE_WRITE_GOLDEN") == "1":
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(done.stdout, encoding="utf-8")
-    assert done.stdout == golden.read_text(encoding="utf-8")
+    assert done.stdout == golden.read_text(encoding="utf-8"), "run `make golden` and look at the difference"
 
 
 def test_helm_lint_finds_nothing(helm: str) -> None:
@@ -70,7 +99,15 @@ def test_helm_lint_finds_nothing(helm: str) -> None:
         ("andante-operator.image.pullPolicy=Sometimes", "pullPolicy"),
         ("andante-operator.enabled=false", "enabled"),
         ("andante-operator.image.digest=latest", "digest"),
+        ("andante-operator.image.digest=sha256:0123", "digest"),
+        ("andante-operator.image.tag=0.1.0@sha256:0", "tag"),
         ("andante-operator.image.repository=reg/op:1.0", "repository"),
+        ("andante-operator.engineImage=vllm/vllm-openai@sha256:0123", "engineImage"),
+        ("andante-operator.enginePackageFrom=Nowhere", "enginePackageFrom"),
+        ("global.imageRegistri=registry.example.com", "imageRegistri"),
+        ("global.imageRegistry=https://registry.example.com", "imageRegistry"),
+        ("global.imageRegistry=registry.example.com/andante/", "imageRegistry"),
+        ("global.imagePullSecrets={registry}", "imagePullSecrets"),
         ("andante-operator.uninstall.services=Delete", "services"),
         ("andante-operator.networkPolicy.metricsFrom={all}", "metricsFrom"),
         ("andante-operator.watchNamespaces={Team_A}", "watchNamespaces"),
@@ -85,8 +122,95 @@ def test_a_wrong_value_is_refused_by_name(helm: str, value: str, named: str) -> 
     assert named in done.stderr
 
 
+LOGIN = "user:hunter2@"
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (f"global.imageRegistry={LOGIN}registry.example.com", "imageRegistry"),
+        (f"andante-operator.image.repository={LOGIN}registry.example.com/op", "repository"),
+        (f"andante-operator.engineImage={LOGIN}registry.example.com/vllm:1", "engineImage"),
+        (f"andante-operator.prometheusURL=https://{LOGIN}prometheus", "prometheusURL"),
+        ('global.imagePullSecrets[0].name={"auths":1}', "name"),
+        ("andante-operator.imagePullSecrets[0].name=dXNlcjpodW50ZXIy", "name"),
+    ],
+)
+def test_a_login_in_place_of_an_address_or_a_name_is_refused(helm: str, value: str, named: str) -> None:
+    """It would stand in a ConfigMap or a pod, which more people may read than Secrets."""
+    done = _template(helm, *IMAGE, "--set", value)
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_without_an_image_the_chart_fails_with_one_sentence_that_names_both_ways_on(helm: str) -> None:
+    done = _template(helm)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    (told,) = (line for line in done.stderr.splitlines() if line.startswith("Error:"))
+    assert "make publish REGISTRY=HOST/PATH" in told
+    assert "--set global.imageRegistry=HOST/PATH" in told
+
+
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ({"global.imageRegistry": "r.example:5000/a"}, "r.example:5000/a/andante-operator:0.1.0"),
+        ({"image.repository": "r.example/op", "image.tag": "v2"}, "r.example/op:v2"),
+        ({"image.repository": "r.example/op", "image.digest": f"sha256:{'0' * 64}"}, f"r.example/op@sha256:{'0' * 64}"),
+        # A chart that was published names its registry; a mirror has the same image, by the same digest.
+        (
+            {"image.repository": "r.example/op", "image.digest": f"sha256:{'0' * 64}", "global.imageRegistry": "m/a"},
+            f"m/a/andante-operator@sha256:{'0' * 64}",
+        ),
+        ({"image.repository": "m/a/op", "global.imageRegistry": "m/a"}, "m/a/op:0.1.0"),
+    ],
+)
+def test_the_operator_s_image_is_the_one_that_the_values_name(helm: str, values: dict[str, str], image: str) -> None:
+    """The same in the operator's pod, the hook's, and for engine pods."""
+    named = {name if name.startswith("global.") else f"andante-operator.{name}": it for name, it in values.items()}
+    objects = _objects(helm, *(part for name, value in named.items() for part in ("--set", f"{name}={value}")))
+    assert {pod["containers"][0]["image"] for pod in _pods(objects)} == {image}
+    assert _settings(objects)["operatorImage"] == image
+
+
+@pytest.mark.parametrize(
+    ("value", "image"),
+    [
+        ("docker.io/vllm/vllm-openai:v1", "m/a/vllm/vllm-openai:v1"),
+        (f"docker.io/vllm/x@sha256:{'0' * 64}", f"m/a/vllm/x@sha256:{'0' * 64}"),
+        ("quay.example/vendor/vllm:v1", "quay.example/vendor/vllm:v1"),
+    ],
+)
+def test_with_a_registry_engines_do_not_come_from_docker_io(helm: str, value: str, image: str) -> None:
+    objects = _objects(helm, "--set", "global.imageRegistry=m/a", "--set", f"andante-operator.engineImage={value}")
+    assert _settings(objects)["engineImage"] == image
+
+
+def test_pull_secrets_are_given_once_for_operator_hooks_and_engines(helm: str) -> None:
+    secrets = ("--set", "global.imagePullSecrets[0].name=all", "--set", "global.imagePullSecrets[1].name=more")
+    own = ("--set", "andante-operator.imagePullSecrets[0].name=own")
+    objects = _objects(helm, *IMAGE, *secrets, *own, "--set", "andante-operator.uninstall.services=Remove")
+    pods = _pods(objects)
+    assert len(pods) == 3
+    assert all(pod["imagePullSecrets"] == [{"name": "all"}, {"name": "more"}, {"name": "own"}] for pod in pods)
+    assert _settings(objects)["engineImagePullSecrets"] == ["all", "more"]
+
+
+def test_both_charts_have_the_same_globals() -> None:
+    charts = (ROOT, ROOT / "charts" / "andante-operator")
+    schemas = [json.loads((chart / "values.schema.json").read_text()) for chart in charts]
+    assert schemas[0]["properties"]["global"] == schemas[1]["properties"]["global"]
+    values = [yaml.safe_load((chart / "values.yaml").read_text()) for chart in charts]
+    assert values[0]["global"] == values[1]["global"]
+
+
+def test_globals_of_other_charts_are_left_alone(helm: str) -> None:
+    assert _objects(helm, *IMAGE, "--set", "global.storageClass=fast")
+
+
 def test_a_pod_monitor_without_its_kind_is_refused_with_the_way_out(helm: str) -> None:
-    done = _template(helm, "--set", "andante-operator.podMonitor.enabled=true")
+    done = _template(helm, *IMAGE, "--set", "andante-operator.podMonitor.enabled=true")
     assert done.returncode != 0
     assert "Install the Prometheus Operator first" in done.stderr
 
@@ -94,11 +218,7 @@ def test_a_pod_monitor_without_its_kind_is_refused_with_the_way_out(helm: str) -
 @pytest.mark.parametrize("case", CASES)
 def test_every_pod_meets_the_restricted_level_and_writes_nowhere(helm: str, case: str) -> None:
     """Hooks included; the API server's own verdict: tests/operator/test_chart_lifecycle.py."""
-    pods = [
-        o["spec"] if o["kind"] == "Pod" else o["spec"]["template"]["spec"]
-        for o in yaml.safe_load_all(_template(helm, *CASES[case]).stdout)
-        if o and o["kind"] in ("Deployment", "Pod", "Job")
-    ]
+    pods = _pods(_objects(helm, *CASES[case]))
     assert len(pods) >= 2
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
@@ -111,7 +231,7 @@ def test_every_pod_meets_the_restricted_level_and_writes_nowhere(helm: str, case
 
 
 def test_no_selector_of_the_operator_finds_a_hook_s_pod(helm: str) -> None:
-    objects = [o for o in yaml.safe_load_all(_template(helm, *CASES["everything"]).stdout) if o]
+    objects = _objects(helm, *CASES["everything"])
     (deployment,) = (o for o in objects if o["kind"] == "Deployment")
     selector = deployment["spec"]["selector"]["matchLabels"]
     hooks = [o["metadata"]["labels"] for o in objects if o["kind"] == "Pod"]
@@ -122,14 +242,14 @@ def test_no_selector_of_the_operator_finds_a_hook_s_pod(helm: str) -> None:
 
 def test_the_deployment_s_selector_never_changes(helm: str) -> None:
     """It is immutable: an upgrade that changed it would be refused."""
-    (deployment,) = (o for o in yaml.safe_load_all(_template(helm).stdout) if o and o["kind"] == "Deployment")
+    (deployment,) = (o for o in _objects(helm, *IMAGE) if o["kind"] == "Deployment")
     assert deployment["spec"]["selector"] == {
         "matchLabels": {"app.kubernetes.io/name": "andante-operator", "app.kubernetes.io/instance": "andante"}
     }
 
 
 def test_no_rule_grants_everything(helm: str) -> None:
-    roles = [o for o in yaml.safe_load_all(_template(helm).stdout) if o and o["kind"] in ("Role", "ClusterRole")]
+    roles = [o for o in _objects(helm, *IMAGE) if o["kind"] in ("Role", "ClusterRole")]
     assert roles
     for rule in (rule for role in roles for rule in role["rules"]):
         assert "*" not in (*rule["verbs"], *rule["resources"], *rule["apiGroups"])
@@ -146,7 +266,7 @@ def test_every_rule_says_why(helm: str) -> None:
 def test_every_value_is_described(helm: str) -> None:
     schema = json.loads((ROOT / "charts" / "andante-operator" / "values.schema.json").read_text())
     values = yaml.safe_load((ROOT / "charts" / "andante-operator" / "values.yaml").read_text())
-    assert set(schema["properties"]) == {*values, "global"}
+    assert set(schema["properties"]) == set(values)
 
     def undescribed(node: dict[str, Any], path: str) -> Iterator[str]:
         for name, child in node.get("properties", {}).items():
@@ -160,7 +280,7 @@ def test_every_value_is_described(helm: str) -> None:
 
 
 def test_the_reference_of_the_values_is_up_to_date() -> None:
-    assert chart_values.PAGE.read_text() == chart_values.page()
+    assert chart_values.PAGE.read_text() == chart_values.page(), "run `make golden` and look at the difference"
 
 
 def test_the_chart_package_holds_the_chart_and_nothing_else(helm: str, tmp_path: Path) -> None:
@@ -180,5 +300,9 @@ def test_the_chart_names_the_version_of_the_images(helm: str) -> None:
     ]
     assert {chart["appVersion"] for chart in charts} == {project["version"]}
     assert charts[0]["dependencies"] == [{"name": "andante-operator", "version": charts[1]["version"]}]
+
+
+def test_engines_run_the_vllm_that_the_prebuilt_image_has() -> None:
     values = yaml.safe_load((ROOT / "charts" / "andante-operator" / "values.yaml").read_text())
-    assert values["engineImage"] == f"andante-engine:{project['version']}"
+    recipe = (ROOT / "engine_image" / "Dockerfile").read_text()
+    assert f"ARG BASE={values['engineImage']}\n" in recipe

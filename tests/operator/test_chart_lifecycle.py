@@ -25,7 +25,7 @@ from operator_process import Namespace, OperatorProcess, wait_for
 
 RENDERINGS = ROOT / "tests" / "golden" / "chart"
 """What `helm template` makes; tests/golden/test_chart.py sees to it that they are up to date."""
-PREVIOUS = Path(__file__).parent / "previous_chart" / "andante-0.1.0.tgz"
+PREVIOUS = Path(__file__).parent / "previous_chart" / "andante-0.2.0.tgz"
 CRD = "llmservices.andante.dev"
 TEAM = "team"
 TRANSIENT = ("events", "leases.coordination.k8s.io", "endpoints", "componentstatuses", "bindings")

@@ -20,13 +20,39 @@ app.kubernetes.io/name: andante-operator-hook
 {{ include "andante-operator.commonLabels" . }}
 {{- end }}
 
+{{/* The operator's image. With global.imageRegistry nothing comes from elsewhere. */}}
 {{- define "andante-operator.image" -}}
+{{- $registry := (.Values.global | default dict).imageRegistry -}}
 {{- with .Values.image -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
-{{- else -}}
-{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- $repository := .repository -}}
+{{- if and $registry (not (hasPrefix (printf "%s/" $registry) ($repository | default ""))) -}}
+{{- $repository = printf "%s/andante-operator" $registry -}}
 {{- end -}}
+{{- if not $repository -}}
+{{- fail "the chart does not know where the operator's image is, as neither global.imageRegistry nor andante-operator.image.repository is set: run `make publish REGISTRY=HOST/PATH`, which pushes the image and prints the line to install with, or add `--set global.imageRegistry=HOST/PATH` where a registry has it already" -}}
+{{- end -}}
+{{- if .digest -}}
+{{ $repository }}@{{ .digest }}
+{{- else -}}
+{{ $repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The engines' default image: one of docker.io comes from global.imageRegistry where that is set. */}}
+{{- define "andante-operator.engineImage" -}}
+{{- $registry := (.Values.global | default dict).imageRegistry -}}
+{{- if and $registry (hasPrefix "docker.io/" .Values.engineImage) -}}
+{{ $registry }}/{{ trimPrefix "docker.io/" .Values.engineImage }}
+{{- else -}}
+{{ .Values.engineImage }}
+{{- end -}}
+{{- end }}
+
+{{/* imagePullSecrets of the operator's and the hooks' pods, as YAML; nothing where there are none. */}}
+{{- define "andante-operator.imagePullSecrets" -}}
+{{- with concat ((.Values.global | default dict).imagePullSecrets | default list) .Values.imagePullSecrets | uniq -}}
+{{ toYaml . }}
 {{- end -}}
 {{- end }}
 
@@ -60,13 +86,13 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Spec of a pod that runs `python -m andante.chart_hooks`: a dict with root, serviceAccount and args. */}}
+{{/* Spec of a pod that runs `python -m andante.chart_hooks`: a dict with root, name, serviceAccount and args. */}}
 {{- define "andante-operator.hookPod" -}}
 restartPolicy: Never
 serviceAccountName: {{ .serviceAccount }}
 enableServiceLinks: false
-{{- with .root.Values.imagePullSecrets }}
-imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- with include "andante-operator.imagePullSecrets" .root }}
+imagePullSecrets: {{- . | nindent 2 }}
 {{- end }}
 securityContext: {{- include "andante-operator.podSecurityContext" .root | nindent 2 }}
 containers:

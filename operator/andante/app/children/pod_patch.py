@@ -24,7 +24,7 @@ from andante.app.children.strategic_merge import PatchError, strategic_merge
 
 SERVICE_PATCH = "spec.engine.podTemplate"
 OPERATOR_PATCH = "enginePodTemplate"
-"""Where the operator-wide patch comes from: the field of operator.yaml (chart value engine.podTemplate)."""
+"""Where the operator-wide patch comes from: the field of operator.yaml (chart value enginePodTemplate)."""
 
 
 class PodTemplateError(ValueError):
