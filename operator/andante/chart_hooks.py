@@ -1,6 +1,6 @@
 """What the chart's hook pods run: `helm test` and, where its values ask for it, `helm uninstall`.
 
-    python -m andante.chart_hooks check --namespace NAMESPACE
+    python -m andante.chart_hooks check --namespace NAMESPACE --operator-namespace NAMESPACE
     python -m andante.chart_hooks remove-services [--namespace NAMESPACE ...]
 
 Each has a service account of its own that exists only while the hook runs; the operator's has none of these rights.
@@ -19,6 +19,7 @@ from typing import Any
 import kubernetes
 
 from andante.api.v1alpha1 import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from andante.app.operator_pod import DEPLOYMENT, LABELS, hindrance
 
 POLL_SECONDS = 0.5
 
@@ -93,8 +94,32 @@ class LLMServices:
         return sorted((o["metadata"]["namespace"], o["metadata"]["name"]) for found in lists for o in found["items"])
 
 
-def check(services: LLMServices, *, namespace: str, timeout_seconds: float) -> None:
-    """The API server refuses what the CRD forbids, and the operator acts on a service. Raises HookError."""
+class OperatorPods:
+    """What the check may see of the operator itself: its Deployment and its pods."""
+
+    def __init__(self, api_client: kubernetes.client.ApiClient, *, namespace: str) -> None:
+        self._apps = kubernetes.client.AppsV1Api(api_client)
+        self._core = kubernetes.client.CoreV1Api(api_client)
+        self._plain = api_client.sanitize_for_serialization
+        self.namespace = namespace
+
+    def hindrance(self) -> str | None:
+        """What keeps the operator from running, in a sentence; None where it runs. Raises ApiException."""
+        try:
+            deployment = self._plain(self._apps.read_namespaced_deployment(DEPLOYMENT, self.namespace))
+        except kubernetes.client.ApiException as error:
+            if error.status != 404:
+                raise
+            deployment = None
+        pods = self._plain(self._core.list_namespaced_pod(self.namespace, label_selector=LABELS))["items"]
+        return hindrance(deployment, pods, namespace=self.namespace)
+
+
+def check(services: LLMServices, operator: OperatorPods, *, namespace: str, timeout_seconds: float) -> None:
+    """The API server refuses what the CRD forbids, and the operator acts on a service. Raises HookError.
+
+    While it waits it says what keeps the operator's pod from running, whenever that changes.
+    """
     name = f"andante-check-{uuid.uuid4().hex[:6]}"
     try:
         services.create(namespace, misspelt_service(name), dry_run=True)
@@ -113,7 +138,8 @@ def check(services: LLMServices, *, namespace: str, timeout_seconds: float) -> N
             f"the operator to act on LLMService {namespace}/{name}",
             lambda: _verdict(services.read(namespace, name)),
             timeout_seconds=timeout_seconds,
-            remedy="`kubectl logs deploy/andante-operator` tells why",
+            remedy=f"its pod runs: see kubectl logs deployment/{DEPLOYMENT} --namespace {operator.namespace}",
+            hindrance=operator.hindrance,
         )
         print(f"ok: the operator acted on LLMService {namespace}/{name}: {message}", flush=True)
     finally:
@@ -164,15 +190,27 @@ def _verdict(service: Service | None) -> str | None:
     return f"{len(conditions)} conditions, endpoint {status.get('endpoint')}"
 
 
-def _wait(what: str, found: Callable[[], str | None], *, timeout_seconds: float, remedy: str) -> str:
+def _wait(
+    what: str,
+    found: Callable[[], str | None],
+    *,
+    timeout_seconds: float,
+    remedy: str,
+    hindrance: Callable[[], str | None] = lambda: None,
+) -> str:
+    """What `found` gives, once it does. Raises HookError with `hindrance`, or where there is none, with `remedy`."""
     print(f"waiting for {what}", flush=True)
-    until = time.monotonic() + timeout_seconds
+    until, told = time.monotonic() + timeout_seconds, None
     while True:
         answer = found()
         if answer is not None:
             return answer
+        hindered = hindrance()
         if time.monotonic() > until:
-            raise HookError(f"waited {timeout_seconds:g} s for {what}, in vain; {remedy}")
+            raise HookError(f"waited {timeout_seconds:g} s for {what}, in vain; {hindered or remedy}")
+        if hindered not in (None, told):
+            print(f"not yet: {hindered}", flush=True)
+            told = hindered
         time.sleep(POLL_SECONDS)
 
 
@@ -188,6 +226,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     hooks = parser.add_subparsers(dest="hook", required=True)
     checking = hooks.add_parser("check", help="make a service without replicas and see the operator act on it")
     checking.add_argument("--namespace", required=True, help="one that the operator watches")
+    checking.add_argument("--operator-namespace", required=True, help="where the operator's pod is, or should be")
     removing = hooks.add_parser("remove-services", help="delete every LLMService and wait until they are gone")
     removing.add_argument("--namespace", action="append", default=[], help="repeatable; none: all namespaces")
     for hook in (checking, removing):
@@ -203,10 +242,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         kubernetes.config.load_incluster_config(client_configuration=configuration)
     except kubernetes.config.ConfigException:
         kubernetes.config.load_kube_config(client_configuration=configuration)
-    services = LLMServices(kubernetes.client.ApiClient(configuration))
+    api_client = kubernetes.client.ApiClient(configuration)
+    services = LLMServices(api_client)
     try:
         if arguments.hook == "check":
-            check(services, namespace=arguments.namespace, timeout_seconds=arguments.timeout)
+            operator = OperatorPods(api_client, namespace=arguments.operator_namespace)
+            check(services, operator, namespace=arguments.namespace, timeout_seconds=arguments.timeout)
         else:
             remove_services(services, namespaces=arguments.namespace, timeout_seconds=arguments.timeout)
     except HookError as error:

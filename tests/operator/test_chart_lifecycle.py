@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ import pytest
 import yaml
 from hack.localcluster.api import ControlPlane
 
-from helm_release import POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
+from helm_release import OPERATOR, POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
+from operator_pods import container_waits, set_pod_status
 from operator_process import Namespace, OperatorProcess, wait_for
 
 RENDERINGS = ROOT / "tests" / "golden" / "chart"
@@ -163,6 +165,26 @@ def test_the_notes_name_a_namespace_that_is_watched(admitting: ControlPlane) -> 
     assert "kubectl apply --namespace team-a -f -" in notes
 
 
+def test_the_notes_claim_no_more_than_was_seen_and_name_what_to_look_at(admitting: ControlPlane) -> None:
+    notes = _notes(admitting)
+    assert "is installed in namespace andante-system" in notes
+    assert "kubectl rollout status deployment/andante-operator --namespace andante-system" in notes
+    assert "cannot pull registry.example.com/andante-operator:0.1.0" in notes
+
+
+def test_the_service_in_the_notes_is_admitted(plane: Plane) -> None:
+    notes = plane.release.install().split("NOTES:")[1]
+    plane.wait_served()
+    manifest = textwrap.dedent(notes.split("<<EOF\n")[1].split("     EOF\n")[0])
+    plane.plane.kubectl(
+        "apply", "--dry-run=server", "--validate=strict", "--namespace=default", "-f", "-", stdin=manifest
+    )
+
+
+def _notes(plane: ControlPlane) -> str:
+    return Release(plane, helm=helm_binary()).install(dry_run="server").split("NOTES:")[1]
+
+
 def test_installed_used_and_uninstalled_it_leaves_nothing_but_the_crd(plane: Plane, tmp_path: Path) -> None:
     before = plane.objects()
     plane.release.install(uninstall={"services": "Remove"}, tickSeconds=1)
@@ -263,18 +285,56 @@ def test_helm_test_sees_an_operator_at_work(plane: Plane, tmp_path: Path) -> Non
 def test_helm_test_fails_where_no_operator_acts(plane: Plane, tmp_path: Path) -> None:
     plane.release.install()
     plane.wait_served()
-    arguments = ["check", "--namespace", TEAM, "--timeout", "2"]
+    said = _failed_check(plane, tmp_path)
+    assert f"the operator to act on LLMService {TEAM}/andante-check-" in said
+    assert plane.team.items("llmservices") == []
+
+
+def test_helm_test_says_that_the_operator_s_image_cannot_be_pulled(plane: Plane, tmp_path: Path) -> None:
+    plane.release.install(image={"repository": "registry.example.com/nowhere"})
+    plane.wait_served()
+    refused = container_waits("ImagePullBackOff", "manifest unknown", image="registry.example.com/nowhere:0.1.0")
+    set_pod_status(Namespace(plane.plane, SYSTEM), _operator_pod(plane), refused)
+    said = _failed_check(plane, tmp_path).splitlines()
+    assert any(line.startswith("not yet: the node cannot pull registry.example.com/nowhere:0.1.0") for line in said)
+    assert "ImagePullBackOff: manifest unknown. What to do: correct global.imageRegistry" in said[-1]
+
+
+def test_helm_test_says_that_no_node_takes_the_operator_s_pod(plane: Plane, tmp_path: Path) -> None:
+    plane.release.install()
+    plane.wait_served()
+    words = "0/3 nodes are available: 3 node(s) had untolerated taint {gpu: yes}."
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    status = {"phase": "Pending", "conditions": [unschedulable]}
+    set_pod_status(Namespace(plane.plane, SYSTEM), _operator_pod(plane), status)
+    assert words.rstrip(".") in _failed_check(plane, tmp_path).splitlines()[-1]
+
+
+def _operator_pod(plane: Plane) -> dict[str, Any]:
+    """The pod that the Deployment made; there is no kubelet to run it."""
+    system = Namespace(plane.plane, SYSTEM)
+
+    def made() -> dict[str, Any] | None:
+        pods = [p for p in system.items("pods") if p["metadata"]["labels"]["app.kubernetes.io/name"] == OPERATOR]
+        return pods[0] if pods else None
+
+    pod: dict[str, Any] = wait_for("the operator's pod", made)
+    return pod
+
+
+def _failed_check(plane: Plane, folder: Path) -> str:
+    """What the check of `helm test` says when it gives up."""
+    arguments = ["check", "--namespace", TEAM, "--operator-namespace", SYSTEM, "--timeout", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "andante.chart_hooks", *arguments],
         env={**os.environ, "KUBECONFIG": str(plane.plane.kubeconfig), "PYTHONPATH": str(ROOT / "operator")},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert f"the operator to act on LLMService {TEAM}/andante-check-" in done.stdout
-    assert plane.team.items("llmservices") == []
+    assert done.returncode == 1, done.stderr
+    return done.stdout
 
 
 def test_a_second_installation_for_all_namespaces_is_refused(plane: Plane) -> None:
