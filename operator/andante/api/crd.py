@@ -24,7 +24,7 @@ from andante.api.v1alpha1.service import (
     LLMService,
     LLMServiceSpec,
 )
-from andante.api.v1alpha1.status import LLMServiceStatus
+from andante.api.v1alpha1.status import UNTOUCHED, LLMServiceStatus
 from andante.api.values import format_duration
 from andante.profiles import load_profiles
 
@@ -171,10 +171,11 @@ def spec_schema(*, hints: bool = False) -> Schema:
 
 
 def status_schema() -> Schema:
-    """Structural schema of status; without defaults, since an unknown figure must stay absent."""
+    """Structural schema of status. No field has a default, since an unknown figure must stay absent; the whole has one,
+    which is there from the resource's creation until the operator's first write."""
     schema = structural(LLMServiceStatus.model_json_schema(by_alias=True, mode="validation"))
     _drop_defaults(schema)
-    return schema
+    return {**schema, "default": UNTOUCHED.to_wire()}
 
 
 def _drop_defaults(schema: Schema) -> None:

@@ -45,16 +45,20 @@ def build_status(observation: Observation, *, memory: Memory | None, now: float)
 def unreadable_status(obj: Object, problem: str, *, now: float) -> LLMServiceStatus:
     """The last status of a service whose spec this operator cannot read, and that it cannot."""
     status = LLMServiceStatus.parse(obj)
-    before = status.condition("SpecValid")
+    before, told = status.condition("SpecValid"), _time(now)
     condition = Condition(
         type="SpecValid",
         status="False",
         reason="SpecUnreadable",
         message=f"nothing of the service is changed until it can be read: {problem}"[:2000],
-        last_transition_time=before.last_transition_time if before and before.status == "False" else _time(now),
+        last_transition_time=before.last_transition_time if before and before.status == "False" else told,
         observed_generation=obj["metadata"].get("generation"),
     )
     others = tuple(c for c in status.conditions if c.type != "SpecValid")
+    if status.condition("Ready") is None:
+        # Nobody has looked at its pods, and a blank would say nothing at all.
+        ready = {"type": "Ready", "status": "Unknown", "last_transition_time": told}
+        others = (condition.model_copy(update=ready), *others)
     return status.model_copy(update={"conditions": (condition, *others)})
 
 

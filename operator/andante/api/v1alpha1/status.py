@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -156,12 +156,13 @@ class LLMServiceStatus(APIModel):
 
     @classmethod
     def parse(cls, obj: Mapping[str, Any]) -> Self:
-        """The status of an object of the API. One that cannot be read is dropped: it is the operator's own, and gets
-        rewritten."""
+        """The status of an object of the API, as an operator left it: what the API server filled in is nobody's word.
+        One that cannot be read is dropped: it is the operator's own, and gets rewritten."""
         try:
-            return cls.model_validate(obj.get("status") or {})
+            status = cls.model_validate(obj.get("status") or {})
         except ValidationError:
             return cls()
+        return cls() if any(c.reason == _WAITING for c in status.conditions) else status
 
     def condition(self, kind: str) -> Condition | None:
         """The condition of type `kind`, if there is one."""
@@ -171,6 +172,22 @@ class LLMServiceStatus(APIModel):
         """The status as the API writes it: unknown figures left out, figures rounded to 4 digits after the point."""
         rounded: dict[str, Any] = _rounded(super().to_wire())
         return rounded
+
+
+_WAITING: Final = "WaitingForOperator"
+UNTOUCHED: Final = LLMServiceStatus(
+    conditions=(
+        Condition(
+            type="Ready",
+            status="Unknown",
+            reason=_WAITING,
+            message="no operator has acted on this service yet. What to do: see whether it runs, with kubectl get pods"
+            " --all-namespaces --selector app.kubernetes.io/name=andante-operator",
+            last_transition_time=datetime.fromtimestamp(0, tz=UTC),
+        ),
+    )
+)
+"""What the API server shows for a status until an operator writes one: the CRD's default."""
 
 
 def _rounded(value: Any) -> Any:
