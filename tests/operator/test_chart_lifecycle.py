@@ -219,6 +219,41 @@ def test_uninstalled_with_its_services_kept_they_serve_on_until_it_takes_them_ov
     assert after["metadata"]["generation"] == before["metadata"]["generation"]
 
 
+def test_uninstalled_an_operator_ends_well_and_the_next_one_need_not_wait(plane: Plane, tmp_path: Path) -> None:
+    """Helm takes the rights away first; then the kubelet, which is the test here, ends the pod."""
+    system = Namespace(plane.plane, SYSTEM)
+    plane.release.install(tickSeconds=1)
+    plane.wait_served()
+    with plane.operator(tmp_path) as operator:
+        plane.release.helm("uninstall", "andante")
+        assert operator.stop() == 0, operator.tail()
+    assert "the lease was not released" in operator.log.read_text()
+    wait_for("the garbage collector to take the Lease", lambda: system.get("lease", OPERATOR) is None)
+    operator.log.unlink()
+    plane.release.install(tickSeconds=1)
+    with plane.operator(tmp_path) as operator:
+        assert (system.get("lease", OPERATOR) or {})["spec"]["leaseTransitions"] == 0
+    assert "waiting for the operator" not in operator.log.read_text()
+
+
+def test_refused_just_before_it_is_told_to_stop_an_operator_ends_well(plane: Plane, tmp_path: Path) -> None:
+    plane.release.install(tickSeconds=1)
+    plane.wait_served()
+    with plane.operator(tmp_path) as operator:
+        plane.plane.kubectl("-n", SYSTEM, "delete", "rolebinding", f"{OPERATOR}-lease")
+        wait_for("the refusal", lambda: "for SIGTERM, as in an uninstall" in operator.log.read_text())
+        assert operator.stop() == 0, operator.tail()
+
+
+def test_refused_for_good_an_operator_ends_with_the_right_that_it_lacks(plane: Plane, tmp_path: Path) -> None:
+    plane.release.install(tickSeconds=1)
+    plane.wait_served()
+    with plane.operator(tmp_path) as operator:
+        plane.plane.kubectl("-n", SYSTEM, "delete", "rolebinding", f"{OPERATOR}-lease")
+        assert operator.wait_exit(timeout=60) == 3
+    assert 'cannot get resource "leases"' in operator.log.read_text()
+
+
 def test_upgraded_from_the_previous_chart_a_service_goes_on(plane: Plane, tmp_path: Path) -> None:
     plane.release.install(PREVIOUS, tickSeconds=2)
     plane.wait_served()

@@ -161,6 +161,12 @@ def test_a_second_operator_waits_and_takes_over(
     wait_for("the second to repair", lambda: _complete(ns, "chat"), told=second.tail)
 
 
+def test_an_operator_that_stops_leaves_no_lease(operator: OperatorProcess, ns: Namespace) -> None:
+    assert ns.get("lease", "andante-operator") is not None
+    operator.stop()
+    assert ns.get("lease", "andante-operator") is None
+
+
 def test_an_operator_whose_lease_was_taken_stops(operator: OperatorProcess, ns: Namespace) -> None:
     ns.kubectl("patch", "lease", "andante-operator", "--type=merge", "-p", '{"spec":{"holderIdentity":"another"}}')
     assert operator.wait_exit() == 4

@@ -1,5 +1,9 @@
 """One operator at a time: a Lease in the operator's namespace. Recreate strategy and one replica see to it in a healthy
-cluster; a lost node, a second installation or somebody's laptop do not."""
+cluster; a lost node, a second installation or somebody's laptop do not.
+
+An operator that ends deletes its Lease. Where `helm uninstall` took that right away first, the garbage collector does:
+the operator's Deployment owns the Lease. So the next operator waits for one that may be at work, and for no other.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from andante.adapters.kubernetes import KubernetesCluster
-from andante.ports import Clock, NotFoundError, Object, UnavailableError
+from andante.ports import Clock, NotFoundError, Object, RefusedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
 LEASE_NAME = "andante-operator"
+OWNER = ("apps/v1", "Deployment", "andante-operator")
+"""API version, kind and name of the Lease's owner, where there is one: not for an operator outside the cluster."""
 DURATION_SECONDS = 20
 RENEW_SECONDS = 7.0
 TRY_SECONDS = 2.0
@@ -31,6 +37,7 @@ class LeaseGuard:
         self._cluster, self._namespace, self._identity, self._clock = cluster, namespace, identity, clock
         # The other's clock may be wrong: its lease is over when it has not changed for the duration of our own clock.
         self._seen: tuple[str, float] = ("", 0.0)
+        self._owners: list[Object] | None = None
 
     async def acquire(self) -> None:
         """Return once the lease is ours. Raises RefusedError where the operator has no right to Leases."""
@@ -70,8 +77,14 @@ class LeaseGuard:
         """Let the next operator start at once."""
         try:
             await asyncio.to_thread(self._release)
-        except (UnavailableError, NotFoundError) as error:
-            logger.info("the lease was not released (%s); it ends by itself in %d s", error, DURATION_SECONDS)
+        except NotFoundError:
+            return
+        except (UnavailableError, RefusedError) as error:
+            logger.info(
+                "the lease was not released (%s); it goes with the operator's Deployment, or ends in %d s",
+                error,
+                DURATION_SECONDS,
+            )
 
     def _try(self) -> str:
         """Take or renew the lease; returns whom to wait for, or "" when it is ours."""
@@ -97,7 +110,21 @@ class LeaseGuard:
     def _release(self) -> None:
         lease = self._cluster.read(kind="Lease", namespace=self._namespace, name=LEASE_NAME)
         if (lease.get("spec") or {}).get("holderIdentity") == self._identity:
-            self._cluster.update({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+            uid = lease["metadata"]["uid"]
+            self._cluster.delete(kind="Lease", namespace=self._namespace, name=LEASE_NAME, uid=uid)
+
+    def _owner_references(self) -> list[Object]:
+        """The Deployment whose end is the Lease's; looked up once, as the operator's pod ends with it."""
+        if self._owners is None:
+            version, kind, name = OWNER
+            try:
+                found = self._cluster.read(kind=kind, namespace=self._namespace, name=name)
+            except (NotFoundError, RefusedError) as error:
+                logger.info("the lease has no owner, and stays behind where it cannot be released: %s", error)
+                self._owners = []
+            else:
+                self._owners = [{"apiVersion": version, "kind": kind, "name": name, "uid": found["metadata"]["uid"]}]
+        return self._owners
 
     def _lease(self, metadata: Object, *, transitions: int) -> dict[str, Any]:
         now = (
@@ -106,7 +133,12 @@ class LeaseGuard:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {**metadata, "name": LEASE_NAME, "namespace": self._namespace},
+            "metadata": {
+                **metadata,
+                "name": LEASE_NAME,
+                "namespace": self._namespace,
+                "ownerReferences": self._owner_references(),
+            },
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": DURATION_SECONDS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -37,6 +38,8 @@ WATCH_CLIENT_TIMEOUT_SECONDS = 150
 WATCH_CONNECT_TIMEOUT_SECONDS = 10
 OPTIONAL_KINDS = {"PodMonitor": POD_MONITOR_CRD}
 STOP_SECONDS = 10.0
+REFUSED_SECONDS = 10.0
+"""`helm uninstall` takes the operator's rights away and ends its pod; the operator may notice the first earlier."""
 
 
 class KindsChangedError(Exception):
@@ -67,8 +70,18 @@ class Operator:
         except KindsChangedError:
             if not self._stop.is_set():
                 raise
+        except RefusedError as error:
+            logger.warning("refused: %s; waiting %g s for SIGTERM, as in an uninstall", error, REFUSED_SECONDS)
+            if not await self._is_told_to_stop():
+                raise
         finally:
             await runner.cleanup()
+
+    async def _is_told_to_stop(self) -> bool:
+        """Whether a refusal belongs to the operator's own end."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), REFUSED_SECONDS)
+        return self._stop.is_set()
 
     def _stop_on_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
