@@ -16,6 +16,7 @@ import pytest
 from hack.localcluster.api import ControlPlane
 from hack.localcluster.progress import wait_until
 
+from chart_plane import Plane
 from operator_process import Namespace, OperatorProcess
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,3 +100,10 @@ def operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Ite
         yield process.start()
     finally:
         process.stop()
+
+
+@pytest.fixture
+def plane() -> Iterator[Plane]:
+    """A control plane of each test's own, without our CRD: what the chart installs is the whole cluster's."""
+    with ControlPlane() as control_plane:
+        yield Plane(control_plane)

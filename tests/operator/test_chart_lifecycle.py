@@ -1,129 +1,28 @@
 """The chart's life on a real API server: admitted, installed, used, upgraded, uninstalled, and nothing left of it.
 
-There is no kubelet here, so the operator and the hook pods run as processes of the test, under the service accounts and
-with the settings and arguments that the chart gives them. The same on a real node: tests/e2e.
+What stands for the kubelet: tests/chart_plane.py. The same on a real node: tests/e2e.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import textwrap
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from hack.localcluster.api import ControlPlane
 
+from chart_plane import Plane
 from helm_release import OPERATOR, POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
-from operator_pods import container_waits, set_pod_status
-from operator_process import Namespace, OperatorProcess, wait_for
+from operator_process import Namespace, wait_for
 
 RENDERINGS = ROOT / "tests" / "golden" / "chart"
 """What `helm template` makes; tests/golden/test_chart.py sees to it that they are up to date."""
 PREVIOUS = Path(__file__).parent / "previous_chart" / "andante-0.2.0.tgz"
 CRD = "llmservices.andante.dev"
-TEAM = "team"
-TRANSIENT = ("events", "leases.coordination.k8s.io", "endpoints", "componentstatuses", "bindings")
-"""Kinds whose objects come and go by themselves."""
-
-
-class Plane:
-    """A control plane without our CRD, with one namespace for users and one for the release, both `restricted`."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane = plane
-        self.release = Release(plane, helm=helm_binary())
-        self.team = Namespace(plane, TEAM)
-        for namespace in (SYSTEM, TEAM):
-            plane.kubectl("create", "namespace", namespace)
-            levels = [f"pod-security.kubernetes.io/{mode}=restricted" for mode in ("enforce", "warn")]
-            plane.kubectl("label", "namespace", namespace, *levels)
-
-    def objects(self) -> set[str]:
-        """Every object of the cluster that somebody made, as kind/namespace/name."""
-        listed = self.plane.kubectl("api-resources", "--verbs=list", "-o", "name").stdout.split()
-        kinds = ",".join(sorted(k for k in listed if k not in TRANSIENT and not k.startswith("events.")))
-        found = json.loads(self.plane.kubectl("get", kinds, "-A", "-o", "json").stdout)["items"]
-        return {
-            f"{o['kind']}/{o['metadata'].get('namespace', '')}/{o['metadata']['name']}"
-            for o in found
-            # What the API server makes of a CRD by itself stays with it.
-            if not (o["kind"] == "APIService" and "andante" in o["metadata"]["name"])
-        }
-
-    def wait_served(self) -> None:
-        wait_for(
-            "the API server to serve llmservices",
-            lambda: self.plane.kubectl("explain", "llmservices.spec", check=False).returncode == 0,
-        )
-
-    @contextmanager
-    def operator(self, folder: Path) -> Iterator[OperatorProcess]:
-        process = self.release.operator(folder)
-        try:
-            yield process.start()
-        finally:
-            process.stop()
-
-    @contextmanager
-    def hook_pods_run(self, folder: Path) -> Iterator[list[str]]:
-        """In place of the kubelet: runs each hook pod's command under its service account and reports how it ended.
-
-        Yields the output of the hooks, which grows.
-        """
-        said: list[str] = []
-        over = threading.Event()
-
-        def run() -> None:
-            done: set[str] = set()
-            while not over.wait(0.2):
-                listed = self.plane.kubectl("-n", SYSTEM, "get", "pods", "-o", "json", check=False)
-                for pod in json.loads(listed.stdout or '{"items": []}')["items"]:
-                    name = pod["metadata"]["name"]
-                    is_hook = pod["metadata"]["labels"].get("app.kubernetes.io/name") == "andante-operator-hook"
-                    if is_hook and name not in done:
-                        done.add(name)
-                        said.append(self._run_hook(pod, folder))
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield said
-        finally:
-            over.set()
-            thread.join()
-
-    def _run_hook(self, pod: dict[str, Any], folder: Path) -> str:
-        (container,) = pod["spec"]["containers"]
-        assert container["command"] == ["python", "-m", "andante.chart_hooks"]
-        kubeconfig = self.plane.kubeconfig_for_service_account(SYSTEM, pod["spec"]["serviceAccountName"])
-        done = subprocess.run(
-            [sys.executable, *container["command"][1:], *container["args"]],
-            env={**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(ROOT / "operator")},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        phase = "Succeeded" if done.returncode == 0 else "Failed"
-        patch = json.dumps({"status": {"phase": phase}})
-        name = pod["metadata"]["name"]
-        self.plane.kubectl("-n", SYSTEM, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", patch)
-        return done.stdout + done.stderr
-
-
-@pytest.fixture
-def plane() -> Iterator[Plane]:
-    """A control plane of each test's own: what it installs is the whole cluster's."""
-    with ControlPlane() as control_plane:
-        yield Plane(control_plane)
 
 
 @pytest.fixture(scope="module")
@@ -304,72 +203,6 @@ def test_a_service_of_a_newer_crd_is_reported_and_left_as_it_is(plane: Plane, tm
         assert "spec.scaling.mode" in told, operator.tail()
         assert plane.team.condition("Ready")["status"] == "False"  # as the last operator left it
     assert (plane.team.get("deployment", "chat") or {})["spec"] == (before or {})["spec"]
-
-
-def test_helm_test_sees_an_operator_at_work(plane: Plane, tmp_path: Path) -> None:
-    plane.release.install(tickSeconds=1, watchNamespaces=[TEAM])
-    plane.wait_served()
-    before = plane.objects()
-    with plane.operator(tmp_path), plane.hook_pods_run(tmp_path) as said:
-        plane.release.helm("test", "andante", "--timeout", "90s")
-    assert "ok: the API server refuses a wrong LLMService" in said[0]
-    assert f"ok: the operator acted on LLMService {TEAM}/andante-check-" in said[0]
-    wait_for("what the check made to be gone", lambda: plane.objects() == before)
-
-
-def test_helm_test_fails_where_no_operator_acts(plane: Plane, tmp_path: Path) -> None:
-    plane.release.install()
-    plane.wait_served()
-    said = _failed_check(plane, tmp_path)
-    assert f"the operator to act on LLMService {TEAM}/andante-check-" in said
-    assert plane.team.items("llmservices") == []
-
-
-def test_helm_test_says_that_the_operator_s_image_cannot_be_pulled(plane: Plane, tmp_path: Path) -> None:
-    plane.release.install(image={"repository": "registry.example.com/nowhere"})
-    plane.wait_served()
-    refused = container_waits("ImagePullBackOff", "manifest unknown", image="registry.example.com/nowhere:0.1.0")
-    set_pod_status(Namespace(plane.plane, SYSTEM), _operator_pod(plane), refused)
-    said = _failed_check(plane, tmp_path).splitlines()
-    assert any(line.startswith("not yet: the node cannot pull registry.example.com/nowhere:0.1.0") for line in said)
-    assert "ImagePullBackOff: manifest unknown. What to do: correct global.imageRegistry" in said[-1]
-
-
-def test_helm_test_says_that_no_node_takes_the_operator_s_pod(plane: Plane, tmp_path: Path) -> None:
-    plane.release.install()
-    plane.wait_served()
-    words = "0/3 nodes are available: 3 node(s) had untolerated taint {gpu: yes}."
-    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
-    status = {"phase": "Pending", "conditions": [unschedulable]}
-    set_pod_status(Namespace(plane.plane, SYSTEM), _operator_pod(plane), status)
-    assert words.rstrip(".") in _failed_check(plane, tmp_path).splitlines()[-1]
-
-
-def _operator_pod(plane: Plane) -> dict[str, Any]:
-    """The pod that the Deployment made; there is no kubelet to run it."""
-    system = Namespace(plane.plane, SYSTEM)
-
-    def made() -> dict[str, Any] | None:
-        pods = [p for p in system.items("pods") if p["metadata"]["labels"]["app.kubernetes.io/name"] == OPERATOR]
-        return pods[0] if pods else None
-
-    pod: dict[str, Any] = wait_for("the operator's pod", made)
-    return pod
-
-
-def _failed_check(plane: Plane, folder: Path) -> str:
-    """What the check of `helm test` says when it gives up."""
-    arguments = ["check", "--namespace", TEAM, "--operator-namespace", SYSTEM, "--timeout", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "andante.chart_hooks", *arguments],
-        env={**os.environ, "KUBECONFIG": str(plane.plane.kubeconfig), "PYTHONPATH": str(ROOT / "operator")},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    return done.stdout
 
 
 def test_a_second_installation_for_all_namespaces_is_refused(plane: Plane) -> None:
