@@ -36,7 +36,9 @@ Binaries come from the cache; where they are missing they are fetched or built f
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -49,21 +51,29 @@ from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import import_into_containerd
 from hack.localcluster.kube_access import KubeAccess
 from hack.localcluster.native import NativeCluster
-from hack.localcluster.processes import marked_processes
+from hack.localcluster.processes import marked_processes, start_ticks
 from hack.localcluster.settings import cluster_name, state_root, temporary_state
 
 __all__ = ["Cluster", "ClusterError", "ControlPlane"]
 
 
 _PREFIX = "andante-control-plane-"
+_OWNER = re.compile(rf"{_PREFIX}(\d+)-(\d+)-")  # pid and start time of the test run, so that a dead one is told
 
 
 def _remove_abandoned() -> None:
     """State folders of test runs that were killed: their servers died with them, their folders did not."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        started = (folder / "run" / "etcd.pid").exists()
-        if started and folder.stat().st_uid == os.getuid() and not marked_processes(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another run clears it away
+            if folder.stat().st_uid == os.getuid() and _is_abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    named = _OWNER.match(folder.name)
+    if named is None:  # of a version that did not name the run: while it starts it cannot be told from an abandoned one
+        return (folder / "run" / "etcd.pid").exists() and not marked_processes(folder)
+    return start_ticks(int(named[1])) != int(named[2]) and not marked_processes(folder)
 
 
 class ControlPlane(KubeAccess):
@@ -91,7 +101,7 @@ class ControlPlane(KubeAccess):
         api, client, peer = free_ports(3)
         spec = ControlPlaneSpec(
             name="andante-test",
-            state=temporary_state(_PREFIX),
+            state=temporary_state(f"{_PREFIX}{os.getpid()}-{start_ticks(os.getpid())}-"),
             address="127.0.0.1",
             api_port=api,
             etcd_client_port=client,

@@ -22,6 +22,7 @@ from hack.localcluster.errors import ClusterError
 from hack.localcluster.native import NativeCluster
 from hack.localcluster.progress import say
 from hack.localcluster.settings import KIND_VERSION, cache, state_root
+from hack.localcluster.statefiles import write_whole
 
 
 class Backend(Protocol):
@@ -85,9 +86,7 @@ class GivenKubeconfig:
         if done.returncode != 0:
             raise ClusterError(f"{self.source}: {done.stderr.strip()}", f"kubectl --kubeconfig {self.source} get nodes")
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        copy = self.state / "kubeconfig"
-        copy.touch(mode=0o600)
-        copy.write_text(done.stdout)
+        write_whole(self.state / "kubeconfig", done.stdout)
         if not self.running():
             remedy = f"kubectl --kubeconfig {self.source} get --raw /readyz"
             raise ClusterError(f"the cluster in {self.source} does not answer", remedy)
@@ -137,6 +136,12 @@ class Kind:
             self._run("delete", "cluster", "--name", self.cluster)
         if self.state.exists():
             shutil.rmtree(self.state)
+
+    def has_containers(self) -> bool:
+        """Whether Docker holds something of the cluster, running or not."""
+        label = f"label=io.x-k8s.kind.cluster={self.cluster}"
+        command = ["docker", "ps", "--all", "--quiet", "--filter", label]
+        return bool(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
 
     def running(self) -> bool:
         proxies.bypass_server_of(self.state / "kubeconfig")
@@ -204,6 +209,7 @@ class ControlPlaneOnly:
     def up(self) -> None:
         document = record.read(self.state) or {}
         if "ports" not in document:
+            record.refuse_unknown_state(self.state)
             document = {"backend": self.kind, "ports": list(free_ports(3))}
             record.write(self.state, document)
         api, client, peer = document["ports"]
@@ -294,6 +300,13 @@ def recorded(name: str) -> Backend | None:
     """The backend of a cluster that was brought up, or None."""
     document = record.read(state_root() / name)
     return backend(document["backend"], name=name) if document else None
+
+
+def by_evidence(name: str) -> Backend:
+    """The backend of a cluster without a record that can be read: kind where Docker holds its containers, else native,
+    which finds whatever else there can be."""
+    kind = Kind(name)
+    return kind if kind.blocked() is None and kind.has_containers() else Native(name)
 
 
 def _find_kind() -> Path:

@@ -102,8 +102,7 @@ def _down(options: argparse.Namespace) -> int:
         if chosen is None and (platform.system() != "Linux" or not (state_root() / name).exists()):
             say(f"cluster {name}: nothing to take down")
             continue
-        # Without a record a start was cut off early: whatever it had made then is of the native kind.
-        (chosen or backends.Native(name)).down()
+        (chosen or backends.by_evidence(name)).down()
         say(f"cluster {name} is down")
     return 0
 

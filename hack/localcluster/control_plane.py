@@ -6,7 +6,9 @@ starts and stops them.
 
 from __future__ import annotations
 
-import json
+import csv
+import io
+import re
 import secrets
 import shutil
 import socket
@@ -17,12 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hack.localcluster.binaries import Binaries
+from hack.localcluster.errors import ClusterError
 from hack.localcluster.kubeconfig import write_kubeconfig
 from hack.localcluster.pki import Authority, Pair
 from hack.localcluster.processes import Service
 from hack.localcluster.progress import wait_until
+from hack.localcluster.statefiles import write_whole
 
 _NODE_GROUP = "system:nodes"
+_TOKEN = re.compile(r"[0-9a-f]{48}")
+_REMEDY = "make cluster-down, then make cluster-up"
 ADMIN = "andante-admin"
 CONTROLLER_MANAGER = "system:kube-controller-manager"
 SCHEDULER = "system:kube-scheduler"
@@ -66,6 +72,7 @@ class ControlPlaneSpec:
 
     @property
     def token_file(self) -> Path:
+        """Bearer tokens in kube-apiserver's form: token, user, user's id, groups."""
         return self.state / "pki" / "tokens.csv"
 
     def component_kubeconfig(self, user: str) -> Path:
@@ -200,8 +207,8 @@ class ControlPlaneProcesses:
         spec.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in self.service_names:
             self.service(name).forget_if_ended()
-        certificate = self._write_credentials()
-        self._spawn("etcd", etcd_command(spec, self.binaries.path("etcd"), certificate))
+        self._write_credentials()
+        self._spawn("etcd", etcd_command(spec, self.binaries.path("etcd"), self._certificate()))
         self.start_apiserver()
         manager = self.binaries.path("kube-controller-manager")
         self._spawn("kube-controller-manager", controller_manager_command(spec, manager))
@@ -216,7 +223,7 @@ class ControlPlaneProcesses:
         )
 
     def start_apiserver(self) -> None:
-        command = apiserver_command(self.spec, self.binaries.path("kube-apiserver"), self._api_certificate())
+        command = apiserver_command(self.spec, self.binaries.path("kube-apiserver"), self._certificate())
         self._spawn("kube-apiserver", command)
         self.wait_ready()
 
@@ -240,7 +247,11 @@ class ControlPlaneProcesses:
 
     @property
     def admin_token(self) -> str:
-        return str(json.loads((self.spec.state / "pki" / "tokens.json").read_text())[ADMIN])
+        """Raises ClusterError where the tokens are lost."""
+        try:
+            return self._tokens()[ADMIN]
+        except KeyError:
+            raise ClusterError(f"{self.spec.token_file} is missing or broken", _REMEDY) from None
 
     def _spawn(self, name: str, command: list[str]) -> None:
         self.service(name).start(command, die_with_parent=self.spec.die_with_parent)
@@ -270,32 +281,40 @@ class ControlPlaneProcesses:
         except (urllib.error.URLError, OSError):
             return None
 
-    def _api_certificate(self) -> Pair:
-        return self.spec.authority.issue(
+    def _certificate(self) -> Pair:
+        """The API server's and etcd's; that of an earlier start is kept. Raises ClusterError where it is broken."""
+        spec = self.spec
+        spec.authority.ensure()
+        spec.authority.ensure_service_account_key()
+        return spec.authority.issue(
             "apiserver",
             subject="/O=system:masters/CN=kube-apiserver",
-            addresses=sorted({self.spec.address, "127.0.0.1", self.spec.service_api_address}),
+            addresses=sorted({spec.address, "127.0.0.1", spec.service_api_address}),
             dns=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
         )
 
-    def _write_credentials(self) -> Pair:
-        """Keys, tokens and kubeconfigs; those of an earlier start are kept."""
+    def _tokens(self) -> dict[str, str]:
+        """Token of each user, as far as they can be read; the API server's own file is the only copy."""
+        try:
+            rows = list(csv.reader(io.StringIO(self.spec.token_file.read_text())))
+        except (OSError, ValueError, csv.Error):
+            return {}
+        return {row[1]: row[0] for row in rows if len(row) >= 3 and _TOKEN.fullmatch(row[0])}
+
+    def _write_credentials(self) -> None:
+        """Keys, tokens and kubeconfigs; those of an earlier start are kept. Raises ClusterError where the tokens are
+        lost under running processes, which go on with the old ones."""
         spec = self.spec
-        spec.authority.ensure()
-        certificate = self._api_certificate()
+        self._certificate()
         groups = {ADMIN: "system:masters", CONTROLLER_MANAGER: "", SCHEDULER: "", KUBE_PROXY: ""}
         if spec.node_name is not None:
             groups[f"system:node:{spec.node_name}"] = _NODE_GROUP
-        stored = spec.state / "pki" / "tokens.json"
-        if stored.exists():
-            tokens = json.loads(stored.read_text())
-        else:
-            tokens = {user: secrets.token_hex(24) for user in groups}
-            stored.touch(mode=0o600)
-            stored.write_text(json.dumps(tokens))
-        spec.token_file.touch(mode=0o600)
+        known = self._tokens()
+        if not known.keys() >= groups.keys() and any(self.service(name).alive() for name in self.service_names):
+            raise ClusterError(f"{spec.token_file} is missing or broken", _REMEDY)
+        tokens = {user: known.get(user) or secrets.token_hex(24) for user in groups}
         rows = [f'{tokens[user]},{user},{user},"{group}"\n' for user, group in groups.items()]
-        spec.token_file.write_text("".join(rows))
+        write_whole(spec.token_file, "".join(rows))
         (spec.state / "kubeconfigs").mkdir(exist_ok=True, mode=0o700)
         for user in groups:
             path = spec.kubeconfig if user == ADMIN else spec.component_kubeconfig(user)
@@ -306,4 +325,3 @@ class ControlPlaneProcesses:
                 ca=spec.authority.ca.cert,
                 token=tokens[user],
             )
-        return certificate

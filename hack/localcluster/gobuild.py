@@ -56,8 +56,13 @@ def tool(package: str, *, module: str, to: Path) -> None:
 def kind(*, version: str, to: Path) -> None:
     """Build kind into `to`. Raises ClusterError."""
     say(f"building kind {version}")
-    env = _environment() | {"GOBIN": str(to)}
-    _run([str(find_go()), "install", "-trimpath", f"sigs.k8s.io/kind@{version}"], cwd=to, env=env, what="kind")
+    partial = to / f".kind.{os.getpid()}"  # go install writes into the folder itself: a killed one leaves half of it
+    env = _environment() | {"GOBIN": str(partial)}
+    try:
+        _run([str(find_go()), "install", "-trimpath", f"sigs.k8s.io/kind@{version}"], cwd=to, env=env, what="kind")
+        (partial / "kind").replace(to / "kind")
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def find_go() -> Path:

@@ -6,6 +6,8 @@ import base64
 import json
 from pathlib import Path
 
+from hack.localcluster.statefiles import write_whole
+
 
 def write_kubeconfig(path: Path, *, name: str, server: str, ca: Path, token: str, namespace: str = "default") -> None:
     """Write a kubeconfig (mode 0600) with one context `name`: `server` is the API server's URL, `ca` its authority."""
@@ -25,6 +27,4 @@ def write_kubeconfig(path: Path, *, name: str, server: str, ca: Path, token: str
         "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": namespace}}],
         "current-context": name,
     }
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    write_whole(path, json.dumps(document, indent=2) + "\n")

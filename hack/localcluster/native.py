@@ -1,7 +1,7 @@
 """The native cluster: a control plane on the host and one node in namespaces of its own; no Docker, no VM. Needs root.
 
 `up` may be called again at any time and goes on where it was; `down` takes everything away, also after a crash in the
-middle of either.
+middle of either, and whichever of the state files is lost: none of them is needed to find what has to go.
 """
 
 from __future__ import annotations
@@ -9,28 +9,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import ipaddress
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hack.localcluster import cgroups, images, network, proxies, record
+from hack.localcluster import cgroups, images, made_folders, network, proxies, record
 from hack.localcluster.binaries import Binaries
 from hack.localcluster.control_plane import KUBE_PROXY, ControlPlaneProcesses, ControlPlaneSpec, free_ports
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.node_config import NodeSpec
 from hack.localcluster.node_init import SHADOWED
-from hack.localcluster.processes import Service, kill_marked, marked_processes
+from hack.localcluster.processes import Service, kill_marked, marked, marked_processes
 from hack.localcluster.progress import say, wait_until
 from hack.localcluster.settings import REPOSITORY
+from hack.localcluster.statefiles import write_whole
 
 _SOCKET_PATH_BYTES = 100
+_RECORDED = {"block", "etcd_client_port", "etcd_peer_port"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,19 @@ class NativeCluster:
         """The process that holds the node's namespaces; killing it ends the node."""
         return Service(name="node", state=self.state)
 
+    @property
+    def _forwarding(self) -> Path:
+        return self.state / "ip_forward.json"
+
+    @property
+    def _made(self) -> Path:
+        return self.state / "node" / "made.json"
+
+    @property
+    def _node_file(self) -> Path:
+        """What the node's process 1 is to do; without it there was none."""
+        return self.state / "node" / "node.json"
+
     def up(self, binaries: Binaries) -> ControlPlaneProcesses:
         """Start what does not run; return once the node is Ready. Raises ClusterError."""
         if os.geteuid() != 0:
@@ -64,9 +78,9 @@ class NativeCluster:
         with _lock(self.state):
             control_plane = self._spec()
             processes = ControlPlaneProcesses(control_plane, binaries)
-            addresses = self._addresses()
+            addresses = _addresses(record.read(self.state) or {})
             proxies.bypass(addresses.host, addresses.node, addresses.pods, addresses.services)
-            self._start_sandbox(binaries, control_plane, addresses)
+            self._start_sandbox(binaries, control_plane)
             processes.start()
             say(f"API server ready at {control_plane.server}")
             (self.state / "node" / "go").touch()
@@ -84,20 +98,22 @@ class NativeCluster:
             # A starter that was killed between starting a process and writing its pid file leaves it unrecorded.
             kill_marked(self.state)
             self._kill_pods()
-            network.disconnect(self.name)
-            network.restore_forwarding(self.state / "ip_forward.json")
+            connected = network.disconnect(self.name)
+            with _one_at_a_time(self.state.parent):
+                network.restore_forwarding(self._forwarding, changed=connected)
+                made_folders.remove(self._made, SHADOWED, started=self._node_file.exists())
             wait_until(lambda: not cgroups.remove(self.name), what="the pods' cgroups to empty", timeout_seconds=20)
             self._unmount_leftovers()
-            self._remove_made_folders()
             shutil.rmtree(self.state)
         with contextlib.suppress(OSError):
             self.state.parent.rmdir()
 
     def _spec(self) -> ControlPlaneSpec:
-        document = record.read(self.state)
-        if document is None or "block" not in document:
+        document = record.read(self.state) or {}
+        if not document.keys() >= _RECORDED:
+            record.refuse_unknown_state(self.state)
             document = self._new_record()
-        addresses = self._addresses()
+        addresses = _addresses(document)
         return ControlPlaneSpec(
             name=self.name,
             state=self.state,
@@ -115,32 +131,23 @@ class NativeCluster:
     def _new_record(self) -> dict[str, Any]:
         """Choose addresses and ports and write them down; one cluster at a time, so that no two choose the same."""
         client, peer = free_ports(2)
-        folder = os.open(self.state.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        with _one_at_a_time(self.state.parent):
             known = record.all_records(self.state.parent).values()
             others = [ipaddress.IPv4Network(other["block"]) for other in known if "block" in other]
             block = network.choose_block(self.name, [*network.routed_networks(), *others])
             document = {"backend": "native", "block": str(block), "etcd_client_port": client, "etcd_peer_port": peer}
             record.write(self.state, document)
-        finally:
-            os.close(folder)
         return document
 
-    def _addresses(self) -> network.Addresses:
-        document = record.read(self.state)
-        if document is None:
-            raise ClusterError(f"{self.state} holds no cluster")
-        return network.Addresses(ipaddress.IPv4Network(document["block"]))
-
-    def _start_sandbox(self, binaries: Binaries, control_plane: ControlPlaneSpec, addresses: network.Addresses) -> None:
+    def _start_sandbox(self, binaries: Binaries, control_plane: ControlPlaneSpec) -> None:
         """Start the node's process 1 (it waits for `go`) and lay its link."""
         folder = self.state / "node"
+        addresses = _addresses(record.read(self.state) or {})
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.sandbox.alive():
             (folder / "go").unlink(missing_ok=True)
-            made = [path for path in SHADOWED if not Path(path).exists()]
-            (folder / "made.json").write_text(json.dumps(made))
+            with _one_at_a_time(self.state.parent):
+                made_folders.remember(self._made, SHADOWED, started=self._node_file.exists())
             control_plane.authority.ensure()
             certificate = control_plane.authority.issue(
                 "kubelet", subject=f"/O=system:nodes/CN=system:node:{self.node_name}", addresses=(addresses.node,),
@@ -162,17 +169,18 @@ class NativeCluster:
                 kubelet_cert=certificate.cert,
                 kubelet_key=certificate.key,
             )
-            (folder / "node.json").write_text(spec.to_json())
+            write_whole(self._node_file, spec.to_json())
             cgroups.create(self.name)
             namespaces = ("--mount", "--propagation", "private", "--pid", "--net", "--uts", "--ipc")
             self.sandbox.start(
                 ["unshare", *namespaces, "--fork", "--kill-child=SIGKILL", "--mount-proc", sys.executable, "-m",
-                 "hack.localcluster.node_init", folder / "node.json"],
+                 "hack.localcluster.node_init", self._node_file],
                 env=_node_environment(),
             )  # fmt: skip
-        network.forward_packets(self.state / "ip_forward.json")
+        with _one_at_a_time(self.state.parent):
+            network.forward_packets(self._forwarding, changed=network.is_connected(self.name))
         pid = self._sandbox_pid()
-        network.connect(self.name, addresses, node_pid=pid)
+        network.connect(self.name, addresses, node_pid=pid, state=self.state)
 
     def _sandbox_pid(self) -> int:
         """Pid of `unshare`, once it has left the host's network namespace."""
@@ -208,7 +216,9 @@ class NativeCluster:
 
         def ready() -> bool:
             said = [
-                subprocess.run([*kubectl, *query], capture_output=True, text=True, check=False).stdout.strip()
+                subprocess.run(
+                    [*kubectl, *query], capture_output=True, text=True, check=False, env=marked(self.state)
+                ).stdout.strip()
                 for query in (status, health)
             ]
             return said == ["True", "ok"]
@@ -242,17 +252,25 @@ class NativeCluster:
             if Path(target).is_relative_to(self.state):
                 subprocess.run(["umount", "--lazy", target], check=True, capture_output=True)
 
-    def _remove_made_folders(self) -> None:
-        made = self.state / "node" / "made.json"
-        if made.exists():
-            for path in json.loads(made.read_text()):
-                with contextlib.suppress(OSError):  # somebody else uses it by now
-                    Path(path).rmdir()
+
+def _addresses(document: Mapping[str, Any]) -> network.Addresses:
+    return network.Addresses(ipaddress.IPv4Network(document["block"]))
 
 
 def _node_environment() -> dict[str, str]:
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
     return {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@contextlib.contextmanager
+def _one_at_a_time(state_root: Path) -> Iterator[None]:
+    """One cluster at a time looks at what the others wrote down about the machine, and writes."""
+    folder = os.open(state_root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

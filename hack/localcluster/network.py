@@ -11,12 +11,17 @@ import hashlib
 import ipaddress
 import json
 import shlex
+import shutil
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hack.localcluster.errors import ClusterError
+from hack.localcluster.processes import marked
+from hack.localcluster.progress import say
+from hack.localcluster.statefiles import read_json, write_whole
 
 API_PORT = 6443  # on an address that only this cluster has
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -89,63 +94,102 @@ def link_name(name: str) -> str:
     return f"andt{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def connect(name: str, addresses: Addresses, *, node_pid: int) -> None:
+def connect(name: str, addresses: Addresses, *, node_pid: int, state: Path) -> None:
     """Lay the link into the network namespace of `node_pid`, with addresses, routes and the rules for the way out.
 
-    Safe to call again. Raises ClusterError with ip's or iptables' words.
+    Safe to call again. The commands carry the mark of the cluster in `state`. Raises ClusterError with ip's or
+    iptables' words.
     """
     link = link_name(name)
-    if not Path(f"/sys/class/net/{link}").exists():
-        _run(f"ip link add {link} type veth peer name eth0 netns {node_pid}")
-    _run(f"ip address replace {addresses.host}/30 dev {link}")
-    _run(f"ip link set {link} up")
+    run = _Commands(marked(state))
     inside = f"nsenter --target {node_pid} --net"
-    _run(f"{inside} ip link set lo up")
-    _run(f"{inside} ip address replace {addresses.node}/30 dev eth0")
-    _run(f"{inside} ip link set eth0 up")
-    _run(f"{inside} ip route replace default via {addresses.host}")
+    if _has_link(link) and run.fails(f"{inside} ip link show eth0") is not None:
+        run.fails(f"ip link delete {link}")  # it leads into a node that has ended, and would go by itself some time
+    if not _has_link(link):
+        run(f"ip link add {link} type veth peer name eth0 netns {node_pid}")
+    run(f"ip address replace {addresses.host}/30 dev {link}")
+    run(f"ip link set {link} up")
+    run(f"{inside} ip link set lo up")
+    run(f"{inside} ip address replace {addresses.node}/30 dev eth0")
+    run(f"{inside} ip link set eth0 up")
+    run(f"{inside} ip route replace default via {addresses.host}")
     for destination in (addresses.pods, addresses.services):
-        _run(f"ip route replace {destination} via {addresses.node} dev {link}")
+        run(f"ip route replace {destination} via {addresses.node} dev {link}")
     for table, chain, rule in _rules(name, addresses):
-        if _try(f"iptables -w -t {table} -C {chain} {rule}") is not None:
-            _run(f"iptables -w -t {table} -I {chain} {rule}")
+        if run.fails(f"iptables -w -t {table} -C {chain} {rule}") is not None:
+            run(f"iptables -w -t {table} -I {chain} {rule}")
 
 
-def disconnect(name: str) -> None:
-    """Remove the link (its routes go with it) and every rule that carries the cluster's name."""
-    link = link_name(name)
-    if Path(f"/sys/class/net/{link}").exists():
-        _run(f"ip link delete {link}")
-    for table in ("nat", "filter"):
-        listed = subprocess.run(
-            ["iptables-save", "-t", table], capture_output=True, text=True, check=False
-        ).stdout.splitlines()
-        for line in listed:
-            words = shlex.split(line)
-            if words[:1] == ["-A"] and _comment(name) in words:
-                _run(shlex.join(["iptables", "-w", "-t", table, "-D", *words[1:]]))
+def disconnect(name: str) -> bool:
+    """Remove the link (its routes go with it) and every rule that carries the cluster's name, whichever version laid
+    it; returns whether there was something."""
+    link, run = link_name(name), _Commands()
+    found = _has_link(link)
+    if found:
+        said = run.fails(f"ip link delete {link}")
+        if said is not None and _has_link(link):  # it also goes by itself, some time after the node's namespace
+            raise ClusterError(f"the link {link} cannot be deleted: {said}", "python3 -m hack.localcluster doctor")
+    for table, words in _laid(name):
+        found = True
+        run(shlex.join(["iptables", "-w", "-t", table, "-D", *words[1:]]))
+    return found
 
 
-def forward_packets(record: Path, *, setting: Path = IP_FORWARD) -> None:
+def is_connected(name: str) -> bool:
+    """Whether anything that `connect` lays is there."""
+    return _has_link(link_name(name)) or bool(_laid(name))
+
+
+def forward_packets(record: Path, *, changed: bool = False, setting: Path = IP_FORWARD) -> None:
     """Turn on forwarding between the host's links.
 
     `record` (STATE/NAME/ip_forward.json) keeps what `setting` was before the first of all clusters, for
-    `restore_forwarding`: where another one runs, its record tells, not the setting that it has changed.
+    `restore_forwarding`: where another one runs, its record tells, not the setting that it has changed. Where that
+    record is broken, or ours is lost after we `changed` the setting, nobody knows any more, and ours says so.
     """
-    if not record.exists():
-        before = [json.loads(path.read_text()) for path in sorted(record.parent.parent.glob(f"*/{record.name}"))]
-        found = before[0] if before else {"ip_forward": setting.read_text().strip()}
-        record.write_text(json.dumps(found))
+    found = setting.read_text().strip()
+    if _before(record) is None:
+        others = _other_records(record)
+        known = [before for other in others if (before := _before(other)) is not None]
+        unknown = found != "0" and (changed or bool(others) or record.exists())
+        before = known[0] if known else None if unknown else found
+        write_whole(record, json.dumps({"ip_forward": before}))
     setting.write_text("1")
 
 
-def restore_forwarding(record: Path, *, setting: Path = IP_FORWARD) -> None:
-    """Put forwarding back as `record` has it, unless another cluster beside it still needs it."""
-    if record.exists():
-        others = [path for path in record.parent.parent.glob(f"*/{record.name}") if path != record]
-        if not others:
-            setting.write_text(json.loads(record.read_text())["ip_forward"])
-        record.unlink()
+def restore_forwarding(record: Path, *, changed: bool, setting: Path = IP_FORWARD) -> None:
+    """Put forwarding back as `record` has it, unless another cluster beside it still needs it.
+
+    Where the record cannot be read, forwarding stays as it is; that is said where it was `changed`, as far as other
+    traces tell.
+    """
+    before, others = _before(record), _other_records(record)
+    if others and before is not None:
+        for other in others:
+            if _before(other) is None:  # we know what they have lost
+                write_whole(other, json.dumps({"ip_forward": before}))
+    if not others:
+        if before is not None:
+            setting.write_text(before)
+        elif changed or record.exists():
+            now = setting.read_text().strip()
+            say(
+                f"{record} is missing or broken: whether this machine forwarded packets before is not known. "
+                f"net.ipv4.ip_forward stays {now} (sysctl -w net.ipv4.ip_forward=0 turns it off)"
+            )
+    record.unlink(missing_ok=True)
+
+
+def _other_records(record: Path) -> list[Path]:
+    """Those of the other clusters, which need forwarding as long as they are there."""
+    return [path for path in sorted(record.parent.parent.glob(f"*/{record.name}")) if path != record]
+
+
+def _before(record: Path) -> str | None:
+    """What the setting was, as far as `record` can be read and says it."""
+    document = read_json(record)
+    before = document.get("ip_forward") if isinstance(document, dict) else None
+    return before if isinstance(before, str) and before.isdecimal() else None
 
 
 def _comment(name: str) -> str:
@@ -164,13 +208,34 @@ def _rules(name: str, addresses: Addresses) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _try(command: str) -> str | None:
-    """None when `command` succeeded, else what it said."""
-    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
-    return None if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")
+def _laid(name: str) -> list[tuple[str, list[str]]]:
+    """Table and words ("-A", chain, ...) of every rule that carries the cluster's name."""
+    if shutil.which("iptables-save") is None:
+        return []
+    found = []
+    for table in ("nat", "filter"):
+        done = subprocess.run(["iptables-save", "-t", table], capture_output=True, text=True, check=False)
+        rules = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("-A ")]
+        found += [(table, words) for words in rules if _comment(name) in words]
+    return found
 
 
-def _run(command: str) -> None:
-    said = _try(command)
-    if said is not None:
-        raise ClusterError(f"`{command}` failed: {said}", "python3 -m hack.localcluster doctor")
+def _has_link(link: str) -> bool:
+    return any(name == link for _, name in socket.if_nameindex())
+
+
+@dataclass(frozen=True, slots=True)
+class _Commands:
+    """Runs ip and iptables with an environment (None: ours)."""
+
+    environment: Mapping[str, str] | None = None
+
+    def __call__(self, command: str) -> None:
+        said = self.fails(command)
+        if said is not None:
+            raise ClusterError(f"`{command}` failed: {said}", "python3 -m hack.localcluster doctor")
+
+    def fails(self, command: str) -> str | None:
+        """None when `command` succeeded, else what it said."""
+        done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False, env=self.environment)
+        return None if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")

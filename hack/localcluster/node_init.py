@@ -21,6 +21,7 @@ from pathlib import Path
 
 from hack.localcluster import node_config
 from hack.localcluster.node_config import NodeSpec
+from hack.localcluster.statefiles import PUBLIC, write_whole
 
 SHADOWED = ("/run", "/var/log", "/var/lib/cni")
 """Folders hidden behind a memory file system inside the node."""
@@ -89,21 +90,21 @@ def _show_kubelet_sysctls(spec: NodeSpec) -> None:
         target = Path("/proc/sys") / name
         if target.exists():
             source = shown / name.replace("/", ".")
-            source.write_text(f"{value}\n")
+            write_whole(source, f"{value}\n", mode=PUBLIC)
             _mount("--bind", str(source), str(target))
 
 
 def _write_configs(spec: NodeSpec, resolver: str) -> None:
     spec.config("cni").mkdir(parents=True, exist_ok=True)
-    spec.resolv_conf.write_text(resolver)
+    write_whole(spec.resolv_conf, resolver, mode=PUBLIC)
     snapshotter = "overlayfs" if _overlay_works(spec.folder) else "native"
-    spec.config("containerd.toml").write_text(node_config.containerd_config(spec, snapshotter=snapshotter))
+    write_whole(spec.config("containerd.toml"), node_config.containerd_config(spec, snapshotter=snapshotter))
     for path, document in (
         (spec.config("cni") / "10-andante.conflist", node_config.cni_config(spec)),
         (spec.config("kubelet.json"), node_config.kubelet_config(spec)),
         (spec.config("kube-proxy.json"), node_config.kube_proxy_config(spec)),
     ):
-        path.write_text(json.dumps(document, indent=2))
+        write_whole(path, json.dumps(document, indent=2), mode=PUBLIC)
 
 
 def _overlay_works(folder: Path) -> bool:

@@ -1,16 +1,23 @@
-"""Certificates and keys of one cluster, made by openssl; clusters share none."""
+"""Certificates and keys of one cluster, made by openssl; clusters share none.
+
+openssl writes to its output, never to a file: when a start is killed, nothing of it goes on writing, and what is there
+is whole.
+"""
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hack.localcluster.errors import ClusterError
+from hack.localcluster.statefiles import PUBLIC, write_whole
 
 _DAYS = "3650"
-_EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+_EC = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+_REMEDY = "make cluster-down, then make cluster-up: a cluster cannot change its certificates while it runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,40 +44,57 @@ class Authority:
         return self.folder / "service-account.key"
 
     def ensure(self) -> None:
-        """Make the authority and the service account key where they are missing. Raises ClusterError."""
+        """Make the authority where it is missing. Raises ClusterError, also where it is broken."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.ca.cert.exists():
+            if any(self.folder.glob("*.crt")):  # it is made first, and signed these
+                raise ClusterError(f"{self.ca.cert} is missing", _REMEDY)
             usage = "keyUsage=critical,keyCertSign,cRLSign"
-            self._request(self.ca, "/CN=andante-local-cluster", ["-addext", usage])
+            self._make(self.ca, "/CN=andante-local-cluster", ["-addext", usage])
+        _require_pair(self.ca)
+
+    def ensure_service_account_key(self) -> None:
+        """Make the key where it is missing. Raises ClusterError."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.service_account_key.exists():
             # ecparam, as kube-apiserver takes the public half only from the older "EC PRIVATE KEY" form.
-            _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(self.service_account_key))
+            write_whole(self.service_account_key, _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout"))
 
     def issue(self, name: str, *, subject: str, addresses: Sequence[str] = (), dns: Sequence[str] = ()) -> Pair:
         """A certificate `name`.crt for `subject` ("/O=group/CN=user"), good for server and client, valid for the IP
-        `addresses` and `dns` names. One that is there is returned as it is. Raises ClusterError."""
+        `addresses` and `dns` names. One that is there is returned as it is. Raises ClusterError, also where it is
+        broken."""
         pair = Pair(self.folder / f"{name}.crt", self.folder / f"{name}.key")
         if pair.cert.exists():
+            _require_pair(pair)
             return pair
         names = [*(f"IP:{a}" for a in addresses), *(f"DNS:{d}" for d in dns)]
         extensions = ["basicConstraints=critical,CA:FALSE", "extendedKeyUsage=serverAuth,clientAuth"]
         if names:
             extensions.append(f"subjectAltName={','.join(names)}")
         options = [part for extension in extensions for part in ("-addext", extension)]
-        self._request(pair, subject, ["-CA", str(self.ca.cert), "-CAkey", str(self.ca.key), *options])
+        self._make(pair, subject, ["-CA", str(self.ca.cert), "-CAkey", str(self.ca.key), *options])
         return pair
 
-    def _request(self, pair: Pair, subject: str, options: Sequence[str]) -> None:
-        # The certificate is moved into place last: its presence then means that the key is there too.
-        partial = pair.cert.with_suffix(".partial")
-        out = ("-subj", subject, "-days", _DAYS, "-keyout", str(pair.key), "-out", str(partial))
-        _openssl("req", "-x509", *_EC, *out, *options)
-        partial.replace(pair.cert)
+    def _make(self, pair: Pair, subject: str, options: Sequence[str]) -> None:
+        # The certificate comes last: its presence then means that the key is there too.
+        write_whole(pair.key, _openssl("genpkey", *_EC))
+        request = ("-x509", "-new", "-key", str(pair.key), "-subj", subject, "-days", _DAYS)
+        write_whole(pair.cert, _openssl("req", *request, *options), mode=PUBLIC)
 
 
-def _openssl(*args: str) -> None:
+def _require_pair(pair: Pair) -> None:
+    """Raises ClusterError unless the certificate and its key can be read and belong together."""
     try:
-        subprocess.run(["openssl", *args], check=True, capture_output=True, text=True)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pair.cert, pair.key, password="")  # never asks
+    except OSError as error:  # ssl.SSLError is one
+        raise ClusterError(f"{pair.cert} or {pair.key.name} beside it is broken: {error}", _REMEDY) from error
+
+
+def _openssl(*args: str) -> str:
+    """What `openssl` prints."""
+    try:
+        return subprocess.run(["openssl", *args], check=True, capture_output=True, text=True).stdout
     except FileNotFoundError as error:
         raise ClusterError(
             "openssl is not there; it makes the cluster's certificates", "apt-get install openssl"

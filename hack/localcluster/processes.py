@@ -1,7 +1,7 @@
 """Long-running processes with a pid file and a log: started in a session of their own, stopped by pid.
 
 A pid file also holds the process's start time: after a crash or a reboot the number may belong to somebody else, and
-that process is then left alone.
+that process is then left alone. A pid file that is lost or broken says nothing; the processes carry a mark as well.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import os
 import select
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hack.localcluster.errors import ClusterError
+from hack.localcluster.progress import wait_until
+from hack.localcluster.statefiles import read_json, write_whole
 
 MARK = "ANDANTE_CLUSTER_STATE"
 """Environment variable that every process of a cluster, and what they start, carries: the state folder."""
+_SERVICE_MARK = "ANDANTE_CLUSTER_SERVICE"
+"""Environment variable of a service's process: its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,16 @@ class Service:
         env: Mapping[str, str] | None = None,
         die_with_parent: bool = False,
     ) -> None:
-        """Start `command` unless it runs already. With `die_with_parent` the kernel kills it when the starting
-        thread ends (a killed test run leaves no server behind).
+        """Start `command` unless it runs already; a process that was started with other arguments, by an older version
+        say, is stopped first. With `die_with_parent` the kernel kills it when the starting thread ends (a killed test
+        run leaves no server behind).
 
         Raises ClusterError when the program is not there.
         """
-        if self.alive():
+        if self._runs_with([*map(str, command[1:])]):
             return
+        self.stop()
+        self._end_unrecorded()
         program = shutil.which(str(command[0]))
         if program is None:
             raise ClusterError(f"{self.name}: {command[0]} is not there", "python3 -m hack.localcluster doctor")
@@ -71,7 +78,7 @@ class Service:
         pid = os.posix_spawn(
             argv[0],
             argv,
-            {**(os.environ if env is None else env), MARK: str(self.state)},
+            {**(os.environ if env is None else env), MARK: str(self.state), _SERVICE_MARK: self.name},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(self.log), append, 0o600),
@@ -79,19 +86,17 @@ class Service:
             ],
             setsid=True,
         )
-        ticks = _start_ticks(pid) or 0
-        self.pid_file.write_text(json.dumps({"pid": pid, "start_ticks": ticks}))
+        ticks = start_ticks(pid) or 0
+        write_whole(self.pid_file, json.dumps({"pid": pid, "start_ticks": ticks}))
 
     def handle(self) -> Handle | None:
         """The running process, or None when it was never started, has ended, or its pid is somebody else's now."""
-        try:
-            stored = json.loads(self.pid_file.read_text())
-            handle = Handle(pid=int(stored["pid"]), start_ticks=int(stored["start_ticks"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        handle = _handle(read_json(self.pid_file))
+        if handle is None:
             return None
         with contextlib.suppress(ChildProcessError):  # an ended child of ours is a zombie until it is waited for
             os.waitpid(handle.pid, os.WNOHANG)
-        return handle if _start_ticks(handle.pid) == handle.start_ticks else None
+        return handle if start_ticks(handle.pid) == handle.start_ticks else None
 
     def alive(self) -> bool:
         return self.handle() is not None
@@ -120,6 +125,28 @@ class Service:
             raise ClusterError(f"{self.name} does not end after SIGKILL, see {self.log}")
         self.pid_file.unlink(missing_ok=True)
 
+    def _runs_with(self, arguments: Sequence[str]) -> bool:
+        """Whether the process runs and has `arguments` after its program's name."""
+        handle = self.handle()
+        if handle is None:
+            return False
+        try:
+            line = Path(f"/proc/{handle.pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        words = [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
+        return words[len(words) - len(arguments) :] == list(arguments)  # an interpreter may stand before them
+
+    def _end_unrecorded(self) -> None:
+        """SIGKILL what a start left that was killed before it wrote the pid file: it would hold our ports and data."""
+
+        def gone() -> bool:
+            left = _processes_with({MARK: str(self.state), _SERVICE_MARK: self.name})
+            _kill(left)
+            return not left
+
+        wait_until(gone, what=f"an unrecorded {self.name} to end", timeout_seconds=20)
+
     def log_tail(self, lines: int = 12) -> str:
         """The last lines of the log, for an error message."""
         try:
@@ -129,22 +156,45 @@ class Service:
         return "\n".join(text.splitlines()[-lines:])
 
 
+def marked(state: Path) -> dict[str, str]:
+    """Environment of a command that works on the cluster in `state`: when its caller is killed, `down` ends it."""
+    return {**os.environ, MARK: str(state)}
+
+
 def marked_processes(state: Path) -> set[int]:
     """Pids of live processes that belong to the cluster in `state`, with or without a pid file."""
-    wanted = f"{MARK}={state}".encode()
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                found.add(int(folder.name))
-    return found
+    return _processes_with({MARK: str(state)})
 
 
 def kill_marked(state: Path) -> None:
     """SIGKILL every process that belongs to the cluster in `state`."""
-    for pid in marked_processes(state):
+    _kill(marked_processes(state))
+
+
+def _processes_with(variables: Mapping[str, str]) -> set[int]:
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted <= set((folder / "environ").read_bytes().split(b"\0")):
+                found.add(int(folder.name))
+    return found
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _handle(stored: object) -> Handle | None:
+    """What a pid file holds, or None where that names no process."""
+    if not isinstance(stored, dict):
+        return None
+    pid, ticks = stored.get("pid"), stored.get("start_ticks")
+    if not (type(pid) is int and type(ticks) is int and 0 < pid < 2**31):  # 0 and less mean groups of processes
+        return None
+    return Handle(pid=pid, start_ticks=ticks)
 
 
 def _require_setpriv() -> str:
@@ -154,7 +204,7 @@ def _require_setpriv() -> str:
     return path
 
 
-def _start_ticks(pid: int) -> int | None:
+def start_ticks(pid: int) -> int | None:
     """Start time of a live process; None for one that has ended (a zombie counts as ended)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -60,10 +60,36 @@ def test_every_process_carries_the_mark_of_its_cluster(service: Service) -> None
     assert handle.pid in marked_processes(service.state)
 
 
-def test_half_written_pid_file_counts_as_not_running(service: Service) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", '{"pid": 1', "[]", "7", '{"pid": "1", "start_ticks": 1}', '{"pid": -1, "start_ticks": 1}', "\0"),
+        '{"pid": 1e999, "start_ticks": 1}',
+    ],
+)
+def test_broken_pid_file_counts_as_not_running(service: Service, content: str) -> None:
     service.pid_file.parent.mkdir(parents=True)
-    service.pid_file.write_text('{"pid": 1')
+    service.pid_file.write_text(content)
     assert not service.alive()
+
+
+def test_process_that_nobody_wrote_down_gives_way_to_a_new_start(service: Service) -> None:
+    service.start(["sleep", "600"])
+    service.pid_file.unlink()
+    service.start(["sleep", "600"])
+    handle = service.handle()
+    assert handle is not None
+    assert marked_processes(service.state) == {handle.pid}
+
+
+def test_process_with_other_arguments_gives_way_to_a_new_start(service: Service) -> None:
+    service.start(["sleep", "600"])
+    first = service.handle()
+    service.start(["sleep", "601"])
+    second = service.handle()
+    assert first != second
+    assert second is not None
+    assert marked_processes(service.state) == {second.pid}
 
 
 def test_missing_program_is_named(service: Service) -> None:
