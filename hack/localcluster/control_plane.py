@@ -24,7 +24,7 @@ from hack.localcluster.kubeconfig import write_kubeconfig
 from hack.localcluster.pki import Authority, Pair
 from hack.localcluster.processes import Service
 from hack.localcluster.progress import wait_until
-from hack.localcluster.statefiles import write_whole
+from hack.localcluster.statefiles import require_own, write_whole
 
 _NODE_GROUP = "system:nodes"
 _TOKEN = re.compile(r"[0-9a-f]{48}")
@@ -71,12 +71,28 @@ class ControlPlaneSpec:
         return Authority(self.state / "pki")
 
     @property
+    def etcd_authority(self) -> Authority:
+        """Signs for etcd and the API server as its client, and for nobody else: etcd takes whoever shows a certificate
+        of its authority for root, and the cluster's own signs for kubelets and certificate requests."""
+        return Authority(self.state / "pki" / "etcd", subject="/CN=andante-local-etcd")
+
+    @property
     def token_file(self) -> Path:
         """Bearer tokens in kube-apiserver's form: token, user, user's id, groups."""
         return self.state / "pki" / "tokens.csv"
 
     def component_kubeconfig(self, user: str) -> Path:
         return self.state / "kubeconfigs" / f"{user.replace(':', '_')}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """server: the API server's, as a server and as a client of kubelets. etcd: etcd's, towards clients and peers.
+    etcd_client: the API server's towards etcd."""
+
+    server: Pair
+    etcd: Pair
+    etcd_client: Pair
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> tuple[int, ...]:
@@ -91,10 +107,12 @@ def free_ports(count: int, address: str = "127.0.0.1") -> tuple[int, ...]:
             sock.close()
 
 
-def etcd_command(spec: ControlPlaneSpec, binary: Path, certificate: Pair) -> list[str]:
-    """etcd without fsync: a test cluster may lose its data in a power cut, and starts faster."""
+def etcd_command(spec: ControlPlaneSpec, binary: Path, certificates: Certificates) -> list[str]:
+    """etcd without fsync: a test cluster may lose its data in a power cut, and starts faster. The peer port has no peer
+    to serve, but cannot be turned off, and whoever may speak there may write: it asks for a certificate, too."""
     client = f"https://127.0.0.1:{spec.etcd_client_port}"
-    peer = f"http://127.0.0.1:{spec.etcd_peer_port}"
+    peer = f"https://127.0.0.1:{spec.etcd_peer_port}"
+    pair, ca = certificates.etcd, spec.etcd_authority.ca.cert
     return [
         str(binary),
         "--name=default",
@@ -104,10 +122,14 @@ def etcd_command(spec: ControlPlaneSpec, binary: Path, certificate: Pair) -> lis
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=default={peer}",
-        f"--cert-file={certificate.cert}",
-        f"--key-file={certificate.key}",
-        f"--trusted-ca-file={spec.authority.ca.cert}",
+        f"--cert-file={pair.cert}",
+        f"--key-file={pair.key}",
+        f"--trusted-ca-file={ca}",
         "--client-cert-auth",
+        f"--peer-cert-file={pair.cert}",
+        f"--peer-key-file={pair.key}",
+        f"--peer-trusted-ca-file={ca}",
+        "--peer-client-cert-auth",
         "--unsafe-no-fsync",
         "--quota-backend-bytes=2147483648",
         "--logger=zap",
@@ -115,21 +137,22 @@ def etcd_command(spec: ControlPlaneSpec, binary: Path, certificate: Pair) -> lis
     ]
 
 
-def apiserver_command(spec: ControlPlaneSpec, binary: Path, certificate: Pair) -> list[str]:
+def apiserver_command(spec: ControlPlaneSpec, binary: Path, certificates: Certificates) -> list[str]:
     """kube-apiserver with RBAC, the Node authorizer, and the default admission plugins (PodSecurity, ResourceQuota…).
 
     Without a node it advertises loopback, which Kubernetes refuses as an endpoint: the reconciler is then off.
     """
     plugins = ",".join(("NodeRestriction", *spec.extra_admission_plugins))
+    certificate, etcd_client = certificates.server, certificates.etcd_client
     command = [
         str(binary),
         f"--bind-address={spec.address}",
         f"--advertise-address={spec.address}",
         f"--secure-port={spec.api_port}",
         f"--etcd-servers=https://127.0.0.1:{spec.etcd_client_port}",
-        f"--etcd-cafile={spec.authority.ca.cert}",
-        f"--etcd-certfile={certificate.cert}",
-        f"--etcd-keyfile={certificate.key}",
+        f"--etcd-cafile={spec.etcd_authority.ca.cert}",
+        f"--etcd-certfile={etcd_client.cert}",
+        f"--etcd-keyfile={etcd_client.key}",
         f"--tls-cert-file={certificate.cert}",
         f"--tls-private-key-file={certificate.key}",
         f"--client-ca-file={spec.authority.ca.cert}",
@@ -205,10 +228,12 @@ class ControlPlaneProcesses:
         """Start what does not run; return once the API server is ready. Raises ClusterError with a log's end."""
         spec = self.spec
         spec.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        require_own(spec.state.parent)
+        require_own(spec.state)
         for name in self.service_names:
             self.service(name).forget_if_ended()
         self._write_credentials()
-        self._spawn("etcd", etcd_command(spec, self.binaries.path("etcd"), self._certificate()))
+        self._spawn("etcd", etcd_command(spec, self.binaries.path("etcd"), self._certificates()))
         self.start_apiserver()
         manager = self.binaries.path("kube-controller-manager")
         self._spawn("kube-controller-manager", controller_manager_command(spec, manager))
@@ -223,7 +248,7 @@ class ControlPlaneProcesses:
         )
 
     def start_apiserver(self) -> None:
-        command = apiserver_command(self.spec, self.binaries.path("kube-apiserver"), self._certificate())
+        command = apiserver_command(self.spec, self.binaries.path("kube-apiserver"), self._certificates())
         self._spawn("kube-apiserver", command)
         self.wait_ready()
 
@@ -281,16 +306,21 @@ class ControlPlaneProcesses:
         except (urllib.error.URLError, OSError):
             return None
 
-    def _certificate(self) -> Pair:
-        """The API server's and etcd's; that of an earlier start is kept. Raises ClusterError where it is broken."""
+    def _certificates(self) -> Certificates:
+        """Those of an earlier start are kept. Raises ClusterError where one is broken."""
         spec = self.spec
         spec.authority.ensure()
         spec.authority.ensure_service_account_key()
-        return spec.authority.issue(
-            "apiserver",
-            subject="/O=system:masters/CN=kube-apiserver",
-            addresses=sorted({spec.address, "127.0.0.1", spec.service_api_address}),
-            dns=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
+        spec.etcd_authority.ensure()
+        return Certificates(
+            server=spec.authority.issue(
+                "apiserver",
+                subject="/O=system:masters/CN=kube-apiserver",
+                addresses=sorted({spec.address, "127.0.0.1", spec.service_api_address}),
+                dns=("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"),
+            ),
+            etcd=spec.etcd_authority.issue("etcd", subject="/CN=etcd", addresses=("127.0.0.1",)),
+            etcd_client=spec.etcd_authority.issue("apiserver", subject="/CN=kube-apiserver"),
         )
 
     def _tokens(self) -> dict[str, str]:
@@ -305,7 +335,7 @@ class ControlPlaneProcesses:
         """Keys, tokens and kubeconfigs; those of an earlier start are kept. Raises ClusterError where the tokens are
         lost under running processes, which go on with the old ones."""
         spec = self.spec
-        self._certificate()
+        self._certificates()
         groups = {ADMIN: "system:masters", CONTROLLER_MANAGER: "", SCHEDULER: "", KUBE_PROXY: ""}
         if spec.node_name is not None:
             groups[f"system:node:{spec.node_name}"] = _NODE_GROUP

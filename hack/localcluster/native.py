@@ -28,7 +28,7 @@ from hack.localcluster.node_init import SHADOWED
 from hack.localcluster.processes import Service, kill_marked, marked, marked_processes
 from hack.localcluster.progress import say, wait_until
 from hack.localcluster.settings import REPOSITORY
-from hack.localcluster.statefiles import write_whole
+from hack.localcluster.statefiles import require_own, write_whole
 
 _SOCKET_PATH_BYTES = 100
 _RECORDED = {"block", "etcd_client_port", "etcd_peer_port"}
@@ -76,6 +76,8 @@ class NativeCluster:
                 f"the state folder's path is too long for a socket: {self.state}", "a shorter ANDANTE_STATE"
             )
         with _lock(self.state):
+            require_own(self.state.parent)
+            require_own(self.state)
             control_plane = self._spec()
             processes = ControlPlaneProcesses(control_plane, binaries)
             addresses = _addresses(record.read(self.state) or {})

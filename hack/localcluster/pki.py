@@ -33,6 +33,7 @@ class Authority:
     """The cluster's certificate authority in `folder`; files that are there are kept, so that a restart keeps trust."""
 
     folder: Path
+    subject: str = "/CN=andante-local-cluster"
 
     @property
     def ca(self) -> Pair:
@@ -50,7 +51,7 @@ class Authority:
             if any(self.folder.glob("*.crt")):  # it is made first, and signed these
                 raise ClusterError(f"{self.ca.cert} is missing", _REMEDY)
             usage = "keyUsage=critical,keyCertSign,cRLSign"
-            self._make(self.ca, "/CN=andante-local-cluster", ["-addext", usage])
+            self._make(self.ca, self.subject, ["-addext", usage])
         _require_pair(self.ca)
 
     def ensure_service_account_key(self) -> None:

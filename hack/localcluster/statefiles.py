@@ -10,12 +10,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from hack.localcluster.errors import ClusterError
+
 SECRET = 0o600
 PUBLIC = 0o644
+
+
+def require_own(folder: Path) -> None:
+    """Raise ClusterError where another user could exchange what lies in `folder`: programs are started by it."""
+    found = folder.stat()
+    all_write = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+    if found.st_uid not in (0, os.geteuid()) or all_write:
+        who = "everybody" if all_write else f"another user (uid {found.st_uid})"
+        raise ClusterError(
+            f"{who} may write to {folder}, and could exchange what a cluster runs",
+            "export ANDANTE_STATE=FOLDER, a folder that only you write to",
+        )
 
 
 def write_whole(path: Path, text: str, *, mode: int = SECRET) -> None:

@@ -32,6 +32,7 @@ FILES = (
     "pki/ca.crt",
     "pki/ca.key",
     "pki/apiserver.crt",
+    "pki/etcd/etcd.key",
     "kubeconfig",
 )
 DAMAGES = {

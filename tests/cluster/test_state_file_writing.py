@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from hack.localcluster.statefiles import PUBLIC, read_json, write_whole
+from hack.localcluster.errors import ClusterError
+from hack.localcluster.statefiles import PUBLIC, read_json, require_own, write_whole
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -43,3 +44,22 @@ def test_write_that_fails_leaves_the_old_content_and_nothing_else(
     with pytest.raises(OSError, match="No space left"):
         write_whole(tmp_path / "file", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_folder_that_everybody_may_write_to_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(ClusterError, match="everybody may write to") as refused:
+        require_own(tmp_path)
+    assert "ANDANTE_STATE" in refused.value.remedy
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o775, 0o1777])
+def test_folder_in_which_nobody_else_can_exchange_a_file_is_accepted(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    require_own(tmp_path)
+
+
+def test_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(ClusterError, match=r"another user \(uid 65534\) may write to"):
+        require_own(tmp_path)
