@@ -2,7 +2,8 @@
 
 Each cluster gets a /16 of its own that nothing on the machine routes yet. The node lives in a network namespace behind
 a veth pair, so kube-proxy's rules, pod interfaces and conntrack entries end with the namespace. On the host there is
-the link with two routes, and rules that let pods reach the outside; each rule carries the cluster's name.
+the link with two routes, and rules that let pods reach the outside and nobody outside reach the pods; each rule carries
+the cluster's name.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def link_name(name: str) -> str:
 def connect(name: str, addresses: Addresses, *, node_pid: int, state: Path) -> None:
     """Lay the link into the network namespace of `node_pid`, with addresses, routes and the rules for the way out.
 
-    Safe to call again. The commands carry the mark of the cluster in `state`. Raises ClusterError with ip's or
-    iptables' words.
+    Safe to call again; rules that an older version laid are replaced. The commands carry the mark of the cluster in
+    `state`. Raises ClusterError with ip's or iptables' words.
     """
     link = link_name(name)
     run = _Commands(marked(state))
@@ -115,7 +116,12 @@ def connect(name: str, addresses: Addresses, *, node_pid: int, state: Path) -> N
     run(f"{inside} ip route replace default via {addresses.host}")
     for destination in (addresses.pods, addresses.services):
         run(f"ip route replace {destination} via {addresses.node} dev {link}")
-    for table, chain, rule in _rules(name, addresses):
+    wanted = _rules(name, addresses)
+    current = [(table, ["-A", chain, *shlex.split(rule)]) for table, chain, rule in wanted]
+    for table, words in _laid(name):
+        if (table, words) not in current:
+            run(shlex.join(["iptables", "-w", "-t", table, "-D", *words[1:]]))
+    for table, chain, rule in wanted:
         if run.fails(f"iptables -w -t {table} -C {chain} {rule}") is not None:
             run(f"iptables -w -t {table} -I {chain} {rule}")
 
@@ -197,14 +203,23 @@ def _comment(name: str) -> str:
 
 
 def _rules(name: str, addresses: Addresses) -> tuple[tuple[str, str, str], ...]:
+    """Table, chain and rule, in the words of iptables-save. No two of a chain match the same packet, so that their
+    order does not matter. What names the link cannot be forged by an address that a neighbour gives itself."""
     comment = f"-m comment --comment {_comment(name)}"
-    block = addresses.block
+    block, link = addresses.block, link_name(name)
+    replies = "--ctstate RELATED,ESTABLISHED"
     return (
         ("nat", "POSTROUTING", f"-s {block} ! -d {block} {comment} -j MASQUERADE"),
-        ("filter", "FORWARD", f"-s {block} {comment} -j ACCEPT"),
-        ("filter", "FORWARD", f"-d {block} {comment} -j ACCEPT"),
+        ("filter", "FORWARD", f"-s {block} -i {link} {comment} -j ACCEPT"),
+        ("filter", "FORWARD", f"-d {block} ! -i {link} -m conntrack {replies} {comment} -j ACCEPT"),
+        # Also where no firewall drops what comes in: without us this machine forwarded nothing to pods.
+        ("filter", "FORWARD", f"-d {block} ! -i {link} -m conntrack ! {replies} {comment} -j DROP"),
         # Where a firewall drops what comes in, the node still has to reach the API server.
-        ("filter", "INPUT", f"-s {block} -d {addresses.host}/32 -p tcp -m tcp --dport {API_PORT} {comment} -j ACCEPT"),
+        (
+            "filter",
+            "INPUT",
+            f"-s {block} -d {addresses.host}/32 -i {link} -p tcp -m tcp --dport {API_PORT} {comment} -j ACCEPT",
+        ),
     )
 
 
