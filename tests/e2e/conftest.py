@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hack.install import ROOT, Installation, install, kubectl_binary, service_url
@@ -30,10 +32,16 @@ class Service:
 
     @property
     def url(self) -> str:
-        """As the Service is now: one that was deleted comes back at another address."""
-        return service_url(
+        """As the Service is now: one that was deleted comes back at another address.
+
+        Returned once connections are accepted there: kube-proxy has rules for a new Service a second or more after it
+        is there, and whoever connects before is refused, or waits for an answer that never comes.
+        """
+        url = service_url(
             kubeconfig=self.installation.kubeconfig, namespace=NAMESPACE, service=self.installation.service
         )
+        self.wait(f"connections to be accepted at {url}", lambda: _accepts(url), timeout=60.0)
+        return url
 
     @property
     def name(self) -> str:
@@ -87,6 +95,15 @@ class Service:
     def condition(self, kind: str) -> str:
         conditions = {c["type"]: c["status"] for c in self.status().get("conditions", [])}
         return conditions.get(kind, "Absent")
+
+
+def _accepts(url: str) -> bool:
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

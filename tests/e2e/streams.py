@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,8 @@ class Stream:
         self._began = threading.Event()
         self.ids: list[int] = []
         self.ending = "still open"
+        self._finish_reason: str | None = None
+        self._began_at, self._ended_at = time.time(), 0.0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -34,12 +37,30 @@ class Stream:
         assert self._began.wait(60), f"no token in 60 s: {self.ending}"
         assert self.ids, self.ending
 
-    def assert_whole(self) -> None:
-        """It ended as it should, with each token once and in its place."""
+    def wait_end(self) -> None:
+        """Until it has ended, well or not; 180 s at most."""
         self._thread.join(180)
-        came = f"{len(self.ids)} of {self._tokens} tokens came, then: {self.ending}"
-        assert (self.ending, len(self.ids)) == ("[DONE]", self._tokens), came
-        assert self.ids == expected(self._tokens), f"tokens out of place: {self.ids[:200]}"
+
+    @property
+    def whole(self) -> bool:
+        """It ended as it should, with each token once and in its place."""
+        return self.ending == "[DONE]" and self.ids == expected(self._tokens)
+
+    def assert_whole(self) -> None:
+        self.wait_end()
+        assert self.whole, str(self)
+
+    def __str__(self) -> str:
+        """When it began and ended, what came, and how it ended."""
+        lasted = f"{self._ended_at - self._began_at:.1f} s" if self._ended_at else "not over"
+        right = expected(len(self.ids))
+        wrong = [place for place, token in enumerate(self.ids) if token != right[place]]
+        out_of_place = f", out of place from {wrong[0]} on: {self.ids[wrong[0] : wrong[0] + 10]}" if wrong else ""
+        began = time.strftime("%H:%M:%S", time.gmtime(self._began_at))
+        return (
+            f"began {began}, {lasted}, to {self._url}: "
+            f"{len(self.ids)} of {self._tokens} tokens{out_of_place}, then: {self.ending}"
+        )
 
     def _run(self) -> None:
         try:
@@ -47,6 +68,7 @@ class Stream:
         except (httpx.HTTPError, OSError) as error:
             self.ending = f"{type(error).__name__}: {error}"
         finally:
+            self._ended_at = time.time()
             self._began.set()
 
     def _read(self) -> None:
@@ -64,14 +86,35 @@ class Stream:
             if reply.status_code != 200:
                 self.ending = f"HTTP {reply.status_code}: {reply.read().decode(errors='replace')[:300]}"
                 return
+            ending = "the connection was closed without [DONE]"
             for line in reply.iter_lines():
                 data = line.removeprefix("data: ")
-                if data == "[DONE]":
-                    self.ending = data
-                elif data:
-                    for choice in json.loads(data)["choices"]:
-                        self.ids += choice.get("token_ids") or ()
-                    self._began.set()
+                if data == "[DONE]" and self._finish_reason != "length":
+                    ending = f"[DONE] after finish_reason {self._finish_reason}"
+                elif data == "[DONE]":
+                    ending = data
+                elif data and not self._take(data):
+                    ending = f"the server sent: {data[:300]}"
+                    break
+            self.ending = ending
+
+    def _take(self, data: str) -> bool:
+        """Of one event; False when it is no part of an answer, such as an error after a good beginning."""
+        document = json.loads(data) if data.startswith("{") else {}
+        if "choices" not in document:
+            return False
+        for choice in document["choices"]:
+            self.ids += choice.get("token_ids") or ()
+            self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        self._began.set()
+        return True
+
+
+def assert_all_whole(streams: list[Stream]) -> None:
+    """The failure tells of every stream: which of many failed often says why."""
+    for stream in streams:
+        stream.wait_end()
+    assert all(stream.whole for stream in streams), "not every stream is whole:\n" + "\n".join(map(str, streams))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from e2e.conftest import NAMESPACE, OPERATOR, SYSTEM, Service
 from e2e.engine_metrics import metrics
-from e2e.streams import Stream, steady_streams
+from e2e.streams import Stream, assert_all_whole, steady_streams
 
 TOKENS = 300
 """Of one stream: about 15 s, longer than a pod goes on serving new requests once it is to leave."""
@@ -108,8 +108,7 @@ def test_a_rollout_with_streams_in_flight_refuses_and_cuts_nobody(service: Servi
         service.wait("the old pod to leave, serving", lambda: _leaves_with_streams_open(service, old))
         service.wait("the old pod to be gone", lambda: _gone(service, old))
     assert len(streams()) > 3
-    for stream in streams():
-        stream.assert_whole()
+    assert_all_whole(streams())
     service.wait_replicas(1)
     (new,) = service.pods()
     assert {"name": "ROLLOUT", "value": "2"} in new["spec"]["containers"][0]["env"]
@@ -136,8 +135,7 @@ def test_evictions_take_one_replica_at_a_time_and_cut_nobody(service: Service) -
         service.wait("the first pod to leave, serving", lambda: _leaves_with_streams_open(service, first))
         service.wait("the first pod to be gone", lambda: _gone(service, first))
         service.wait_replicas(2)
-    for stream in streams():
-        stream.assert_whole()
+    assert_all_whole(streams())
     assert second["metadata"]["uid"] in {p["metadata"]["uid"] for p in service.pods()}
 
 
@@ -148,8 +146,7 @@ def test_scaling_down_with_streams_on_every_replica_cuts_none(service: Service) 
         service.scale(1)
         service.wait("one pod to leave, serving", lambda: any(_leaves_with_streams_open(service, p) for p in pods))
         service.wait("it to be gone", lambda: any(_gone(service, p) for p in pods))
-    for stream in streams():
-        stream.assert_whole()
+    assert_all_whole(streams())
     service.wait_replicas(1)
 
 
