@@ -82,6 +82,28 @@ async def test_bad_options_are_refused_before_anything_is_sent(
     assert f"andante: {option}" in capsys.readouterr().err
 
 
+async def test_a_key_of_the_environment_goes_with_every_request_and_into_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANDANTE_API_KEY", "key-of-a-test")
+    out, report = tmp_path / "out.json", tmp_path / "out.html"
+    async with serving() as server:
+        arguments = ("--url", server.url, "--trace", trace, "--json", out, "--report", report)
+        assert await asyncio.to_thread(run_cli, monkeypatch, "bench", *arguments) == 0
+        assert {request.headers.get("authorization") for request in server.received} == {"Bearer key-of-a-test"}
+    assert "key-of-a-test" not in out.read_text() + report.read_text() + "".join(capsys.readouterr())
+
+
+def test_a_key_that_is_no_header_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANDANTE_API_KEY", "one\ntwo")
+    assert run_cli(monkeypatch, "bench", "--url", "http://127.0.0.1:1", "--trace", trace) == 2
+    said = capsys.readouterr().err
+    assert "ANDANTE_API_KEY" in said
+    assert "two" not in said
+
+
 def test_an_endpoint_that_is_not_there_is_refused(
     monkeypatch: pytest.MonkeyPatch, trace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

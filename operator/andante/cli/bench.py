@@ -65,6 +65,8 @@ class BenchOptions:
     vocabulary: int = 200
     """Prompts are token ids below this: exact in length for any tokenizer that has as many."""
     send_class_header: bool = True
+    api_key: str | None = field(default=None, repr=False)
+    """Sent as a bearer token, if there is one."""
     drain_seconds: float = 300.0
     """How long to wait for open requests after the last arrival."""
 
@@ -198,6 +200,11 @@ async def _read_stream(
     return "not finished: the stream ended without [DONE]"
 
 
+def authorization(api_key: str | None) -> dict[str, str]:
+    """The header that carries `api_key`; none without one."""
+    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+
 async def run_bench(
     requests: Sequence[TraceRequest],
     options: BenchOptions,
@@ -217,7 +224,8 @@ async def run_bench(
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
     tasks: set[asyncio.Task[None]] = set()
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    headers = authorization(options.api_key)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
         run = _Run(options=options, session=session, origin=time.monotonic())
         stop = asyncio.Event()
         reporter = asyncio.create_task(_report(run, len(requests), on_tick, tick_seconds, stop)) if on_tick else None

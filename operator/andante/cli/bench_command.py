@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import platform
 import resource
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import andante
-from andante.cli.bench import BenchOptions, RequestResult, run_bench
+from andante.cli.bench import BenchOptions, RequestResult, authorization, run_bench
 from andante.cli.bench import Progress as BenchProgress
 from andante.cli.bench_report import flatten, write_report
 from andante.cli.bench_scores import per_class, summarise
@@ -27,12 +28,25 @@ from andante.domain.pace import PRESETS, QoEClass
 from andante.domain.request_meter import Objective
 from andante.domain.trace import TraceRequest
 
+API_KEY_VARIABLE = "ANDANTE_API_KEY"  # not an option: `ps` shows those; not OPENAI_API_KEY, which is for another host
 
-async def find_model(url: str) -> str:
+
+def read_api_key() -> str | None:
+    """The endpoint's key from the environment; InputError when it cannot stand in a header."""
+    key = os.environ.get(API_KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"{API_KEY_VARIABLE}: must be one line of printable ASCII; set it to the key alone")
+    return key or None
+
+
+async def find_model(url: str, *, api_key: str | None = None) -> str:
     """The first model that the endpoint lists; InputError when it cannot be reached or lists none."""
     timeout = aiohttp.ClientTimeout(total=10.0)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/v1/models") as response:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=authorization(api_key)) as session,
+            session.get(f"{url}/v1/models") as response,
+        ):
             response.raise_for_status()
             return str((await response.json(content_type=None))["data"][0]["id"])
     except (aiohttp.ClientError, OSError, TimeoutError, LookupError, TypeError, ValueError) as error:
@@ -90,26 +104,36 @@ def _class(name: str, expected_ttft: float | None, pace: float | None) -> QoECla
         raise InputError(f"--expected-ttft/--pace: {error}") from error
 
 
+_CLASS_HELP = (
+    f"QoE class of requests that name none: {', '.join(PRESETS)}; or a name of your own with both options below."
+)
+
+
 def bench(
     url: Annotated[str, typer.Option(help="Address of an OpenAI-compatible endpoint, without /v1.")],
-    trace: Annotated[Path, typer.Option(help="Workload trace (see `andante trace --help`).")],
+    trace: Annotated[Path, typer.Option(help="Workload trace; `andante trace --help` says in which form.")],
     speed: Annotated[float, typer.Option(min=1e-3, help="Compress the trace's time by this factor.")] = 1.0,
     rate_scale: Annotated[float, typer.Option(min=1e-3, help="Send this many times the trace's requests.")] = 1.0,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Stop sending after this many seconds.")] = None,
     max_prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Cut longer prompts.")] = None,
     max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Cut longer answers.")] = None,
-    class_name: Annotated[str, typer.Option("--class", help="QoE class of requests that name none.")] = "reading",
+    class_name: Annotated[str, typer.Option("--class", help=_CLASS_HELP)] = "reading",
     expected_ttft: Annotated[float | None, typer.Option(help="Own expectation: seconds to the first token.")] = None,
     pace: Annotated[float | None, typer.Option(help="Own expectation: tokens per second.")] = None,
     objective: Annotated[float, typer.Option(min=1e-3, max=1.0, help="QoE from which a request is good.")] = 0.95,
     model: Annotated[str | None, typer.Option(help="Model name; the endpoint's first when left out.")] = None,
-    class_header: Annotated[bool, typer.Option(help="Send the class as X-Andante-Class.")] = True,
+    class_header: Annotated[
+        bool, typer.Option(help="Send the class as X-Andante-Class, which a service without that class refuses.")
+    ] = True,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write all scores here as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
 ) -> None:
     """Replay a trace, open loop, against a real endpoint, and report QoE and smooth goodput as the client saw them.
 
-    Exit status 1 when no request completed.
+    Requests are sent when the trace says, whether earlier ones are answered or not. Prompts have the trace's lengths
+    and made-up tokens. Where the endpoint wants an API key, put it into the variable ANDANTE_API_KEY.
+
+    Exit status: 0 when a request was answered whole, 1 when none was, 2 for bad input.
 
     Example:  andante bench --url http://localhost:8000 --trace trace.csv.gz --duration 60
     """
@@ -119,6 +143,7 @@ def bench(
     if not url.startswith(("http://", "https://")):
         raise InputError(f"--url: {url} must begin with http:// or https://")
     url = url.rstrip("/").removesuffix("/v1")
+    api_key = read_api_key()
     requests = select(
         read_trace(trace),
         speed=speed,
@@ -135,11 +160,12 @@ def bench(
         raise InputError(f"--trace: no preset for the class {unknown[0]!r}; known are {', '.join(PRESETS)}")
     options = BenchOptions(
         url=url,
-        model=model or asyncio.run(find_model(url)),
+        model=model or asyncio.run(find_model(url, api_key=api_key)),
         qoe_class=_class(class_name, expected_ttft, pace),
         classes=PRESETS,
         objective=Objective(qoe=objective),
         send_class_header=class_header,
+        api_key=api_key,
     )
     allow_many_connections()
     results = asyncio.run(_replay(requests, options, console))

@@ -1,7 +1,4 @@
-"""Entry point of `andante` (and of `kubectl andante`): wires the sub-commands and the exit codes.
-
-Exit status: 0 good, 1 the answer is no, 2 bad input.
-"""
+"""Entry point of `andante` (and of `kubectl andante`): wires the sub-commands and the exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +16,9 @@ from andante.cli.trace_command import trace_app
 
 app = typer.Typer(
     name="andante",
-    help="Serve large language models by what readers feel: measure, replay and explain quality of experience (QoE).",
+    help="Measure how well readers are served by streamed answers: their quality of experience (QoE).\n\n"
+    "Works with any OpenAI-compatible endpoint. `kubectl andante` is the same command.",
+    epilog="Exit status: 0 good, 1 the answer is no (`bench`: no request was answered), 2 bad input, which is named.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

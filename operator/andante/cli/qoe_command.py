@@ -115,12 +115,15 @@ def qoe(
     expected_ttft: Annotated[float, typer.Option(help="Seconds until the user expects the first token.")] = 1.0,
     pace: Annotated[float, typer.Option(help="Tokens per second that the user reads or listens to.")] = 4.8,
     objective: Annotated[float, typer.Option(help="QoE from which a request is good.")] = 0.95,
-    tolerated_delay: Annotated[float, typer.Option(help="Mean delay in seconds that nobody feels; 0: off.")] = 0.2,
+    tolerated_delay: Annotated[float, typer.Option(help="Mean delay in seconds that is not felt; 0: off.")] = 0.2,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Score one answer from the times at which its tokens were delivered.
 
     Times are seconds since the request was received, one a line, or JSON: {"delivery": [0.9, 1.1]}.
+    docs/concepts/qoe.md explains the measures.
+
+    Exit status: 0 when the answer was scored, 2 for bad input.
 
     Example:  printf '1.0\\n1.2\\n4.0\\n' | andante qoe --expected-ttft 1 --pace 5
     """

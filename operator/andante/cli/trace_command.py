@@ -14,7 +14,15 @@ from rich.table import Table
 from andante.cli.errors import InputError, check_output
 from andante.cli.traces import TraceFormat, read_trace, write_trace
 
-trace_app = typer.Typer(help="Workload traces: look at one, convert published formats.", no_args_is_help=True)
+trace_app = typer.Typer(
+    help="Workload traces: look at one, convert published formats.\n\n"
+    "A trace is a CSV file, gzipped or not, with the header arrival_s,prompt_tokens,output_tokens and, if wanted,"
+    " qoe_class and prefix_group; lines in the order of arrival. `andante bench` replays it. Azure's 2023 trace (CSV)"
+    " and Mooncake's (JSONL) are read too. The repository has an example in examples/traces.\n\n"
+    "Exit status: 0 good, 2 for bad input.",
+    short_help="Workload traces: look at one, convert published formats.",
+    no_args_is_help=True,
+)
 
 
 @trace_app.command()
