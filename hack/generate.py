@@ -16,6 +16,7 @@ from andante.api.reference import reference
 from andante.api.v1alpha1 import LLMService
 from andante.app.children import POD_MONITOR_CRD, render
 from andante.app.settings import OperatorSettings
+from hack import metrics_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -57,6 +58,7 @@ def outputs() -> Mapping[Path, str]:
     return {
         ROOT / "crds" / "andante.dev_llmservices.yaml": crd_yaml(),
         ROOT / "docs" / "reference" / "llmservice.md": reference(),
+        ROOT / "docs" / "reference" / "metrics.md": metrics_reference.page(),
         **golden,
     }
 

@@ -1,0 +1,115 @@
+"""docs/reference/metrics.md: every metric family of Andante, from the objects that write them (`make generate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from andante.adapters.own_metrics import OwnMetrics
+from andante.domain.request_meter import Objective, Outcome
+from andante_vllm.meter_metrics import MeterMetrics
+from andante_vllm.scheduler_metrics import SchedulerMetrics
+
+_OUTCOMES = {
+    Outcome.COMPLETED: "the whole answer",
+    Outcome.ABORTED: "the client left",
+    Outcome.FAILED: "the engine's fault",
+    Outcome.REJECTED: "429 or 503",
+    Outcome.DRAINED: "cut by a shutdown",
+}
+
+_HEAD = f"""\
+# Metrics
+
+<!-- Generated from the code by `make generate`; a test compares. Do not edit. -->
+
+Engines show theirs on port 8000 at `/metrics`, among vLLM's own (`vllm:...`); the operator shows its own on port 9090.
+A counter's name ends in `_total`. A histogram has `_bucket` (label `le`), `_sum` and `_count`. What QoE, deficit, good
+and idle mean: [how Andante measures quality](../concepts/qoe.md).
+
+| label | values |
+|---|---|
+| `model_name` | the model as clients name it: `spec.model.servedName`, or the service's name |
+| `qoe_class` | a class of `spec.qoe.classes` |
+| `outcome` | {", ".join(f"`{outcome.value}` ({_OUTCOMES[outcome]})" for outcome in Outcome)} |
+| `kind` of `andante_tokens_total` | `prompt`, `visible`, `hidden` (reasoning that the reader does not see) |
+| `policy` | `qoe` or `andes`; `spec.engine.scheduler.policy` |
+| `reason` | why the policy schedules or does not |
+| `verb`, `kind` of `andante_operator_api_calls_total` | the call, and the kind of the object |
+"""
+
+_METER = """
+## Delivery meter: what readers got
+
+One line a class. Counters start at 0 with the engine; gauges are brought up to date when `/metrics` is read.
+"""
+
+_SCHEDULER = """
+## Scheduler
+
+Not there with `spec.engine.scheduler.policy: fcfs`.
+"""
+
+_OPERATOR = """
+## Operator
+
+The usual `process_*` and `python_info` stand beside them.
+"""
+
+_QUERIES = """
+## Queries to begin with
+
+```promql
+# Mean QoE of the answers that ended in the last five minutes, by class
+sum by (qoe_class) (rate(andante_request_qoe_sum[5m])) / sum by (qoe_class) (rate(andante_request_qoe_count[5m]))
+
+# Share of good answers; batch requests have no QoE and are left out
+sum(rate(andante_requests_good_total[5m])) / sum(rate(andante_request_qoe_count[5m]))
+
+# Answers that the service failed, refused or cut
+sum by (outcome) (rate(andante_requests_total{outcome!~"completed|aborted"}[5m]))
+
+# Time to the first token, 95th percentile
+histogram_quantile(0.95, sum by (le, qoe_class) (rate(andante_ttft_seconds_bucket[5m])))
+```
+"""
+
+
+def page() -> str:
+    """The page."""
+    meter = MeterMetrics(model_name="model", objective=Objective())
+    scheduler = SchedulerMetrics(model_name="model", policy="qoe")
+    return "".join(
+        (
+            _HEAD,
+            _METER,
+            _table(value for value in vars(meter).values() if isinstance(value, MetricWrapperBase)),
+            _SCHEDULER,
+            _table(_collectors(scheduler.registry)),
+            _OPERATOR,
+            _table(_collectors(OwnMetrics().registry)),
+            _QUERIES,
+        )
+    )
+
+
+# The client library tells a family's label names to nobody but itself, until there is a sample.
+
+
+def _collectors(registry: Any) -> Iterator[MetricWrapperBase]:
+    return (found for found in registry._collector_to_names if isinstance(found, MetricWrapperBase))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _table(families: Iterable[MetricWrapperBase]) -> str:
+    rows = ["", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in families:
+        name = family._name + ("_total" if family._type == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in family._labelnames)
+        rows.append(f"| `{name}` | {family._type} | {labels} | {_cell(family._documentation)} |")
+    return "\n".join(rows) + "\n"
