@@ -55,7 +55,7 @@ Not there with `spec.engine.scheduler.policy: fcfs`.
 _OPERATOR = """
 ## Operator
 
-The usual `process_*` and `python_info` stand beside them.
+The usual figures of the process stand beside them.
 """
 
 _QUERIES = """

@@ -46,8 +46,8 @@ REFUSED: tuple[Callable[[], Any], ...] = (
 
 
 def _patterns() -> list[re.Pattern[str]]:
-    rows = re.findall(r"^\| 400 \| `([^`]+)` \|", PAGE, re.MULTILINE)
-    return [re.compile(".*".join(map(re.escape, row.split("...")))) for row in rows]
+    rows = re.findall(r"^\| 400 \| `([^`]+)` \| ([^|]+) \|", PAGE, re.MULTILINE)
+    return [re.compile(".*".join(map(re.escape, f"{field}: {text}".split("...")))) for field, text in rows]
 
 
 def _message(refused: Callable[[], Any]) -> str:
