@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 380, 56, 40, 110, 48
-COLOURS = ("#0b6e4f", "#b23a48", "#e09f3e", "#335c81", "#6c584c", "#8338ec")
+COLOURS = ("#0b6e4f", "#b23a48", "#e09f3e", "#335c81", "#6c584c", "#8338ec", "#4b4b4b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
