@@ -134,10 +134,10 @@ class ChildSync:
             for entry in managers or ()
             if entry.get("manager") != FIELD_MANAGER and not entry.get("subresource")
         ]
-        who = f"{max(others)[1]!r}" if others else "somebody"
+        who = f"{max(others)[1]!r}" if others else "another client"
         message = (
-            f"{who} changes the {key[0]} {key[2]!r} again and again. It was put right {MOST} times within"
-            f" {WITHIN_SECONDS:.0f} s; stop whoever changes it, or write into the LLMService what is wanted"
+            f"{who} changes the {key[0]} {key[2]!r} again and again. Andante corrected it {MOST} times within"
+            f" {WITHIN_SECONDS:.0f} s; stop that client, or write into the LLMService what is wanted"
         )
         return Problem(reason="ChildContested", message=message)
 

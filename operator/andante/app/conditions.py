@@ -204,7 +204,7 @@ def _metrics(o: Observation) -> tuple[str, Status, str, str]:
     if o.measurement.pods_measured < ready:
         return "MetricsAvailable", "False", "Partial", f"metrics of {o.measurement.pods_measured} of {ready} ready pods"
     if isinstance(figure, NoTraffic):
-        return "MetricsAvailable", "True", "NoTraffic", "measured; nobody asks anything"
+        return "MetricsAvailable", "True", "NoTraffic", "measured; there are no requests"
     return "MetricsAvailable", "True", "Measured", f"metrics of all {ready} ready pods"
 
 

@@ -152,7 +152,7 @@ class Scheduler(APIModel):
     preemption: Preemption = Preemption()
     """How running requests may be interrupted."""
     ageing_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
-    """Share of the admitted work that goes to whoever has waited longest, so that nobody starves."""
+    """Share of the admitted work that goes to the request that has waited longest, so that none starves."""
     kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
     """Host memory for KV cache of preempted requests, in GiB per replica; 0: they recompute. Needs a (virtual) GPU.
 

@@ -82,7 +82,7 @@ class QoEObjective(APIModel):
     qoe: Share = 0.95
     """QoE from which a request is good. QoE is 1 when no token came later than its reader wanted it."""
     tolerated_delay: Annotated[float, Duration(minimum="0s", maximum="1h")] = 0.2
-    """Mean delay that nobody feels: a request below it is good whatever its QoE. 0s switches this off."""
+    """Mean delay that a reader does not feel: a request below it is good whatever its QoE. 0s switches this off."""
     good_fraction: Share = 0.99
     """Share of requests promised to be good; 1 minus this is the error budget."""
     window: Annotated[float, Duration(minimum="1h", maximum="90d")] = 28 * 86_400.0
