@@ -72,6 +72,9 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$recipe" ]; then
   fi
 fi
 link_tree "$env"
-# The scheduling policy's machine code: pods have this tree read-only, and each would compile it again at its start.
-"$env/bin/python" -c 'import andante.domain.scheduling.qoe_policy, andante_vllm.scheduler_table'
+# The scheduling policy's machine code, for this tree and for engine pods on the native node: they mount this folder
+# read-only, find the code in $env/compiled ($NUMBA_CACHE_DIR) and need not compile it at each start.
+"$env/bin/python" -m andante_vllm.compilation
+mkdir -p "$env/compiled/andante"
+cp -r --update operator/andante/domain/__pycache__/compiled/. "$env/compiled/andante/"
 echo "$env"

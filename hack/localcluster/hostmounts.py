@@ -1,9 +1,10 @@
 """Engine pods without an engine image, on the native node: this machine's folders mounted read-only into a tiny image.
 
-The engine image holds several gigabytes; building and importing it costs many minutes that tests and the demo need not
-spend. A pod sees /usr, what the loader needs from /etc, the Python installation, the engine environment and the two
-source roots, each read-only at the path it has here, and nothing else of the machine. Such a pod uses hostPath volumes:
-its namespace has to allow the pod security level `privileged`, so this is for a local node only.
+A vLLM image holds several gigabytes; building and importing it costs many minutes that tests and the demo need not
+spend. A pod sees /usr, what the loader needs from /etc, the Python installation and the engine environment, each
+read-only at the path it has here, and nothing else of the machine: a plain vLLM, into which Andante is copied as into
+any image. Such a pod uses hostPath volumes: its namespace has to allow the pod security level `privileged`, so this is
+for a local node only.
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from typing import Any
 
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import TinyImage
-from hack.localcluster.settings import REPOSITORY, cache
+from hack.localcluster.settings import cache
 
 ENGINE_CONTAINER = "engine"
 _SYSTEM = ("/usr", "/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/certs")
 _MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr on every current distribution
 _REMEDY = "make engine-env"
-SOURCE_ROOTS = (REPOSITORY / "operator", REPOSITORY / "engine_image")
-"""What a pod runs is this checkout, whichever one used the shared engine environment last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,6 @@ def mounted_folders(environment: EngineEnvironment) -> tuple[Path, ...]:
         *(Path(path) for path in (*_SYSTEM, *unmerged) if Path(path).exists()),
         environment.python_prefix,
         environment.folder,
-        *SOURCE_ROOTS,
     ]
     outermost = [path for path in wanted if not any(path != other and path.is_relative_to(other) for other in wanted)]
     return tuple(dict.fromkeys(outermost))
@@ -76,8 +74,9 @@ def host_image(environment: EngineEnvironment) -> TinyImage:
     """Empty folders, the links into /usr, a user to be, and a PATH; its tag changes with its content."""
     env = {
         "PATH": f"{environment.folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",
-        "PYTHONPATH": ":".join(str(root) for root in SOURCE_ROOTS),
         "PYTHONDONTWRITEBYTECODE": "1",
+        # Where `make engine-env` left the scheduling policy's machine code.
+        "NUMBA_CACHE_DIR": str(environment.folder / "compiled"),
     }
     image = TinyImage(
         tag="localhost/andante/engine-host-mounts",
@@ -90,7 +89,7 @@ def host_image(environment: EngineEnvironment) -> TinyImage:
             "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
         },
         env=env,
-        entrypoint=("andante-engine",),
+        entrypoint=("vllm", "serve"),
     )
     digest = hashlib.sha256(repr(image).encode()).hexdigest()[:12]
     return dataclasses.replace(image, tag=f"{image.tag}:{digest}")

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.hostmounts import (
-    SOURCE_ROOTS,
     EngineEnvironment,
     engine_values,
     find_engine_environment,
@@ -38,8 +37,13 @@ def test_no_mount_lies_in_another_one() -> None:
 
 def test_python_and_environment_are_covered() -> None:
     folders = mounted_folders(HERE)
-    for needed in (Path(sys.prefix), Path(sys.base_prefix).resolve(), *SOURCE_ROOTS):
+    for needed in (Path(sys.prefix), Path(sys.base_prefix).resolve()):
         assert any(needed.is_relative_to(folder) for folder in folders), needed
+
+
+def test_this_checkout_is_not_shown() -> None:
+    if not HERE.folder.is_relative_to(REPOSITORY):
+        assert not [folder for folder in mounted_folders(HERE) if folder.is_relative_to(REPOSITORY)]
 
 
 def test_neither_home_nor_all_of_etc_is_shown() -> None:

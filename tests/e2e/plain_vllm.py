@@ -1,8 +1,4 @@
-"""A vLLM image that knows nothing of Andante: what a registry has, or a vendor ships.
-
-vLLM itself comes from this machine's engine environment by read-only host mounts, as in all end-to-end tests; the two
-source roots of Andante are not among them.
-"""
+"""The vLLM image of the native node as an archive for a registry: a plain vLLM that knows nothing of Andante."""
 
 from __future__ import annotations
 
@@ -11,22 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from hack.localcluster import hostmounts, images
-from hack.localcluster.hostmounts import SOURCE_ROOTS, EngineEnvironment
+from hack.localcluster.hostmounts import EngineEnvironment
 
 
 def write_image(environment: EngineEnvironment, to: Path) -> None:
     """The image as a docker archive."""
-    ours = hostmounts.host_image(environment)
-    env = {key: value for key, value in ours.env.items() if key != "PYTHONPATH"}
-    images.write_docker_archive(dataclasses.replace(ours, tag="vllm:plain", env=env, entrypoint=("vllm", "serve")), to)
+    images.write_docker_archive(dataclasses.replace(hostmounts.host_image(environment), tag="vllm:plain"), to)
 
 
 def pod_template(environment: EngineEnvironment) -> dict[str, Any]:
-    """The operator's enginePodTemplate with the host mounts of vLLM alone."""
+    """The operator's enginePodTemplate with the host mounts of vLLM."""
     template: dict[str, Any] = hostmounts.engine_values(environment)["enginePodTemplate"]
-    (container,) = template["spec"]["containers"]
-    ours = {str(root) for root in SOURCE_ROOTS}
-    kept = [mount for mount in container["volumeMounts"] if mount["mountPath"] not in ours]
-    names = {mount["name"] for mount in kept}
-    volumes = [volume for volume in template["spec"]["volumes"] if volume["name"] in names]
-    return {"spec": {"containers": [{**container, "volumeMounts": kept}], "volumes": volumes}}
+    return template
