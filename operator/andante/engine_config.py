@@ -6,8 +6,8 @@ engine.yaml once and watches the qoe.yaml that lies beside it.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -123,27 +123,55 @@ class VirtualGPUConfig(_Strict):
     async_scheduling: bool = True
 
 
-# Flags of `vllm serve` that the operator derives from the resource; a user's extraArgs must not set them.
-OWNED_FLAGS = frozenset(
-    {
-        "--model", "--revision", "--tokenizer", "--served-model-name", "--host", "--port", "--uds", "--max-model-len",
-        "--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp", "--data-parallel-size", "-dp",
-        "--scheduler-cls", "--scheduling-policy", "--middleware", "--shutdown-timeout", "--config",
-        "--distributed-executor-backend", "--kv-offloading-size", "--api-server-count", "--root-path",
-        "--disable-log-stats", "--headless", "--api-key", "--ssl-keyfile", "--ssl-certfile",
-    }
-)  # fmt: skip
+_NODE = "a replica runs on one node; use spec.engine.gpusPerReplica"
+_GATEWAY = "end TLS in a gateway or proxy in front of the Service: probes and scrapes speak plain HTTP"
+OWNED_FLAGS: Final[Mapping[str, str]] = {
+    "--model": "use spec.model.id",
+    "--revision": "use spec.model.revision",
+    "--tokenizer": "put the tokenizer into the model's folder",
+    "--served-model-name": "use spec.model.servedName",
+    "--host": "the engine listens on the pod's address; use spec.networkPolicy to limit who reaches it",
+    "--port": "the Service and the probes use port 8000; no field changes it",
+    "--uds": "the Service and the probes use port 8000; no field changes it",
+    "--max-model-len": "use spec.model.maxModelLen",
+    "--tensor-parallel-size": "use spec.engine.gpusPerReplica",
+    "-tp": "use spec.engine.gpusPerReplica",
+    "--pipeline-parallel-size": _NODE,
+    "-pp": _NODE,
+    "--data-parallel-size": "use spec.scaling.maxReplicas: Andante scales by whole replicas",
+    "-dp": "use spec.scaling.maxReplicas: Andante scales by whole replicas",
+    "--scheduler-cls": "use spec.engine.scheduler.policy",
+    "--scheduling-policy": "use spec.engine.scheduler.policy, and spec.qoe.classes to serve some requests first",
+    "--middleware": "the delivery meter must see what the connection gets; put a proxy in front of the Service",
+    "--shutdown-timeout": "use spec.rollout.drainTimeout",
+    "--config": "write the flags into spec.engine.extraArgs",
+    "--distributed-executor-backend": "vLLM chooses it for one node; no field changes it",
+    "--kv-offloading-size": "use spec.engine.scheduler.kvOffloadGiB",
+    "--api-server-count": "the delivery meter counts in one API server process; use spec.scaling.maxReplicas for more",
+    "-asc": "the delivery meter counts in one API server process; use spec.scaling.maxReplicas for more",
+    "--root-path": "rewrite the path in a gateway in front of the Service",
+    "--disable-log-stats": "Andante needs vLLM's figures; no field changes it",
+    "--headless": "every replica answers HTTP; no field changes it",
+    "--api-key": "everybody who reads the resource would read the key; keep it in a Secret, and give the variable"
+    " VLLM_API_KEY in spec.engine.env with valueFrom.secretKeyRef",
+    "--hf-token": "everybody who reads the resource would read the token; use spec.model.tokenSecretRef",
+    "--ssl-keyfile": _GATEWAY,
+    "--ssl-certfile": _GATEWAY,
+}
+"""Flags of `vllm serve` that extraArgs must not name, each with what to do instead."""
 
 
 def check_extra_arg(value: str) -> str:
     """Refuse a flag that the operator owns.
 
     vLLM's parser takes `_` for `-` and unambiguous prefixes, so both are compared.
-    Raises ValueError naming the flag.
+    Raises ValueError naming the flag and what to use instead.
     """
-    flag = re.sub("_", "-", value.split("=", 1)[0])
-    if flag.startswith("-") and any(o == flag or (len(flag) > 4 and o.startswith(flag)) for o in OWNED_FLAGS):
-        raise ValueError(f"{flag} is set by Andante from the LLMService; use the resource's field instead")
+    flag = value.split("=", 1)[0].replace("_", "-")
+    if flag.startswith("-"):
+        owned = next((o for o in sorted(OWNED_FLAGS) if o == flag or (len(flag) > 4 and o.startswith(flag))), None)
+        if owned is not None:
+            raise ValueError(f"{flag} is refused: {OWNED_FLAGS[owned]}")
     return value
 
 

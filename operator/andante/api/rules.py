@@ -7,6 +7,7 @@ the API server answers a pattern with the regular expression, which teaches nobo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,6 +64,11 @@ def cel_string(text: str) -> str:
 def cel_list(items: tuple[str, ...] | list[str]) -> str:
     """A CEL list of string literals."""
     return "[" + ", ".join(cel_string(item) for item in items) + "]"
+
+
+def cel_map(entries: Mapping[str, str]) -> str:
+    """A CEL map of string literals."""
+    return "{" + ", ".join(f"{cel_string(key)}: {cel_string(value)}" for key, value in entries.items()) + "}"
 
 
 PRESERVE_UNKNOWN: Final[dict[str, Any]] = {"x-kubernetes-preserve-unknown-fields": True}

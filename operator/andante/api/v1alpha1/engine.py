@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from andante.api.rules import PATTERN_HINT, Rule, cel_list, list_by, matching, rules
+from andante.api.rules import PATTERN_HINT, Rule, cel_list, cel_map, list_by, matching, rules
 from andante.api.v1alpha1.pod_template import PodTemplate
 from andante.api.values import APIModel, FreeObject, ObjectName, Quantity
 from andante.engine_config import OWNED_FLAGS, check_extra_arg
@@ -31,9 +31,14 @@ def owned_env_reason(name: str) -> str | None:
 
 
 # The same test as engine_config.check_extra_arg: vLLM takes '_' for '-', and unambiguous prefixes of a flag.
+_IS_MEANT: Final = "owned == flag || (size(flag) > 4 && owned.startsWith(flag))"
 _OWNED_FLAG_RULE: Final = (
     "[self.split('=')[0].replace('_', '-')].all(flag, !flag.startsWith('-')"
-    f" || !{cel_list(_SORTED_FLAGS)}.exists(owned, owned == flag || (size(flag) > 4 && owned.startsWith(flag))))"
+    f" || !{cel_list(_SORTED_FLAGS)}.exists(owned, {_IS_MEANT}))"
+)
+_OWNED_FLAG_MESSAGE: Final = (
+    "[self.split('=')[0].replace('_', '-')].map(flag, flag + ' is refused: ' + "
+    f"{cel_map(OWNED_FLAGS)}[{cel_list(_SORTED_FLAGS)}.filter(owned, {_IS_MEANT})[0]])[0]"
 )
 
 ExtraArgument = Annotated[
@@ -45,9 +50,8 @@ ExtraArgument = Annotated[
         json_schema_extra=rules(
             Rule(
                 rule=_OWNED_FLAG_RULE,
-                message="this flag is set by Andante from the LLMService; use the resource's field instead",
-                message_expression="self.split('=')[0].replace('_', '-') + ' is set by Andante from the LLMService;"
-                " use the resource\\'s field instead'",
+                message="this flag is set by Andante from the LLMService",
+                message_expression=_OWNED_FLAG_MESSAGE,
             )
         ),
     ),
