@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,8 +67,9 @@ class EngineProcess:
         qoe: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
         meter: bool = True,
+        entry: Sequence[str] = (sys.executable, "-m", "andante_vllm.cli"),
     ) -> None:
-        """`config` and `qoe` are engine.yaml and qoe.yaml; host and port are filled in."""
+        """`config` and `qoe` are engine.yaml and qoe.yaml; host and port are filled in. `entry` starts the engine."""
         self.folder = Path(tempfile.mkdtemp(prefix="andante-test-engine-"))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -78,6 +79,7 @@ class EngineProcess:
         self._config = {**config, "host": "127.0.0.1", "port": self.port}
         self._environment = dict(environment or {})
         self._meter = meter
+        self._entry = entry
         self._process: subprocess.Popen[bytes] | None = None
         self.config_path.write_text(yaml.safe_dump(self._config))
         if qoe is not None:
@@ -124,8 +126,7 @@ class EngineProcess:
     def _command(self) -> tuple[list[str], dict[str, str]]:
         environment = {**os.environ, "ANDANTE_ENGINE_CACHE": str(self.folder / "cache"), **self._environment}
         if self._meter:
-            command = [sys.executable, "-m", "andante_vllm.cli", "serve", "--config", str(self.config_path)]
-            return command, environment
+            return [*self._entry, "serve", "--config", str(self.config_path)], environment
         folders = Folders(cache=Path(environment["ANDANTE_ENGINE_CACHE"]), metrics=self.metrics_folder)
         launch = plan_launch(
             EngineConfig.model_validate(self._config),

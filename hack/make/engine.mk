@@ -1,3 +1,7 @@
+.PHONY: bench-startup
+bench-startup: engine-env ## seconds that Andante adds to an engine's start, cold and with a cache volume (wants a quiet machine)
+	$(ENGINE_PYTHON) benchmarks/bench_startup.py $(ARGS)
+
 .PHONY: engine-env engine-lock test-contract bench-meter bench-uncontended bench-virtual-gpu
 # One environment for each Python (hack/engine_env.sh); asked for when a recipe runs, after setup has brought a python3.
 ENGINE_PYTHON_VERSION = $(shell $(or $(ANDANTE_ENGINE_PYTHON),python3) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
