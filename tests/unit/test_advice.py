@@ -23,6 +23,13 @@ def test_what_the_scheduler_says_is_kept_and_answered(words: str) -> None:
     assert SCHEDULER[words] in told.split("What to do: ")[1]
 
 
+def test_a_package_that_cannot_be_pulled_is_not_blamed_on_the_engines_image() -> None:
+    told = with_advice("ImagePullFailed", "pod x: container andante-package cannot start", container="andante-package")
+    assert "global.imagePullSecrets" in told
+    assert "spec.engine.image," not in told
+    assert "spec.engine.image" in with_advice("ImagePullFailed", "pod x: container engine cannot start")
+
+
 def test_what_nobody_can_advise_on_stays_as_it_is() -> None:
     assert with_advice("Unschedulable", "0/1 nodes are available: who knows.") == "0/1 nodes are available: who knows."
     assert with_advice("CrashLoop", "exited with 1") == "exited with 1"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from andante.api.v1alpha1.pod_template import ENGINE_CONTAINER
+from andante.api.v1alpha1.pod_template import ENGINE_CONTAINER, PACKAGE_CONTAINER
 from andante.ports import Object
 
 _ADVICE: Final[Mapping[str, str]] = {
@@ -36,9 +36,18 @@ _UNSCHEDULABLE: Final[Mapping[str, str]] = {
 }
 
 
-def with_advice(reason: str, message: str) -> str:
-    """`message`, and what to do where that is known."""
+_PACKAGE_IMAGE_PULL: Final = (
+    "the engine package comes from the operator's image, and this namespace cannot pull that image: check that the"
+    " Secret of the chart's global.imagePullSecrets (or of spec.engine.imagePullSecrets) exists in the service's"
+    " namespace"
+)
+
+
+def with_advice(reason: str, message: str, *, container: str = ENGINE_CONTAINER) -> str:
+    """`message`, and what to do where that is known. container: of the pod, that the problem is about."""
     advice = _ADVICE.get(reason)
+    if reason == "ImagePullFailed" and container == PACKAGE_CONTAINER:
+        advice = _PACKAGE_IMAGE_PULL
     if reason == "Unschedulable":
         advice = next((text for sign, text in _UNSCHEDULABLE.items() if re.search(sign, message)), None)
     return f"{message.rstrip(' .')}. What to do: {advice}" if advice else message

@@ -86,8 +86,10 @@ def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Prob
     waiting = (container.get("state") or {}).get("waiting") or {}
     reason = waiting.get("reason", "")
     if reason in _WAITING:
-        said = f"pod {pod} cannot start: {reason}: {waiting.get('message', '')}"
-        return Problem(reason=_WAITING[reason], message=with_advice(_WAITING[reason], said))
+        said = f"pod {pod}: container {container['name']} cannot start: {reason}: {waiting.get('message', '')}"
+        return Problem(
+            reason=_WAITING[reason], message=with_advice(_WAITING[reason], said, container=container["name"])
+        )
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode") not in (0, None)):
         log = log or ended.get("message") or ""
