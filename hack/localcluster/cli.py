@@ -109,9 +109,13 @@ def _down(options: argparse.Namespace) -> int:
 
 def _status(_options: argparse.Namespace) -> int:
     rows = []
-    for name, document in record.all_records(state_root()).items():
-        made = backends.backend(document["backend"], name=name)
-        rows.append(f"{name}\t{made.kind}\t{'up' if made.running() else 'does not answer'}\t{state_root() / name}")
+    known = record.all_records(state_root())
+    for folder in sorted(state_root().glob("*/")):
+        if folder.name in known:
+            made = backends.backend(known[folder.name]["backend"], name=folder.name)
+            rows.append(f"{folder.name}\t{made.kind}\t{'up' if made.running() else 'does not answer'}\t{folder}")
+        else:
+            rows.append(f"{folder.name}\tunknown\tits cluster.json is missing or broken: take it down\t{folder}")
     print("\n".join(rows) if rows else "no cluster; make cluster-up")
     return 0
 

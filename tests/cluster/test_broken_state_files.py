@@ -166,6 +166,17 @@ def test_kind_cluster_whose_record_is_lost_is_found_by_its_containers(
     assert not (tmp_path / "state" / "lost").exists()
 
 
+def test_status_names_a_cluster_whose_record_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANDANTE_STATE", str(tmp_path))
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "cluster.json").write_bytes(b"")
+    assert cli.main(["status"]) == 0
+    words = capsys.readouterr().out.split("\t")
+    assert words[:3] == ["lost", "unknown", "its cluster.json is missing or broken: take it down"]
+
+
 def test_up_without_the_record_of_what_is_there_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANDANTE_STATE", str(tmp_path))
     (tmp_path / NAME / "etcd").mkdir(parents=True)

@@ -184,8 +184,16 @@ def test_killed_test_run_leaves_neither_servers_nor_for_long_a_folder(tmp_path: 
         assert marked_processes(state)
         os.kill(run.pid, signal.SIGKILL)
     wait_until(lambda: not marked_processes(state), what="its servers to end", timeout_seconds=20)
-    with ControlPlane():
+    early = state.with_name(f"{state.name}-early")  # as if it had been killed before it started anything
+    early.mkdir()
+    with ControlPlane() as running:
         assert not state.exists()  # the next one clears the folder away
+        assert not early.exists()
+        beside = running.state.with_name(f"{running.state.name}-beside")
+        beside.mkdir()
+        with ControlPlane():
+            assert beside.exists()  # this run is alive
+        beside.rmdir()
 
 
 def test_command_line_brings_up_and_takes_down_a_control_plane(tmp_path: Path) -> None:
