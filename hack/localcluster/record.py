@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hack.localcluster.errors import ClusterError
-from hack.localcluster.statefiles import is_partial, read_json, write_whole
+from hack.localcluster.statefiles import read_json, write_whole
 
 KINDS = ("kubeconfig", "kind", "native", "control-plane")
 """The backends that a record may name."""
 
 _FILE = "cluster.json"
-_LOCK = ".lock"
+_MADE_BY_A_START = ("pki", "run", "node", "etcd", "kubeconfig", "ip_forward.json")  # all of it after the record
 
 
 def read(state: Path) -> dict[str, Any] | None:
@@ -39,9 +39,7 @@ def write(state: Path, document: Mapping[str, Any]) -> None:
 def refuse_unknown_state(state: Path) -> None:
     """Raise ClusterError where `state` holds a cluster whose record is lost: it runs, or did, at addresses that nobody
     knows any more."""
-    if not state.is_dir():
-        return
-    if any(path.name != _LOCK and path.name != _FILE and not is_partial(path, _FILE) for path in state.iterdir()):
+    if any((state / made).exists() for made in _MADE_BY_A_START):
         raise ClusterError(
             f"{state / _FILE} is missing or broken: the addresses of cluster {state.name} are not known any more",
             f"python3 -m hack.localcluster down --name {state.name}, then up again",

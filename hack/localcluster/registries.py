@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hack.localcluster.errors import ClusterError
+from hack.localcluster.statefiles import PUBLIC, write_whole
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?")
 
@@ -46,10 +47,10 @@ def write(state: Path, *, authorities: Mapping[str, Path], plain_http: tuple[str
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     for host, file in authorities.items():
         copy = _made(state, host) / "ca.crt"
-        copy.write_bytes(file.read_bytes())
-        (copy.parent / "hosts.toml").write_text(hosts_toml(host, ca=copy))
+        write_whole(copy, file.read_bytes(), mode=PUBLIC)
+        write_whole(copy.parent / "hosts.toml", hosts_toml(host, ca=copy), mode=PUBLIC)
     for host in plain_http:
-        (_made(state, host) / "hosts.toml").write_text(hosts_toml(host, ca=None))
+        write_whole(_made(state, host) / "hosts.toml", hosts_toml(host, ca=None), mode=PUBLIC)
 
 
 def _made(state: Path, host: str) -> Path:

@@ -33,17 +33,17 @@ def require_own(folder: Path) -> None:
         )
 
 
-def write_whole(path: Path, text: str, *, mode: int = SECRET) -> None:
-    """Write `text` to `path`, whose folder is there: a reader sees the old content or the new one, whatever is killed
-    and whenever. The file has `mode` from its first moment."""
+def write_whole(path: Path, content: str | bytes, *, mode: int = SECRET) -> None:
+    """Write `content` to `path`, whose folder is there: a reader sees the old content or the new one, whatever is
+    killed and whenever. The file has `mode` from its first moment."""
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     partial = Path(name)
     try:
         try:
             os.fchmod(descriptor, mode)
-            content = text.encode()
-            while content:
-                content = content[os.write(descriptor, content) :]
+            left = content.encode() if isinstance(content, str) else content
+            while left:
+                left = left[os.write(descriptor, left) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -60,11 +60,6 @@ def read_json(path: Path) -> Any | None:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def is_partial(path: Path, of: str) -> bool:
-    """Whether `path` is what a write of the file `of` left when it was killed."""
-    return path.name.startswith(f".{of}")
 
 
 def _sync_folder(folder: Path) -> None:

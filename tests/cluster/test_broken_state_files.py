@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hack.localcluster import cli, made_folders
+from hack.localcluster import cli, made_folders, registries
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.network import IP_FORWARD
 from hack.localcluster.settings import state_root
@@ -184,3 +184,12 @@ def test_up_without_the_record_of_what_is_there_says_so(tmp_path: Path, monkeypa
         quick_start.up(NAME, tmp_path)
     assert refused.value.remedy == f"python3 -m hack.localcluster down --name {NAME}, then up again"
     shutil.rmtree(tmp_path / NAME)
+
+
+def test_registries_that_were_written_before_a_first_start_do_not_stop_it(
+    before: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registries.write(state_root() / NAME, authorities={}, plain_http=("registry.example.com:5000",))
+    quick_start.up(NAME, tmp_path)
+    down(before, capsys)
+    assert before.difference(picture(NAME)) == ""
