@@ -337,7 +337,9 @@ def _mirror() -> str:
 
 
 def _run(command: Sequence[str]) -> str:
-    env = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": os.environ.get("STORAGE_DRIVER", "overlay")}
+    # podman reads both of these too, and its storage is the user's own: it keeps the settings that it has.
+    ours = {} if command[0] == "podman" else {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
+    env = {**ours, **os.environ}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()[-1500:]
