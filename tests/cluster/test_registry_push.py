@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,21 @@ def test_a_login_that_another_program_keeps_is_found(
     found = publish.checked_login(target, None)
     assert found is not None
     assert (found.username, found.password) == (USERNAME, PASSWORD)
+
+
+def test_a_login_in_a_credential_helper_is_found(
+    target: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "docker-credential-keeper"
+    answer = json.dumps({"Username": USERNAME, "Secret": PASSWORD})
+    helper.write_text(f"#!/bin/sh\nread host; [ \"$host\" = {target.host} ] && echo '{answer}'\n")
+    helper.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {target.host: {}}, "credsStore": "keeper"}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = publish.checked_login(target, None)
+    assert found is not None
+    assert found.source == "docker-credential-keeper"
 
 
 def test_a_password_stands_on_no_command_line(target: Registry, archive: Path, tmp_path: Path) -> None:
