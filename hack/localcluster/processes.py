@@ -83,6 +83,7 @@ class Service:
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(self.log), append, 0o600),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
+                *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _given_descriptors()),
             ],
             setsid=True,
         )
@@ -195,6 +196,16 @@ def _handle(stored: object) -> Handle | None:
     if not (type(pid) is int and type(ticks) is int and 0 < pid < 2**31):  # 0 and less mean groups of processes
         return None
     return Handle(pid=pid, start_ticks=ticks)
+
+
+def _given_descriptors() -> list[int]:
+    """What our own starter left open for us beside the usual three, a lock say: a service would hold it for ever."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        with contextlib.suppress(OSError):  # the one that listed them
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found
 
 
 def _require_setpriv() -> str:

@@ -73,6 +73,15 @@ def test_broken_pid_file_counts_as_not_running(service: Service, content: str) -
     assert not service.alive()
 
 
+def test_process_holds_nothing_that_its_starter_was_given(service: Service) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)  # as a shell's `exec 3>file` and flock leave one
+    service.start(["sleep", "600"])
+    os.close(writer)
+    with os.fdopen(reader, "rb") as left:
+        assert left.read() == b""  # the end, as nobody else holds the other side
+
+
 def test_process_that_nobody_wrote_down_gives_way_to_a_new_start(service: Service) -> None:
     service.start(["sleep", "600"])
     service.pid_file.unlink()
