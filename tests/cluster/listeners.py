@@ -37,7 +37,7 @@ def listeners(pids: Iterable[int]) -> list[Listener]:
         with contextlib.suppress(OSError):  # it ended while we looked
             program = (process / "comm").read_text().strip()
             namespace = str((process / "ns" / "net").readlink())
-            held = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
+            held = _held(process)
             for table in ("tcp", "tcp6"):
                 for line in (process / "net" / table).read_text().splitlines()[1:]:
                     fields = line.split()
@@ -70,6 +70,15 @@ def let_in(host: str, port: int, client: tuple[Path, Path] | None = None) -> lis
             finally:
                 connection.close()
     return got
+
+
+def _held(process: Path) -> set[str]:
+    """What the descriptors of a process lead to; a busy one closes some while we look."""
+    held = set()
+    for descriptor in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held.add(str(descriptor.readlink()))
+    return held
 
 
 def _address(text: str) -> str:
