@@ -24,14 +24,14 @@ PACKAGE_OF = {
     "conntrack": "conntrack",
     "ip": "iproute2",
     "buildah": "buildah",
-    "debootstrap": "debootstrap",
+    "debootstrap": "debootstrap debian-archive-keyring",  # Ubuntu has the keys apart; without them nothing is verified
     "prometheus": "prometheus",
 }
 
 
 def packages_of(programs: Sequence[str]) -> tuple[str, ...]:
     """The packages that bring `programs`, each once, sorted."""
-    return tuple(sorted({PACKAGE_OF[program] for program in programs}))
+    return tuple(sorted({package for program in programs for package in PACKAGE_OF[program].split()}))
 
 
 def command_for(packages: Sequence[str]) -> str:

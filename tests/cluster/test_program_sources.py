@@ -114,4 +114,5 @@ def test_programs_that_debian_brings_are_named_with_their_packages() -> None:
     system = [name for name in (*binaries.CONTROL_PLANE, *binaries.NODE) if name not in binaries.KUBERNETES]
     packages = debian.packages_of(system)
     assert {"etcd-server", "containerd", "runc", "containernetworking-plugins", "iptables"} <= set(packages)
+    assert debian.packages_of(("debootstrap",)) == ("debian-archive-keyring", "debootstrap")
     assert debian.command_for(packages).endswith(" ".join(packages))
