@@ -1,6 +1,6 @@
-"""Writes the tables of docs/concepts/scheduler.md from benchmarks/results; `make scheduler-docs`. A test compares.
+"""Writes the tables of the scheduler's reference pages from benchmarks/results; `make scheduler-docs`. A test compares.
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing else of the page is touched.
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing else of a page is touched.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "concepts" / "scheduler.md"
+REFERENCE = ROOT / "docs" / "reference"
+PAGES = (REFERENCE / "scheduler-settings.md", REFERENCE / "scheduler-benchmarks.md")
 RESULTS = ROOT / "benchmarks" / "results"
 SCHEDULERS = ("qoe+host", "qoe", "andes+host", "andes", "fcfs+host", "fcfs", "priority")
 
@@ -105,9 +106,10 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def main() -> int:
-    """Rewrites the page."""
-    PAGE.write_text(render(PAGE.read_text()))
-    print(PAGE)
+    """Rewrites the pages."""
+    for page in PAGES:
+        page.write_text(render(page.read_text()))
+        print(page)
     return 0
 
 

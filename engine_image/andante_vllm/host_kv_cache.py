@@ -18,7 +18,7 @@ from vllm.v1.kv_offload.base import OffloadKey, ReqContext
 from vllm.v1.kv_offload.cpu.policies.base import CachePolicy, ChunkStatus, order_request_keys
 
 _LEAST, _ENOUGH = 1.1, 1.5
-"""Times the GPUs' KV; docs/concepts/scheduler.md measures it."""
+"""Times the GPUs' KV; docs/reference/scheduler-settings.md has the measurements."""
 
 
 class EndedFirst(CachePolicy):

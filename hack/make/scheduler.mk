@@ -38,5 +38,5 @@ scheduler-fuzz: engine-env ## random storms of preemption, pause, abort and bloc
 vllm-conformance: engine-env ## vLLM's own scheduler tests with our class in place of its own
 	nice -n 10 $(SCHEDULER_RUN) -m hack.vllm_conformance $(ARGS)
 
-scheduler-docs: setup ## the tables of docs/concepts/scheduler.md from benchmarks/results
+scheduler-docs: setup ## the tables of docs/reference/scheduler-*.md from benchmarks/results
 	python -m hack.scheduler_docs

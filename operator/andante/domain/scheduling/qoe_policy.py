@@ -2,7 +2,8 @@
 
 Each request has a value, what its user gains if it is served now instead of a horizon later, and a cost, what serving
 it to its end takes of the resource that is short. Waiting requests are admitted in order of value per cost while they
-fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with ablations in docs/concepts/scheduler.md:
+fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with ablations in
+docs/reference/scheduler-benchmarks.md:
 
 * QoE is predicted at the end of the request from its exact area, with the answer's length learned per class.
 * Nobody is taken off for an admission unless that pays for the recompute it causes, priced by what the GPU could have

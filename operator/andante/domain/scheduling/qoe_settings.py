@@ -9,7 +9,7 @@ from andante.domain.scheduling.view import Objective
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QoEPolicySettings:
-    """Settings of `QoEPolicy`; the defaults are what the ablation of docs/concepts/scheduler.md chose."""
+    """Settings of `QoEPolicy`; the defaults are what the ablation of docs/reference/scheduler-benchmarks.md chose."""
 
     objective: Objective = "mean"
     shortest_horizon: float = 60.0
