@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hack.docs import blocks, manifests, markdown, messages, names, words
+from hack.docs import blocks, links, manifests, markdown, messages, names, words
 
 
 def main() -> int:
@@ -22,7 +22,7 @@ def main() -> int:
     found = [
         fault
         for page in pages
-        for check in (names.of_page, blocks.of_page, manifests.of_page, words.of_page)
+        for check in (names.of_page, blocks.of_page, manifests.of_page, links.of_page, words.of_page)
         for fault in check(page)
     ]
     if not wanted:

@@ -93,9 +93,14 @@ class Page:
         return match[1] if match else None
 
     @property
+    def prose(self) -> str:
+        """The text with blocks and comments made empty, line by line."""
+        return _blank(_FENCE, _blank(_COMMENT, self.text))
+
+    @property
     def spans(self) -> list[Span]:
         """Everything in backticks outside of blocks and comments."""
-        prose = _blank(_FENCE, _blank(_COMMENT, self.text))
+        prose = self.prose
         return [
             Span(
                 self.path,
