@@ -126,7 +126,7 @@ def _pytest(command: Command) -> Iterator[Saying]:
 
 
 def _kubectl(command: Command) -> Iterator[Saying]:
-    words = _without_options(command)
+    words = without_options(command)
     if not words or _PLACEHOLDER.search(words[0]):
         return
     verb = words[0]
@@ -181,7 +181,8 @@ def _jsonpaths(command: Command) -> list[str]:
     return [path for text in texts for path in re.findall(r"\{\.((?:spec|status)[\w.\[\]*]*)", text)]
 
 
-def _without_options(command: Command) -> list[str]:
+def without_options(command: Command) -> list[str]:
+    """Sub-commands and arguments of kubectl and helm."""
     takes_a_value = {
         "-n",
         "--namespace",

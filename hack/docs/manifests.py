@@ -4,13 +4,14 @@ values, has only names that exist."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import yaml
 
 from andante.api.v1alpha1 import LLMService, SpecError
 from hack.docs import schema
-from hack.docs.markdown import Block, Fault, Page
+from hack.docs.markdown import ROOT, Block, Fault, Page
 from hack.docs.shell import commands
 
 YAML = frozenset({"yaml", "yml"})
@@ -59,9 +60,30 @@ def _faults(page: Page, line: int, text: str) -> Iterator[Fault]:
             yield Fault(page.path, line, name, advice)
 
 
+@cache
+def claims() -> frozenset[str]:
+    """Names of the claims that examples/ has a manifest of."""
+    documents = [one for path in (ROOT / "examples").rglob("*.yaml") for one in _documents(path.read_text()) or ()]
+    return frozenset(one["metadata"]["name"] for one in documents if one.get("kind") == "PersistentVolumeClaim")
+
+
+def _claims_in(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key == "claimName" and isinstance(inner, str):
+                yield inner
+            yield from _claims_in(inner)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _claims_in(item)
+
+
 def _of_document(document: object) -> Iterator[tuple[str, str]]:
     if not isinstance(document, Mapping):
         return
+    for claim in _claims_in(document):
+        if claim not in claims():
+            yield claim, f"no manifest of this claim in examples/; take one of {', '.join(sorted(claims()))}, or add it"
     if document.get("kind") == "LLMService":
         if document.get("apiVersion") != "andante.dev/v1alpha1":
             yield "apiVersion", "an LLMService has `apiVersion: andante.dev/v1alpha1`"

@@ -14,6 +14,8 @@ import pytest
 from hack.docs import blocks, manifests, markdown
 from hack.docs.markdown import ROOT, Block
 
+from docs_binaries import documented, unknown_flags
+from docs_faults import expect_none
 from e2e.documented_commands import Step, missing
 
 THIS = "tests/golden/test_docs_commands.py"
@@ -66,3 +68,30 @@ def test_the_chart_takes_documented_values(block: Block, helm: str, tmp_path: Pa
         check=False,
     )
     assert done.returncode == 0, f"{_place(block)}: {done.stderr}\n{text}"
+
+
+def test_documented_helm_commands_have_flags_that_exist(helm: str) -> None:
+    assert len(list(documented("helm"))) > 10
+    expect_none(unknown_flags(helm, "helm", common=("--help",)))
+
+
+def _renders() -> list[tuple[str, tuple[str, ...]]]:
+    """Every documented install or upgrade from the source, as what the chart is given by it."""
+    found: dict[tuple[str, ...], str] = {}
+    for page, line, command in documented("helm"):
+        if "." in command.words and {"install", "upgrade"} & set(command.words):
+            values = [value for option in ("--set", "--set-string") for value in command.option(option)]
+            found.setdefault(tuple(values), f"{page.path}:{line}")
+    return [(place, values) for values, place in found.items()]
+
+
+@pytest.mark.parametrize(("place", "values"), _renders(), ids=lambda value: value if isinstance(value, str) else "")
+def test_the_chart_renders_with_the_values_of_a_documented_command(
+    place: str, values: tuple[str, ...], helm: str
+) -> None:
+    """Without a repository the chart is refused; pages that leave it out say that it was given before."""
+    image = ["andante-operator.image.repository=registry.example.com/andante-operator"]
+    options = [part for value in (*image, *values) for part in ("--set", markdown.filled_in(value))]
+    command = [helm, "template", "andante", ".", "--kube-version", "1.34.0", "--namespace", "andante-system", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{place}: {done.stderr}"

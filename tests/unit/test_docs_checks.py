@@ -108,6 +108,10 @@ def test_so_is_a_part_of_one_with_a_name_that_does_not_exist() -> None:
     assert "'andante-operator.imageRepository'" in _said("```yaml\nandante-operator: {imageRepository: x}\n```\n")
 
 
+def test_a_claim_that_the_reader_must_invent_is_found() -> None:
+    assert "'my-disk': no manifest of this claim" in _said("```yaml\nsource: {pvc: {claimName: my-disk}}\n```\n")
+
+
 def test_a_riddle_is_found() -> None:
     assert "'whoever': write say who" in _said("It quotes whoever found it.\n")
 
