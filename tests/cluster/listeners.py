@@ -12,7 +12,11 @@ from pathlib import Path
 
 _LISTEN = "0A"
 _SECONDS = 5.0
-_BEHIND_EACH = ("/", "/metrics", "/api/v1/secrets", "/pods", "/members", "/raft", "/version/etcd", "/v3/kv/range")
+_BEHIND_EACH = (
+    *("/", "/metrics", "/api/v1/secrets", "/members", "/raft", "/raft/probing", "/v3/kv/range"),
+    *("/pods", "/runningpods/", "/stats/summary", "/configz", "/logs/", "/containerLogs/kube-system/a/a"),
+)
+"""What the programs of a cluster have to show: the API server, etcd towards clients and peers, the kubelet."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -49,7 +53,8 @@ def listeners(pids: Iterable[int]) -> list[Listener]:
 
 def let_in(host: str, port: int, client: tuple[Path, Path] | None = None) -> list[str]:
     """What a caller got there over HTTP and HTTPS: empty where it is refused everywhere. `client`: certificate and key
-    that it shows. Refused is a broken handshake, 401, 403, and 400 for plain text at a port that speaks TLS."""
+    that it shows. Refused is a broken handshake, 401, 403, and 400 for plain text at a port that speaks TLS; 404 shows
+    nothing either: a kubelet asks who is there only where it has something."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     if client:
@@ -57,8 +62,8 @@ def let_in(host: str, port: int, client: tuple[Path, Path] | None = None) -> lis
     got = []
     for path in _BEHIND_EACH:
         for scheme, connection, refusals in (
-            ("http", http.client.HTTPConnection(host, port, timeout=_SECONDS), {400, 401, 403}),
-            ("https", http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=tls), {401, 403}),
+            ("http", http.client.HTTPConnection(host, port, timeout=_SECONDS), {400, 401, 403, 404}),
+            ("https", http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=tls), {401, 403, 404}),
         ):
             try:
                 connection.request("GET", path)
