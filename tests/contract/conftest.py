@@ -81,6 +81,14 @@ def total(samples: Samples, name: str, **labels: str) -> float:
     )
 
 
+async def opened(engine: EngineProcess, before: Samples, requests: int) -> None:
+    """Returns once so many more requests than `before` are with the engine; fails when that takes long."""
+    deadline = time.monotonic() + 20
+    while (now := total(engine.metrics(), "andante_open_requests")) < total(before, "andante_open_requests") + requests:
+        assert time.monotonic() < deadline, f"{now:.0f} open requests"
+        await asyncio.sleep(0.05)
+
+
 async def counted(engine: EngineProcess, before: Samples, requests: int) -> dict[str, float]:
     """The andante metrics' increase since `before`, summed over classes, once `requests` more have ended.
 
