@@ -18,6 +18,7 @@ from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationEr
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from andante_vllm.delivery import EngineEnd
+from andante_vllm.drain import Drain
 from andante_vllm.expectations import BadExpectationError
 
 
@@ -54,14 +55,7 @@ class DrainCutError(GracefulHTTPError):
         )
 
 
-class DrainFlag:
-    """Whether this process's engine client has been told to shut down."""
-
-    def __init__(self) -> None:
-        self.draining = False
-
-
-drain = DrainFlag()  # one engine client per API server process, and vLLM gives the middleware no handle on it
+drain = Drain()  # one engine client per API server process, and vLLM gives the middleware no handle on it
 
 
 def install() -> None:
@@ -90,10 +84,10 @@ def install() -> None:
         return _observe(plain_generate(self, prompt, sampling_params, *args, **kwargs), request, first_choice)
 
     @functools.wraps(plain_shutdown)
-    def shutdown(self: AsyncLLM, *args: Any, **kwargs: Any) -> Any:
-        drain.draining = True
+    def shutdown(self: AsyncLLM, timeout: float | None = None) -> Any:
+        timeout = drain.begin(timeout)
         handler = self.output_handler
-        result = plain_shutdown(self, *args, **kwargs)  # returns when the drain is over
+        result = plain_shutdown(self, timeout=timeout)  # returns when the engine core has ended
         if handler is not None and not handler.get_loop().is_closed():
             # vLLM leaves the requests that it cut waiting for ever, and their clients with them, until the pod is
             # killed. It calls this from another thread, and the queues belong to the loop.

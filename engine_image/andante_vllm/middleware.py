@@ -7,6 +7,7 @@ that carries them returns. At /metrics the gauges of open requests are brought u
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import defaultdict
@@ -104,7 +105,9 @@ class DeliveryMeter:
 
         token = hooks.current_request.set(request)
         try:
-            await self._app(scope, receive_and_watch, send_and_stamp)
+            # A request of another kind may begin during the drain, so it must not be able to prolong it.
+            with hooks.drain.answering() if scope["path"] in _COUNTED_PATHS else contextlib.nullcontext():
+                await self._app(scope, receive_and_watch, send_and_stamp)
         finally:
             hooks.current_request.reset(token)
             self._ended(request)
