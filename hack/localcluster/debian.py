@@ -23,7 +23,7 @@ PACKAGE_OF = {
     "iptables": "iptables",
     "conntrack": "conntrack",
     "ip": "iproute2",
-    "buildah": "buildah",
+    "buildah": "buildah netavark",  # from Debian 13 on it starts only where netavark is, and merely recommends it
     "debootstrap": "debootstrap debian-archive-keyring",  # Ubuntu has the keys apart; without them nothing is verified
     "prometheus": "prometheus",
 }

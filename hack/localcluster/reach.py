@@ -11,6 +11,7 @@ import re
 import subprocess
 import threading
 from pathlib import Path
+from typing import IO
 
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.progress import say
@@ -50,10 +51,11 @@ class ServiceProxy:
         self._closing.set()
         self._process.terminate()
         self._keeper.join(timeout=10)
+        _ended(self._process)
 
     def _keep(self) -> None:
         for _ in range(_RESTARTS):
-            self._process.wait()
+            _ended(self._process)
             if self._closing.is_set():
                 return
             say("kubectl proxy ended; starting it again (streams through it were cut)")
@@ -67,18 +69,33 @@ class ServiceProxy:
         process = subprocess.Popen(
             [*self._command, f"--port={port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        if process.stdout is None:
-            raise AssertionError("stdout is a pipe")
+        output = _output(process)
         patience = threading.Timer(_START_SECONDS, process.kill)
         patience.start()
-        said = process.stdout.readline()  # "Starting to serve on 127.0.0.1:PORT", or why it cannot
+        said = output.readline()  # "Starting to serve on 127.0.0.1:PORT", or why it cannot
         patience.cancel()
         found = re.search(r"127\.0\.0\.1:(\d+)", said)
         if found is None:
             process.kill()
-            process.wait()
+            _ended(process)
             raise ClusterError(
                 f"no way to the Service through the API server: kubectl proxy said {said.strip() or 'nothing'!r}",
                 " ".join([*self._command[:3], "--port=0"]),
             )
         return process, int(found[1])
+
+
+def _output(process: subprocess.Popen[str]) -> IO[str]:
+    if process.stdout is None:
+        raise AssertionError("stdout is a pipe")
+    return process.stdout
+
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    """Return once the process has ended. What it says meanwhile is read: a pipe that is full would stop it."""
+    output = _output(process)
+    if not output.closed:
+        with output:
+            for _ in output:
+                pass
+    process.wait()
