@@ -2,7 +2,7 @@
 
 vLLM's scheduler and engine client are no public interface: another version may lack what ours imports. The scheduler
 runs with tested versions only, where each name that it imports is there. The delivery meter runs wherever its names
-are there and `AsyncLLM.generate` takes what it hands on. Whatever does not fit is left out, and vLLM serves as it is.
+are there and `AsyncLLM` takes what it hands on. Whatever does not fit is left out, and vLLM serves as it is.
 """
 
 from __future__ import annotations
@@ -100,4 +100,6 @@ def _meter_problem(version: str) -> str:
     parameters = list(inspect.signature(client.generate).parameters)[1:3]
     if parameters != ["prompt", "sampling_params"] or not inspect.isasyncgenfunction(client.generate):
         return f"untested vLLM {version}: AsyncLLM.generate is another one than the meter knows"
+    if "timeout" not in inspect.signature(client.shutdown).parameters:
+        return f"untested vLLM {version}: AsyncLLM.shutdown takes no timeout"
     return ""
