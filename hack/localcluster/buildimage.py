@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -231,8 +232,16 @@ def _buildah_build(request: ImageBuild) -> None:
         arguments["BASE"] = _python_base()
     say(f"building {request.tag} with buildah on {arguments['BASE']}")
     borrowed = [part for path in _BORROWED if Path(path).exists() for part in ("-v", f"{path}:{path}:ro")]
-    _run([*_buildah(), "bud", "--network", "host", "--layers", "-t", request.tag, *borrowed, *_timestamp(request),
-          *_common(request, arguments)])  # fmt: skip
+    _run([*_buildah(), "bud", "--network", "host", "--layers", "-t", request.tag, *borrowed, *_limits(),
+          *_timestamp(request), *_common(request, arguments)])  # fmt: skip
+
+
+def _limits() -> list[str]:
+    """This process's own limits: newer versions of buildah raise them, which a container without CAP_SYS_RESOURCE may
+    not."""
+    wanted = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+    limits = {name: resource.getrlimit(number) for name, number in wanted.items()}
+    return [part for name, (soft, hard) in limits.items() for part in ("--ulimit", f"{name}={soft}:{hard}")]
 
 
 def _build_with_buildah(request: ImageBuild, to: Path) -> None:
