@@ -58,7 +58,7 @@ FLAGS = _set("""
     --enable-auto-tool-choice --follow --force-conflicts --gpu-memory-utilization --help --kube-version --logs
     --namespace --no-hooks --output --port --previous --privileged --replicas --require-hashes --reset-then-reuse-values
     --reuse-values --selector --server-side --set --show-labels --skip-crds --tail --timeout --type --values --version
-    --wait --watch
+    --wait --watch --watermark
 """)
 
 # Variables of other programs.
