@@ -60,7 +60,11 @@ def main() -> int:
     for module in MODULES:
         __import__(module)
     kept = os.environ.get("NUMBA_CACHE_DIR", "")
-    where = f"kept in {kept} for the next start" if is_there(chosen=kept) else "kept nowhere: no folder can be written"
+    where = (
+        f"kept in {kept or 'the folder of its sources'}"
+        if is_there(chosen=kept)
+        else "kept nowhere: no folder is writable"
+    )
     print(f"andante-engine: scheduling policy compiled in {time.monotonic() - started:.1f} s, {where}", flush=True)
     return 0
 
