@@ -31,7 +31,7 @@ from hack.localcluster.settings import cache, go_arch
 _BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
 # Of the machine, read-only and only during the build: a proxy's certificates and pip's settings.
 _BORROWED = ("/etc/ssl/certs", "/etc/pip.conf")
-_BASE_RECIPE = 2  # raised with every change of what _python_base does
+_BASE_RECIPE = 3  # raised with every change of what _python_base does
 _BUILDERS = ("docker", "podman", "buildah")
 _ANSWER_SECONDS = 20.0
 _KEPT_ARCHIVES = 3
@@ -318,6 +318,10 @@ def _make_repeatable(root: Path) -> None:
         (root / leftover).mkdir(parents=True)
     for name in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):
         (root / name).unlink(missing_ok=True)
+    # The day on which a password was last changed: that of the debootstrap. No account of the image has one.
+    for shadow in (root / "etc" / "shadow", root / "etc" / "shadow-"):
+        if shadow.exists():
+            shadow.write_text(re.sub(r"(?m)^([^:\n]*:[^:\n]*:)\d+", r"\1", shadow.read_text()))
     for compiled in root.rglob("__pycache__"):
         shutil.rmtree(compiled)
     compiling = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "/usr/lib/python3"]
