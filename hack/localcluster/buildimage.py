@@ -236,11 +236,18 @@ def _buildah_build(request: ImageBuild) -> None:
           *_timestamp(request), *_common(request, arguments)])  # fmt: skip
 
 
+_BUILDAHS_PROCESSES = 32_768
+
+
 def _limits() -> list[str]:
-    """This process's own limits: newer versions of buildah raise them, which a container without CAP_SYS_RESOURCE may
-    not."""
-    wanted = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
-    limits = {name: resource.getrlimit(number) for name, number in wanted.items()}
+    """Limits that a build may have where CAP_SYS_RESOURCE is missing, as in a container: raising one is refused there.
+
+    Newer versions of buildah raise the number of open files, older ones lower the number of processes first; so each is
+    the lower of this process's and of what buildah sets.
+    """
+    files, processes = resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_NPROC)
+    few = [_BUILDAHS_PROCESSES if n == resource.RLIM_INFINITY else min(n, _BUILDAHS_PROCESSES) for n in processes]
+    limits = {"nofile": files, "nproc": few}
     return [part for name, (soft, hard) in limits.items() for part in ("--ulimit", f"{name}={soft}:{hard}")]
 
 
