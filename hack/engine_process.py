@@ -31,7 +31,7 @@ from andante.profiles import load_profiles
 from andante_vllm.launch import METER_MIDDLEWARE, Folders, plan_launch
 from andante_vllm.tiny_model import make_model
 
-START_SECONDS = 180.0
+START_SECONDS = 280.0
 STOP_SECONDS = 60.0
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -219,6 +219,8 @@ def our_flags() -> frozenset[str]:
     for name in files():
         if name.endswith(".py") and name.split("/")[0] in _SOURCES and not name.startswith("hack/docs"):
             found |= set(re.findall(r"[\"'](--[a-z][\w-]*)", (ROOT / name).read_text()))
+        elif name.endswith(".sh"):
+            found |= set(re.findall(r"^\s*(--[a-z][\w-]*)\)", (ROOT / name).read_text(), re.MULTILINE))
     commands: list[Any] = [typer.main.get_command(app)]
     while commands:
         command = commands.pop()
