@@ -20,6 +20,8 @@ OPERATOR = "andante-operator"
 IMAGE = {"repository": "registry.example.com/andante-operator"}
 """The one value that has no default. Nothing pulls it on a control plane without a node."""
 
+ESTABLISHED = "--for=jsonpath={.status.conditions[?(@.type=='Established')].status}=True"
+"""Of `kubectl wait crd/...`; --for=condition fails at once on a CRD that has no condition yet."""
 POD_MONITOR_CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",

@@ -16,7 +16,7 @@ import yaml
 from hack.localcluster.api import ControlPlane
 
 from chart_plane import Plane
-from helm_release import OPERATOR, POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
+from helm_release import ESTABLISHED, OPERATOR, POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
 from operator_process import Namespace, wait_for
 
 RENDERINGS = ROOT / "tests" / "golden" / "chart"
@@ -36,7 +36,7 @@ def admitting() -> Iterator[ControlPlane]:
         # A bare pod is admitted only where its service account is there.
         control_plane.kubectl("-n", SYSTEM, "create", "serviceaccount", "andante-operator-check")
         control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITOR_CRD))
-        control_plane.kubectl("wait", "--for=condition=Established", "crd/podmonitors.monitoring.coreos.com")
+        control_plane.kubectl("wait", ESTABLISHED, "crd/podmonitors.monitoring.coreos.com")
         yield control_plane
 
 

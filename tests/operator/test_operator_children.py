@@ -85,7 +85,7 @@ EDITS: dict[str, tuple[str, str, Any, Any]] = {
         "deployment",
         "chat",
         {"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "else:1"}]}}}},
-        lambda o: o["spec"]["template"]["spec"]["containers"][0]["image"] == "example.invalid/andante-engine:test",
+        lambda o: o["spec"]["template"]["spec"]["containers"][0]["image"] == "example.invalid/vllm:test",
     ),
     "the engine's settings": (
         "configmap",

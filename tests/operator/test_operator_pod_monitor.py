@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hack.localcluster.api import ControlPlane
 
-from helm_release import POD_MONITOR_CRD
+from helm_release import ESTABLISHED, POD_MONITOR_CRD
 from operator_process import Namespace, OperatorProcess, wait_for
 
 CRD = "podmonitors.monitoring.coreos.com"
@@ -23,7 +23,7 @@ def without_the_kind_afterwards(control_plane: ControlPlane) -> Iterator[None]:
 
 def _install(plane: ControlPlane) -> None:
     plane.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITOR_CRD))
-    plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+    plane.kubectl("wait", ESTABLISHED, f"crd/{CRD}")
 
 
 @pytest.mark.usefixtures("without_the_kind_afterwards")
