@@ -8,8 +8,9 @@ wrapped, none is replaced; a request that did not come through our middleware pa
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -63,7 +64,25 @@ def install() -> None:
     if getattr(AsyncLLM, _HOOKED, False):
         return
     setattr(AsyncLLM, _HOOKED, True)
-    plain_generate, plain_shutdown = AsyncLLM.generate, AsyncLLM.shutdown
+    plain_shutdown = AsyncLLM.shutdown
+
+    @functools.wraps(plain_shutdown)
+    def shutdown(self: AsyncLLM, timeout: float | None = None) -> Any:
+        timeout = drain.begin(timeout)
+        handler = self.output_handler
+        result = plain_shutdown(self, timeout=timeout)  # returns when the engine core has ended
+        if handler is not None and not handler.get_loop().is_closed():
+            # vLLM leaves the requests that it cut waiting for ever, and their clients with them, until the pod is
+            # killed. It calls this from another thread, and the queues belong to the loop.
+            handler.get_loop().call_soon_threadsafe(self.output_processor.propagate_error, DrainCutError())
+        return result
+
+    AsyncLLM.generate = metered(AsyncLLM.generate)
+    AsyncLLM.shutdown = shutdown
+
+
+def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
+    """`AsyncLLM.generate` that tells the current request, if there is one, what it is given and what comes of it."""
 
     @functools.wraps(plain_generate)
     def generate(self: AsyncLLM, prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
@@ -80,22 +99,13 @@ def install() -> None:
         except BadExpectationError as error:
             # Raised before the reply begins, so vLLM answers 400 in its own error format, streams included.
             raise VLLMValidationError(str(error), parameter=error.field) from error
-        sampling_params.extra_args = {**(sampling_params.extra_args or {}), **added}
-        return _observe(plain_generate(self, prompt, sampling_params, *args, **kwargs), request, first_choice)
+        # The caller may use their parameters again (beam search does, for every token), so they stay as they are.
+        # Shallow: one field is replaced, and vLLM makes its own copy of the rest.
+        params = copy.copy(sampling_params)
+        params.extra_args = {**(sampling_params.extra_args or {}), **added}
+        return _observe(plain_generate(self, prompt, params, *args, **kwargs), request, first_choice)
 
-    @functools.wraps(plain_shutdown)
-    def shutdown(self: AsyncLLM, timeout: float | None = None) -> Any:
-        timeout = drain.begin(timeout)
-        handler = self.output_handler
-        result = plain_shutdown(self, timeout=timeout)  # returns when the engine core has ended
-        if handler is not None and not handler.get_loop().is_closed():
-            # vLLM leaves the requests that it cut waiting for ever, and their clients with them, until the pod is
-            # killed. It calls this from another thread, and the queues belong to the loop.
-            handler.get_loop().call_soon_threadsafe(self.output_processor.propagate_error, DrainCutError())
-        return result
-
-    AsyncLLM.generate = generate
-    AsyncLLM.shutdown = shutdown
+    return generate
 
 
 async def _observe(

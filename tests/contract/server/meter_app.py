@@ -1,0 +1,73 @@
+"""The real delivery meter in the real web server, around an app that a test writes; put together as vLLM does it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import uvicorn
+import yaml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from andante.domain.request_meter import Outcome, RequestScore
+from andante_vllm import middleware
+from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
+from andante_vllm.settings import ENGINE_CONFIG_VARIABLE
+from contract.conftest import CONFIG, QOE
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Counted:
+    """What the meter counts from now on."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    """One for each request that ended."""
+    open: list[int] = field(default_factory=list)
+    """How many were open, each time that the gauges were set."""
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Counted:
+    """Writes the meter's settings."""
+    (folder / "engine.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "qoe.yaml").write_text(yaml.safe_dump(QOE))
+    monkeypatch.setenv(ENGINE_CONFIG_VARIABLE, str(folder / "engine.yaml"))
+    counted = Counted()
+
+    class Recording(MeterMetrics):
+        def ended(
+            self, qoe_class: str, outcome: Outcome, score: RequestScore, *, prompt_tokens: int, hidden_tokens: int
+        ) -> None:
+            counted.outcomes.append(outcome)
+            super().ended(qoe_class, outcome, score, prompt_tokens=prompt_tokens, hidden_tokens=hidden_tokens)
+
+        def set_open(self, by_class: Mapping[str, OpenRequests]) -> None:
+            counted.open.append(sum(sums.requests for sums in by_class.values()))
+            super().set_open(by_class)
+
+    monkeypatch.setattr(middleware, "MeterMetrics", Recording)
+    return counted
+
+
+@contextlib.asynccontextmanager
+async def serving(endpoint: Endpoint, *, http: str = "httptools") -> AsyncIterator[str]:
+    """Serves `endpoint` at every path behind the meter; gives the server's address."""
+    app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])
+    app.add_middleware(middleware.DeliveryMeter)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, http=http, lifespan="off", log_config=None))
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
