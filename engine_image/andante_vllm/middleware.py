@@ -1,14 +1,14 @@
 """The delivery meter: ASGI middleware in vLLM's API server that times every token as it is handed to the client.
 
-vLLM loads it by `--middleware`; it is the outermost layer, so what it sees sent is what the connection gets. Replies
+vLLM loads it by `--middleware`; it is the outermost layer, so what it sees sent is what the connection gets. Bodies
 pass through unchanged. Tokens are counted where vLLM hands them out (`engine_client_hooks`) and stamped when the `send`
-that carries them returns. At /metrics the gauges of open requests are brought up to date first.
+that carries them returns. At /metrics the gauges of open requests are brought up to date first. An exception that got
+past vLLM's own handlers ends here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -21,14 +21,13 @@ from andante_vllm.expectations import BadExpectationError, QoEClasses, from_head
 from andante_vllm.live_settings import LiveQoESettings
 from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
 from andante_vllm.metered_request import MeteredRequest
+from andante_vllm.replies import Message, Reply, Send
 from andante_vllm.settings import engine_config_path, qoe_settings_path, read_engine_config
 
 logger = init_logger("vllm.andante.meter")
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Where the reply separates reasoning from content, and the form of its chunks is known.
@@ -57,14 +56,23 @@ class DeliveryMeter:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["method"] == "POST":
-            await self._meter(scope, receive, send)
-        else:
-            if scope["path"].startswith("/metrics"):
-                self._refresh_gauges()
-            await self._app(scope, receive, send)
+            return
+        reply = Reply(send)
+        try:
+            if scope["method"] == "POST":
+                await self._meter(scope, receive, reply)
+            else:
+                if scope["path"].startswith("/metrics"):
+                    self._refresh_gauges()
+                await self._app(scope, receive, reply.send)
+        except Exception:
+            if reply.broken:
+                raise  # the server logs it and cuts the connection, which tells the client that this is not all
+            logger.exception("%s %r failed", scope["method"], scope["path"])
+            if not reply.began:
+                await reply.refuse(500, "InternalServerError", "The server failed to answer; its log says why.")
 
-    async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _meter(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         classes = self._current_classes()
         try:
             request = _HTTPRequest(
@@ -77,12 +85,12 @@ class DeliveryMeter:
                 path=scope["path"],
             )
         except BadExpectationError as error:
-            await _refuse(send, 400, "BadRequestError", str(error), field=error.field)
+            await reply.refuse(400, "BadRequestError", str(error), field=error.field)
             return
+        reply.watch(request)
         if hooks.drain.draining and scope["path"] in _COUNTED_PATHS:
             # The engine would give an empty answer; told so, the client can ask another replica.
-            await _refuse(send, 503, "ServiceUnavailableError", "The server is shutting down; try again.")
-            request.reply_began(503, stream=False)
+            await reply.refuse(503, "ServiceUnavailableError", "The server is shutting down; try again.")
             self._ended(request)
             return
 
@@ -94,20 +102,11 @@ class DeliveryMeter:
                 request.body_received(at=time.monotonic(), unix_time=time.time())
             return message
 
-        body_sent, monotonic = request.body_sent, time.monotonic  # looked up once: they cost every token
-
-        async def send_and_stamp(message: Message) -> None:
-            await send(message)
-            if message["type"] == "http.response.body":
-                body_sent(monotonic(), message.get("body", b""), not message.get("more_body", False))
-            elif message["type"] == "http.response.start":
-                request.reply_began(message["status"], stream=_is_event_stream(message["headers"]))
-
         token = hooks.current_request.set(request)
         try:
             # A request of another kind may begin during the drain, so it must not be able to prolong it.
             with hooks.drain.answering() if scope["path"] in _COUNTED_PATHS else contextlib.nullcontext():
-                await self._app(scope, receive_and_watch, send_and_stamp)
+                await self._app(scope, receive_and_watch, reply.send)
         finally:
             hooks.current_request.reset(token)
             self._ended(request)
@@ -182,19 +181,3 @@ class _HTTPRequest(MeteredRequest):
             and bool(engine.vllm_config.structured_outputs_config.reasoning_parser),
             count_tokens=count_tokens,
         )
-
-
-def _is_event_stream(headers: Any) -> bool:
-    return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
-
-
-async def _refuse(send: Send, status: int, kind: str, message: str, *, field: str | None = None) -> None:
-    """An error in OpenAI's format; the connection is not kept, since nobody has read the request's body."""
-    body = json.dumps({"error": {"message": message, "type": kind, "param": field, "code": status}}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""Clients cannot tell whether the meter is there: replies are the same, field by field."""
+"""With the meter, replies are the same, field by field, but for one header of streams."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hack.engine_process import EngineProcess
 
 from contract.conftest import CONFIG
 
+BUFFERING = "x-accel-buffering"
 CHAT = {"messages": [{"role": "user", "content": " the river"}]}
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("completions", {"prompt": " the river"}),
@@ -25,7 +26,9 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
 
 def _comparable(reply: httpx.Response) -> object:
     """Status, headers and documents of a reply without what differs from call to call."""
-    headers = {name: value for name, value in reply.headers.items() if name not in ("date", "content-length")}
+    headers = {
+        name: value for name, value in reply.headers.items() if name not in ("date", "content-length", BUFFERING)
+    }
     lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line and line != "data: [DONE]"]
     documents = [json.loads(line) for line in lines]
     for document in documents:
@@ -50,3 +53,9 @@ def test_replies_are_the_same_with_and_without_the_meter(
     engine: EngineProcess, replies_without_meter: list[object]
 ) -> None:
     assert [_comparable(_post(engine, path, body)) for path, body in REQUESTS] == replies_without_meter
+
+
+@pytest.mark.parametrize(("stream", "headers"), [(True, ["no"]), (False, [])])
+def test_streams_ask_gateways_not_to_hold_them_back(engine: EngineProcess, stream: bool, headers: list[str]) -> None:
+    reply = _post(engine, "completions", {"prompt": " the river", "stream": stream})
+    assert reply.headers.get_list(BUFFERING) == headers

@@ -1,0 +1,87 @@
+"""One HTTP reply on its way to the connection: how far it has come, and what the middleware itself says in it.
+
+A reply that failed must close its connection in words (`Connection: close`). Where a server only cuts the connection
+after it, a pool hands the dead connection to the next user, whose request fails for nothing. No vLLM import.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Protocol
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+_monotonic = time.monotonic  # looked up once: it costs every token
+
+
+class Watcher(Protocol):
+    """Who is told what the connection took."""
+
+    def reply_began(self, status: int, *, stream: bool) -> None: ...
+
+    def body_sent(self, at: float, body: bytes, last: bool) -> None: ...
+
+
+class Reply:
+    """The `send` of one request. Event streams get a header that asks gateways not to hold them back."""
+
+    __slots__ = ("_send", "_watcher", "began", "complete")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._watcher: Watcher | None = None
+        self.began = False
+        """The server was given the head of the reply."""
+        self.complete = False
+        """The connection took the last byte."""
+
+    def watch(self, watcher: Watcher) -> None:
+        """From now on `watcher` is told."""
+        self._watcher = watcher
+
+    @property
+    def broken(self) -> bool:
+        """What was sent cannot be made whole: the client must see that the connection ends."""
+        return self.began and not self.complete
+
+    async def send(self, message: Message) -> None:
+        """Passes an ASGI message on."""
+        if message["type"] == "http.response.body":
+            await self._send(message)
+            last = not message.get("more_body", False)
+            if self._watcher is not None:
+                self._watcher.body_sent(_monotonic(), message.get("body", b""), last)
+            self.complete = last
+        elif message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            stream = _is_event_stream(headers)
+            if stream and not any(name.lower() == b"x-accel-buffering" for name, _ in headers):
+                message = {**message, "headers": [*headers, (b"x-accel-buffering", b"no")]}
+            self.began = True  # also when this fails: the head may be out
+            await self._send(message)
+            if self._watcher is not None:
+                self._watcher.reply_began(message["status"], stream=stream)
+        else:
+            await self._send(message)
+
+    async def refuse(self, status: int, kind: str, text: str, *, field: str | None = None) -> None:
+        """The whole reply: an error in OpenAI's format, after which the connection is closed.
+
+        `field` is the header or the field of the body that is wrong.
+        """
+        body = json.dumps({"error": {"message": text, "type": kind, "param": field, "code": status}}).encode()
+        headers: list[Header] = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _is_event_stream(headers: Iterable[Header]) -> bool:
+    return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)

@@ -1,0 +1,37 @@
+"""What the meter adds to replies, and to which."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from contract.server.meter_app import Counted, configure, serving
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counted:
+    return configure(monkeypatch, tmp_path)
+
+
+async def _stream(request: Request) -> Response:
+    async def chunks() -> AsyncIterator[str]:
+        yield "data: [DONE]\n\n"
+
+    said = {"X-Accel-Buffering": "yes"} if "own" in request.url.path else {}
+    kind = "application/json" if "whole" in request.url.path else "text/event-stream; charset=utf-8"
+    return StreamingResponse(chunks(), media_type=kind, headers=said)
+
+
+@pytest.mark.parametrize(("path", "header"), [("/v1/completions", ["no"]), ("/own", ["yes"]), ("/whole", [])])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_stream_asks_gateways_not_to_hold_it_back(
+    counted: Counted, method: str, path: str, header: list[str]
+) -> None:
+    async with serving(_stream) as url, httpx.AsyncClient() as client:
+        reply = await client.request(method, url + path)
+    assert reply.headers.get_list("x-accel-buffering") == header
