@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
@@ -19,8 +18,9 @@ from vllm.logger import init_logger
 from andante_vllm import engine_client_hooks as hooks
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.live_settings import LiveQoESettings
-from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
+from andante_vllm.meter_metrics import MeterMetrics
 from andante_vllm.metered_request import MeteredRequest
+from andante_vllm.open_requests import RequestsInFlight
 from andante_vllm.replies import Message, Reply, Send
 from andante_vllm.settings import engine_config_path, qoe_settings_path, read_engine_config
 
@@ -34,6 +34,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _CHAT_PATH: Final = "/v1/chat/completions"
 # A refusal here is a user who got no answer; elsewhere a request counts if it reached the engine.
 _COUNTED_PATHS: Final = frozenset({"/v1/completions", _CHAT_PATH, "/v1/responses", "/v1/messages"})
+_METRICS_PATHS: Final = frozenset({"/metrics", "/metrics/"})
 
 
 class DeliveryMeter:
@@ -49,7 +50,7 @@ class DeliveryMeter:
         self._metrics = MeterMetrics(
             model_name=read_engine_config(config_path).model.served_name, objective=self._classes.objective
         )
-        self._open: set[MeteredRequest] = set()
+        self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
         self._known_classes: set[str] = set()
         self._show(self._classes)
 
@@ -62,7 +63,7 @@ class DeliveryMeter:
             if scope["method"] == "POST":
                 await self._meter(scope, receive, reply)
             else:
-                if scope["path"].startswith("/metrics"):
+                if scope["path"] in _METRICS_PATHS:
                     self._refresh_gauges()
                 await self._app(scope, receive, reply.send)
         except Exception:
@@ -81,7 +82,7 @@ class DeliveryMeter:
                 arrived_at=time.monotonic(),
                 received_at=time.time(),
                 counts=scope["path"] in _COUNTED_PATHS,
-                on_engine=self._open.add,
+                on_engine=self._in_flight.add,
                 path=scope["path"],
             )
         except BadExpectationError as error:
@@ -112,7 +113,7 @@ class DeliveryMeter:
             self._ended(request)
 
     def _ended(self, request: MeteredRequest) -> None:
-        self._open.discard(request)
+        self._in_flight.discard(request)
         outcome = request.ended(draining=hooks.drain.draining)
         if outcome is None:
             return
@@ -141,22 +142,7 @@ class DeliveryMeter:
 
     def _refresh_gauges(self) -> None:
         self._current_classes()
-        now = time.monotonic()
-        counts: dict[str, int] = defaultdict(int)
-        qoe_sums: dict[str, float] = defaultdict(float)
-        deficit_sums: dict[str, float] = defaultdict(float)
-        for request in self._open:
-            name = request.qoe_class.name
-            counts[name] += 1
-            score = request.score_now(now)
-            qoe_sums[name] += score.qoe or 0.0
-            deficit_sums[name] += score.deficit or 0.0
-        self._metrics.set_open(
-            {
-                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit_sum=deficit_sums[name])
-                for name in self._known_classes | counts.keys()
-            }
-        )
+        self._in_flight.report(self._known_classes)
         self._metrics.set_settings_valid(self._settings.valid)
 
 

@@ -1,4 +1,4 @@
-"""What the meter adds to replies, and to which."""
+"""What the meter adds to replies, and what asking for metrics makes it do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from contract.server.meter_app import Counted, configure, serving
 
@@ -35,3 +35,16 @@ async def test_a_stream_asks_gateways_not_to_hold_it_back(
     async with serving(_stream) as url, httpx.AsyncClient() as client:
         reply = await client.request(method, url + path)
     assert reply.headers.get_list("x-accel-buffering") == header
+
+
+async def _fine(_: Request) -> Response:
+    return PlainTextResponse("fine")
+
+
+@pytest.mark.parametrize(
+    ("path", "times"), [("/metrics", 1), ("/metrics/", 1), ("/metrics?x=1", 1), ("/metricsx", 0), ("/metrics/x", 0)]
+)
+async def test_only_the_path_of_the_metrics_brings_gauges_up_to_date(counted: Counted, path: str, times: int) -> None:
+    async with serving(_fine) as url, httpx.AsyncClient() as client:
+        assert (await client.get(url + path)).text == "fine"
+    assert len(counted.open) == times

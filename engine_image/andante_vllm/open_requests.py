@@ -1,0 +1,57 @@
+"""The requests in flight, and their sums for /metrics. No vLLM import."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Set
+from typing import Final
+
+from andante_vllm.meter_metrics import OpenRequests
+from andante_vllm.metered_request import MeteredRequest
+
+FRESH_SECONDS: Final = 1.0
+"""How old sums may be. To score 10,000 requests takes the event loop 0.1 s and more, and anybody may ask."""
+
+
+class RequestsInFlight:
+    """Scores all that are open, at most once in `FRESH_SECONDS`. For the event loop's thread."""
+
+    def __init__(self, *, report: Callable[[Mapping[str, OpenRequests]], None], monotonic: Callable[[], float]) -> None:
+        """`report` is told the sums by the name of a class; `monotonic` is the clock that requests are timed by."""
+        self._report = report
+        self._monotonic = monotonic
+        self._open: set[MeteredRequest] = set()
+        self._scored_at = -math.inf
+
+    def add(self, request: MeteredRequest) -> None:
+        self._open.add(request)
+
+    def discard(self, request: MeteredRequest) -> None:
+        self._open.discard(request)
+
+    def report(self, classes: Set[str]) -> None:
+        """Reports the sums, with zeros for those of `classes` that have nobody, unless they are fresh.
+
+        Where nobody is open there is nothing to score, so that is always told at once.
+        """
+        now = self._monotonic()
+        if self._open:
+            if now - self._scored_at < FRESH_SECONDS:
+                return
+            self._scored_at = now
+        counts: dict[str, int] = defaultdict(int)
+        qoe_sums: dict[str, float] = defaultdict(float)
+        deficit_sums: dict[str, float] = defaultdict(float)
+        for request in self._open:
+            name = request.qoe_class.name
+            counts[name] += 1
+            score = request.score_now(now)
+            qoe_sums[name] += score.qoe or 0.0
+            deficit_sums[name] += score.deficit or 0.0
+        self._report(
+            {
+                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit_sum=deficit_sums[name])
+                for name in classes | counts.keys()
+            }
+        )
