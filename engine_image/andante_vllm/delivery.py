@@ -5,7 +5,8 @@ when the connection took what was written. This holds what lies between, for one
 passed in as `time.monotonic()` seconds.
 
 One request has one reader, whatever `n` is: he follows all choices side by side, so token i counts as delivered when
-every choice that is still being written has its token i. (For n = 1 that is just token i.)
+every choice that is still being written has its token i. (For n = 1 that is just token i.) What is written after all of
+that has ended (the next part of a long recording, the answer after a tool's) is read after it.
 """
 
 from __future__ import annotations
@@ -52,14 +53,25 @@ _SETTLE_AT = 64
 """Deliveries that are kept before they are told of: enough to make the telling cheap."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoFar:
+    """Where a text goes on."""
+
+    visible: int = 0
+    """Tokens that the reader has."""
+    pending: int = 0
+    """Tokens that wait for the next `send`."""
+
+
 class PlainDelivery:
     """One sequence, all of it visible: the usual request, and the path that costs every token of every user."""
 
-    __slots__ = ("_deliver", "_pending", "_times", "_tokens")
+    __slots__ = ("_deliver", "_pending", "_settled", "_times", "_tokens")
 
     def __init__(self, *, deliver: Deliver) -> None:
         self._deliver = deliver
         self._pending = 0
+        self._settled = 0
         self._times: list[float] = []
         self._tokens: list[int] = []
 
@@ -81,7 +93,13 @@ class PlainDelivery:
         times, tokens = self._times, self._tokens
         if times:
             self._times, self._tokens = [], []
+            self._settled += sum(tokens)
             self._deliver(times, tokens)
+
+    def so_far(self) -> SoFar:
+        """How far the reader's text has come."""
+        self.settle()
+        return SoFar(visible=self._settled, pending=self._pending)
 
 
 class Delivery:
@@ -90,22 +108,41 @@ class Delivery:
     `deliver` is told of the visible tokens that the reader got, `hide(tokens)` of hidden ones.
     """
 
-    __slots__ = ("_choices", "_deliver", "_frontier", "_hide", "_reasoning")
+    __slots__ = ("_begin", "_choices", "_deliver", "_frontier", "_hide", "_reasoning")
 
-    def __init__(self, *, deliver: Deliver, hide: Callable[[int], None], reasoning: bool = False) -> None:
-        """`reasoning`: the server splits reasoning from content, so chunks must be looked into."""
+    def __init__(
+        self, *, deliver: Deliver, hide: Callable[[int], None], reasoning: bool = False, begin: SoFar | None = None
+    ) -> None:
+        """`reasoning`: the server splits reasoning from content, so chunks must be looked into.
+
+        `begin`: where the text goes on, when there was some before.
+        """
         self._deliver = deliver
         self._hide = hide
         self._reasoning = reasoning
         self._choices: dict[int, _Choice] = {}
-        self._frontier = 0
+        self._begin = begin or SoFar()
+        self._frontier = self._begin.visible
 
     def expect(self, choices: int) -> int:
         """Announces `choices` more sequences; returns the number of the first."""
         first = len(self._choices)
         for number in range(first, first + choices):
-            self._choices[number] = _Choice(hiding=self._reasoning)
+            self._choices[number] = _Choice(
+                visible=self._begin.visible, pending=self._begin.pending, hiding=self._reasoning
+            )
         return first
+
+    def finish(self, first: int, choices: int) -> None:
+        """Nothing more comes of these, however they ended."""
+        for number in range(first, first + choices):
+            self._choices[number].finished = True
+
+    def follow(self) -> None:
+        """All sequences have ended; those that are announced from now on go on where the longest is, from number 0."""
+        longest = max(self._choices.values(), key=lambda state: state.visible + state.pending)
+        self._begin = SoFar(visible=longest.visible, pending=longest.pending)
+        self._choices = {}
 
     def produced(self, choice: int, tokens: int, finished: bool) -> None:
         """The engine handed `tokens` new tokens of `choice` to the serving layer."""
@@ -214,6 +251,8 @@ class Ending:
     engine_end: EngineEnd | None = None
     draining: bool = False
     """The engine was shutting down when the request ended."""
+    goes_on: bool = False
+    """The engine still writes: the answer is fetched later, by other requests."""
     counts: bool = True
     """It asked for tokens: a refusal of anything else (a tokenization, an upload) is not the service's."""
 
@@ -236,4 +275,4 @@ def tell_outcome(end: Ending) -> Outcome | None:
     cut = end.engine_end is not None or not end.complete
     if cut or (end.status is not None and end.status >= 500):
         return Outcome.DRAINED if end.draining else Outcome.FAILED
-    return Outcome.COMPLETED if end.reached_engine else None
+    return Outcome.COMPLETED if end.reached_engine and not end.goes_on else None

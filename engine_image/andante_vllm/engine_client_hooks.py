@@ -26,14 +26,18 @@ from andante_vllm.expectations import BadExpectationError
 class EngineRequest(Protocol):
     """What the hook tells of one HTTP request."""
 
-    def entered_engine(
-        self, *, extra_args: Mapping[str, Any], prompt_tokens: int, choices: int, engine: AsyncLLM
-    ) -> tuple[int, dict[str, Any]]:
-        """Called for each prompt; returns the number of its first choice and what to add to its extra arguments.
+    def entered_engine(self, *, extra_args: Mapping[str, Any], prompt_tokens: int, engine: AsyncLLM) -> dict[str, Any]:
+        """Called when an answer to a prompt is asked for; returns what to add to its extra arguments.
 
         Raises BadExpectationError.
         """
         ...
+
+    def call_began(self, choices: int) -> int:
+        """Called when the first output is waited for, which may be much later; the number of the first choice."""
+        ...
+
+    def call_ended(self, first_choice: int, choices: int) -> None: ...
 
     def produced(self, choice: int, tokens: int, finished: bool) -> None: ...
 
@@ -90,10 +94,9 @@ def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callabl
         if request is None:
             return plain_generate(self, prompt, sampling_params, *args, **kwargs)
         try:
-            first_choice, added = request.entered_engine(
+            added = request.entered_engine(
                 extra_args=sampling_params.extra_args or {},
                 prompt_tokens=_prompt_tokens(prompt),
-                choices=sampling_params.n,
                 engine=self,
             )
         except BadExpectationError as error:
@@ -103,24 +106,30 @@ def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callabl
         # Shallow: one field is replaced, and vLLM makes its own copy of the rest.
         params = copy.copy(sampling_params)
         params.extra_args = {**(sampling_params.extra_args or {}), **added}
-        return _observe(plain_generate(self, prompt, params, *args, **kwargs), request, first_choice)
+        return _observe(plain_generate(self, prompt, params, *args, **kwargs), request, params.n)
 
     return generate
 
 
 async def _observe(
-    outputs: AsyncGenerator[Any, None], request: EngineRequest, first_choice: int
+    outputs: AsyncGenerator[Any, None], request: EngineRequest, choices: int
 ) -> AsyncGenerator[Any, None]:
     """Passes vLLM's RequestOutputs on, as they are, and counts their tokens."""
     produced = request.produced
+    first_choice = request.call_began(choices)
+    unfinished = choices
     try:
         async for output in outputs:
             for completion in output.outputs:
                 # Streams give deltas, other replies one final output, so lengths add up.
                 reason = completion.finish_reason
                 produced(first_choice + completion.index, len(completion.token_ids), reason is not None)
-                if reason is not None and reason in _CUT_SHORT:
-                    request.engine_ended(_CUT_SHORT[reason])
+                if reason is not None:
+                    if reason in _CUT_SHORT:
+                        request.engine_ended(_CUT_SHORT[reason])
+                    unfinished -= 1
+                    if not unfinished:  # now, since who has the last output may never close the generator
+                        request.call_ended(first_choice, choices)
             yield output
     except (asyncio.CancelledError, GeneratorExit):
         raise
@@ -137,6 +146,8 @@ async def _observe(
         request.engine_ended(EngineEnd.ERROR)
         raise
     finally:
+        if unfinished > 0:
+            request.call_ended(first_choice, choices)
         # Closing the outer generator does not close the inner one: without this an abandoned request runs on.
         await outputs.aclose()
 

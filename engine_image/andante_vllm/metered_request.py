@@ -26,8 +26,9 @@ class MeteredRequest:
     """Collects what happens to one request; `ended` tells what to record."""
 
     __slots__ = (
-        "_classes", "_count_tokens", "_delivery", "_ending", "_meter", "_on_engine", "_resolved", "_said", "_streams",
-        "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
+        "_calls_asked", "_calls_ended", "_calls_running", "_classes", "_count_tokens", "_delivery", "_ending",
+        "_hides_reasoning", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams", "arrived_at",
+        "hidden_tokens", "prompt_tokens", "received_at",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,9 @@ class MeteredRequest:
         self._ending = Ending(counts=counts)
         self._count_tokens: Callable[[str], int] = len
         self._streams = False
+        self._hides_reasoning = False
+        self._over = False
+        self._calls_asked = self._calls_running = self._calls_ended = 0
         self.arrived_at = arrived_at
         self.received_at = received_at
         self.prompt_tokens = 0
@@ -84,7 +88,7 @@ class MeteredRequest:
 
     def body_received(self, *, at: float, unix_time: float) -> None:
         """The last byte of the request is here; how slowly a client uploads is not the service's delay."""
-        if self._delivery is None:
+        if not self._ending.reached_engine:
             self.arrived_at, self.received_at = at, unix_time
 
     def enters_engine(
@@ -92,36 +96,60 @@ class MeteredRequest:
         *,
         extra_args: Mapping[str, Any],
         prompt_tokens: int,
-        choices: int,
         hides_reasoning: bool,
         count_tokens: Callable[[str], int],
-    ) -> tuple[int, dict[str, Any]]:
-        """A prompt of the request goes to the engine: the number of its first choice, and arguments for the scheduler.
+    ) -> dict[str, Any]:
+        """The engine is asked for an answer to a prompt of the request; returns arguments for the scheduler.
 
-        The first prompt settles class and expectation; a request of several prompts is still one request.
+        The first prompt settles class and expectation; a request of several prompts is still one request. A prompt
+        that comes after an answer repeats what was counted, so it adds nothing to `prompt_tokens`.
         Raises BadExpectationError when the body's `vllm_xargs` are wrong.
         """
         said = self._said.over(from_body(extra_args))
-        self.prompt_tokens += prompt_tokens
-        if self._delivery is None:
+        if self._calls_running or not self._calls_ended:
+            self.prompt_tokens += prompt_tokens
+        self._calls_asked += 1
+        if not self._ending.reached_engine:
             self._resolve(said, prompt_tokens=prompt_tokens)
             self._count_tokens = count_tokens
+            self._hides_reasoning = hides_reasoning
             self._ending.reached_engine = True
-            self._on_engine(self)
-        first_choice = self._expect(choices, hides_reasoning=hides_reasoning)
-        return first_choice, scheduler_arguments(self._resolved, said, received_at=self.received_at)
+            if not self._over:  # what goes on in the background after the reply is nobody's open request
+                self._on_engine(self)
+        return scheduler_arguments(self._resolved, said, received_at=self.received_at)
 
-    def _expect(self, choices: int, *, hides_reasoning: bool) -> int:
-        """Makes ready for `choices` more sequences; returns the number of the first."""
-        if self._delivery is None and choices == 1 and not hides_reasoning:
-            self._delivery = PlainDelivery(deliver=self._deliver)
-            return 0
-        if not isinstance(self._delivery, Delivery):
-            delivery = Delivery(deliver=self._deliver, hide=self._hide, reasoning=hides_reasoning)
-            if self._delivery is not None:  # a second prompt; vLLM announces all before the first token comes
+    def call_began(self, choices: int) -> int:
+        """The engine begins `choices` sequences of one prompt; returns the number of the first.
+
+        They are read side by side with those that are being written now, or after all that was written before.
+        """
+        follows = not self._calls_running
+        self._calls_running += 1
+        delivery = self._delivery
+        if choices == 1 and not self._hides_reasoning and (delivery is None or follows):
+            if delivery is None:
+                self._delivery = PlainDelivery(deliver=self._deliver)
+                return 0
+            if isinstance(delivery, PlainDelivery):
+                return 0
+        if isinstance(delivery, Delivery):
+            if follows:
+                delivery.follow()
+        else:
+            begin = None if delivery is None else delivery.so_far()
+            side_by_side = delivery is not None and not follows
+            delivery = Delivery(deliver=self._deliver, hide=self._hide, reasoning=self._hides_reasoning, begin=begin)
+            if side_by_side:  # all begin before the first token comes
                 delivery.expect(1)
             self._delivery = delivery
-        return self._delivery.expect(choices)
+        return delivery.expect(choices)
+
+    def call_ended(self, first_choice: int, choices: int) -> None:
+        """Nothing more comes of what `call_began` announced."""
+        self._calls_running -= 1
+        self._calls_ended += 1
+        if isinstance(self._delivery, Delivery):
+            self._delivery.finish(first_choice, choices)
 
     def _deliver(self, times: Sequence[float], tokens: Sequence[int]) -> None:
         arrived_at = self.arrived_at
@@ -158,5 +186,7 @@ class MeteredRequest:
 
     def ended(self, *, draining: bool) -> Outcome | None:
         """How the request ended; None when it must not be counted."""
+        self._over = True
         self._ending.draining = draining
+        self._ending.goes_on = self._calls_asked > self._calls_ended
         return tell_outcome(self._ending)

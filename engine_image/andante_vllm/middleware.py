@@ -153,16 +153,13 @@ class _HTTPRequest(MeteredRequest):
         super().__init__(**kwargs)
         self._path = path
 
-    def entered_engine(
-        self, *, extra_args: Mapping[str, Any], prompt_tokens: int, choices: int, engine: Any
-    ) -> tuple[int, dict[str, Any]]:
+    def entered_engine(self, *, extra_args: Mapping[str, Any], prompt_tokens: int, engine: Any) -> dict[str, Any]:
         def count_tokens(text: str) -> int:
             return len(engine.renderer.tokenizer.encode(text, add_special_tokens=False))
 
         return self.enters_engine(
             extra_args=extra_args,
             prompt_tokens=prompt_tokens,
-            choices=choices,
             hides_reasoning=self._path == _CHAT_PATH
             and bool(engine.vllm_config.structured_outputs_config.reasoning_parser),
             count_tokens=count_tokens,

@@ -36,7 +36,7 @@ class Watch:
             counts=True,
             on_engine=self.in_flight.add,
         )
-        request.enters_engine(extra_args={}, prompt_tokens=1, choices=1, hides_reasoning=False, count_tokens=len)
+        request.enters_engine(extra_args={}, prompt_tokens=1, hides_reasoning=False, count_tokens=len)
         return request
 
     def asked(self, *, times: int = 1) -> None:

@@ -32,6 +32,8 @@ class Counted:
 
     outcomes: list[Outcome] = field(default_factory=list)
     """One for each request that ended."""
+    scores: list[RequestScore] = field(default_factory=list)
+    """Theirs."""
     open: list[int] = field(default_factory=list)
     """How many were open, each time that the gauges were set."""
 
@@ -48,6 +50,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Counted:
             self, qoe_class: str, outcome: Outcome, score: RequestScore, *, prompt_tokens: int, hidden_tokens: int
         ) -> None:
             counted.outcomes.append(outcome)
+            counted.scores.append(score)
             super().ended(qoe_class, outcome, score, prompt_tokens=prompt_tokens, hidden_tokens=hidden_tokens)
 
         def set_open(self, by_class: Mapping[str, OpenRequests]) -> None:
