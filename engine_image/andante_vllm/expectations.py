@@ -14,14 +14,12 @@ from typing import Any, Final
 
 from andante.domain.pace import Expectation, QoEClass
 from andante.domain.request_meter import Objective
-from andante.engine_config import QoESettings
+from andante.engine_config import MAX_PACE, MAX_SECONDS, MIN_PACE, QoESettings
 from andante_vllm import request_args
 
 CLASS_HEADER: Final = "X-Andante-Class"
 EXPECTED_TTFT_HEADER: Final = "X-Andante-Expected-TTFT"
 PACE_HEADER: Final = "X-Andante-Pace"
-MAX_EXPECTED_TTFT_SECONDS: Final = 86_400.0
-MAX_PACE: Final = 1000.0
 MAX_TEXT: Final = 64
 
 _HEADERS: Final[Mapping[bytes, str]] = {
@@ -166,6 +164,33 @@ def scheduler_arguments(
     return arguments
 
 
+def arguments_expectation(arguments: Mapping[str, Any], usual: Expectation) -> Expectation:
+    """What the keys of `request_args` say, for the scheduler; `usual`, the class's, where they say nothing of use.
+
+    Not every way into the engine leads through the middleware, so what comes here may be anything.
+    """
+    ttft = _usable(arguments, request_args.EXPECTED_TTFT, _seconds)
+    pace = _usable(arguments, request_args.PACE, _pace)
+    if ttft is None and pace is None:
+        return usual
+    return Expectation(
+        expected_ttft=usual.expected_ttft if ttft is None else ttft,
+        pace=usual.pace if pace is None else pace,
+        deadline=usual.deadline,
+    )
+
+
+def arguments_arrival(arguments: Mapping[str, Any], *, now: float, otherwise: float) -> float:
+    """When the request was received, Unix time: what the middleware wrote, no later than `now`.
+
+    `otherwise` where there is no such value, or one that no request can have: a day ago or more.
+    """
+    value = arguments.get(request_args.RECEIVED_AT)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not now - MAX_SECONDS < value < math.inf:
+        return otherwise
+    return float(min(value, now))
+
+
 def class_field(headers: ClientExpectation) -> str:
     """Which field named the class: the header, if it did, else the body's."""
     return CLASS_HEADER if headers.qoe_class is not None else _field(request_args.CLASS)
@@ -213,13 +238,20 @@ def _body_number(values: Mapping[str, Any], key: str, check: Any) -> float | Non
         raise BadExpectationError(_field(key), "is too large") from error
 
 
+def _usable(arguments: Mapping[str, Any], key: str, check: Any) -> float | None:
+    try:
+        return _body_number(arguments, key, check)
+    except BadExpectationError:
+        return None
+
+
 def _seconds(field: str, value: float) -> float:
-    if not (math.isfinite(value) and 0 <= value <= MAX_EXPECTED_TTFT_SECONDS):
-        raise BadExpectationError(field, f"must be seconds from 0 to {MAX_EXPECTED_TTFT_SECONDS:g}, got {value:g}")
+    if not 0 <= value <= MAX_SECONDS:
+        raise BadExpectationError(field, f"must be seconds from 0 to {MAX_SECONDS:g}, got {value:g}")
     return value
 
 
 def _pace(field: str, value: float) -> float:
-    if not (math.isfinite(value) and 0 < value <= MAX_PACE):
-        raise BadExpectationError(field, f"must be tokens/s above 0 and up to {MAX_PACE:g}, got {value:g}")
+    if not MIN_PACE <= value <= MAX_PACE:
+        raise BadExpectationError(field, f"must be tokens/s from {MIN_PACE:g} to {MAX_PACE:g}, got {value:g}")
     return value

@@ -17,9 +17,22 @@ from andante.domain.pace import PRESETS, QoEClass
 ENGINE_CONFIG_FILE = "engine.yaml"
 QOE_SETTINGS_FILE = "qoe.yaml"
 ENGINE_PORT = 8000
+POLICY_FAILED = "policy failed:"
+"""How the reason of `andante_scheduler_active` begins after the policy failed while it ran, or its plan was none."""
 
 CLASS_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+MIN_PACE, MAX_PACE = 0.01, 1000.0
+"""Tokens per second that a class or a client may ask for. One token in 100 s is nobody's pace, and slower ones would
+make the scheduler's numbers large without end."""
+MAX_SECONDS = 86_400.0
+"""Longest expected TTFT or deadline that a class or a client may ask for."""
+Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+
+
+def _check_pace(value: float) -> float:
+    if 0 < value < MIN_PACE:
+        raise ValueError(f"must be 0 (batch) or tokens/s from {MIN_PACE:g} to {MAX_PACE:g}, got {value:g}")
+    return value
 
 
 class _Strict(BaseModel):
@@ -33,10 +46,10 @@ class QoEClassSettings(_Strict):
 
     name: Annotated[str, Field(pattern=CLASS_NAME_PATTERN)]
     expected_ttft_seconds: Seconds
-    pace: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
-    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
-    expected_prefill_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    deadline_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
+    pace: Annotated[float, Field(ge=0, le=MAX_PACE, allow_inf_nan=False), AfterValidator(_check_pace)]
+    weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
+    expected_prefill_rate: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = None
+    deadline_seconds: Annotated[float, Field(ge=0.001, le=MAX_SECONDS, allow_inf_nan=False)] | None = None
 
     def to_domain(self) -> QoEClass:
         return QoEClass(
@@ -96,7 +109,7 @@ class ModelConfig(_Strict):
 
 class PreemptionConfig(_Strict):
     enabled: bool = True
-    max_per_request: Annotated[float, Field(ge=0)] = 0.5
+    max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.5
     """Average number of preemptions that one request may suffer (Andes v1's P)."""
 
 
@@ -106,7 +119,7 @@ class SchedulerConfig(_Strict):
     preemption: PreemptionConfig = PreemptionConfig()
     ageing_share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of the admitted work that goes to whoever has waited longest."""
-    kv_offload_gib: Annotated[float, Field(ge=0)] = 0.0
+    kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
 
 
 class VirtualGPUConfig(_Strict):
@@ -114,7 +127,7 @@ class VirtualGPUConfig(_Strict):
 
     profile: Annotated[str, Field(min_length=1)]
     """Name of a step-time profile that ships with Andante."""
-    time_scale: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    time_scale: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
     """Each step takes this many times as long as the profile says (> 1: a slower GPU)."""
     kv_capacity_tokens: Annotated[int, Field(gt=0)] | None = None
     """KV cache size in tokens; the profile's when unset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ CHAT_BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "con
         ("X-Andante-Pace", "nan"),
         ("X-Andante-Pace", "-1"),
         ("X-Andante-Pace", "0"),
+        ("X-Andante-Pace", "1e-300"),
         ("X-Andante-Pace", "fast"),
         ("X-Andante-Expected-TTFT", "inf"),
         ("X-Andante-Expected-TTFT", "9" * 5000),
@@ -44,6 +46,7 @@ async def test_a_bad_header_is_named(engine: EngineProcess, client: httpx.AsyncC
         ("andante_class", 3),
         ("andante_pace", "fast"),
         ("andante_pace", -1),
+        ("andante_pace", 1e-300),
         ("andante_pace", [1]),
         ("andante_expected_ttft", "1" * 5000),
         ("andante_received_at", 0.0),
@@ -76,6 +79,21 @@ async def test_the_engine_goes_on_after_garbage(engine: EngineProcess, client: h
         )
         assert 400 <= reply.status_code < 500
     assert len((await stream_completion(client, engine, prompt=" stone", max_tokens=3)).tokens) == 3
+
+
+async def test_the_most_and_the_least_that_a_client_may_ask_for_are_served(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    extremes = [(pace, ttft) for pace in (0.01, 1000) for ttft in (0, 5e-324, 86_400)]
+    # One after the other on an idle engine, then all together.
+    for pace, ttft in extremes:
+        own = {"andante_pace": pace, "andante_expected_ttft": ttft}
+        assert len((await stream_completion(client, engine, prompt=" stone", max_tokens=5, vllm_xargs=own)).tokens) == 5
+    bodies = [
+        {**BODY, "vllm_xargs": {"andante_pace": pace, "andante_expected_ttft": ttft}} for pace, ttft in extremes * 4
+    ]
+    replies = await asyncio.gather(*(client.post(f"{engine.url}/v1/completions", json=body) for body in bodies))
+    assert {reply.status_code for reply in replies} == {200}
 
 
 async def test_a_clients_own_pace_is_what_it_is_measured_by(engine: EngineProcess, client: httpx.AsyncClient) -> None:

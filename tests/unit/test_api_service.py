@@ -33,6 +33,12 @@ def test_the_first_class_is_the_default_one() -> None:
     assert service(qoe={"classes": classes}).spec.qoe.to_settings().default_class == "voice"
 
 
+@pytest.mark.parametrize("pace", [1e-300, 0.009])
+def test_a_class_of_a_pace_that_is_nobodys_is_refused(pace: float) -> None:
+    with pytest.raises(ValueError, match="pace"):
+        service(qoe={"classes": [{"name": "reading", "pace": pace}]}).spec.qoe.to_settings()
+
+
 def test_a_preset_keeps_what_is_not_replaced() -> None:
     settings = service(qoe={"classes": [{"name": "reading", "pace": 6, "weight": 2}]}).spec.qoe.to_settings()
     reading = settings.classes[0].to_domain()

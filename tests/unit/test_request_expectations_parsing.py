@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from andante.domain.pace import Expectation
 from andante.engine_config import QoEClassSettings, QoESettings
 from andante_vllm import request_args
 from andante_vllm.expectations import (
@@ -17,6 +19,8 @@ from andante_vllm.expectations import (
     BadExpectationError,
     ClientExpectation,
     QoEClasses,
+    arguments_arrival,
+    arguments_expectation,
     from_body,
     from_headers,
     scheduler_arguments,
@@ -39,7 +43,7 @@ JSON = st.recursive(
 
 def in_range(said: ClientExpectation) -> bool:
     return (said.expected_ttft is None or 0 <= said.expected_ttft <= 86_400) and (
-        said.pace is None or 0 < said.pace <= 1000
+        said.pace is None or 0.01 <= said.pace <= 1000
     )
 
 
@@ -61,6 +65,75 @@ def test_any_header_bytes_are_taken_or_named(headers: list[tuple[bytes, bytes]])
 def test_any_body_value_is_taken_or_named(vllm_xargs: dict[str, Any]) -> None:
     said = refused_field(lambda: from_body(vllm_xargs))
     assert in_range(said) if isinstance(said, ClientExpectation) else said.startswith("vllm_xargs.andante_")
+
+
+@pytest.mark.parametrize(
+    ("header", "key", "low", "high"),
+    [("x-andante-pace", "pace", 0.01, 1000.0), ("x-andante-expected-ttft", "expected_ttft", 0.0, 86_400.0)],
+)
+@given(number=st.floats() | st.floats(0, 1e5))
+def test_any_number_is_taken_in_its_range_and_refused_elsewhere(
+    header: str, key: str, low: float, high: float, number: float
+) -> None:
+    said: tuple[Callable[[], ClientExpectation], ...] = (
+        lambda: from_headers([(header.encode(), repr(number).encode())]),
+        lambda: from_body({f"andante_{key}": number}),
+    )
+    for read, field in zip(said, (header, f"vllm_xargs.andante_{key}"), strict=True):
+        outcome = refused_field(read)
+        if isinstance(outcome, ClientExpectation):
+            assert getattr(outcome, key) == number
+            assert low <= number <= high
+        else:
+            assert outcome.lower() == field
+            assert not low <= number <= high
+
+
+@pytest.mark.parametrize("number", ["1e-300", "5e-324", "0.009"])
+def test_a_pace_that_is_nobodys_is_refused(number: str) -> None:
+    for read in (
+        lambda: from_headers([(b"x-andante-pace", number.encode())]),
+        lambda: from_body({"andante_pace": float(number)}),
+    ):
+        with pytest.raises(BadExpectationError, match=r"tokens/s from 0\.01 to 1000"):
+            read()
+
+
+@pytest.mark.parametrize("field", ["pace", "weight", "expected_prefill_rate", "deadline_seconds"])
+def test_no_class_has_a_number_that_is_nobodys(field: str) -> None:
+    values = {"name": "x", "expected_ttft_seconds": 1.0, "pace": 4.8}
+    for number in (1e-300, -1.0, 1e300, math.inf, math.nan):
+        with pytest.raises(ValidationError, match=field):
+            QoEClassSettings(**{**values, field: number})
+
+
+def test_a_class_of_pace_0_is_a_batch_class() -> None:
+    assert QoEClassSettings(name="x", expected_ttft_seconds=1.0, pace=0).pace == 0
+
+
+USUAL = Expectation(expected_ttft=1.0, pace=4.8, deadline=30.0)
+
+
+@given(
+    st.dictionaries(st.sampled_from([request_args.EXPECTED_TTFT, request_args.PACE, request_args.RECEIVED_AT]), JSON)
+)
+def test_the_scheduler_takes_nothing_that_the_border_would_refuse(arguments: dict[str, Any]) -> None:
+    taken = arguments_expectation(arguments, USUAL)
+    assert 0 <= taken.expected_ttft <= 86_400
+    assert 0.01 <= taken.pace <= 1000
+    assert taken.deadline == USUAL.deadline
+    assert 1.7e9 - 86_400 < arguments_arrival(arguments, now=1.7e9, otherwise=1.7e9 - 1) <= 1.7e9
+
+
+@pytest.mark.parametrize("useless", ["abc", "4.8", None, True, [1], {}, 10**400, 1e-300, math.nan, -1.0])
+def test_the_scheduler_takes_the_classes_values_for_what_is_no_number(useless: object) -> None:
+    assert arguments_expectation({"andante_pace": useless, "andante_expected_ttft": 2.0}, USUAL) == Expectation(
+        expected_ttft=2.0, pace=4.8, deadline=30.0
+    )
+
+
+def test_a_request_is_received_when_the_middleware_says() -> None:
+    assert arguments_arrival({"andante_received_at": 1.7e9}, now=1.7e9 + 3, otherwise=0.0) == 1.7e9
 
 
 def test_numbers_are_read() -> None:

@@ -14,8 +14,9 @@ from types import MappingProxyType
 MAX_SECONDS = 1e9
 """Largest time or expectation accepted, seconds (31 years). Below today's Unix time, so that a clock reading passed
 where seconds since arrival are meant is refused instead of scored."""
-MAX_PACE = 1e6
-"""Largest pace accepted, tokens per second."""
+MIN_PACE, MAX_PACE = 1e-6, 1e6
+"""Smallest and largest pace accepted, tokens per second; 0 is no pace but a batch request. What is computed from a pace
+or from its inverse is then finite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,8 @@ class Expectation:
     def __post_init__(self) -> None:
         if not 0 <= self.expected_ttft <= MAX_SECONDS:
             raise ValueError(f"expected_ttft must be seconds from 0 to {MAX_SECONDS:g}, got {self.expected_ttft}")
-        if not 0 <= self.pace <= MAX_PACE:
-            raise ValueError(f"pace must be tokens/s from 0 to {MAX_PACE:g}, got {self.pace}")
+        if self.pace != 0 and not MIN_PACE <= self.pace <= MAX_PACE:
+            raise ValueError(f"pace must be 0 or tokens/s from {MIN_PACE:g} to {MAX_PACE:g}, got {self.pace}")
         if self.deadline is not None and not 0 < self.deadline <= MAX_SECONDS:
             raise ValueError(f"deadline must be seconds > 0 and at most {MAX_SECONDS:g}, got {self.deadline}")
 

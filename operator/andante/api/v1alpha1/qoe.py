@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from andante.api.rules import PATTERN_HINT, Rule, cel_list, list_by, matching, rules
 from andante.api.values import APIModel, Duration, Share
 from andante.domain.pace import PRESETS, QoEClass
-from andante.engine_config import CLASS_NAME_PATTERN, QoEClassSettings, QoESettings
+from andante.engine_config import CLASS_NAME_PATTERN, MAX_PACE, MIN_PACE, QoEClassSettings, QoESettings
 
 _PRESET_NAMES = tuple(PRESETS)
 
@@ -32,6 +32,11 @@ class ExpectationClass(APIModel):
                 message="pace 0 makes a batch class, which has no deadline; remove one of the two",
                 field_path=".pace",
             ),
+            Rule(
+                rule=f"!has(self.pace) || self.pace == 0.0 || self.pace >= {MIN_PACE}",
+                message=f"pace must be 0 (batch) or at least {MIN_PACE:g} tokens/s",
+                field_path=".pace",
+            ),
         )
     )
 
@@ -50,9 +55,9 @@ class ExpectationClass(APIModel):
     agent (whole answer within 30s), batch (throughput only)."""
     expected_ttft: Annotated[float, Duration(minimum="0s", maximum="1d")] | None = Field(default=None)
     """When the user expects the first visible token, counted from the request's arrival."""
-    pace: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
-    """Tokens per second that the user reads or hears. About 1.3 tokens make an English word. 0: batch, never counted
-    in QoE and preempted first."""
+    pace: Annotated[float, Field(ge=0, le=MAX_PACE, allow_inf_nan=False)] | None = None
+    """Tokens per second that the user reads or hears, at least 0.01. About 1.3 tokens make an English word. 0: batch,
+    never counted in QoE and preempted first."""
     weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
     """Weight of this class in the scheduler's objective, relative to the others."""
     expected_prefill_rate: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = None

@@ -133,7 +133,8 @@ class AndesPolicy:
         if engine.tightest_pace <= 0:
             return engine.max_seqs
         each = engine.step_time.sequence + engine.step_time.context_token * float(requests.context.mean())
-        return max(int((1 / engine.tightest_pace - engine.step_time.base) / max(each, 1e-9)), 1)
+        size = (1 / engine.tightest_pace - engine.step_time.base) / max(each, 1e-9)
+        return int(min(max(size, 1.0), float(engine.max_seqs)))
 
     def _due(self, requests: RequestView) -> Floats:
         """E: tokens due after the horizon. Batch requests are due nothing."""

@@ -104,7 +104,7 @@ def learn(histograms: Histograms, class_index: int, tokens: float) -> None:
 @part
 def expected_rest(histograms: Histograms, class_index: int, delivered: float, longest: float) -> float:
     """`LengthEstimator.remaining` of one request, for compiled code."""
-    expected: float = histograms.table[class_index, histograms.column[int(min(delivered, LONGEST))]]
+    expected: float = histograms.table[class_index, histograms.column[int(min(max(delivered, 0.0), LONGEST))]]
     return max(min(expected, longest - delivered), 1.0)
 
 

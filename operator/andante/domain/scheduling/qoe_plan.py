@@ -126,7 +126,7 @@ def decide(
     bids = Bids(gain, cost, worth_it)
     order = order_of(bids, waiting, room, memory, _FEW)
     if order.size < waiting.size and prefix(requests, engine, room, order, worth_it, 0.0, 0) == order.size:
-        order = order_of(bids, waiting, room, memory, room.slots + AT_ONCE + 1)
+        order = order_of(bids, waiting, room, memory, max(room.slots, 0) + AT_ONCE + 1)
     admit = _admit(requests, engine, bids, waiting, order, room, settings, memory)
     leave = nobody
     if settings.preemption and running.size and order.size > admit.size:

@@ -130,7 +130,7 @@ def preempt(
     allowed = AT_ONCE
     if not settings.kv_offload:
         left = settings.max_preemptions_per_request * memory[ADMISSIONS] - memory[PREEMPTED]
-        allowed = min(int(left), AT_ONCE)
+        allowed = int(min(max(left, 0.0), float(AT_ONCE)))
     if allowed < 1:
         return nobody, admit
     marginal = admit.size if settings.kv_offload else _left_out(requests, room, order, admit.size)

@@ -64,7 +64,11 @@ def step_tokens_for(engine: EngineView, running: int, seconds: float, settings: 
     if left < settings.least_prefill * engine.step_time.base:
         # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
         left = settings.long_prefill * engine.step_time.base
-    tokens = running + int(left / max(engine.step_time.prefill_token, 1e-9))
+    chunk = left / max(engine.step_time.prefill_token, 1e-9)
+    # Bounded before it becomes a whole number: of one that is too large, machine code makes the smallest there is.
+    if not chunk < engine.max_step_tokens:
+        return NO_LIMIT
+    tokens = running + int(max(chunk, 0.0))
     return tokens if tokens < engine.max_step_tokens else NO_LIMIT
 
 
