@@ -2,7 +2,7 @@
 
 It wraps vLLM's AsyncScheduler: before each step the policy chooses whom the step may admit, whom to take off and whom
 to leave out; the step itself is vLLM's own `schedule()`, untouched. While nothing is short, and wherever the policy
-cannot work, that is all there is. The async base also runs right where async scheduling is off.
+cannot work or has failed, that is all there is. The async base also runs right where async scheduling is off.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.offloading_connector import Of
 from vllm.logger import init_logger
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.core.sched.request_queue import FCFSRequestQueue, SchedulingPolicy
+from vllm.v1.core.sched.request_queue import FCFSRequestQueue, SchedulingPolicy, create_request_queue
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
@@ -26,13 +26,16 @@ from andante_vllm.await_compilation import WAITED_SECONDS
 
 # isort: split
 from andante.domain.compiled import Ints
-from andante.domain.pace import Expectation
 from andante.domain.scheduling.latency import OnlineStepTime
+from andante.domain.scheduling.plan_check import BrokenPlanError, check_plan
 from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.view import NOBODY, EngineView, Plan
 from andante.domain.scheduling.view import SchedulingPolicy as Policy
+from andante.engine_config import POLICY_FAILED
 from andante_vllm import host_kv_cache, request_args
 from andante_vllm.compat import untested
+from andante_vllm.expectations import arguments_arrival, arguments_expectation
+from andante_vllm.policy_guard import PolicyGuard
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 from andante_vllm.scheduler_settings import SchedulerSettings, settings_from_environment
 from andante_vllm.scheduler_table import Batch, RequestTable
@@ -50,6 +53,8 @@ _FIT_EVERY = 16
 _STANDING_STEPS = 8
 """Steps for which a plan that lets nobody in holds while nothing has changed that could let somebody in."""
 _EXPORT_EVERY = 64
+_LONGEST_REASON = 180
+"""Characters of the reason that a metric shows; the log has all of it."""
 _STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
 """Admitted: it holds KV blocks, and computes as soon as they are filled."""
 
@@ -69,6 +74,17 @@ class _Flight(NamedTuple):
     """Whom it serves, where that is everybody who runs."""
 
 
+class _Orders(NamedTuple):
+    """A plan in vLLM's terms, checked."""
+
+    admit: list[Request]
+    preempt: list[Request]
+    pause: list[Request]
+    victims: list[Request]
+    tokens: int | None
+    """Of the step, at most."""
+
+
 class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignore[misc]
     """Andante's choice of whom to serve, to be put before one of vLLM's scheduler classes."""
 
@@ -85,6 +101,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._settings = settings
         self._metrics = SchedulerMetrics(model_name=settings.model_name, policy=settings.policy_name)
         self._policy = settings.policy
+        self._guard = PolicyGuard(self._fall_back)
         reason = self._why_not()
         if reason:
             self._policy = None
@@ -159,60 +176,85 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     def add_request(self, request: Request) -> None:
         super().add_request(request)
         if self._policy is not None and request.request_id not in self._table:
-            self._enter(request)
+            with self._guard:
+                self._enter(request)
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         if self._policy is None:
             return super().schedule(throttle_prefills)
-        plan, rows = self._decide(self._policy)
-        if plan is None:
-            batch = super().schedule(throttle_prefills)
-        else:
-            batch = self._carry_out(plan, rows, throttle_prefills)
-        self._note(batch)
+        orders: _Orders | None = None
+        with self._guard:
+            plan, rows = self._decide(self._policy)
+            orders = None if plan is None else self._orders(plan, rows)
+        batch = super().schedule(throttle_prefills) if orders is None else self._carry_out(orders, throttle_prefills)
+        if self._policy is not None:
+            with self._guard:
+                self._note(batch)
         return batch
 
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, Any]:
         if self._policy is not None:
-            self._learn(scheduler_output, model_runner_output)
+            with self._guard:
+                self._learn(scheduler_output, model_runner_output)
         answers: dict[int, Any] = super().update_from_output(scheduler_output, model_runner_output)
         if self._policy is not None and not self.requests:
-            self._metrics.hand_over()
+            with self._guard:
+                self._metrics.hand_over()
         return answers
 
     def _preempt_request(self, request: Request, timestamp: float, drop_stale_output: bool = False) -> None:
         super()._preempt_request(request, timestamp, drop_stale_output)
         if self._policy is not None:
-            self._table.preempted(request.request_id, kept=self._kept_by_host(request.request_id))
-            self._taken_off[request.request_id] = self.now()
-            (self._metrics.preemptions if self._ours else self._metrics.famine_preemptions).inc()
+            with self._guard:
+                self._taken(request.request_id)
 
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> tuple[Any, Any]:
         if self._policy is not None:
-            self._leave(request)
+            with self._guard:
+                self._leave(request)
         answer: tuple[Any, Any] = super()._free_request(request, delay_free_blocks)
         return answer
+
+    # --- should the policy fail ---------------------------------------------------------------------------------
+
+    def _fall_back(self, error: Exception) -> None:
+        """Goes on as vLLM's own scheduler for the rest of the process; `error` says why.
+
+        The policy, the table and all that is learned only choose among requests that are vLLM's: nothing is lost
+        without them. An error of vLLM's own never comes here.
+        """
+        self._policy = None
+        self._hand_back()
+        reason = " ".join(f"{POLICY_FAILED} {type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+        logger.error("QoE scheduling (%s): OFF, %s", self._settings.policy_name, reason, exc_info=error)
+        try:
+            self._metrics.set_active(False, reason)
+            self._metrics.hand_over()
+        except Exception:
+            logger.exception("andante_scheduler_active does not show that the policy failed")
+
+    def _hand_back(self) -> None:
+        """Puts who waits into a queue of vLLM's, in order of arrival; once a step under way has put it back."""
+        held = self.waiting
+        if isinstance(held, WaitingQueue):
+            self.waiting = create_request_queue(self.policy)
+            for request in sorted(held, key=lambda request: request.arrival_time):
+                self.waiting.add_request(request)
 
     # --- gather --------------------------------------------------------------------------------------------------
 
     def _enter(self, request: Request) -> None:
         classes = self._settings.classes()
         arguments = (request.sampling_params.extra_args if request.sampling_params else None) or {}
-        name = arguments.get(request_args.CLASS, classes.default)
-        index, qoe_class = classes.by_name.get(name) or classes.by_name[classes.default]
-        usual = qoe_class.expectation(request.num_prompt_tokens)
-        ttft, pace = arguments.get(request_args.EXPECTED_TTFT), arguments.get(request_args.PACE)
-        expectation = Expectation(
-            expected_ttft=usual.expected_ttft if ttft is None else float(ttft),
-            pace=usual.pace if pace is None else float(pace),
-            deadline=usual.deadline,
-        )
+        name = arguments.get(request_args.CLASS)
+        known = classes.by_name.get(name) if isinstance(name, str) else None
+        index, qoe_class = known or classes.by_name[classes.default]
         self._table.add(
             request.request_id,
-            arrival=float(arguments.get(request_args.RECEIVED_AT, request.arrival_time)),
-            expectation=expectation,
+            arrival=arguments_arrival(arguments, now=self.now(), otherwise=request.arrival_time),
+            expectation=arguments_expectation(arguments, qoe_class.expectation(request.num_prompt_tokens)),
             weight=qoe_class.weight,
             class_index=min(index, MAX_CLASSES - 1),
             prompt_tokens=request.num_prompt_tokens,
@@ -223,6 +265,12 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         ended = request.status is not RequestStatus.FINISHED_ABORTED
         self._table.remove(request.request_id, ended_itself=ended)
         self._came_back(request.request_id)
+
+    def _taken(self, request_id: str) -> None:
+        """It was taken off, by the policy or for want of blocks."""
+        self._table.preempted(request_id, kept=self._kept_by_host(request_id))
+        self._taken_off[request_id] = self.now()
+        (self._metrics.preemptions if self._ours else self._metrics.famine_preemptions).inc()
 
     def _decide(self, policy: Policy) -> tuple[Plan | None, Ints]:
         if not self.waiting and not self.running:
@@ -242,6 +290,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         prefilling = [request.request_id for request in self._inflight_prefills]
         requests, rows = self._table.view(self.now(), prefilling=prefilling)
         plan = policy.decide(requests, engine)
+        if plan is not None:
+            check_plan(plan, requests)
         self._standing = None
         if plan is not None and not (plan.admit.size or plan.preempt.size or plan.pause.size):
             self._standing, self._standing_key = (plan, rows), key
@@ -301,49 +351,66 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
     # --- apply ---------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, plan: Plan, rows: Ints, throttle_prefills: bool) -> SchedulerOutput:
+    def _orders(self, plan: Plan, rows: Ints) -> _Orders:
+        """The plan's requests by what is done with them; changes nothing of vLLM's.
+
+        Raises BrokenPlanError if somebody who is to be let in is not in the queue.
+        """
+        admit = [request for request in self._named(rows[plan.admit]) if not self._holds_kv_blocks(request)]
+        if not self.waiting.holds(admit):
+            raise BrokenPlanError("admit: names a request that is not in vLLM's queue")
         if plan.pause.size:
             self._metrics.pauses.inc(plan.pause.size)
-            for request in self._named(rows[plan.pause]):
-                # schedule() counts the step first, so this leaves the request out of this one only.
-                request.next_decode_eligible_step = self.current_step + 2
-        if plan.preempt.size:
-            preempted = self._named(rows[plan.preempt], running=True)
-            for request in preempted:
+        chunked = self.scheduler_config.enable_chunked_prefill
+        return _Orders(
+            admit=admit,
+            preempt=self._named(rows[plan.preempt], running=True),
+            pause=self._named(rows[plan.pause]),
+            victims=self._named(rows[plan.victims], running=True),
+            tokens=plan.step_tokens if chunked else None,
+        )
+
+    def _carry_out(self, orders: _Orders, throttle_prefills: bool) -> SchedulerOutput:
+        for request in orders.pause:
+            # schedule() counts the step first, so this leaves the request out of this one only.
+            request.next_decode_eligible_step = self.current_step + 2
+        if orders.preempt:
+            for request in orders.preempt:
                 del self.running[_place(request, self.running)]
             self._ours = True
-            for request in preempted:
+            for request in orders.preempt:
                 self._preempt_request(request, time.monotonic())
             self._ours = False
-        victims = self._named(rows[plan.victims], running=True)
-        victims.reverse()  # vLLM takes the last one off first
-        if victims and self.running[-len(victims) :] != victims:
+        victims = [request for request in reversed(orders.victims) if request.status is RequestStatus.RUNNING]
+        if victims and self.running[-len(victims) :] != victims:  # vLLM takes the last one off first
             for request in victims:
                 del self.running[_place(request, self.running)]
             self.running.extend(victims)
         # schedule() sees only those whom the plan lets in; the others keep their places in the queue.
-        chosen = [request for request in self._named(rows[plan.admit]) if not self._holds_kv_blocks(request)]
         whole = self.max_num_scheduled_tokens
-        if plan.step_tokens is not None and self.scheduler_config.enable_chunked_prefill:
-            self.max_num_scheduled_tokens = min(whole, plan.step_tokens)
+        if orders.tokens is not None:
+            self.max_num_scheduled_tokens = min(whole, orders.tokens)
         held: Any = self.waiting
-        self.waiting = FCFSRequestQueue(chosen)
+        self.waiting = FCFSRequestQueue(orders.admit)
         try:
             batch = super().schedule(throttle_prefills)
         finally:
             self.max_num_scheduled_tokens = whole
             left, self.waiting = self.waiting, held
-            started = [request for request in chosen if request.status in _STARTED]
-            held.remove_requests(started)
+            held.remove_requests([request for request in orders.admit if request.status in _STARTED])
             if len(left):
-                known = {request.request_id for request in chosen}
+                known = {request.request_id for request in orders.admit}
                 # Those that vLLM took off in this step come to the front, as in vLLM.
                 for request in reversed([request for request in left if request.request_id not in known]):
                     held.prepend_request(request)
+            if self._policy is None:  # it failed within the step
+                self._hand_back()
         return batch
 
     def _named(self, rows: Ints, *, running: bool = False) -> list[Request]:
         """The requests of those rows; of them those that are `running`, where that is asked for."""
+        if not rows.size:
+            return []
         named = [self.requests[request_id] for request_id in self._table.names(rows)]
         return [request for request in named if request.status is RequestStatus.RUNNING] if running else named
 
@@ -404,7 +471,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self._deliver(flight, output, now)
         if flight is not None:
             seconds = now - max(flight.scheduled_at, self._last_update)
-            self._metrics.stepped(seconds=seconds)
+            self._metrics.stepped(seconds=max(seconds, 0.0))  # the machine's clock may have been put back
             self._steps += 1
             # Plain decode steps come by the hundred and all say the same.
             if flight.prefill or self._steps % _FIT_EVERY == 0:

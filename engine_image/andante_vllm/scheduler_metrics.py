@@ -43,6 +43,7 @@ class SchedulerMetrics:
             multiprocess_mode="mostrecent",
         )
         self._model_name, self._policy = model_name, policy
+        self._shown_reason: str | None = None
         self._decision_seconds = histogram("decision_seconds", "Time that one decision took.", _DECISION_BUCKETS)
         self._step_seconds = histogram("step_seconds", "Time of one engine step.", _STEP_BUCKETS)
         self._decisions = counter("decisions", "Steps in which something was short and the policy chose.")
@@ -64,7 +65,12 @@ class SchedulerMetrics:
         self.step_error = gauge("step_time_relative_error", "Running mean of |predicted - observed| / observed.")
 
     def set_active(self, active: bool, reason: str) -> None:
-        """Says whether the policy schedules, and why."""
+        """Says whether the policy schedules, and why; what was said before no longer holds."""
+        if self._shown_reason not in (None, reason):
+            # Not removed: the client library cannot take a series out of the files that the server's /metrics is made
+            # of. Whoever reads it passes over a 0 whose reason was one to be active (andante.adapters.exposition).
+            self.active.labels(self._model_name, self._policy, self._shown_reason).set(0)
+        self._shown_reason = reason
         self.active.labels(self._model_name, self._policy, reason).set(1 if active else 0)
 
     def decided(self, *, seconds: float, kv_use: float | None) -> None:

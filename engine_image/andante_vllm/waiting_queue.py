@@ -42,6 +42,10 @@ class WaitingQueue(RequestQueue):
         for request in requests:
             self._requests.pop(request.request_id, None)
 
+    def holds(self, requests: Iterable[Request]) -> bool:
+        """Whether all of them are in it."""
+        return all(request.request_id in self._requests for request in requests)
+
     def __bool__(self) -> bool:
         return bool(self._requests)
 

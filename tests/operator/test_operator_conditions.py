@@ -154,6 +154,17 @@ def test_an_engine_version_that_is_not_tested_is_told(place: Namespace) -> None:
         place.wait_condition("EngineCompatible", "True", "PolicyActive", name="version")
 
 
+def test_a_policy_that_failed_is_told_with_its_error(place: Namespace) -> None:
+    place.apply(name="failed")
+    (pod,) = wait_pods(place, 1, name="failed")
+    with engines(1) as (engine,):
+        engine.scheduling = (0, "policy failed: IndexError: index 5 is out of bounds")
+        make_ready(place, pod, engine)
+        told = place.wait_condition("EngineCompatible", "False", "PolicyFailed", name="failed")
+        assert pod in told
+        assert "index 5" in told
+
+
 def test_a_service_that_serves_is_ready_and_settled(place: Namespace) -> None:
     place.apply(name="well")
     (pod,) = wait_pods(place, 1, name="well")

@@ -68,6 +68,27 @@ def test_what_cannot_be_read_says_why(text: str, word: str) -> None:
     assert word in sample.why
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("series", "scheduling"),
+    [
+        ((("policy", 1.0),), ""),
+        ((("policy", 0.0), ("policy failed: IndexError: 3", 0.0)), "policy failed: IndexError: 3"),
+        ((("policy", 1.0), ("policy failed: of an engine before", 0.0)), ""),
+    ],
+)
+def test_of_an_engine_that_gave_its_policy_up_the_reason_is_read(
+    series: tuple[tuple[str, float], ...], scheduling: str, order: int
+) -> None:
+    text = "".join(
+        f'andante_scheduler_active{{model_name="chat",policy="qoe",reason="{reason}"}} {value}\n'
+        for reason, value in series[::order]
+    )
+    sample = parse(text, at=0.0)
+    assert isinstance(sample, Unread)
+    assert sample.scheduling == scheduling
+
+
 def test_an_engine_without_the_meter_still_says_which_scheduling_it_runs() -> None:
     reason = "untested vLLM 0.33.0 (tested: 0.32.0)"
     sample = parse(f'andante_scheduler_active{{model_name="chat",policy="qoe",reason="{reason}"}} 0.0\n', at=0.0)

@@ -22,6 +22,17 @@ def test_a_stream_of_steps_is_shown_within_a_few_of_them() -> None:
     assert value(metrics, "decisions_total") == decisions
 
 
+def test_only_the_newest_reason_is_shown_as_true() -> None:
+    metrics = SchedulerMetrics(model_name="m", policy="qoe")
+    metrics.set_active(True, "policy")
+    metrics.set_active(False, "policy failed: IndexError: 3")
+    (family,) = metrics.active.collect()
+    assert {sample.labels["reason"]: sample.value for sample in family.samples} == {
+        "policy": 0.0,
+        "policy failed: IndexError: 3": 0.0,
+    }
+
+
 def test_before_a_pause_all_of_it_is_shown() -> None:
     metrics = SchedulerMetrics(model_name="m", policy="qoe")
     for use in (0.9, 0.8, 0.7):

@@ -16,6 +16,7 @@ OPEN_DEFICIT = "andante_open_deficit_sum"
 SCHEDULER_ACTIVE = "andante_scheduler_active"
 WANTED = frozenset({c.split("/", 1)[0] for c in COUNTERS} | {OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT, SCHEDULER_ACTIVE})
 MAX_REASON = 200
+_WAS_ACTIVE = "policy"
 
 Reading = tuple[str, dict[str, str], float]
 """Metric name, labels, value."""
@@ -32,6 +33,16 @@ def parse(text: str, *, at: float) -> PodSample | Unread:
     return collect(((s.name, s.labels, s.value) for f in families for s in f.samples), at=at)
 
 
+def _scheduling(before: str | None, reason: str, *, active: bool) -> str | None:
+    """Why the policy does not run, empty where it does; `before` is what another series of the same engine said.
+
+    When an engine gives its policy up, the series that said that it ran stays, at 0: its reason says nothing then.
+    """
+    if active or before == "":
+        return ""
+    return before if before is not None and reason == _WAS_ACTIVE else reason
+
+
 def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
     """Sum readings of one pod over their classes; a value that is not finite makes the whole sample unreadable."""
     sums: dict[str, float] = {}
@@ -44,7 +55,7 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         if not math.isfinite(value):
             return Unread(why=f"{name} is {value}")
         if name == SCHEDULER_ACTIVE:
-            scheduling = "" if value else labels.get("reason", "unknown")[:MAX_REASON]
+            scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=bool(value))
             continue
         kind = labels.get("kind")
         key = f"{name}/{kind}" if kind else name

@@ -16,6 +16,7 @@ from andante.app.measurement import Measurement
 from andante.app.pods import Pods, containers_of
 from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
+from andante.engine_config import POLICY_FAILED
 from andante.ports import Object
 
 Status = Literal["True", "False", "Unknown"]
@@ -181,6 +182,13 @@ def _progressing(o: Observation) -> tuple[str, Status, str, str]:
 
 def _compatible(o: Observation) -> tuple[str, Status, str, str]:
     said = o.measurement.scheduling if o.measurement else {}
+    failed = sorted((pod, why) for pod, why in said.items() if why and why.startswith(POLICY_FAILED))
+    if failed:
+        pod, why = failed[0]
+        others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        what = "until it restarts vLLM's own scheduling runs there, without regard to QoE"
+        message = f"pod {pod}{others}: {why}; {what}"
+        return "EngineCompatible", "False", "PolicyFailed", message
     untested = {pod: why for pod, why in said.items() if why and why.startswith("untested")}
     if untested:
         pod, why = next(iter(sorted(untested.items())))

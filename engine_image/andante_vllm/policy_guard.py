@@ -1,0 +1,24 @@
+"""Runs Andante's part of a step so that an error in it ends the policy, never the engine. No vLLM import here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+
+class PolicyGuard:
+    """`with guard:` around what only chooses: an exception in it goes to `failed`, and no further."""
+
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._failed(error)
+        return True
