@@ -161,7 +161,7 @@ def test_a_policy_that_failed_is_told_with_its_error(place: Namespace) -> None:
         engine.scheduling = (0, "policy failed: IndexError: index 5 is out of bounds")
         make_ready(place, pod, engine)
         told = place.wait_condition("EngineCompatible", "False", "PolicyFailed", name="failed")
-        assert pod in told
+        assert pod["metadata"]["name"] in told
         assert "index 5" in told
 
 
