@@ -31,6 +31,7 @@ from andante.profiles import load_profiles
 from andante_vllm.launch import METER_MIDDLEWARE, Folders, plan_launch
 from andante_vllm.tiny_model import make_model
 
+ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 280.0
 STOP_SECONDS = 60.0
 
@@ -125,6 +126,9 @@ class EngineProcess:
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         environment = {**os.environ, "ANDANTE_ENGINE_CACHE": str(self.folder / "cache"), **self._environment}
+        # This tree's code, whichever one used the shared engine environment last.
+        roots = [str(ROOT / "operator"), str(ROOT / "engine_image")]
+        environment["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [environment.get("PYTHONPATH")])])
         if self._meter:
             return [*self._entry, "serve", "--config", str(self.config_path)], environment
         folders = Folders(cache=Path(environment["ANDANTE_ENGINE_CACHE"]), metrics=self.metrics_folder)
