@@ -25,3 +25,8 @@ def test_the_page_has_every_run_of_the_result_file() -> None:
 def test_every_run_ended_well() -> None:
     runs = json.loads((ROOT / "benchmarks" / "results" / "first-hour.json").read_text(encoding="utf-8"))
     assert {name: run["exitStatus"] for name, run in runs.items()} == dict.fromkeys(runs, 0)
+
+
+def test_the_page_has_the_table_of_an_engines_start() -> None:
+    table = (ROOT / "benchmarks" / "results" / "startup.md").read_text(encoding="utf-8").strip()
+    assert table in (ROOT / "docs" / "timings.md").read_text(encoding="utf-8")
