@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -102,6 +103,30 @@ class Row:
     seconds: float = 0.0
     ran: bool = True
     failed: bool = False
+    why: tuple[str, ...] = ()
+
+
+class Findings:
+    """What a suite's output says of its failures, to be repeated where a reader of the log's end finds it.
+
+    pytest's own lines: `E   ...` says what was wrong, `FAILED ...` and `ERROR ...` name the test. Without any of them
+    (a compiler, a linter, a killed process) the last lines have to do.
+    """
+
+    def __init__(self, *, most: int = 60, without: int = 20) -> None:
+        self._told: deque[str] = deque(maxlen=most)
+        self._last: deque[str] = deque(maxlen=without)
+
+    def read(self, line: str) -> None:
+        """Take one line of the output."""
+        text = line.rstrip()
+        self._last.append(text)
+        if text.startswith(("E   ", "FAILED ", "ERROR ")):
+            self._told.append(text)
+
+    def lines(self) -> tuple[str, ...]:
+        """The lines worth repeating, in the order of the output."""
+        return tuple(self._told or self._last)
 
 
 def _say(suite: Suite, line: str) -> None:
@@ -110,13 +135,14 @@ def _say(suite: Suite, line: str) -> None:
     sys.stdout.flush()
 
 
-def _run(suite: Suite, command: Sequence[str]) -> int:
+def _run(suite: Suite, command: Sequence[str], findings: Findings) -> int:
     _say(suite, f"$ {shlex.join(command)}")
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         for line in process.stdout or ():
             _say(suite, line)
+            findings.read(line)
     return process.returncode
 
 
@@ -127,9 +153,11 @@ def _run_suite(suite: Suite) -> Row:
         _say(suite, f"cannot run here: {reason}")
         return Row(suite.name, f"could not run: {reason}", ran=False)
     started = time.monotonic()
-    failed = next((c for c in suite.commands if _run(suite, c) != 0), None)
+    findings = Findings()
+    failed = next((c for c in suite.commands if _run(suite, c, findings) != 0), None)
     verdict = f"FAILED at: {shlex.join(failed)}" if failed else "passed"
-    row = Row(suite.name, verdict, seconds=time.monotonic() - started, failed=failed is not None)
+    why = findings.lines() if failed else ()
+    row = Row(suite.name, verdict, seconds=time.monotonic() - started, failed=failed is not None, why=why)
     _say(suite, f"=== {verdict}, {row.seconds:.0f} s")
     return row
 
@@ -155,6 +183,10 @@ def main() -> int:
         lanes = [lane for lane in lanes if lane]
         if lanes:
             rows += _run_stage(lanes)
+    for row in rows:
+        if row.why:
+            print(f"\n=== what failed in {row.name}")
+            print("\n".join(row.why))
     print("\n=== summary")
     for row in rows:
         print(f"{row.name:10} {row.seconds:6.0f} s  {row.verdict}")
