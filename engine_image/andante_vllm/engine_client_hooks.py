@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
+from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from andante_vllm.delivery import EngineEnd
@@ -26,8 +27,12 @@ from andante_vllm.expectations import BadExpectationError
 class EngineRequest(Protocol):
     """What the hook tells of one HTTP request."""
 
-    def entered_engine(self, *, extra_args: Mapping[str, Any], prompt_tokens: int, engine: AsyncLLM) -> dict[str, Any]:
-        """Called when an answer to a prompt is asked for; returns what to add to its extra arguments.
+    def entered_engine(
+        self, *, params: SamplingParams, whole: bool, prompt_tokens: int, engine: AsyncLLM
+    ) -> dict[str, Any]:
+        """Called when an answer to a prompt is asked for; returns what to add to the extra arguments of `params`.
+
+        `whole`: the answer comes in one piece, not as a stream.
 
         Raises BadExpectationError.
         """
@@ -95,7 +100,8 @@ def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callabl
             return plain_generate(self, prompt, sampling_params, *args, **kwargs)
         try:
             added = request.entered_engine(
-                extra_args=sampling_params.extra_args or {},
+                params=sampling_params,
+                whole=sampling_params.output_kind is RequestOutputKind.FINAL_ONLY,
                 prompt_tokens=_prompt_tokens(prompt),
                 engine=self,
             )

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from andante.domain.pace import Expectation, QoEClass
 from andante.domain.request_meter import Objective
-from andante.engine_config import MAX_PACE, MAX_SECONDS, MIN_PACE, QoESettings
+from andante.engine_config import AS_STREAM, MAX_PACE, MAX_SECONDS, MIN_PACE, QoESettings
 from andante_vllm import request_args
 
 CLASS_HEADER: Final = "X-Andante-Class"
@@ -113,11 +113,14 @@ def from_body(vllm_xargs: Mapping[str, Any]) -> ClientExpectation:
 class QoEClasses:
     """The classes of one version of the settings, ready to be looked up for every request."""
 
-    __slots__ = ("_by_name", "_default", "objective")
+    __slots__ = ("_by_name", "_default", "_unstreamed", "objective", "whole_is_due_whole")
 
     def __init__(self, settings: QoESettings) -> None:
         self._by_name = {entry.name: entry.to_domain() for entry in settings.classes}
         self._default = self._by_name[settings.default_class]
+        self._unstreamed = self._by_name.get(settings.unstreamed, self._default)
+        self.whole_is_due_whole = settings.unstreamed != AS_STREAM
+        """Whether an answer that does not stream is due as a whole."""
         self.objective = Objective(qoe=settings.objective, tolerated_delay=settings.tolerated_delay_seconds)
         """What makes a request good."""
 
@@ -125,20 +128,22 @@ class QoEClasses:
     def names(self) -> frozenset[str]:
         return frozenset(self._by_name)
 
-    def of(self, name: str | None, *, field: str) -> QoEClass:
-        """The class of that name; the default one for None.
+    def of(self, name: str | None, *, field: str, whole: bool = False) -> QoEClass:
+        """The class of that name; for None the default one, of answers that come `whole` or of streams.
 
         `field` says where the name came from. Raises BadExpectationError when there is no such class.
         """
         if name is None:
-            return self._default
+            return self._unstreamed if whole else self._default
         if name not in self._by_name:
             raise BadExpectationError(field, f"no class named {name!r}; there are: {', '.join(self._by_name)}")
         return self._by_name[name]
 
-    def resolve(self, said: ClientExpectation, *, prompt_tokens: int, field: str) -> ResolvedExpectation:
+    def resolve(
+        self, said: ClientExpectation, *, prompt_tokens: int, field: str, whole: bool = False
+    ) -> ResolvedExpectation:
         """Class and expectation of a request with `prompt_tokens` prompt tokens; raises as `of` does."""
-        qoe_class = self.of(said.qoe_class, field=field)
+        qoe_class = self.of(said.qoe_class, field=field, whole=whole)
         expectation = qoe_class.expectation(prompt_tokens)
         if said.expected_ttft is not None or said.pace is not None:
             expectation = Expectation(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from andante.domain.answer_length import AnswerLengths
 from andante.domain.pace import QoEClass
 from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
@@ -27,8 +28,8 @@ class MeteredRequest:
 
     __slots__ = (
         "_calls_asked", "_calls_ended", "_calls_running", "_classes", "_count_tokens", "_delivery", "_ending",
-        "_hides_reasoning", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams", "arrived_at",
-        "hidden_tokens", "prompt_tokens", "received_at",
+        "_hides_reasoning", "_lengths", "_longest", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams",
+        "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
     )  # fmt: skip
 
     def __init__(
@@ -40,12 +41,13 @@ class MeteredRequest:
         received_at: float,
         counts: bool,
         on_engine: Callable[[MeteredRequest], None],
+        lengths: AnswerLengths,
     ) -> None:
         """`said`: by the headers. `counts`: the path asks for tokens.
 
         `arrived_at` (monotonic) and `received_at` (Unix time) are seconds of the same moment.
-        `on_engine` is called once, when the request first reaches the engine. Raises BadExpectationError when the
-        headers name a class that does not exist.
+        `on_engine` is called once, when the request first reaches the engine. `lengths`: of answers so far.
+        Raises BadExpectationError when the headers name a class that does not exist.
         """
         self._said = said
         self._classes = classes
@@ -54,6 +56,8 @@ class MeteredRequest:
         self._ending = Ending(counts=counts)
         self._count_tokens: Callable[[str], int] = len
         self._streams = False
+        self._lengths = lengths
+        self._longest: int | None = None
         self._hides_reasoning = False
         self._over = False
         self._calls_asked = self._calls_running = self._calls_ended = 0
@@ -63,10 +67,20 @@ class MeteredRequest:
         self.hidden_tokens = 0
         self._resolve(said, prompt_tokens=0)
 
-    def _resolve(self, said: ClientExpectation, *, prompt_tokens: int) -> None:
+    def _resolve(self, said: ClientExpectation, *, prompt_tokens: int, whole: bool = False) -> None:
         field = class_field(self._said)
-        self._resolved: ResolvedExpectation = self._classes.resolve(said, prompt_tokens=prompt_tokens, field=field)
+        self._resolved: ResolvedExpectation = self._classes.resolve(
+            said, prompt_tokens=prompt_tokens, field=field, whole=whole
+        )
         self._meter = RequestMeter(expectation=self._resolved.expectation, objective=self._classes.objective)
+        self._comes(whole=whole)
+
+    def _comes(self, *, whole: bool) -> None:
+        if whole and self._classes.whole_is_due_whole:
+            expected = self._lengths.expected(self.qoe_class.name, longest=self._longest)
+            self._meter.comes_whole(expected_tokens=expected)
+        else:
+            self._meter.comes_as_stream()
 
     @property
     def qoe_class(self) -> QoEClass:
@@ -98,8 +112,12 @@ class MeteredRequest:
         prompt_tokens: int,
         hides_reasoning: bool,
         count_tokens: Callable[[str], int],
+        whole: bool = False,
+        longest: int | None = None,
     ) -> dict[str, Any]:
         """The engine is asked for an answer to a prompt of the request; returns arguments for the scheduler.
+
+        `whole`: the answer does not stream; `longest`: tokens that it may have at most, where that is known.
 
         The first prompt settles class and expectation; a request of several prompts is still one request. A prompt
         that comes after an answer repeats what was counted, so it adds nothing to `prompt_tokens`.
@@ -110,7 +128,8 @@ class MeteredRequest:
             self.prompt_tokens += prompt_tokens
         self._calls_asked += 1
         if not self._ending.reached_engine:
-            self._resolve(said, prompt_tokens=prompt_tokens)
+            self._longest = longest
+            self._resolve(said, prompt_tokens=prompt_tokens, whole=whole)
             self._count_tokens = count_tokens
             self._hides_reasoning = hides_reasoning
             self._ending.reached_engine = True
@@ -171,6 +190,8 @@ class MeteredRequest:
     def reply_began(self, status: int, *, stream: bool) -> None:
         self._ending.status = status
         self._streams = stream
+        if self._ending.reached_engine and status < 400:  # the reply shows what the engine's parameters only let expect
+            self._comes(whole=not stream)
 
     def body_sent(self, at: float, body: bytes, last: bool) -> None:
         """The connection took `body` at `at`."""

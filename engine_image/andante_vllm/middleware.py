@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from vllm.logger import init_logger
 
+from andante.domain.answer_length import AnswerLengths
+from andante.domain.request_meter import Outcome
 from andante_vllm import engine_client_hooks as hooks
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.live_settings import LiveQoESettings
@@ -51,6 +53,7 @@ class DeliveryMeter:
             model_name=read_engine_config(config_path).model.served_name, objective=self._classes.objective
         )
         self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
+        self._lengths = AnswerLengths()
         self._known_classes: set[str] = set()
         self._show(self._classes)
 
@@ -83,6 +86,7 @@ class DeliveryMeter:
                 received_at=time.time(),
                 counts=scope["path"] in _COUNTED_PATHS,
                 on_engine=self._in_flight.add,
+                lengths=self._lengths,
                 path=scope["path"],
             )
         except BadExpectationError as error:
@@ -117,10 +121,13 @@ class DeliveryMeter:
         outcome = request.ended(draining=hooks.drain.draining)
         if outcome is None:
             return
+        score = request.score_ended(outcome, time.monotonic())
+        if outcome is Outcome.COMPLETED:
+            self._lengths.learn(request.qoe_class.name, score.tokens)
         self._metrics.ended(
             request.qoe_class.name,
             outcome,
-            request.score_ended(outcome, time.monotonic()),
+            score,
             prompt_tokens=request.prompt_tokens,
             hidden_tokens=request.hidden_tokens,
         )
@@ -153,13 +160,15 @@ class _HTTPRequest(MeteredRequest):
         super().__init__(**kwargs)
         self._path = path
 
-    def entered_engine(self, *, extra_args: Mapping[str, Any], prompt_tokens: int, engine: Any) -> dict[str, Any]:
+    def entered_engine(self, *, params: Any, whole: bool, prompt_tokens: int, engine: Any) -> dict[str, Any]:
         def count_tokens(text: str) -> int:
             return len(engine.renderer.tokenizer.encode(text, add_special_tokens=False))
 
         return self.enters_engine(
-            extra_args=extra_args,
+            extra_args=params.extra_args or {},
             prompt_tokens=prompt_tokens,
+            whole=whole,
+            longest=params.max_tokens,
             hides_reasoning=self._path == _CHAT_PATH
             and bool(engine.vllm_config.structured_outputs_config.reasoning_parser),
             count_tokens=count_tokens,

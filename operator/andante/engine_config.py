@@ -26,6 +26,8 @@ MIN_PACE, MAX_PACE = 0.01, 1000.0
 make the scheduler's numbers large without end."""
 MAX_SECONDS = 86_400.0
 """Longest expected TTFT or deadline that a class or a client may ask for."""
+WHOLE, AS_STREAM = "Whole", "AsStream"
+"""`unstreamed`: such an answer is due as a whole, or scored as a stream whose tokens all come at the end."""
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
@@ -84,6 +86,8 @@ class QoESettings(_Strict):
     """QoE that a request must reach to be good."""
     tolerated_delay_seconds: Seconds = 0.2
     """Mean delay that nobody feels; 0 switches it off."""
+    unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE
+    """How answers count that do not stream: `WHOLE`, `AS_STREAM`, or the class of those that name none."""
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
@@ -92,6 +96,11 @@ class QoESettings(_Strict):
             raise ValueError(f"classes: names must be unique, got {names}")
         if self.default_class not in names:
             raise ValueError(f"defaultClass: no class named {self.default_class!r}; there are {names}")
+        if self.unstreamed not in (WHOLE, AS_STREAM, *names):
+            raise ValueError(
+                f"unstreamed: must be {WHOLE}, {AS_STREAM} or a class; no class named {self.unstreamed!r}; there are"
+                f" {names}"
+            )
         return self
 
 

@@ -44,6 +44,28 @@ async def test_a_whole_reply_is_delivered_at_once(engine: EngineProcess, client:
     assert increase["andante_ttft_seconds_sum"] > 30 * 0.0408 * 0.95  # 30 steps of 41 ms, then everything
 
 
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("completions", {"prompt": PROMPT, "max_tokens": 60}),
+        ("chat/completions", {"messages": CHAT, "max_tokens": 60}),
+        ("responses", {"input": PROMPT, "max_output_tokens": 60}),
+        ("messages", {"messages": CHAT, "max_tokens": 60}),
+    ],
+)
+async def test_an_answer_that_comes_whole_before_it_would_be_read_is_perfect(
+    engine: EngineProcess, client: httpx.AsyncClient, path: str, what: dict[str, Any]
+) -> None:
+    """60 tokens in 2.4 s; as a stream whose tokens all come at the end that would be a QoE of .8."""
+    before = engine.metrics()
+    reply = await client.post(f"{engine.url}/v1/{path}", json={"model": "tiny", "temperature": 0, **what})
+    assert reply.status_code == 200, reply.text
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_tokens_total:visible"] == 60
+    assert increase["andante_request_qoe_sum"] == 1.0
+    assert increase["andante_idle_penalty_tokens_total"] == 0.0
+
+
 async def test_several_prompts_are_one_request(engine: EngineProcess, client: httpx.AsyncClient) -> None:
     before = engine.metrics()
     body = {"model": "tiny", "prompt": [" stone", " tree walk", " wind"], "max_tokens": 9, "stream": True}

@@ -33,6 +33,14 @@ def test_figures_of_one_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     assert figures["fluidity_index"] == pytest.approx(2 / 16)
 
 
+def test_an_answer_that_came_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert _qoe(monkeypatch, "2.4\n2.4\n2.4\n", "--whole", "--json", tmp_path / "out.json") == 0
+    figures = json.loads((tmp_path / "out.json").read_text())
+    # Due at 1.4, so 1 s late as a whole: area 3, reading 6/5.
+    assert figures["qoe"] == pytest.approx(1.2 / 4.2)
+    assert figures["idle_latency_s"] == pytest.approx({"arrival": 1.0})
+
+
 def test_a_file_instead_of_standard_input(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

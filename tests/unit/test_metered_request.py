@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from andante.domain.answer_length import AnswerLengths
 from andante.domain.request_meter import Outcome, RequestScore
 from andante.engine_config import QoESettings
 from andante_vllm.expectations import NOTHING_SAID, QoEClasses
@@ -24,6 +25,7 @@ class Exchange:
             received_at=0.0,
             counts=True,
             on_engine=self.open.add,
+            lengths=AnswerLengths(),
         )
 
     def asks(self, prompt_tokens: int = 10) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from andante.domain.answer_length import AnswerLengths
 from andante.engine_config import QoESettings
 from andante_vllm.expectations import NOTHING_SAID, QoEClasses
 from andante_vllm.meter_metrics import OpenRequests
@@ -35,6 +36,7 @@ class Watch:
             received_at=self.now,
             counts=True,
             on_engine=self.in_flight.add,
+            lengths=AnswerLengths(),
         )
         request.enters_engine(extra_args={}, prompt_tokens=1, hides_reasoning=False, count_tokens=len)
         return request

@@ -15,7 +15,7 @@ from andante.cli.errors import InputError, check_output, write_json
 from andante.domain.fluidity import fluidity_index, latencies
 from andante.domain.goodput import ALPHA_FACTORS, IDLE_COST, Origin, benefit, idle_latency
 from andante.domain.pace import MAX_SECONDS
-from andante.domain.qoe import check_expectation, is_good, score_timeline
+from andante.domain.qoe import check_expectation, is_good, score_timeline, score_whole
 from andante.domain.request_meter import Objective
 
 
@@ -64,11 +64,18 @@ def _seconds(value: object) -> float | None:
         return float("inf")
 
 
-def measure(delivery: list[float], *, expected_ttft: float, pace: float, objective: Objective) -> dict[str, Any]:
+def measure(
+    delivery: list[float], *, expected_ttft: float, pace: float, objective: Objective, whole: bool = False
+) -> dict[str, Any]:
     """Every measure of one answer, as the JSON of `andante qoe` holds it; unknown figures are None."""
-    score = score_timeline(delivery, expected_ttft=expected_ttft, pace=pace)
     figures = latencies(delivery)
-    idle = {o.value: idle_latency(delivery, expected_ttft=expected_ttft, pace=pace, origin=o) for o in Origin}
+    if whole:
+        end = delivery[-1] if delivery else 0.0
+        score = score_whole(len(delivery), at=end, expected_ttft=expected_ttft, pace=pace)
+        idle = {Origin.ARRIVAL.value: score.mean_delay if delivery else 0.0}  # one deadline, and nothing before it
+    else:
+        score = score_timeline(delivery, expected_ttft=expected_ttft, pace=pace)
+        idle = {o.value: idle_latency(delivery, expected_ttft=expected_ttft, pace=pace, origin=o) for o in Origin}
     start = idle[Origin.ARRIVAL.value]
     return {
         "expected_ttft_s": expected_ttft,
@@ -116,6 +123,7 @@ def qoe(
     pace: Annotated[float, typer.Option(help="Tokens per second that the user reads or listens to.")] = 4.8,
     objective: Annotated[float, typer.Option(help="QoE from which a request is good.")] = 0.95,
     tolerated_delay: Annotated[float, typer.Option(help="Mean delay in seconds that is not felt; 0: off.")] = 0.2,
+    whole: Annotated[bool, typer.Option("--whole", help="The answer did not stream: it is due as a whole.")] = False,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures here as JSON.")] = None,
 ) -> None:
     """Score one answer from the times at which its tokens were delivered.
@@ -139,7 +147,7 @@ def qoe(
         text = file.read_text(encoding="utf-8") if file else sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"FILE: {error}") from error
-    result = measure(read_delivery(text), expected_ttft=expected_ttft, pace=pace, objective=wanted)
+    result = measure(read_delivery(text), expected_ttft=expected_ttft, pace=pace, objective=wanted, whole=whole)
     table = Table("measure", "value", title="one answer")
     for row in _rows(result):
         table.add_row(*row)

@@ -10,6 +10,9 @@ The engine's meter, the load generator, the scheduler and the simulator score re
     Andes' own QoE       1 - S_delay / Σ (A_n - I_i)                             (Andes v2, equation 3)
 
 The lag never falls, so tokens that are handed over together share one lag: that makes a batch of tokens O(1) too.
+An answer that comes whole (not streamed) is due when its reader would have had its last token, and late as a whole:
+`score_whole`, `open_whole`.
+
 Andes is arXiv 2404.16283. Its own form is kept beside ours for comparison with the paper; it normalises by the actual
 end, so that holding back the last token raises it, and nothing may be steered by it.
 """
@@ -199,6 +202,50 @@ def score_timeline(delivery: ArrayLike, *, expected_ttft: float, pace: float) ->
         andes_qoe=_andes_qoe(n, delay_area, whole_area, pace),
         mean_delay=delay_area / n,
     )
+
+
+def score_whole(tokens: int, *, at: float, expected_ttft: float, pace: float) -> QoEScore:
+    """The scores of an answer of `tokens` tokens that came whole, `at` seconds after arrival.
+
+    Nobody reads before the end, so nothing before the end can be late: due at I_n, late as a whole by
+    δ = max(0, at - I_n), QoE = S_read / (S_read + n δ), which is the form of a stream on the timeline I_i + δ.
+    Raises ValueError naming the field.
+    """
+    check_expectation(expected_ttft=expected_ttft, pace=pace)
+    if tokens < 0:
+        raise ValueError(f"tokens must be >= 0, got {tokens}")
+    if not 0 <= at <= MAX_SECONDS:
+        raise time_error("at", at, last=0.0)
+    if not tokens:
+        return QoEScore(delivered_tokens=0, qoe=0.0, andes_qoe=0.0, mean_delay=math.inf)
+    delay = max(0.0, at - last_due(tokens, expected_ttft=expected_ttft, pace=pace))
+    whole_area = tokens * delay + tokens * (tokens - 1) / 2 / pace
+    return QoEScore(
+        delivered_tokens=tokens,
+        qoe=_qoe(tokens, tokens * delay, pace),
+        andes_qoe=_andes_qoe(tokens, tokens * delay, whole_area, pace),
+        mean_delay=delay,
+    )
+
+
+def open_whole(now: float, *, length: int, expected_ttft: float, pace: float) -> QoEScore:
+    """The scores of an answer that is to come whole and is still open: `length` (>= 1) is the expected one, tokens.
+
+    As an open stream that has everything until I_n of that length: 1 until then, afterwards what falls due is late.
+    """
+    stream = QoEState(expected_ttft=expected_ttft, pace=pace)
+    stream.deliver(0.0, length)
+    return QoEScore(
+        delivered_tokens=0,
+        qoe=stream.open_qoe(now),
+        andes_qoe=stream.open_andes_qoe(now),
+        mean_delay=stream.open_mean_delay(now),
+    )
+
+
+def last_due(tokens: int, *, expected_ttft: float, pace: float) -> float:
+    """I_n of an answer of `tokens` (>= 1) tokens: seconds from arrival until its last one is due."""
+    return expected_ttft + (tokens - 1) / pace
 
 
 def is_good(*, qoe: float, mean_delay: float, objective: float, tolerated_delay: float) -> bool:

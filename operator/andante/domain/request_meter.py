@@ -14,7 +14,16 @@ from enum import StrEnum
 from andante.domain.fluidity import FluidityState, LatencyState
 from andante.domain.goodput import Origin, SmoothGoodputState
 from andante.domain.pace import MAX_SECONDS, Expectation
-from andante.domain.qoe import QoEState, is_good, request_deficit, time_error
+from andante.domain.qoe import (
+    QoEScore,
+    QoEState,
+    is_good,
+    last_due,
+    open_whole,
+    request_deficit,
+    score_whole,
+    time_error,
+)
 
 
 class Outcome(StrEnum):
@@ -91,6 +100,10 @@ class _Quality:
     andes_qoe: float
     mean_delay: float
 
+    @classmethod
+    def of(cls, score: QoEScore) -> _Quality:
+        return cls(score.qoe, score.andes_qoe, score.mean_delay)
+
 
 _NOTHING = _Quality(0.0, 0.0, math.inf)
 
@@ -98,7 +111,10 @@ _NOTHING = _Quality(0.0, 0.0, math.inf)
 class RequestMeter:
     """Measures one request while its tokens arrive; O(1) time and memory a delivery, no clock of its own."""
 
-    __slots__ = ("_alpha", "_expectation", "_fluidity", "_idle", "_last", "_latency", "_objective", "_qoe")
+    __slots__ = (
+        "_alpha", "_expectation", "_expected_tokens", "_fluidity", "_idle", "_last", "_latency", "_objective", "_qoe",
+        "_whole",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -120,6 +136,8 @@ class RequestMeter:
         self._objective = objective
         self._latency = LatencyState()
         self._last = 0.0
+        self._whole = False
+        self._expected_tokens = 1
         self._qoe: QoEState | None = None
         self._idle: SmoothGoodputState | None = None
         self._fluidity: FluidityState | None = None
@@ -160,6 +178,18 @@ class RequestMeter:
             for at, count in zip(times, tokens, strict=True):
                 self._fluidity.deliver(at, count)
 
+    def comes_whole(self, *, expected_tokens: float) -> None:
+        """The answer does not stream: its reader has nothing before it has all (`andante.domain.qoe.score_whole`).
+
+        `expected_tokens`: of the answer, while its length is unknown; below 1 counts as 1.
+        """
+        self._whole = True
+        self._expected_tokens = max(1, round(min(expected_tokens, MAX_SECONDS)))
+
+    def comes_as_stream(self) -> None:
+        """The answer is read while it comes, which is what the meter takes it for unless it is told otherwise."""
+        self._whole = False
+
     def ended(self, outcome: Outcome, *, at: float) -> RequestScore:
         """The score of the request that ended `at` seconds after arrival.
 
@@ -195,7 +225,7 @@ class RequestMeter:
 
     def _completed_quality(self) -> _Quality:
         if self._qoe is not None:
-            return _Quality(self._qoe.qoe(), self._qoe.andes_qoe(), self._qoe.mean_delay())
+            return self._whole_quality() if self._whole else _Quality.of(self._qoe.score())
         if self.delivered_tokens == 0:
             return _NOTHING
         return self._deadline_quality(self._last)
@@ -206,7 +236,17 @@ class RequestMeter:
             return _Quality(0.0, 0.0, quality.mean_delay)
         return quality
 
+    def _whole_quality(self) -> _Quality:
+        wanted = self._expectation
+        ttft, pace = wanted.expected_ttft, wanted.pace
+        return _Quality.of(score_whole(self.delivered_tokens, at=self._last, expected_ttft=ttft, pace=pace))
+
     def _open_quality(self, now: float) -> _Quality:
+        if self._qoe is not None and self._whole:
+            if self.delivered_tokens:
+                return self._whole_quality()
+            ttft, pace = self._expectation.expected_ttft, self._expectation.pace
+            return _Quality.of(open_whole(now, length=self._expected_tokens, expected_ttft=ttft, pace=pace))
         if self._qoe is not None:
             return _Quality(self._qoe.open_qoe(now), self._qoe.open_andes_qoe(now), self._qoe.open_mean_delay(now))
         return self._deadline_quality(now)
@@ -217,6 +257,15 @@ class RequestMeter:
         return _Quality(met, met, late)
 
     def _idle_latency(self, now: float, *, still_waiting: bool) -> float:
+        if self._idle is not None and self._whole:
+            # The answer as a whole has the one deadline, so its lateness is the idle latency.
+            delivered = self.delivered_tokens
+            due = last_due(
+                delivered or self._expected_tokens,
+                expected_ttft=self._expectation.expected_ttft,
+                pace=self._expectation.pace,
+            )
+            return max(0.0, (self._last if delivered else now) - due)
         if self._idle is not None:
             return self._idle.open_idle_latency(now) if still_waiting else self._idle.idle_latency()
         if self._expectation.deadline is None:

@@ -9,7 +9,15 @@ from pydantic import ConfigDict, Field
 from andante.api.rules import PATTERN_HINT, Rule, cel_list, list_by, matching, rules
 from andante.api.values import APIModel, Duration, Share
 from andante.domain.pace import PRESETS, QoEClass
-from andante.engine_config import CLASS_NAME_PATTERN, MAX_PACE, MIN_PACE, QoEClassSettings, QoESettings
+from andante.engine_config import (
+    AS_STREAM,
+    CLASS_NAME_PATTERN,
+    MAX_PACE,
+    MIN_PACE,
+    WHOLE,
+    QoEClassSettings,
+    QoESettings,
+)
 
 _PRESET_NAMES = tuple(PRESETS)
 
@@ -105,7 +113,15 @@ class QoE(APIModel):
                 message_expression="'there is no class named ' + self.defaultClass + ' in classes; add it to classes,"
                 " or name one that is there'",
                 field_path=".defaultClass",
-            )
+            ),
+            Rule(
+                rule=f"!has(self.unstreamed) || self.unstreamed in {cel_list((WHOLE, AS_STREAM))}"
+                " || self.classes.exists(c, c.name == self.unstreamed)",
+                message=f"unstreamed must be {WHOLE}, {AS_STREAM} or the name of one of the classes",
+                message_expression=f"'unstreamed must be {WHOLE}, {AS_STREAM} or the name of one of the classes; there"
+                " is no class named ' + self.unstreamed",
+                field_path=".unstreamed",
+            ),
         )
     )
 
@@ -117,6 +133,10 @@ class QoE(APIModel):
         tuple[ExpectationClass, ...], Field(min_length=1, max_length=32, json_schema_extra=list_by("name"))
     ] = (ExpectationClass(name="reading"),)
     """Classes of users that requests may name. A change reaches running engines within a minute or two, no restart."""
+    unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE
+    """How answers count that do not stream. Whole: no user reads before the end, so the answer is due when its reader
+    would have had its last token. AsStream: as a stream whose tokens all come at the end, which no replica can correct. Or
+    the name of a class: that of such requests which name none; they are due as a whole."""
     objective: QoEObjective = QoEObjective()
     """The promise (SLO): which requests are good, and what share of them must be."""
 
@@ -131,4 +151,5 @@ class QoE(APIModel):
             classes=tuple(QoEClassSettings.from_domain(c.to_domain()) for c in self.classes),
             objective=self.objective.qoe,
             tolerated_delay_seconds=self.objective.tolerated_delay,
+            unstreamed=self.unstreamed,
         )
