@@ -15,6 +15,7 @@ from andante_vllm.scheduler_metrics import SchedulerMetrics
 _OUTCOMES = {
     Outcome.COMPLETED: "the whole answer",
     Outcome.ABORTED: "the client left",
+    Outcome.GAVE_UP: "the client left after it had waited for long with nothing left to read",
     Outcome.FAILED: "the engine's fault",
     Outcome.REJECTED: "429 or 503",
     Outcome.DRAINED: "cut by a shutdown",
@@ -68,7 +69,7 @@ sum by (qoe_class) (rate(andante_request_qoe_sum[5m])) / sum by (qoe_class) (rat
 # Share of good answers; batch requests have no QoE and are left out
 sum(rate(andante_requests_good_total[5m])) / sum(rate(andante_request_qoe_count[5m]))
 
-# Answers that the service failed, refused or cut
+# Answers that the service failed, refused or cut, and those that clients gave up
 sum by (outcome) (rate(andante_requests_total{outcome!~"completed|aborted"}[5m]))
 
 # Time to the first token, 95th percentile

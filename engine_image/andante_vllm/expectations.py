@@ -121,7 +121,11 @@ class QoEClasses:
         self._unstreamed = self._by_name.get(settings.unstreamed, self._default)
         self.whole_is_due_whole = settings.unstreamed != AS_STREAM
         """Whether an answer that does not stream is due as a whole."""
-        self.objective = Objective(qoe=settings.objective, tolerated_delay=settings.tolerated_delay_seconds)
+        self.objective = Objective(
+            qoe=settings.objective,
+            tolerated_delay=settings.tolerated_delay_seconds,
+            gave_up_after=settings.gave_up_after_seconds,
+        )
         """What makes a request good."""
 
     @property

@@ -205,9 +205,13 @@ class MeteredRequest:
         if not self._ending.complete:
             self._ending.client_left = True
 
-    def ended(self, *, draining: bool) -> Outcome | None:
-        """How the request ended; None when it must not be counted."""
+    def ended(self, *, at: float, draining: bool) -> Outcome | None:
+        """How the request ended `at` that time; None when it must not be counted."""
         self._over = True
         self._ending.draining = draining
         self._ending.goes_on = self._calls_asked > self._calls_ended
-        return tell_outcome(self._ending)
+        outcome = tell_outcome(self._ending)
+        if outcome is Outcome.ABORTED:
+            self._settle()
+            return self._meter.left(at - self.arrived_at)
+        return outcome

@@ -118,10 +118,11 @@ class DeliveryMeter:
 
     def _ended(self, request: MeteredRequest) -> None:
         self._in_flight.discard(request)
-        outcome = request.ended(draining=hooks.drain.draining)
+        at = time.monotonic()
+        outcome = request.ended(at=at, draining=hooks.drain.draining)
         if outcome is None:
             return
-        score = request.score_ended(outcome, time.monotonic())
+        score = request.score_ended(outcome, at)
         if outcome is Outcome.COMPLETED:
             self._lengths.learn(request.qoe_class.name, score.tokens)
         self._metrics.ended(

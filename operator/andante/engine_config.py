@@ -86,6 +86,8 @@ class QoESettings(_Strict):
     """QoE that a request must reach to be good."""
     tolerated_delay_seconds: Seconds = 0.2
     """Mean delay that nobody feels; 0 switches it off."""
+    gave_up_after_seconds: Seconds = 2.0
+    """A client that leaves after waiting longer than this with nothing left to read gave up."""
     unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE
     """How answers count that do not stream: `WHOLE`, `AS_STREAM`, or the class of those that name none."""
 

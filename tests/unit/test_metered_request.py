@@ -47,7 +47,7 @@ class Exchange:
     def ends(self, at: float) -> tuple[Outcome | None, RequestScore]:
         self.request.reply_began(200, stream=False)
         self.request.body_sent(at, CHUNK, True)
-        outcome = self.request.ended(draining=False)
+        outcome = self.request.ended(at=at, draining=False)
         return outcome, self.request.score_ended(outcome or Outcome.COMPLETED, at)
 
 

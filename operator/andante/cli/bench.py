@@ -46,8 +46,14 @@ _OUTCOME = {
     Ending.REJECTED: Outcome.REJECTED,
     Ending.REFUSED: Outcome.FAILED,
     Ending.CUT: Outcome.FAILED,
-    Ending.UNFINISHED: Outcome.ABORTED,  # the generator leaves, as a client does
 }
+
+
+def _outcome(ending: Ending, meter: RequestMeter, *, at: float) -> Outcome:
+    """What the engine's meter calls the ending `at` seconds after arrival."""
+    if ending is Ending.UNFINISHED:  # the generator leaves, as a client does
+        return meter.left(at)
+    return _OUTCOME[ending]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +150,7 @@ class _Run:
                     error=error,
                     wanted_tokens=request.output_tokens,
                     delivery=tuple(delivery),
-                    score=meter.ended(_OUTCOME[ending], at=duration),
+                    score=meter.ended(_outcome(ending, meter, at=duration), at=duration),
                     pace=expectation.pace,
                 )
             )
@@ -174,7 +180,7 @@ class _Run:
         end = max((r.arrival + r.lateness + r.duration for r in self.results), default=0.0)
         return [
             dataclasses.replace(r, score=meter.ended(_OUTCOME[r.ending], at=end - r.arrival - r.lateness))
-            if _OUTCOME[r.ending].cut_by_server
+            if r.ending in _OUTCOME and _OUTCOME[r.ending].cut_by_server
             else r
             for r, meter in zip(self.results, self.meters, strict=True)
         ]

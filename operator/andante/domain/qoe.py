@@ -65,6 +65,11 @@ class QoEState:
         return self._lag
 
     @property
+    def dry_since(self) -> float:
+        """A_n + 1/p: when the user has read all that was delivered, seconds since arrival; τ0 at n = 0."""
+        return self._expected_ttft + self.delivered_tokens / self._pace + self._lag
+
+    @property
     def delay_area(self) -> float:
         """S_delay of the delivered tokens, token-seconds."""
         return self._delay_area

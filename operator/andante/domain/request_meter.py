@@ -1,7 +1,7 @@
 """All measures of one request in one object: what the engine's meter, the load generator and the simulator share.
 
 It knows the three kinds of expectation (`andante.domain.pace.Expectation`): a reader's pace, a program's deadline, and
-batch work that has no QoE; and the five ways a request can end. Times are seconds since the request was received.
+batch work that has no QoE; and the six ways a request can end. Times are seconds since the request was received.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     ABORTED = "aborted"
     """The client left."""
+    GAVE_UP = "gave_up"
+    """The client left after it had waited for long, with nothing left to read."""
     FAILED = "failed"
     REJECTED = "rejected"
     DRAINED = "drained"
@@ -52,7 +54,12 @@ class Objective:
     tolerated_delay: float = 0.2
     """Mean delay in seconds that nobody feels; 0 switches it off."""
 
+    gave_up_after: float = 2.0
+    """A client that leaves after waiting longer than so many seconds with nothing left to read gave up."""
+
     def __post_init__(self) -> None:
+        if not 0 <= self.gave_up_after <= MAX_SECONDS:
+            raise ValueError(f"gave_up_after must be seconds from 0 to {MAX_SECONDS:g}, got {self.gave_up_after}")
         if not 0 < self.qoe <= 1:
             raise ValueError(f"objective must be in (0, 1], got {self.qoe}")
         if not 0 <= self.tolerated_delay <= MAX_SECONDS:
@@ -196,6 +203,8 @@ class RequestMeter:
         * completed: what was delivered; QoE 0 when that is nothing.
         * aborted by its client: what it had got by then, tokens due and undelivered count as late (the open form);
           QoE 0 when nothing had come although something was due.
+        * given up by its client: QoE 0, as if the server had cut it (`left` tells the two apart). Otherwise the worst
+          outcome of all, a reader who leaves in a stall, would keep nearly full marks.
         * cut by the server (failed, rejected, drained): QoE 0, whatever had been delivered, and never good: no other
           value is at most that of every answer the server still owed, and shedding must never look like quality.
         The idle latency of a request that did not complete includes the wait for the next token until `at`; where the
@@ -214,6 +223,24 @@ class RequestMeter:
             quality = _NOTHING
             idle = self._idle_latency(at, still_waiting=True)
         return self._score(quality, idle)
+
+    def left(self, at: float) -> Outcome:
+        """How a request ended whose client left `at` seconds after arrival: whether it gave up.
+
+        Who reads on gives up nothing: the wait counts from when all that was delivered has been read; until the first
+        token, from when that was due. Raises ValueError when `at` is before the last delivery.
+        """
+        self._check_now("at", at)
+        dry = self._dry_since()
+        return Outcome.GAVE_UP if dry is not None and at - dry > self._objective.gave_up_after else Outcome.ABORTED
+
+    def _dry_since(self) -> float | None:
+        if self._qoe is None:
+            return self._expectation.deadline
+        if self._whole and not self.delivered_tokens:
+            ttft, pace = self._expectation.expected_ttft, self._expectation.pace
+            return last_due(self._expected_tokens, expected_ttft=ttft, pace=pace)
+        return self._qoe.dry_since
 
     def open(self, now: float) -> RequestScore:
         """The score of the request that is still open `now` seconds after arrival, its length unknown.

@@ -135,8 +135,11 @@ class QoE(APIModel):
     """Classes of users that requests may name. A change reaches running engines within a minute or two, no restart."""
     unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE
     """How answers count that do not stream. Whole: no user reads before the end, so the answer is due when its reader
-    would have had its last token. AsStream: as a stream whose tokens all come at the end, which no replica can correct. Or
-    the name of a class: that of such requests which name none; they are due as a whole."""
+    would have had its last token. AsStream: as a stream whose tokens all come at the end, which no replica can correct.
+    Or the name of a class: that of such requests which name none; they are due as a whole."""
+    gave_up_after: Annotated[float, Duration(minimum="0s", maximum="1h")] = 2.0
+    """A client that leaves after it has waited longer than this, with nothing left to read, gave up: its QoE is 0, as
+    if the server had cut it. Who leaves sooner counts with what it had got."""
     objective: QoEObjective = QoEObjective()
     """The promise (SLO): which requests are good, and what share of them must be."""
 
@@ -152,4 +155,5 @@ class QoE(APIModel):
             objective=self.objective.qoe,
             tolerated_delay_seconds=self.objective.tolerated_delay,
             unstreamed=self.unstreamed,
+            gave_up_after_seconds=self.gave_up_after,
         )
