@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vllm.logger import init_logger
 
 from andante.domain.answer_length import AnswerLengths
 from andante.domain.request_meter import Outcome
 from andante_vllm import engine_client_hooks as hooks
+from andante_vllm import web_server
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.live_settings import LiveQoESettings
 from andante_vllm.meter_metrics import MeterMetrics
@@ -26,7 +27,12 @@ from andante_vllm.open_requests import RequestsInFlight
 from andante_vllm.replies import Message, Reply, Send
 from andante_vllm.settings import engine_config_path, qoe_settings_path, read_engine_config
 
+if TYPE_CHECKING:
+    from andante_vllm.connection import Connection
+
 logger = init_logger("vllm.andante.meter")
+# Now, while vLLM imports this: it makes the middleware only after its web server is configured.
+web_server.install(logger.warning)
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -49,9 +55,9 @@ class DeliveryMeter:
         self._settings = LiveQoESettings(qoe_settings_path(config_path), log_error=logger.error, log_info=logger.info)
         self._settings_version = self._settings.version
         self._classes = QoEClasses(self._settings.current())
-        self._metrics = MeterMetrics(
-            model_name=read_engine_config(config_path).model.served_name, objective=self._classes.objective
-        )
+        config = read_engine_config(config_path)
+        self._connection_age = config.http.connection_age_seconds
+        self._metrics = MeterMetrics(model_name=config.model.served_name, objective=self._classes.objective)
         self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
         self._lengths = AnswerLengths()
         self._known_classes: set[str] = set()
@@ -61,7 +67,8 @@ class DeliveryMeter:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(send)
+        connection = web_server.connection_of(scope)
+        reply = Reply(send, closes=lambda: self._ends(connection))
         try:
             if scope["method"] == "POST":
                 await self._meter(scope, receive, reply)
@@ -75,6 +82,10 @@ class DeliveryMeter:
             logger.exception("%s %r failed", scope["method"], scope["path"])
             if not reply.began:
                 await reply.refuse(500, "InternalServerError", "The server failed to answer; its log says why.")
+
+    def _ends(self, connection: Connection | None) -> bool:
+        """Whether the reply that begins now is the last one of its connection."""
+        return connection is not None and connection.age.reached(self._connection_age, at=time.monotonic())
 
     async def _meter(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         classes = self._current_classes()

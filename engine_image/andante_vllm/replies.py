@@ -29,10 +29,12 @@ class Watcher(Protocol):
 class Reply:
     """The `send` of one request. Event streams get a header that asks gateways not to hold them back."""
 
-    __slots__ = ("_send", "_watcher", "began", "complete")
+    __slots__ = ("_closes", "_send", "_watcher", "began", "complete")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, *, closes: Callable[[], bool] = lambda: False) -> None:
+        """`closes` is asked when the head is sent: whether the connection ends with this reply."""
         self._send = send
+        self._closes = closes
         self._watcher: Watcher | None = None
         self.began = False
         """The server was given the head of the reply."""
@@ -59,10 +61,13 @@ class Reply:
         elif message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             stream = _is_event_stream(headers)
-            if stream and not any(name.lower() == b"x-accel-buffering" for name, _ in headers):
-                message = {**message, "headers": [*headers, (b"x-accel-buffering", b"no")]}
+            names = {name.lower() for name, _ in headers}
+            if stream and b"x-accel-buffering" not in names:
+                headers.append((b"x-accel-buffering", b"no"))
+            if b"connection" not in names and self._closes():
+                headers.append((b"connection", b"close"))
             self.began = True  # also when this fails: the head may be out
-            await self._send(message)
+            await self._send({**message, "headers": headers})
             if self._watcher is not None:
                 self._watcher.reply_began(message["status"], stream=stream)
         else:

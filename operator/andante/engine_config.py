@@ -147,6 +147,13 @@ class VirtualGPUConfig(_Strict):
     async_scheduling: bool = True
 
 
+class HTTPConfig(_Strict):
+    """How the engine treats its clients' connections; seconds."""
+
+    connection_age_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 30.0
+    """A reply that begins on a connection of about this age is its last; 0: connections are kept."""
+
+
 _NODE = "a replica runs on one node; use spec.engine.gpusPerReplica"
 _GATEWAY = "end TLS in a gateway or proxy in front of the Service: probes and scrapes speak plain HTTP"
 OWNED_FLAGS: Final[Mapping[str, str]] = {
@@ -209,6 +216,7 @@ class EngineConfig(_Strict):
     port: Annotated[int, Field(ge=1, le=65_535)] = ENGINE_PORT
     shutdown_timeout_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
     """How long streams in flight may finish after SIGTERM."""
+    http: HTTPConfig = HTTPConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     virtual_gpu: VirtualGPUConfig | None = None
     extra_args: tuple[Annotated[str, AfterValidator(check_extra_arg)], ...] = ()

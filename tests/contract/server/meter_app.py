@@ -38,9 +38,9 @@ class Counted:
     """How many were open, each time that the gauges were set."""
 
 
-def configure(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Counted:
-    """Writes the meter's settings."""
-    (folder / "engine.yaml").write_text(yaml.safe_dump(CONFIG))
+def configure(monkeypatch: pytest.MonkeyPatch, folder: Path, **http: float) -> Counted:
+    """Writes the meter's settings; `http` are fields of that section of engine.yaml."""
+    (folder / "engine.yaml").write_text(yaml.safe_dump({**CONFIG, "http": http}))
     (folder / "qoe.yaml").write_text(yaml.safe_dump(QOE))
     monkeypatch.setenv(ENGINE_CONFIG_VARIABLE, str(folder / "engine.yaml"))
     counted = Counted()
@@ -62,7 +62,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Counted:
 
 
 @contextlib.asynccontextmanager
-async def serving(endpoint: Endpoint, *, http: str = "httptools") -> AsyncIterator[str]:
+async def serving(endpoint: Endpoint, *, http: str = "auto") -> AsyncIterator[str]:
     """Serves `endpoint` at every path behind the meter; gives the server's address."""
     app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])
     app.add_middleware(middleware.DeliveryMeter)

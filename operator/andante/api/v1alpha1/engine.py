@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from andante.api.rules import PATTERN_HINT, Rule, cel_list, cel_map, list_by, matching, rules
 from andante.api.v1alpha1.pod_template import PodTemplate
-from andante.api.values import APIModel, FreeObject, ObjectName, Quantity
+from andante.api.values import APIModel, Duration, FreeObject, ObjectName, Quantity
 from andante.engine_config import OWNED_FLAGS, check_extra_arg
 
 OWNED_ENV: Final[Mapping[str, str]] = {
@@ -165,6 +165,14 @@ class Scheduler(APIModel):
     """
 
 
+class HTTPServer(APIModel):
+    """How a replica treats its clients' connections."""
+
+    connection_age: Annotated[float, Duration(minimum="0s", maximum="1d")] = 30.0
+    """Age, give or take a fifth, at which a client's connection ends: with the reply that begins next, never inside
+    one. Clients and gateways that keep connections find new replicas this way. 0s: connections are kept."""
+
+
 class VirtualGPU(APIModel):
     """Runs the whole engine without a GPU: every part but the matrix products, each step taking a profile's time."""
 
@@ -289,6 +297,8 @@ class Engine(APIModel):
     """Run without a GPU, in a GPU's time: tests and demos. Needs gpusPerReplica 0."""
     scheduler: Scheduler = Scheduler()
     """Which request runs when."""
+    http: HTTPServer = HTTPServer()
+    """How a replica treats its clients' connections."""
     extra_args: Annotated[tuple[ExtraArgument, ...], Field(max_length=64)] = ()
     """Further flags of `vllm serve`, such as --enable-auto-tool-choice. One that Andante sets itself is refused."""
     env: Annotated[

@@ -13,6 +13,7 @@ from andante.engine_config import (
     ENGINE_CONFIG_FILE,
     QOE_SETTINGS_FILE,
     EngineConfig,
+    HTTPConfig,
     ModelConfig,
     PreemptionConfig,
     SchedulerConfig,
@@ -53,6 +54,7 @@ def engine_config(service: LLMService) -> EngineConfig:
                 ageing_share=scheduler.ageing_share,
                 kv_offload_gib=scheduler.kv_offload_gib,
             ),
+            "http": HTTPConfig(connection_age_seconds=engine.http.connection_age),
             "virtual_gpu": None if virtual is None else VirtualGPUConfig(**virtual.model_dump()),
             "extra_args": engine.extra_args,
         }
