@@ -18,6 +18,7 @@ _OURS = (
     _ROOT / "operator/andante/domain/compiled.py",
     *sorted((_ROOT / "operator/andante/domain/scheduling").glob("*.py")),
     _ROOT / "engine_image/andante_vllm/host_kv_cache.py",
+    _ROOT / "engine_image/andante_vllm/prefix_reuse.py",
     _ROOT / "engine_image/andante_vllm/scheduler.py",
     _ROOT / "engine_image/andante_vllm/scheduler_table.py",
     _ROOT / "engine_image/andante_vllm/waiting_queue.py",
@@ -36,6 +37,7 @@ def make_scheduler(
     prefix_caching: bool = True,
     depth: int = 1,
     offloaded_blocks: int = 0,
+    watermark: float = 0.0,
 ) -> Any:
     """`fcfs` and `priority` are vLLM's own classes; `andes` and `qoe` are QoEScheduler with that policy."""
     settings: dict[str, Any] = {
@@ -46,6 +48,7 @@ def make_scheduler(
         "prefix_caching": prefix_caching,
         "async_scheduling": depth > 1,
         "offloaded_blocks": offloaded_blocks,
+        "watermark": watermark,
     }
     if name in ("fcfs", "priority"):
         return build_scheduler(AsyncScheduler if depth > 1 else Scheduler, policy=name, **settings)

@@ -85,10 +85,12 @@ def build_scheduler(
     async_scheduling: bool = False,
     chunked_prefill: bool = True,
     offloaded_blocks: int = 0,
+    watermark: float = 0.0,
 ) -> Any:
     """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks.
 
     `offloaded_blocks`: what vLLM's OffloadingConnector keeps in the host's memory; 0: there is none.
+    `watermark`: share of the blocks that vLLM's own admissions leave free.
     """
     config = VllmConfig(
         model_config=ModelConfig(
@@ -103,6 +105,7 @@ def build_scheduler(
             is_encoder_decoder=False,
             policy=policy,
             enable_chunked_prefill=chunked_prefill,
+            watermark=watermark,
         ),
     )
     if offloaded_blocks:
@@ -139,7 +142,8 @@ def make_requests(workload: Workload, *, hasher: Callable[[Request], list[Any]] 
         requests.append(
             Request(
                 request_id=str(index),
-                prompt_token_ids=[10 + index] * prompt,  # no two requests share a prefix
+                # Beyond the common prefix no two requests share anything.
+                prompt_token_ids=[9] * workload.common_prefix + [10 + index] * (prompt - workload.common_prefix),
                 sampling_params=SamplingParams(
                     max_tokens=MAX_MODEL_LEN - prompt,
                     stop_token_ids=[STOP_TOKEN],

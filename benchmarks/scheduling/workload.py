@@ -70,6 +70,8 @@ class Workload:
     classes: tuple[QoEClass, ...]
     duration: float
     """Seconds during which requests arrive."""
+    common_prefix: int = 0
+    """Tokens with which every prompt begins, the same in all; `prompt_tokens` counts them."""
 
     @property
     def requests(self) -> int:
@@ -85,9 +87,11 @@ def poisson_workload(
     classes: tuple[QoEClass, ...] = (PRESETS["reading"],),
     shares: tuple[float, ...] = (1.0,),
     surge: tuple[float, float, float] | None = None,
+    common_prefix: int = 0,
 ) -> Workload:
     """Poisson arrivals at `rate` requests/s for `duration` s; `shares` of the classes add up to 1.
 
+    `common_prefix`: tokens, the same in all, before each of the prompts that `lengths` draws.
     `surge`: (start s, length s, factor): the rate is `factor` times as high in that window.
     """
     random = np.random.default_rng(seed)
@@ -101,25 +105,27 @@ def poisson_workload(
     prompt, output = lengths.draw(arrival.size, random)
     return Workload(
         arrival=arrival,
-        prompt_tokens=prompt,
+        prompt_tokens=prompt + common_prefix,
         output_tokens=output,
         class_of=random.choice(len(classes), size=arrival.size, p=shares),
         classes=classes,
         duration=duration,
+        common_prefix=common_prefix,
     )
 
 
-def endless_queue(*, requests: int, lengths: Lengths, seed: int) -> Workload:
+def endless_queue(*, requests: int, lengths: Lengths, seed: int, common_prefix: int = 0) -> Workload:
     """All `requests` at once: what an engine completes of them per second is its capacity."""
     random = np.random.default_rng(seed)
     prompt, output = lengths.draw(requests, random)
     return Workload(
         arrival=np.zeros(requests),
-        prompt_tokens=prompt,
+        prompt_tokens=prompt + common_prefix,
         output_tokens=output,
         class_of=np.zeros(requests, dtype=np.int64),
         classes=(PRESETS["reading"],),
         duration=0.0,
+        common_prefix=common_prefix,
     )
 
 

@@ -36,6 +36,7 @@ from andante_vllm import host_kv_cache, request_args
 from andante_vllm.compat import untested
 from andante_vllm.expectations import arguments_arrival, arguments_expectation
 from andante_vllm.policy_guard import PolicyGuard
+from andante_vllm.prefix_reuse import PrefixCacheLookup
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 from andante_vllm.scheduler_settings import SchedulerSettings, settings_from_environment
 from andante_vllm.scheduler_table import Batch, RequestTable
@@ -52,6 +53,8 @@ MAX_CLASSES = 64
 _FIT_EVERY = 16
 _STANDING_STEPS = 8
 """Steps for which a plan that lets nobody in holds while nothing has changed that could let somebody in."""
+_LOOKED_UP_EACH_STEP = 8
+"""Requests whose share of the prefix cache is looked up after a decision, in turn: what it holds changes."""
 _EXPORT_EVERY = 64
 _LONGEST_REASON = 180
 """Characters of the reason that a metric shows; the log has all of it."""
@@ -121,6 +124,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
                 if isinstance(self._policy, QoEPolicy):
                     self._policy = self._policy.without_host_memory()
         self._table = RequestTable(classes=MAX_CLASSES, kept_block=self.block_size if self._host is not None else 0)
+        self._prefixes = PrefixCacheLookup(self.kv_cache_manager)
+        self._next_lookup = 0
         self._kv_capacity = float((self.kv_cache_manager.block_pool.num_gpu_blocks - 1) * self.block_size)
         self._step_time = OnlineStepTime(settings.step_time)
         self._flights: deque[_Flight] = deque()
@@ -190,6 +195,10 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if self._policy is not None:
             with self._guard:
                 self._note(batch)
+                if orders is not None and self._prefixes.works:
+                    refused = [request for request in orders.admit if request.status not in _STARTED]
+                    for request in refused[:_LOOKED_UP_EACH_STEP]:
+                        self._look_up(request)
         return batch
 
     def update_from_output(
@@ -260,6 +269,28 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             prompt_tokens=request.num_prompt_tokens,
             longest=request.max_tokens,
         )
+        if self._prefixes.works:
+            self._look_up(request)
+
+    def _look_up(self, request: Request) -> None:
+        """What the prefix cache holds of it now."""
+        if request.status is RequestStatus.RUNNING:
+            # What nobody else holds is gone when it is taken off, as far as one can rely on it.
+            cached = shared = self._prefixes.of_running(request)
+        elif self._holds_kv_blocks(request):
+            return
+        else:
+            cached, shared = self._prefixes.of_waiting(request)
+        self._table.reuse(request.request_id, cached=cached, shared=shared)
+
+    def _look_up_in_turn(self, rows: Ints) -> None:
+        """For some of the requests of those rows, and the next time for the next."""
+        if not self._prefixes.works or not rows.size:
+            return
+        start = self._next_lookup if self._next_lookup < rows.size else 0
+        self._next_lookup = start + _LOOKED_UP_EACH_STEP
+        for request in self._named(rows[start : self._next_lookup]):
+            self._look_up(request)
 
     def _leave(self, request: Request) -> None:
         ended = request.status is not RequestStatus.FINISHED_ABORTED
@@ -292,6 +323,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         plan = policy.decide(requests, engine)
         if plan is not None:
             check_plan(plan, requests)
+            self._look_up_in_turn(rows)
         self._standing = None
         if plan is not None and not (plan.admit.size or plan.preempt.size or plan.pause.size):
             self._standing, self._standing_key = (plan, rows), key
@@ -344,9 +376,10 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         pace = self._table.tightest_pace
         if pace <= 0:
             return False
-        used = (pool.num_gpu_blocks - 1 - free) * self.block_size
         prefill = min(self._unfinished_prefill(), self.max_num_scheduled_tokens)
-        step = self._step_time.line.seconds(prefill_tokens=prefill, sequences=running, context_tokens=used)
+        step = self._step_time.line.seconds(
+            prefill_tokens=prefill, sequences=running, context_tokens=self._table.running_context()
+        )
         return step > 0.7 / pace
 
     # --- apply ---------------------------------------------------------------------------------------------------
@@ -426,6 +459,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         for request_id in started:
             self._table.started(request_id)
             request = self.requests[request_id]
+            if self._prefixes.works:
+                self._look_up(request)
             prefill += tokens[request_id]
             if request.num_preemptions:
                 self._came_back(request_id)
@@ -438,21 +473,22 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             return
         sequences = len(tokens)
         decoding = sequences - len(started)
+        prefilling = self._inflight_prefills.union(self.requests[name] for name in started)
         if total - prefill != decoding:  # somebody is in the middle of a prefill
             new = set(started)
             middle = [(r, n) for r, n in tokens.items() if n > 1 and r not in new]
             prefill += sum(n for _, n in middle)
             decoding -= len(middle)
-        pool = self.kv_cache_manager.block_pool
-        context = (pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()) * self.block_size - prefill
+            prefilling.update(self.requests[name] for name, _ in middle)
         running = self._table.running()
+        context = self._table.running_context() - sum(request.num_tokens for request in prefilling)
         self._flights.append(
             _Flight(
                 key=id(batch),
                 scheduled_at=self.now(),
                 prefill=float(prefill),
                 decoding=float(decoding),
-                context=float(max(context, 0)),
+                context=max(context, 0.0),
                 whole=running if running.rows.size == sequences else None,
             )
         )

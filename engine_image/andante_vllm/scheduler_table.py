@@ -31,6 +31,7 @@ from andante.domain.scheduling.view import (
     REMAINING,
     RUNNING,
     SECONDS_PER_TOKEN,
+    SHARED,
     WEIGHT,
     RequestView,
 )
@@ -43,12 +44,13 @@ _BATCHED_STEPS = 32
 """Steps of one and the same batch whose deliveries are added up in one go."""
 (
     _ARRIVAL, _TTFT, _DEADLINE, _WEIGHT, _PROMPT, _LONGEST, _PREEMPTIONS, _MOST_KEPT, _PERIOD, _DELIVERED, _LAG, _AREA,
-    _FIRST_DUE, _NUMBERS,
-) = range(14)  # fmt: skip
+    _FIRST_DUE, _CACHED, _SHARED, _NUMBERS,
+) = range(16)  # fmt: skip
 """What each row of `_Columns.numbers` holds, and how many rows there are.
 
 `_MOST_KEPT`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
 `_FIRST_DUE`: when the first token is due; it follows from arrival and TTFT, but each delivery asks for it.
+`_CACHED`, `_SHARED`: as `RequestTable.reuse` was told last.
 """
 
 
@@ -106,6 +108,7 @@ class RequestTable:
         self.tightest_pace = 0.0
         """Most demanding pace among all rows, tokens/s; 0 when nobody reads."""
         self._batch: Batch | None = None
+        self._context = 0.0
         self.version = 0
         """Changes when a request enters or leaves."""
         self.layout = 0
@@ -147,7 +150,7 @@ class RequestTable:
         columns.class_index[row] = class_index
         columns.numbers[:, row] = (
             arrival, ttft, math.nan if expectation.deadline is None else expectation.deadline, weight, prompt_tokens,
-            longest, 0.0, math.inf, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft,
+            longest, 0.0, math.inf, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft, 0.0, 0.0,
         )  # fmt: skip
         if reads:
             self._paces[expectation.pace] = self._paces.get(expectation.pace, 0) + 1
@@ -175,8 +178,16 @@ class RequestTable:
         """All that run; the same object while they are the same."""
         if self._batch is None:
             self._settle()
-            self._batch = Batch(rows=self._columns.running.nonzero()[0], layout=self.layout)
+            rows = self._columns.running.nonzero()[0]
+            self._batch = Batch(rows=rows, layout=self.layout)
+            numbers = self._columns.numbers
+            self._context = float(numbers[_PROMPT, rows].sum() + numbers[_DELIVERED, rows].sum())
         return self._batch
+
+    def running_context(self) -> float:
+        """Tokens known of all that run, added up: of a prefix that many share, as many times as there are of them."""
+        self.running()
+        return self._context
 
     def batch(self, request_ids: Sequence[str]) -> Batch:
         """Those requests; for those that are gone, a row that nobody reads."""
@@ -194,6 +205,7 @@ class RequestTable:
             self._settle()
             self._pending = batch
         self._pending_times.append(now)
+        self._context += batch.rows.size  # exact for who runs; once somebody starts or leaves it is added up anew
 
     def _settle(self) -> None:
         """Counts what has been put off."""
@@ -229,6 +241,12 @@ class RequestTable:
         row = self._rows.get(request_id)
         if row is not None:
             self._columns.numbers[_MOST_KEPT, row] = kept
+
+    def reuse(self, request_id: str, *, cached: int, shared: int) -> None:
+        """Of its tokens so many are in the prefix cache, and so many in blocks that others hold as well."""
+        row = self._rows.get(request_id)
+        if row is not None:
+            self._columns.numbers[_CACHED, row], self._columns.numbers[_SHARED, row] = cached, shared
 
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
         """The policy's view of all requests in order of arrival, and their rows. `prefilling`: running, mid-prefill.
@@ -327,12 +345,16 @@ def _view(
         )
     for i, row in enumerate(rows):
         view[RUNNING, i] = columns.running[row]
-    view[KEPT] = 0.0
+    for i, row in enumerate(rows):
+        view[SHARED, i] = min(numbers[_SHARED, row], view[CONTEXT, i])
+    for i, row in enumerate(rows):
+        view[KEPT, i] = min(numbers[_CACHED, row], view[CONTEXT, i])
     if kept_block:
         # Of a new request nothing is known: what others have left of its prompt shows when it starts.
         for i, row in enumerate(rows):
             if view[RUNNING, i] or view[PREEMPTIONS, i] > 0:
-                view[KEPT, i] = min(view[CONTEXT, i] // kept_block * kept_block, numbers[_MOST_KEPT, row])
+                on_host = min(view[CONTEXT, i] // kept_block * kept_block, numbers[_MOST_KEPT, row])
+                view[KEPT, i] = max(view[KEPT, i], on_host)
     view[PREFILLING] = 0.0
     for row in prefilling:
         view[PREFILLING, np.searchsorted(rows, row)] = 1.0

@@ -20,7 +20,7 @@ def requests(count: int, **columns: Any) -> RequestView:
     values: dict[str, Any] = {
         "running": False, "elapsed": 0.0, "expected_ttft": 1.0, "seconds_per_token": 1 / 4.8, "deadline": np.nan,
         "weight": 1.0, "delivered": 0.0, "lag": 0.0, "delay_area": 0.0, "context": 200.0, "kept": 0.0,
-        "remaining": 200.0,
+        "shared": 0.0, "remaining": 200.0,
         "preemptions": 0.0, "prefilling": False,
     } | columns  # fmt: skip
     return RequestView.of(**{name: np.broadcast_to(np.asarray(value), (count,)) for name, value in values.items()})
@@ -37,5 +37,6 @@ def engine(**fields: Any) -> EngineView:
 
 
 def tokens_of(view: RequestView, indices: Sequence[int], block_size: int = 16) -> float:
-    """KV tokens, in whole blocks, that those requests need."""
-    return float((np.ceil((view.context[list(indices)] + 1) / block_size) * block_size).sum())
+    """KV tokens of their own, in whole blocks, that those requests need."""
+    chosen = list(indices)
+    return float((np.ceil((view.context[chosen] + 1) / block_size) * block_size - view.shared[chosen]).sum())

@@ -34,6 +34,7 @@ def crowded(draw: st.DrawFn) -> tuple[RequestView, EngineView]:
         prefilling=running & np.array(column(st.booleans())),
         context=context,
         kept=np.minimum(column(st.integers(0, 2000)), context),
+        shared=np.minimum(column(st.integers(0, 2000)), context) // 16 * 16,
         elapsed=column(st.floats(0, 900)),
         delivered=np.minimum(column(st.integers(0, 500)), context - 1) * running,
         lag=column(st.floats(0, 100)),
@@ -105,6 +106,20 @@ def test_the_request_that_gains_most_for_its_memory_goes_first() -> None:
     assert plan.admit.tolist() == [2]
 
 
+@pytest.mark.parametrize(("shared", "admitted"), [(0.0, 0), (3840.0, 3)])
+def test_who_shares_kv_with_others_takes_room_for_the_rest_only(shared: float, admitted: int) -> None:
+    view = requests(4, running=[True, *3 * [False]], context=4000.0, shared=shared, kept=shared, elapsed=0.5)
+    plan = QoEPolicy().decide(view, engine(kv_free=1000.0))
+    assert (3 if plan is None else plan.admit.size) == admitted  # no plan: everybody
+
+
+def test_of_two_the_one_with_less_kv_of_its_own_goes_first() -> None:
+    view = requests(2, context=1500.0, shared=[0.0, 1200.0])
+    plan = QoEPolicy(QoEPolicySettings(ageing_share=0)).decide(view, engine(kv_capacity=3200, kv_free=1600))
+    assert plan is not None
+    assert plan.admit.tolist() == [1]
+
+
 def test_batch_work_waits_for_readers() -> None:
     view = requests(2, expected_ttft=[np.inf, 1.0], seconds_per_token=[0.0, 1 / 4.8], context=300.0)
     plan = QoEPolicy(QoEPolicySettings(ageing_share=0)).decide(view, engine(kv_capacity=2000, kv_free=500))
@@ -163,6 +178,13 @@ def test_nobody_is_taken_off_a_third_time_but_who_gets_his_kv_back_from_the_host
 ) -> None:
     view = long_and_short(preemptions=[before, 0.0], kept=[1500.0, 0.0])
     plan = seasoned(kv_offload=kv_offload).decide(view, SMALL)
+    assert plan is not None
+    assert plan.preempt.tolist() == taken_off
+
+
+@pytest.mark.parametrize(("shared", "taken_off"), [(0.0, [0]), (1472.0, [])])
+def test_nobody_is_taken_off_whose_kv_others_hold(shared: float, taken_off: list[int]) -> None:
+    plan = seasoned().decide(long_and_short(shared=[shared, 0.0], kept=[shared, 0.0]), SMALL)
     assert plan is not None
     assert plan.preempt.tolist() == taken_off
 

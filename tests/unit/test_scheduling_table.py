@@ -162,3 +162,45 @@ def test_without_host_memory_nothing_is_kept() -> None:
     table.started("a")
     table.preempted("a")
     assert kept(table) == [0.0]
+
+
+def test_what_others_hold_of_a_request_is_said_by_who_looks_it_up() -> None:
+    table = table_of("ab", kept_block=4)
+    table.reuse("a", cached=8, shared=4)
+    table.reuse("b", cached=1000, shared=1000)  # no more than it has
+    view, _ = table.view(0.0, prefilling=[])
+    assert (view.kept.tolist(), view.shared.tolist()) == ([8.0, 10.0], [4.0, 10.0])
+    table.started("a")
+    assert kept(table) == [8.0, 10.0]
+    table.preempted("a", kept=4)  # the prefix cache still has more
+    assert kept(table) == [8.0, 10.0]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["start", "take off", "deliver", "end", "enter"]), st.sampled_from("abcd")),
+        max_size=60,
+    )
+)
+def test_the_context_of_all_who_run_is_the_sum_of_theirs(events: list[tuple[str, str]]) -> None:
+    table = table_of("abcd")
+    running: set[str] = set()
+    now = 0.0
+    for event, name in events:
+        now += 0.1
+        if event == "start" and name in table:
+            table.started(name)
+            running.add(name)
+        elif event == "take off" and name in running:
+            table.preempted(name)
+            running.discard(name)
+        elif event == "deliver" and running:
+            table.deliver_one_each(table.running(), now)
+        elif event == "end" and name in table:
+            table.remove(name, ended_itself=True)
+            running.discard(name)
+        elif event == "enter" and name not in table:
+            enter(table, name)
+        counted = table.running_context()
+        view, _ = table.view(now, prefilling=[])
+        assert counted == view.context[view.running].sum()

@@ -30,7 +30,7 @@ from andante.domain.scheduling.room import (
     scarce_resource,
     step_tokens_for,
 )
-from andante.domain.scheduling.view import CONTEXT, RUNNING, EngineView
+from andante.domain.scheduling.view import CONTEXT, RUNNING, SHARED, EngineView
 
 _FEW = 64
 """Waiting requests that are put in order before more are: hardly ever do more fit.
@@ -48,7 +48,7 @@ _LONG_QUEUE = 5.0
 
 @part
 def _split(requests: Table) -> tuple[Ints, Ints, float, float]:
-    """Who runs, who waits, and the contexts of either, added up."""
+    """Who runs, who waits, the contexts of who runs, added up, and what those who wait need of KV of their own."""
     count = requests.shape[1]
     running, waiting = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
     found = 0
@@ -60,7 +60,7 @@ def _split(requests: Table) -> tuple[Ints, Ints, float, float]:
             found += 1
         else:
             waiting[i - found] = i
-            asked += requests[CONTEXT, i]
+            asked += requests[CONTEXT, i] - requests[SHARED, i]
     return running[:found], waiting[: count - found], held, asked
 
 

@@ -20,7 +20,7 @@ from andante.domain.scheduling.qoe_numbers import (
 )
 from andante.domain.scheduling.qoe_order import keep_least
 from andante.domain.scheduling.qoe_values import Bids, Work
-from andante.domain.scheduling.room import Room, prefix, whole_blocks
+from andante.domain.scheduling.room import Room, kv_needed, prefix
 from andante.domain.scheduling.view import (
     CONTEXT,
     ELAPSED,
@@ -28,6 +28,7 @@ from andante.domain.scheduling.view import (
     PREFILLING,
     REMAINING,
     RUNNING,
+    SHARED,
     WEIGHT,
     EngineView,
 )
@@ -84,7 +85,11 @@ def _leavers(requests: Table, work: Work, bids: Bids, worth: float, settings: Se
         profit = worth * (bids.cost[i] - margin * work.recompute[i]) - stay * bids.gain[i]
         if profit > 0:
             # Where it must be computed again, what the exchange leaves counts.
-            loss = bids.gain[i] / bids.cost[i] if settings.kv_offload else profit / -requests[CONTEXT, i]
+            loss = (
+                bids.gain[i] / bids.cost[i]
+                if settings.kv_offload
+                else profit / -max(requests[CONTEXT, i] - requests[SHARED, i], 1.0)
+            )
             count = keep_least(best, losses, count, i, loss)
     return best[:count]
 
@@ -99,10 +104,10 @@ def _left_out(requests: Table, room: Room, order: Ints, admitted: int) -> int:
     for i in range(requests.shape[1]):
         if requests[RUNNING, i]:
             ends = min(_SOON / (requests[REMAINING, i] * room.interval), 1.0)
-            kv += requests[CONTEXT, i] * ends
+            kv += (requests[CONTEXT, i] - requests[SHARED, i]) * ends
             slots += ends
     for place in range(order.size):
-        kv -= requests[CONTEXT, order[place]]
+        kv -= requests[CONTEXT, order[place]] - requests[SHARED, order[place]]
         slots -= 1
         if kv < 0 or slots < 0:
             return max(place, admitted)
@@ -139,23 +144,23 @@ def preempt(
     first = order[marginal]
     best = _leavers(requests, work, bids, bids.gain[first] / bids.cost[first], settings, allowed)
     # As few as make room for the first who must wait, within what the storm guard allows.
-    blocks = 0
+    blocks = 0.0
     for i in order[: admit.size + 1]:
-        blocks += whole_blocks(requests[CONTEXT, i], engine.block_size)
+        blocks += kv_needed(requests, i, engine.block_size)
     needed = blocks - room.kv
-    seconds = 0.0
-    tokens = count = 0
+    seconds = tokens = 0.0
+    count = 0
     for i in best:
         seconds += work.recompute[i]
         if seconds > memory[RECOMPUTE_CREDIT]:
             return nobody, admit
         count += 1
-        tokens += int(requests[CONTEXT, i] // engine.block_size) * engine.block_size
+        tokens += requests[CONTEXT, i] // engine.block_size * engine.block_size - requests[SHARED, i]
         if tokens >= needed:
             break
     if tokens < needed:
         return nobody, admit
-    more = prefix(requests, engine, room, order, bids.worth_it, float(tokens), count)
+    more = prefix(requests, engine, room, order, bids.worth_it, tokens, count)
     if more <= admit.size:
         return nobody, admit
     memory[RECOMPUTE_CREDIT] -= seconds

@@ -19,6 +19,7 @@ from andante.domain.scheduling.view import (
     KEPT,
     REMAINING,
     RUNNING,
+    SHARED,
     WEIGHT,
     EngineView,
 )
@@ -32,7 +33,8 @@ _TIE = 1e-6
 class Work(NamedTuple):
     """What each request still needs."""
 
-    context: Floats  # tokens that it will hold half way through those to come
+    context: Floats  # tokens that it will read half way through those to come
+    held: Floats  # tokens of KV of its own that it will hold then
     prefill: Floats  # seconds before its next token; none of a running one
     recompute: Floats  # seconds of prefill if a running one were taken off now and came back
     queued_tokens: float  # tokens to come of all who wait
@@ -52,19 +54,23 @@ class Bids(NamedTuple):
 def work_of(requests: Table, engine: EngineView, kv_offload: bool) -> Work:
     """What each request still needs, and all who wait together."""
     count = requests.shape[1]
-    half_way, prefill, recompute = np.empty(count), np.zeros(count), np.empty(count)
+    half_way, held, prefill, recompute = np.empty(count), np.empty(count), np.zeros(count), np.empty(count)
     queued_tokens = queued_kv = queued_prefill = 0.0
     for i in range(count):
         context, rest = requests[CONTEXT, i], requests[REMAINING, i]
         again = engine.step_time.prefill_token * (context - requests[KEPT, i])
         half_way[i] = context + 0.5 * rest
-        recompute[i] = again if kv_offload else engine.step_time.prefill_token * context * (1 - engine.cached_share)
+        held[i] = half_way[i] - requests[SHARED, i]
+        recompute[i] = again
+        if not kv_offload:
+            found = max(requests[KEPT, i], context * engine.cached_share)
+            recompute[i] = engine.step_time.prefill_token * (context - found)
         if not requests[RUNNING, i]:
             prefill[i] = again
             queued_tokens += rest
-            queued_kv += half_way[i] * rest
+            queued_kv += held[i] * rest
             queued_prefill += again
-    return Work(half_way, prefill, recompute, queued_tokens, queued_kv, queued_prefill)
+    return Work(half_way, held, prefill, recompute, queued_tokens, queued_kv, queued_prefill)
 
 
 @part
@@ -149,15 +155,15 @@ def costs(requests: Table, work: Work, engine: EngineView, scarce: int, interval
     """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
     cost = np.empty_like(work.context)
     for i in range(cost.size):
-        rest, context, prefill = requests[REMAINING, i], work.context[i], work.prefill[i]
+        rest, context, kv, prefill = requests[REMAINING, i], work.context[i], work.held[i], work.prefill[i]
         if scarce == TIME:
             cost[i] = prefill + rest * (engine.step_time.sequence + engine.step_time.context_token * context)
         elif kv_offload:
             # Prefill takes the whole GPU, and who comes back from the host needs none: that tells the two apart.
-            held = context / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs
+            held = kv / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs
             cost[i] = held * rest * interval + prefill
         elif scarce == MEMORY:
-            cost[i] = context * (rest * interval + prefill) / engine.kv_capacity
+            cost[i] = kv * (rest * interval + prefill) / engine.kv_capacity
         else:
             cost[i] = (rest * interval + prefill) / engine.max_seqs
     return cost

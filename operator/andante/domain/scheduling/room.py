@@ -9,7 +9,7 @@ import numpy as np
 
 from andante.domain.compiled import Bools, Ints, Table, part
 from andante.domain.scheduling.qoe_numbers import Settings
-from andante.domain.scheduling.view import CONTEXT, KEPT, EngineView
+from andante.domain.scheduling.view import CONTEXT, KEPT, SHARED, EngineView
 
 MEMORY, SLOTS, TIME = 0, 1, 2
 """Scarce resources."""
@@ -84,9 +84,10 @@ def prefill_keeps_pace(requests: Table, engine: EngineView, waiting: Ints, runni
 
 
 @part
-def whole_blocks(context: float, block_size: int) -> int:
-    """Tokens of KV, in whole blocks, that a request with so many takes when it starts."""
-    return math.ceil((context + 1) / block_size) * block_size
+def kv_needed(requests: Table, i: int, block_size: int) -> float:
+    """Tokens of KV, in whole free blocks, that the request in column `i` takes when it starts."""
+    own: float = math.ceil((requests[CONTEXT, i] + 1) / block_size) * block_size - requests[SHARED, i]
+    return own
 
 
 @part
@@ -98,7 +99,7 @@ def prefix(
     for count, i in enumerate(order[: max(room.slots + more_slots, 0)]):
         total += requests[CONTEXT, i]
         prefill += requests[CONTEXT, i] - requests[KEPT, i]
-        blocks += whole_blocks(requests[CONTEXT, i], engine.block_size)
+        blocks += kv_needed(requests, i, engine.block_size)
         step = room.step_seconds + engine.step_time.sequence * (count + 1) + engine.step_time.context_token * total
         if blocks > room.kv + more_kv or not (step <= room.step_cap or worth_it[i]):
             return count
@@ -109,9 +110,9 @@ def prefix(
 
 
 @part
-def fits_all(requests: Table, engine: EngineView, room: Room, waiting: Ints, context: float) -> bool:
-    """Whether every waiting request can start now, with `context` tokens in all: nothing is short."""
-    if waiting.size > room.slots or context > room.kv:
+def fits_all(requests: Table, engine: EngineView, room: Room, waiting: Ints, asked: float) -> bool:
+    """Whether every waiting request can start now, with `asked` tokens of KV of their own in all: nothing is short."""
+    if waiting.size > room.slots or asked > room.kv:
         return waiting.size == 0
     nobody = np.zeros(requests.shape[1], dtype=np.bool_)
     return prefix(requests, engine, room, waiting, nobody, 0.0, 0) == waiting.size

@@ -23,8 +23,8 @@ NOBODY.setflags(write=False)
 
 (
     RUNNING, ELAPSED, EXPECTED_TTFT, SECONDS_PER_TOKEN, DEADLINE, WEIGHT, DELIVERED, LAG, DELAY_AREA, CONTEXT, KEPT,
-    REMAINING, PREEMPTIONS, PREFILLING, NUMBERS,
-) = range(15)  # fmt: skip
+    SHARED, REMAINING, PREEMPTIONS, PREFILLING, NUMBERS,
+) = range(16)  # fmt: skip
 """The rows of `RequestView.numbers`, each named as the property that it is, and how many there are."""
 
 
@@ -73,9 +73,14 @@ class RequestView:
     delay_area = _Row(DELAY_AREA)
     """S_delay of the delivered tokens, token-seconds."""
     context = _Row(CONTEXT)
-    """Tokens known: prompt and answer so far. The KV of a running request, what a waiting one must prefill."""
+    """Tokens known: prompt and answer so far. What each step of it reads, whoever else holds the same KV."""
     kept = _Row(KEPT)
-    """Tokens whose KV the host's memory holds: they need not be computed should the request start again."""
+    """Tokens whose KV the prefix cache or the host's memory holds: they need not be computed should the request start.
+
+    Of a running one, the prefix cache's share is what others hold as well.
+    """
+    shared = _Row(SHARED)
+    """Tokens whose KV others hold in the same blocks: it takes no room of its own, and going would give none back."""
     remaining = _Row(REMAINING)
     """Expected tokens still to come, >= 1."""
     preemptions = _Row(PREEMPTIONS)

@@ -1,0 +1,103 @@
+"""What of a request's KV the GPU's prefix cache holds, and what of it others hold as well; asked before it is admitted.
+
+vLLM finds that out in its own admission, one look for each block. Here blocks are sought by bisection: where the cache
+holds a block, it holds those before it (a chain's tail is given up first), and whoever holds one holds those too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from vllm.v1.core.kv_cache_coordinator import UnitaryKVCacheCoordinator
+from vllm.v1.core.kv_cache_manager import KVCacheManager
+from vllm.v1.core.kv_cache_utils import KVCacheBlock
+from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
+from vllm.v1.request import Request
+
+
+class Reuse(NamedTuple):
+    """Tokens from a request's start, in whole blocks."""
+
+    cached: int
+    """Whose KV the prefix cache holds: they need not be computed."""
+    shared: int
+    """Of them, those in blocks that others hold: they take no free block, and give none back."""
+
+
+NOTHING = Reuse(0, 0)
+
+
+class PrefixCacheLookup:
+    """Asks vLLM's KV cache manager, and changes nothing of it: neither its statistics nor the order of eviction."""
+
+    def __init__(self, manager: KVCacheManager) -> None:
+        self._manager: Any = manager
+        self.works = bool(self._manager.enable_caching)
+        """Whether there is a prefix cache."""
+        coordinator, pool = self._manager.coordinator, self._manager.block_pool
+        self._block_size = 0
+        """Tokens of a block where all attention is full and each block has one hash; 0 where bisection may err."""
+        if isinstance(coordinator, UnitaryKVCacheCoordinator) and coordinator.block_size == pool.hash_block_size:
+            (only,) = coordinator.single_type_managers
+            self._block_size = coordinator.block_size if isinstance(only, FullAttentionManager) else 0
+
+    def of_waiting(self, request: Request) -> Reuse:
+        """Of a request that holds no KV blocks."""
+        if not self._manager.prefix_cache_lookup_enabled(request):
+            return NOTHING
+        if not self._block_size:
+            return self._of_every_block(request)
+        pool, hashes = self._manager.block_pool, request.block_hashes
+        longest = min((request.num_tokens - 1) // self._block_size, len(hashes))  # the last token is always computed
+
+        def held(place: int) -> bool:
+            return pool.get_cached_block(hashes[place], (0,)) is not None
+
+        def in_use(place: int) -> bool:
+            blocks = pool.get_cached_block(hashes[place], (0,))
+            return blocks is not None and blocks[0].ref_cnt > 0
+
+        cached = _first_without(held, longest)
+        return Reuse(cached * self._block_size, _first_without(in_use, cached) * self._block_size)
+
+    def of_running(self, request: Request) -> int:
+        """Tokens of its KV that others hold as well: what it would not give back if it were taken off."""
+        return min(
+            (
+                _held_by_others(manager.req_to_blocks.get(request.request_id, ())) * int(manager.block_size)
+                for manager in self._manager.coordinator.single_type_managers
+            ),
+            default=0,
+        )
+
+    def _of_every_block(self, request: Request) -> Reuse:
+        """For models with several kinds of attention, where a hit must be one in every kind."""
+        found, tokens, _ = self._manager.coordinator.find_longest_cache_hit(
+            request.block_hashes, request.num_tokens - 1
+        )
+        shared = tokens
+        for manager, blocks in zip(self._manager.coordinator.single_type_managers, found, strict=True):
+            in_use = next((place for place, block in enumerate(blocks) if block.ref_cnt == 0), len(blocks))
+            shared = min(shared, in_use * manager.block_size)
+        return Reuse(tokens, shared)
+
+
+def _held_by_others(blocks: Sequence[KVCacheBlock]) -> int:
+    return _first_without(lambda place: blocks[place].ref_cnt > 1, len(blocks))
+
+
+def _first_without(has: Callable[[int], bool], count: int) -> int:
+    """The first of the places 0 … count - 1 that has it not, `count` where all have: those that have it come first.
+
+    Looks at the first and the last place before any other: nearly always nobody, or everybody, has it.
+    """
+    if not count or not has(0):
+        return 0
+    if has(count - 1):
+        return count
+    low, high = 1, count - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if has(middle) else (low, middle)
+    return low
