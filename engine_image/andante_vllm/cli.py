@@ -10,12 +10,14 @@ import signal
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from andante.profiles import load_profiles
 from andante_vllm import compilation
 from andante_vllm.compat import ALL, Compatibility, examine
+from andante_vllm.drain import announcement_file, run_folder
 from andante_vllm.launch import Folders, Launch, plan_launch
 from andante_vllm.settings import ConfigError, qoe_settings_path, read_engine_config, read_qoe_settings
 from andante_vllm.stock import report_stock
@@ -51,6 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", required=True, type=Path, metavar="FILE", help="engine.yaml")
     serve.add_argument("--print-command", action="store_true", help="print environment and command, start nothing")
     serve.set_defaults(run=_serve)
+    drain = commands.add_parser(
+        "drain",
+        help="tell the server that it will be told to stop, and wait",
+        description="For a pod's preStop hook. The server that FILE describes goes on serving, and closes each "
+        "client's connection with its next reply, so that no client keeps one to a server that has gone.",
+    )
+    drain.add_argument("--config", required=True, type=Path, metavar="FILE", help="engine.yaml")
+    drain.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="default %(default)s")
+    drain.set_defaults(run=_drain)
     make = commands.add_parser(
         "make-model",
         help="write a tiny model (tokenizer, config, optionally random weights) without any network",
@@ -87,6 +98,17 @@ def _make_model(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _drain(arguments: argparse.Namespace) -> int:
+    file = announcement_file(read_engine_config(arguments.config).port)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError as error:
+        raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
+    time.sleep(max(0.0, arguments.wait))
+    return 0
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     # As PID 1 a process without a handler ignores SIGTERM: a pod deleted while vLLM is still being imported would stay
     # until its grace period ends. vLLM replaces the handler later. For the same reason vLLM runs in this very process.
@@ -96,9 +118,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     read_qoe_settings(qoe_settings_path(path))
     if config.model.source == "path" and not (Path(config.model.id) / "config.json").is_file():
         raise ConfigError(f"{path}: model.id: no model at {config.model.id}: config.json is not there")
-    folders = Folders(
-        cache=_cache_folder(), metrics=Path(tempfile.gettempdir()) / f"andante-engine-{config.port}" / "metrics"
-    )
+    folders = Folders(cache=_cache_folder(), metrics=run_folder(config.port) / "metrics")
 
     def plan(compatibility: Compatibility = ALL) -> Launch:
         try:
@@ -112,6 +132,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if arguments.print_command:
         print(_as_shell(launch))
         return 0
+    announcement_file(config.port).unlink(missing_ok=True)  # of a start before, in the same pod
     _prepare(launch, folders)
     _set_environment(launch)
     found = examine()

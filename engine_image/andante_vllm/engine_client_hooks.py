@@ -68,8 +68,11 @@ class DrainCutError(GracefulHTTPError):
 drain = Drain()  # one engine client per API server process, and vLLM gives the middleware no handle on it
 
 
-def install() -> None:
-    """Wraps AsyncLLM once per process; called when vLLM imports the middleware."""
+def install(close_server: Callable[[], None]) -> None:
+    """Wraps AsyncLLM once per process; called when the middleware is made.
+
+    `close_server` is called in the event loop when the drain is over, before the engine core ends.
+    """
     if getattr(AsyncLLM, _HOOKED, False):
         return
     setattr(AsyncLLM, _HOOKED, True)
@@ -79,6 +82,8 @@ def install() -> None:
     def shutdown(self: AsyncLLM, timeout: float | None = None) -> Any:
         timeout = drain.begin(timeout)
         handler = self.output_handler
+        if handler is not None and not handler.get_loop().is_closed():
+            handler.get_loop().call_soon_threadsafe(close_server)
         result = plain_shutdown(self, timeout=timeout)  # returns when the engine core has ended
         if handler is not None and not handler.get_loop().is_closed():
             # vLLM leaves the requests that it cut waiting for ever, and their clients with them, until the pod is

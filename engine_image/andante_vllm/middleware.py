@@ -19,6 +19,7 @@ from andante.domain.answer_length import AnswerLengths
 from andante.domain.request_meter import Outcome
 from andante_vllm import engine_client_hooks as hooks
 from andante_vllm import web_server
+from andante_vllm.drain import Announcement, announcement_file
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.live_settings import LiveQoESettings
 from andante_vllm.meter_metrics import MeterMetrics
@@ -49,13 +50,15 @@ class DeliveryMeter:
     """Pure ASGI middleware; one per API server process."""
 
     def __init__(self, app: App) -> None:
-        hooks.install()
+        hooks.install(self._close_server)
         self._app = app
+        self._server: Any = None
         config_path = engine_config_path()
         self._settings = LiveQoESettings(qoe_settings_path(config_path), log_error=logger.error, log_info=logger.info)
         self._settings_version = self._settings.version
         self._classes = QoEClasses(self._settings.current())
         config = read_engine_config(config_path)
+        self._announcement = Announcement(announcement_file(config.port))
         self._connection_age = config.http.connection_age_seconds
         self._metrics = MeterMetrics(model_name=config.model.served_name, objective=self._classes.objective)
         self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
@@ -67,6 +70,8 @@ class DeliveryMeter:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._server is None:  # vLLM leaves it in the state of its app, which no middleware is given sooner
+            self._server = getattr(scope["app"].state, "server", None) if "app" in scope else None
         connection = web_server.connection_of(scope)
         reply = Reply(send, closes=lambda: self._ends(connection))
         try:
@@ -85,7 +90,13 @@ class DeliveryMeter:
 
     def _ends(self, connection: Connection | None) -> bool:
         """Whether the reply that begins now is the last one of its connection."""
+        if hooks.drain.draining or self._announcement.made():
+            return True
         return connection is not None and connection.age.reached(self._connection_age, at=time.monotonic())
+
+    def _close_server(self) -> None:
+        if self._server is not None:
+            web_server.close_to_newcomers(self._server)
 
     async def _meter(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         classes = self._current_classes()
@@ -104,11 +115,6 @@ class DeliveryMeter:
             await reply.refuse(400, "BadRequestError", str(error), field=error.field)
             return
         reply.watch(request)
-        if hooks.drain.draining and scope["path"] in _COUNTED_PATHS:
-            # The engine would give an empty answer; told so, the client can ask another replica.
-            await reply.refuse(503, "ServiceUnavailableError", "The server is shutting down; try again.")
-            self._ended(request)
-            return
 
         async def receive_and_watch() -> Message:
             message = await receive()
@@ -120,9 +126,14 @@ class DeliveryMeter:
 
         token = hooks.current_request.set(request)
         try:
-            # A request of another kind may begin during the drain, so it must not be able to prolong it.
-            with hooks.drain.answering() if scope["path"] in _COUNTED_PATHS else contextlib.nullcontext():
-                await self._app(scope, receive_and_watch, reply.send)
+            # A request of another kind must not be able to prolong the drain.
+            counts = scope["path"] in _COUNTED_PATHS
+            with hooks.drain.answering() if counts else contextlib.nullcontext(not hooks.drain.stopping) as in_time:
+                if in_time:
+                    await self._app(scope, receive_and_watch, reply.send)
+                else:
+                    # The engine would give an empty answer; told so, the client can ask another replica.
+                    await reply.refuse(503, "ServiceUnavailableError", "The server is shutting down; try again.")
         finally:
             hooks.current_request.reset(token)
             self._ended(request)

@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
+
+SERVICE_UNAVAILABLE: Final = 503
+RETRY_AFTER_SECONDS: Final = b"1"
+"""Another replica may have room, or this one in a moment."""
 
 _monotonic = time.monotonic  # looked up once: it costs every token
 
@@ -64,6 +68,8 @@ class Reply:
             names = {name.lower() for name, _ in headers}
             if stream and b"x-accel-buffering" not in names:
                 headers.append((b"x-accel-buffering", b"no"))
+            if message["status"] == SERVICE_UNAVAILABLE and b"retry-after" not in names:
+                headers.append((b"retry-after", RETRY_AFTER_SECONDS))
             if b"connection" not in names and self._closes():
                 headers.append((b"connection", b"close"))
             self.began = True  # also when this fails: the head may be out

@@ -26,6 +26,18 @@ def install(log_warning: Callable[[str], None]) -> None:
         log_warning(f"Connections have no age and no limits: {error}")
 
 
+def close_to_newcomers(server: Any) -> None:
+    """The uvicorn `server` takes no connection any more, and those on which nothing is answered end.
+
+    A client whose connection is refused, or ends between two requests, asks another replica by itself; one that is
+    answered 503 may not.
+    """
+    for listener in getattr(server, "servers", ()):
+        listener.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
+
+
 def connection_of(scope: Mapping[str, Any]) -> Connection | None:
     """The connection that a request came on; None in a server with another protocol."""
     found: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +78,38 @@ async def test_an_answer_is_whole_however_late_the_server_gets_round_to_its_last
         samples = engine.metrics_left_behind()
         assert total(samples, "andante_requests_total", outcome="completed") == 1
         assert total(samples, "andante_tokens_total", kind="visible") == 60
+
+
+async def test_clients_that_keep_connections_leave_without_an_error(client: httpx.AsyncClient) -> None:
+    """Announced as preStop does it, then told to stop: every request is answered as long as the server is there."""
+    with EngineProcess({**CONFIG, "shutdownTimeoutSeconds": 60}) as engine:
+        request = {"model": "tiny", "prompt": " river", "max_tokens": 2}
+        completions = f"{engine.url}/v1/completions"
+        kept = await client.post(completions, json=request)
+        assert (kept.status_code, kept.headers.get("connection")) == (200, None)
+        begun = asyncio.Event()
+        answer = asyncio.create_task(_read(client, engine, begun, max_tokens=200))  # 8 s
+        await begun.wait()
+        await asyncio.to_thread(_announce, engine)
+        announced = await client.post(completions, json=request)
+        assert (announced.status_code, announced.headers.get("connection")) == (200, "close")
+        engine.terminate()
+        await _becomes(lambda: "API server: stopping engine client" in engine.log, seconds=20)
+        during = [await client.post(completions, json=request) for _ in range(5)]
+        assert [(reply.status_code, reply.headers.get("connection")) for reply in during] == [(200, "close")] * 5
+        assert await answer == "length"
+        late: list[int] = []
+        with contextlib.suppress(httpx.TransportError):  # there is nobody any more who could refuse
+            while True:
+                late.append((await client.post(completions, json=request)).status_code)
+        assert set(late) <= {200}
+        assert await asyncio.to_thread(engine.wait) == 0
+        assert total(engine.metrics_left_behind(), "andante_requests_total", outcome="rejected") == 0
+
+
+def _announce(engine: EngineProcess) -> None:
+    command = [sys.executable, "-m", "andante_vllm.cli", "drain", "--config", str(engine.config_path), "--wait", "1"]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
 
 
 async def _becomes(true: Callable[[], bool], *, seconds: float) -> None:

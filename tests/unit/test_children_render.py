@@ -83,13 +83,14 @@ def test_the_config_files_are_what_the_engine_reads() -> None:
     assert settings.default_class == "voice"
 
 
-def test_the_grace_period_covers_the_sleep_and_the_whole_drain() -> None:
+def test_the_grace_period_covers_the_wait_and_the_whole_drain() -> None:
     spec = template(rollout={"drainTimeout": "90s"})["spec"]
-    sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    command = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    wait = float(command[command.index("--wait") + 1])
     config = children(rollout={"drainTimeout": "90s"})["ConfigMap"]["data"]["engine.yaml"]
     drain = EngineConfig.model_validate(yaml.safe_load(config)).shutdown_timeout_seconds
     assert drain == 90
-    assert spec["terminationGracePeriodSeconds"] > sleep + drain
+    assert spec["terminationGracePeriodSeconds"] > wait + drain
 
 
 def test_loading_is_told_from_broken() -> None:

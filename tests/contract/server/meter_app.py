@@ -62,12 +62,15 @@ def configure(monkeypatch: pytest.MonkeyPatch, folder: Path, **http: float) -> C
 
 
 @contextlib.asynccontextmanager
-async def serving(endpoint: Endpoint, *, http: str = "auto") -> AsyncIterator[str]:
-    """Serves `endpoint` at every path behind the meter; gives the server's address."""
+async def serving(
+    endpoint: Endpoint, *, http: str = "auto", made: Callable[[uvicorn.Server], None] = lambda _: None
+) -> AsyncIterator[str]:
+    """Serves `endpoint` at every path behind the meter; gives the server's address, and the server itself to `made`."""
     app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])
     app.add_middleware(middleware.DeliveryMeter)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, http=http, lifespan="off", log_config=None))
+    made(server)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -20,11 +20,15 @@ from andante.app.settings import OperatorSettings
 from andante.engine_config import ENGINE_CONFIG_FILE, ENGINE_PORT
 
 CONFIG_MOUNT: Final = "/etc/andante"
+CONFIG_FILE: Final = f"{CONFIG_MOUNT}/{ENGINE_CONFIG_FILE}"
 CACHE_MOUNT: Final = "/var/cache/andante"
 ENGINE_USER: Final = 65_532
 
 ENDPOINT_REMOVAL_SECONDS: Final = 10
-"""The preStop sleep: kube-proxies and gateways need this long to stop sending to a pod that is being deleted."""
+"""How long preStop takes: kube-proxies and gateways need this to stop sending to a pod that is being deleted.
+
+It tells the server first, which from then on ends each connection with its reply: who keeps connections leaves in time.
+"""
 EXIT_SECONDS: Final = 20
 """Between the end of the drain and SIGKILL: the engine counts what it cut, closes and exits."""
 STARTUP_PERIOD_SECONDS: Final = 5
@@ -36,7 +40,7 @@ VIRTUAL_GPU_REQUESTS: Final[Mapping[str, str]] = {"cpu": "200m", "memory": "1536
 
 
 def termination_grace_period_seconds(service: LLMService) -> int:
-    """Covers the preStop sleep, the drain and the exit, one after the other; so SIGKILL never cuts a stream."""
+    """Covers the preStop wait, the drain and the exit, one after the other; so SIGKILL never cuts a stream."""
     return ENDPOINT_REMOVAL_SECONDS + math.ceil(service.spec.rollout.drain_timeout) + EXIT_SECONDS
 
 
@@ -89,7 +93,7 @@ def _engine_container(service: LLMService, *, settings: OperatorSettings, copied
         "image": engine.image or settings.engine_image,
         "imagePullPolicy": engine.image_pull_policy or settings.engine_image_pull_policy,
         "command": engine_package.command(copied=copied),
-        "args": ["serve", "--config", f"{CONFIG_MOUNT}/{ENGINE_CONFIG_FILE}"],
+        "args": ["serve", "--config", CONFIG_FILE],
         "ports": [{"name": "http", "containerPort": ENGINE_PORT, "protocol": "TCP"}],
         **_env(service),
         "resources": _resources(service),
@@ -101,11 +105,16 @@ def _engine_container(service: LLMService, *, settings: OperatorSettings, copied
         "readinessProbe": _probe(periodSeconds=5, failureThreshold=3),
         # Generous: restarting an engine that is merely busy would cut every stream it serves.
         "livenessProbe": _probe(periodSeconds=10, failureThreshold=6),
-        "lifecycle": {"preStop": {"sleep": {"seconds": ENDPOINT_REMOVAL_SECONDS}}},
+        "lifecycle": {"preStop": {"exec": {"command": _drain_command(copied=copied)}}},
         # The engine's last lines become the container's termination message, which the conditions bring up.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": engine_package.RESTRICTED,
     }
+
+
+def _drain_command(*, copied: bool) -> list[str]:
+    wait = ["--wait", str(ENDPOINT_REMOVAL_SECONDS)]
+    return [*engine_package.command(copied=copied), "drain", "--config", CONFIG_FILE, *wait]
 
 
 def _probe(**thresholds: int) -> dict[str, Any]:
