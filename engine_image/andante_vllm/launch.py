@@ -125,6 +125,9 @@ def plan_launch(
         "TRITON_CACHE_DIR": str(folders.cache / "triton"),
         "FLASHINFER_WORKSPACE_BASE": str(folders.cache),
         "NUMBA_CACHE_DIR": str(folders.cache / "numba"),
+        # Gateways keep idle connections for 60 s and more. Where the server ends them sooner, it may do so while a
+        # request is on its way, and a gateway must not repeat that one.
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
     }
     if virtual is not None:
         defaults["OMP_NUM_THREADS"] = "1"

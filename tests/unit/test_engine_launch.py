@@ -59,6 +59,12 @@ def test_nobody_is_told_about_usage() -> None:
     assert plan(model=HUB).environment["VLLM_NO_USAGE_STATS"] == "1"
 
 
+def test_idle_connections_are_kept_longer_than_gateways_keep_them() -> None:
+    launch = plan(model=HUB)
+    assert int(launch.default_environment["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"]) > 60  # nginx's, Envoy's and others' default
+    assert "VLLM_HTTP_TIMEOUT_KEEP_ALIVE" not in launch.environment  # whoever sets it in spec.engine.env has the word
+
+
 def test_local_models_need_no_network() -> None:
     assert plan(model={**SYNTHETIC, "source": "path", "id": "/models/m"}).environment["HF_HUB_OFFLINE"] == "1"
 
