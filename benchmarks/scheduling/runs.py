@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from benchmarks.scheduling.schedulers import SCHEDULER_SOURCES, make_scheduler
 from benchmarks.scheduling.scoring import score_run
+from benchmarks.scheduling.sessions import session_queue, session_workload
 from benchmarks.scheduling.virtual_time import Run, VirtualClock, run_workload
 from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poisson_workload
 
@@ -23,7 +24,7 @@ from andante.domain.pace import PRESETS, QoEClass
 from andante.profiles import load_profiles
 from andante_vllm.virtual_host_link import VirtualHostLink
 
-HARNESS_SOURCES = ("virtual_time.py", "workload.py", "scoring.py")
+HARNESS_SOURCES = ("virtual_time.py", "workload.py", "sessions.py", "scoring.py")
 CAPACITY_REQUESTS = 3_000
 WITH_HOST = "+host"
 """Ends the name of a scheduler that runs with KV in host memory."""
@@ -64,6 +65,14 @@ class RunSpec:
     """Host memory for KV, GiB of the whole replica; 0: what is taken off is computed again."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the scheduler's policy, for ablations."""
+    watermark: float = 0.0
+    """vLLM's: the share of the KV blocks that its own admissions leave free."""
+    common_prefix: int = 0
+    """Tokens with which every prompt begins, before those that `lengths` draws."""
+    sessions: bool = False
+    """Sessions of several turns: each prompt begins with all that was said before."""
+    rival_watermark: float = 0.0
+    """Of the FCFS whose capacity is load 1.0."""
 
 
 def classes_of(spec: RunSpec) -> tuple[tuple[QoEClass, ...], tuple[float, ...]]:
@@ -78,21 +87,23 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
     """Runs `spec` now; the workload, what happened to it, and the scheduler as it was at the end."""
     profile = load_profiles()[spec.profile]
     classes, shares = classes_of(spec)
-    workload = poisson_workload(
-        rate=spec.load * capacity(spec.profile, spec.lengths) / spec.replicas,
-        duration=spec.duration,
-        lengths=LENGTHS[spec.lengths],
-        seed=spec.seed,
-        classes=classes,
-        shares=shares,
-        surge=spec.surge,
-    )
+    rate = spec.load * capacity_of(spec) / spec.replicas
+    lengths = LENGTHS[spec.lengths]
+    if spec.sessions:
+        workload = session_workload(
+            rate=rate, duration=spec.duration, lengths=lengths, seed=spec.seed, qoe_class=classes[0]
+        )
+    else:
+        workload = poisson_workload(
+            rate=rate, duration=spec.duration, lengths=lengths, seed=spec.seed, classes=classes, shares=shares,
+            surge=spec.surge, common_prefix=spec.common_prefix,
+        )  # fmt: skip
     clock = VirtualClock()
     link = VirtualHostLink.of(profile, block_size=profile.block_size) if spec.kv_offload_gib else None
     scheduler = make_scheduler(
         spec.scheduler, profile=profile, clock=clock, classes=classes, options=spec.options,
         prefix_caching=spec.prefix_caching, depth=spec.depth,
-        offloaded_blocks=link.blocks_in(spec.kv_offload_gib * 2**30) if link else 0,
+        offloaded_blocks=link.blocks_in(spec.kv_offload_gib * 2**30) if link else 0, watermark=spec.watermark,
     )  # fmt: skip
     run = run_workload(
         workload, scheduler=scheduler, clock=clock, profile=profile,
@@ -130,23 +141,44 @@ def cached_run(spec: RunSpec) -> dict[str, Any]:
     return result
 
 
+def capacity_of(spec: RunSpec) -> float:
+    """Requests/s of such requests that FCFS completes with an endless queue: load 1.0 of `spec`."""
+    return capacity(
+        spec.profile,
+        spec.lengths,
+        common_prefix=spec.common_prefix,
+        sessions=spec.sessions,
+        watermark=spec.rival_watermark,
+    )
+
+
 @cache
-def capacity(profile_name: str, lengths: str) -> float:
+def capacity(
+    profile_name: str, lengths: str, *, common_prefix: int = 0, sessions: bool = False, watermark: float = 0.0
+) -> float:
     """Requests/s that vLLM's own FCFS completes with an endless queue: load 1.0."""
-    file = _cache_folder() / f"capacity-{_key({'profile': profile_name, 'lengths': lengths}, ())}.json"
+    asked: dict[str, Any] = {"profile": profile_name, "lengths": lengths}
+    if common_prefix or sessions or watermark:
+        asked |= {"common_prefix": common_prefix, "sessions": sessions, "watermark": watermark}
+    file = _cache_folder() / f"capacity-{_key(asked, ())}.json"
     if file.exists():
         return float(json.loads(file.read_text())["requests_per_second"])
     profile = load_profiles()[profile_name]
-    workload = endless_queue(requests=CAPACITY_REQUESTS, lengths=LENGTHS[lengths], seed=12345)
+    if sessions:
+        workload = session_queue(requests=CAPACITY_REQUESTS, lengths=LENGTHS[lengths], seed=12345)
+    else:
+        workload = endless_queue(
+            requests=CAPACITY_REQUESTS, lengths=LENGTHS[lengths], seed=12345, common_prefix=common_prefix
+        )
     clock = VirtualClock()
-    scheduler = make_scheduler("fcfs", profile=profile, clock=clock, classes=workload.classes)
-    first, last = CAPACITY_REQUESTS // 6, CAPACITY_REQUESTS * 5 // 6
+    scheduler = make_scheduler("fcfs", profile=profile, clock=clock, classes=workload.classes, watermark=watermark)
+    first, last = workload.requests // 6, workload.requests * 5 // 6
     run = run_workload(
         workload, scheduler=scheduler, clock=clock, profile=profile, until=lambda completed: completed > last
     )
     finish = np.sort(run.finish[~np.isnan(run.finish)])
     rate = (last - first) / float(finish[last] - finish[first])
-    _write(file, {"profile": profile_name, "lengths": lengths, "requests_per_second": rate})
+    _write(file, {**asked, "requests_per_second": rate})
     return rate
 
 

@@ -134,16 +134,21 @@ def block_hasher(block_size: int) -> Callable[[Request], list[Any]]:
 
 def make_requests(workload: Workload, *, hasher: Callable[[Request], list[Any]] | None) -> list[Request]:
     """The workload's requests as the engine core receives them; request id = index."""
-    requests = []
+    requests: list[Request] = []
     for index in range(workload.requests):
         prompt = int(workload.prompt_tokens[index])
+        before = -1 if workload.follows is None else int(workload.follows[index])
+        known = [9] * workload.common_prefix
+        if before >= 0:
+            answer = int(workload.output_tokens[before])
+            known = [*(requests[before].prompt_token_ids or ()), *[TOKEN] * (answer - 1), STOP_TOKEN]
         arrival = float(workload.arrival[index])
         qoe_class = workload.classes[int(workload.class_of[index])]
         requests.append(
             Request(
                 request_id=str(index),
-                # Beyond the common prefix no two requests share anything.
-                prompt_token_ids=[9] * workload.common_prefix + [10 + index] * (prompt - workload.common_prefix),
+                # Beyond what is known already no two requests share anything.
+                prompt_token_ids=known + [10 + index] * (prompt - len(known)),
                 sampling_params=SamplingParams(
                     max_tokens=MAX_MODEL_LEN - prompt,
                     stop_token_ids=[STOP_TOKEN],

@@ -72,6 +72,8 @@ class Workload:
     """Seconds during which requests arrive."""
     common_prefix: int = 0
     """Tokens with which every prompt begins, the same in all; `prompt_tokens` counts them."""
+    follows: NDArray[np.int64] | None = None
+    """The request whose prompt and answer each prompt begins with, an earlier one; -1: none."""
 
     @property
     def requests(self) -> int:
