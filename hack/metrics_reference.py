@@ -8,6 +8,8 @@ from typing import Any
 from prometheus_client.metrics import MetricWrapperBase
 
 from andante.adapters.own_metrics import OwnMetrics
+from andante.domain.deficit_cause import Cause
+from andante.domain.idle_replica import IdleReason
 from andante.domain.request_meter import Objective, Outcome
 from andante_vllm.meter_metrics import MeterMetrics
 from andante_vllm.scheduler_metrics import SchedulerMetrics
@@ -19,6 +21,19 @@ _OUTCOMES = {
     Outcome.FAILED: "the engine's fault",
     Outcome.REJECTED: "429 or 503",
     Outcome.DRAINED: "cut by a shutdown",
+}
+
+_CAUSES = {
+    Cause.LOAD: "a further replica would relieve it; the scaler buys for this alone",
+    Cause.IDLE: "it would be missed on an idle replica too",
+    Cause.FAILED: "the server failed, refused or cut the request",
+    Cause.CLIENT: "the client's own expectations beyond its class's",
+}
+_WHYS = {
+    IdleReason.REASONING: "hidden tokens before the first visible one",
+    IdleReason.PROMPT: "a prompt that takes longer than the first token may",
+    IdleReason.PACE: "the engine decodes more slowly than the class reads",
+    IdleReason.EMPTY: "an answer without a token",
 }
 
 _HEAD = f"""\
@@ -36,6 +51,8 @@ and idle mean: [how Andante measures quality](../concepts/qoe.md).
 | `qoe_class` | a class of `spec.qoe.classes` |
 | `outcome` | {", ".join(f"`{outcome.value}` ({_OUTCOMES[outcome]})" for outcome in Outcome)} |
 | `kind` of `andante_tokens_total` | `prompt`, `visible`, `hidden` (reasoning that the reader does not see) |
+| `cause` of the deficits | {", ".join(f"`{cause.value}` ({_CAUSES[cause]})" for cause in Cause)} |
+| `why` | {", ".join(f"`{why.value}` ({_WHYS[why]})" for why in IdleReason)} |
 | `policy` | `qoe` or `andes`; `spec.engine.scheduler.policy` |
 | `reason` | why the policy schedules or does not |
 | `verb`, `kind` of `andante_operator_api_calls_total` | the call, and the kind of the object |

@@ -42,6 +42,10 @@ class EngineRequest(Protocol):
         """Called when the first output is waited for, which may be much later; the number of the first choice."""
         ...
 
+    def found_cached(self, tokens: int) -> None:
+        """Called when it is known how much of the call's prompt a cache held."""
+        ...
+
     def call_ended(self, first_choice: int, choices: int) -> None: ...
 
     def produced(self, choice: int, tokens: int, finished: bool) -> None: ...
@@ -129,8 +133,12 @@ async def _observe(
     produced = request.produced
     first_choice = request.call_began(choices)
     unfinished = choices
+    cached: int | None = None
     try:
         async for output in outputs:
+            if cached is None:
+                cached = output.num_cached_tokens or 0
+                request.found_cached(cached)
             for completion in output.outputs:
                 # Streams give deltas, other replies one final output, so lengths add up.
                 reason = completion.finish_reason

@@ -13,6 +13,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from andante.domain.deficit_cause import Cause, DeficitByCause
+from andante.domain.idle_replica import IdleReason
 from andante.domain.request_meter import Objective, Outcome, RequestScore
 
 LABELS: Final = ("model_name", "qoe_class")
@@ -31,7 +33,7 @@ class OpenRequests:
 
     requests: int
     qoe_sum: float
-    deficit_sum: float
+    deficit: DeficitByCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ class _ClassMetrics:
 
     requests: Mapping[Outcome, Counter]
     good: Counter
-    deficit: Gauge
+    deficit: Mapping[Cause, Gauge]
+    idle_deficit: Mapping[IdleReason, Gauge]
     prompt_tokens: Counter
     visible_tokens: Counter
     hidden_tokens: Counter
@@ -92,24 +95,37 @@ class MeterMetrics:
         self._delay = histogram(
             "andante_request_delay_seconds", "Mean delay of ended requests.", {*_DELAY_BUCKETS, *self._delays}
         )
-        # A counter by nature; the client library would hang `_total` onto a Counter's name.
-        self._deficit = Gauge(
-            "andante_request_deficit_sum",
-            "Sum of the deficits of ended requests; only grows.",
-            LABELS,
-            registry=registry,
-            multiprocess_mode="sum",
+
+        def only_grows(name: str, text: str, *more_labels: str) -> Gauge:
+            # A counter by nature; the client library would hang `_total` onto a Counter's name.
+            return Gauge(name, text, (*LABELS, *more_labels), registry=registry, multiprocess_mode="sum")
+
+        self._deficit = only_grows(
+            "andante_request_deficit_sum", "Sum of the deficits of ended requests; only grows.", "cause"
+        )
+        self._idle_deficit = only_grows(
+            "andante_request_idle_deficit_sum",
+            "Sum of those of cause idle, by what delays the request on an idle replica; only grows.",
+            "why",
         )
         self._tokens = counter("andante_tokens", "Prompt tokens, and tokens handed to clients.", "kind")
         self._idle_penalty = counter("andante_idle_penalty_tokens", "Tokens that idle users could have read.")
         self._open = gauge("andante_open_requests", "Requests in flight.")
         self._open_qoe = gauge("andante_open_qoe_sum", "Sum of the QoE of requests in flight, were they to end now.")
-        self._open_deficit = gauge("andante_open_deficit_sum", "Sum of the deficits of requests in flight.")
+        self._open_deficit = gauge(
+            "andante_open_deficit_sum", "Sum of the deficits of requests in flight.", (*LABELS, "cause")
+        )
         self._ttft = histogram("andante_ttft_seconds", "Time to the first visible token.", set(_TTFT_BUCKETS))
         self._max_tbt = histogram("andante_max_tbt_seconds", "Longest time between visible tokens.", set(_TBT_BUCKETS))
         self._settings_valid = gauge(
             "andante_qoe_settings_valid",
             "1 if qoe.yaml as it is now is in force, 0 if it was refused.",
+            ("model_name",),
+        )
+
+        self._step_time_fitted = gauge(
+            "andante_idle_step_time_fitted",
+            "1 if deficits of cause idle are from the fitted step time, 0 if from a profile or a usual GPU.",
             ("model_name",),
         )
 
@@ -123,7 +139,8 @@ class MeterMetrics:
             found = self._by_class[qoe_class] = _ClassMetrics(
                 requests={outcome: self._requests.labels(*labels, outcome.value) for outcome in Outcome},
                 good=self._good.labels(*labels),
-                deficit=self._deficit.labels(*labels),
+                deficit={cause: self._deficit.labels(*labels, cause.value) for cause in Cause},
+                idle_deficit={why: self._idle_deficit.labels(*labels, why.value) for why in IdleReason},
                 prompt_tokens=self._tokens.labels(*labels, "prompt"),
                 visible_tokens=self._tokens.labels(*labels, "visible"),
                 hidden_tokens=self._tokens.labels(*labels, "hidden"),
@@ -137,19 +154,29 @@ class MeterMetrics:
         return found
 
     def ended(
-        self, qoe_class: str, outcome: Outcome, score: RequestScore, *, prompt_tokens: int, hidden_tokens: int
+        self,
+        qoe_class: str,
+        outcome: Outcome,
+        score: RequestScore,
+        *,
+        causes: DeficitByCause,
+        idle_reason: IdleReason | None,
+        prompt_tokens: int,
+        hidden_tokens: int,
     ) -> None:
-        """Counts an ended request; called once for each."""
+        """Counts an ended request; called once for each. `causes` and `idle_reason`: `MeteredRequest.causes`."""
         to = self.show_class(qoe_class)
         to.requests[outcome].inc()
-        for counter, amount in (
+        amounts: list[tuple[Counter | Gauge, float | None]] = [
             (to.prompt_tokens, prompt_tokens),
             (to.visible_tokens, score.tokens),
             (to.hidden_tokens, hidden_tokens),
             (to.idle_penalty, score.idle_penalty),
             (to.good, bool(score.good)),
-            (to.deficit, score.deficit),
-        ):
+            *((to.deficit[cause], causes.of(cause)) for cause in Cause),
+            *([(to.idle_deficit[idle_reason], causes.idle)] if idle_reason else []),
+        ]
+        for counter, amount in amounts:
             if amount:
                 counter.inc(amount)
         for histogram, value in (
@@ -169,7 +196,11 @@ class MeterMetrics:
             labels = (self._model_name, qoe_class)
             self._open.labels(*labels).set(requests.requests)
             self._open_qoe.labels(*labels).set(requests.qoe_sum)
-            self._open_deficit.labels(*labels).set(requests.deficit_sum)
+            for cause in Cause:
+                self._open_deficit.labels(*labels, cause.value).set(requests.deficit.of(cause))
+
+    def set_step_time_fitted(self, fitted: bool) -> None:
+        self._step_time_fitted.labels(self._model_name).set(1 if fitted else 0)
 
     def set_settings_valid(self, valid: bool) -> None:
         self._settings_valid.labels(self._model_name).set(1 if valid else 0)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from andante.domain.answer_length import AnswerLengths
+from andante.domain.deficit_cause import NO_DEFICIT, DeficitByCause, split_deficit
+from andante.domain.idle_replica import IdleReason, IdleReplica
 from andante.domain.pace import QoEClass
 from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
@@ -27,9 +29,10 @@ class MeteredRequest:
     """Collects what happens to one request; `ended` tells what to record."""
 
     __slots__ = (
-        "_calls_asked", "_calls_ended", "_calls_running", "_classes", "_count_tokens", "_delivery", "_ending",
+        "_cached_tokens", "_calls_asked", "_calls_ended", "_calls_running", "_choices_running", "_classes",
+        "_count_tokens", "_delivery", "_ending",
         "_hides_reasoning", "_lengths", "_longest", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams",
-        "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
+        "_widest", "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +64,8 @@ class MeteredRequest:
         self._hides_reasoning = False
         self._over = False
         self._calls_asked = self._calls_running = self._calls_ended = 0
+        self._choices_running = self._widest = 0
+        self._cached_tokens = 0
         self.arrived_at = arrived_at
         self.received_at = received_at
         self.prompt_tokens = 0
@@ -76,9 +81,9 @@ class MeteredRequest:
         self._comes(whole=whole)
 
     def _comes(self, *, whole: bool) -> None:
+        self._meter.expect_tokens(self._lengths.expected(self.qoe_class.name, longest=self._longest))
         if whole and self._classes.whole_is_due_whole:
-            expected = self._lengths.expected(self.qoe_class.name, longest=self._longest)
-            self._meter.comes_whole(expected_tokens=expected)
+            self._meter.comes_whole()
         else:
             self._meter.comes_as_stream()
 
@@ -95,6 +100,37 @@ class MeteredRequest:
         """The score of the request that ended at `at`."""
         self._settle()
         return self._meter.ended(outcome, at=at - self.arrived_at)
+
+    def causes(
+        self, score: RequestScore, outcome: Outcome | None, at: float, *, idle: IdleReplica
+    ) -> tuple[DeficitByCause, IdleReason | None]:
+        """What the deficit of `score` comes from: of the request that ended at `at` or, without an outcome, goes on.
+
+        `idle` is a replica like this one that serves nobody else. The reason: why it would be late there, if it would.
+        """
+        if not score.deficit:
+            return NO_DEFICIT, None
+        timeline = idle.timeline(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            hidden_tokens=self.hidden_tokens,
+            visible_tokens=score.tokens,
+            sequences=max(1, self._widest),
+        )
+        parts = split_deficit(
+            score.deficit,
+            outcome=outcome,
+            idle_deficit=self._meter.idle_deficit(timeline, outcome, at=at - self.arrived_at),
+        )
+        if not parts.idle:
+            return parts, None
+        pace = self._resolved.expectation.pace
+        return parts, timeline.reason(tokens=score.tokens, pace=pace, hidden_tokens=self.hidden_tokens)
+
+    def found_cached(self, tokens: int) -> None:
+        """A cache held so many tokens of a prompt of the request."""
+        if self._calls_running or not self._calls_ended:  # of what `prompt_tokens` counts
+            self._cached_tokens = min(self._cached_tokens + tokens, self.prompt_tokens)
 
     def _settle(self) -> None:
         if self._delivery is not None:
@@ -144,6 +180,8 @@ class MeteredRequest:
         """
         follows = not self._calls_running
         self._calls_running += 1
+        self._choices_running += choices
+        self._widest = max(self._widest, self._choices_running)
         delivery = self._delivery
         if choices == 1 and not self._hides_reasoning and (delivery is None or follows):
             if delivery is None:
@@ -166,6 +204,7 @@ class MeteredRequest:
     def call_ended(self, first_choice: int, choices: int) -> None:
         """Nothing more comes of what `call_began` announced."""
         self._calls_running -= 1
+        self._choices_running -= choices
         self._calls_ended += 1
         if isinstance(self._delivery, Delivery):
             self._delivery.finish(first_choice, choices)

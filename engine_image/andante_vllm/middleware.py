@@ -21,6 +21,7 @@ from andante_vllm import engine_client_hooks as hooks
 from andante_vllm import web_server
 from andante_vllm.drain import Announcement, announcement_file
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
+from andante_vllm.idle_step_time import IdleStepTime, metric_files, start_values
 from andante_vllm.live_settings import LiveQoESettings
 from andante_vllm.meter_metrics import MeterMetrics
 from andante_vllm.metered_request import MeteredRequest
@@ -61,6 +62,9 @@ class DeliveryMeter:
         self._announcement = Announcement(announcement_file(config.port))
         self._connection_age = config.http.connection_age_seconds
         self._metrics = MeterMetrics(model_name=config.model.served_name, objective=self._classes.objective)
+        self._step_time = IdleStepTime(
+            start=start_values(config), folder=metric_files(), monotonic=time.monotonic, log_error=logger.warning
+        )
         self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
         self._lengths = AnswerLengths()
         self._known_classes: set[str] = set()
@@ -110,6 +114,7 @@ class DeliveryMeter:
                 on_engine=self._in_flight.add,
                 lengths=self._lengths,
                 path=scope["path"],
+                step_time=self._step_time,
             )
         except BadExpectationError as error:
             await reply.refuse(400, "BadRequestError", str(error), field=error.field)
@@ -145,12 +150,15 @@ class DeliveryMeter:
         if outcome is None:
             return
         score = request.score_ended(outcome, at)
+        causes, idle_reason = request.causes(score, outcome, at, idle=self._step_time.current())
         if outcome is Outcome.COMPLETED:
             self._lengths.learn(request.qoe_class.name, score.tokens)
         self._metrics.ended(
             request.qoe_class.name,
             outcome,
             score,
+            causes=causes,
+            idle_reason=idle_reason,
             prompt_tokens=request.prompt_tokens,
             hidden_tokens=request.hidden_tokens,
         )
@@ -172,21 +180,24 @@ class DeliveryMeter:
 
     def _refresh_gauges(self) -> None:
         self._current_classes()
-        self._in_flight.report(self._known_classes)
+        self._in_flight.report(self._known_classes, idle=self._step_time.current())
+        self._metrics.set_step_time_fitted(self._step_time.fitted)
         self._metrics.set_settings_valid(self._settings.valid)
 
 
 class _HTTPRequest(MeteredRequest):
     """A metered request as the engine client's hook sees it."""
 
-    def __init__(self, *, path: str, **kwargs: Any) -> None:
+    def __init__(self, *, path: str, step_time: IdleStepTime, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._path = path
+        self._step_time = step_time
 
     def entered_engine(self, *, params: Any, whole: bool, prompt_tokens: int, engine: Any) -> dict[str, Any]:
         def count_tokens(text: str) -> int:
             return len(engine.renderer.tokenizer.encode(text, add_special_tokens=False))
 
+        self._step_time.use_chunk(engine.vllm_config.scheduler_config.max_num_batched_tokens)
         return self.enters_engine(
             extra_args=params.extra_args or {},
             prompt_tokens=prompt_tokens,

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from typing import Final
 
+from andante.domain.deficit_cause import NO_DEFICIT, DeficitByCause
+from andante.domain.idle_replica import IdleReplica
 from andante_vllm.meter_metrics import OpenRequests
 from andante_vllm.metered_request import MeteredRequest
 
@@ -30,8 +32,10 @@ class RequestsInFlight:
     def discard(self, request: MeteredRequest) -> None:
         self._open.discard(request)
 
-    def report(self, classes: Set[str]) -> None:
+    def report(self, classes: Set[str], *, idle: IdleReplica) -> None:
         """Reports the sums, with zeros for those of `classes` that have nobody, unless they are fresh.
+
+        `idle`: a replica like this one that serves nobody, to tell what of a deficit load has caused.
 
         Where nobody is open there is nothing to score, so that is always told at once.
         """
@@ -42,16 +46,18 @@ class RequestsInFlight:
             self._scored_at = now
         counts: dict[str, int] = defaultdict(int)
         qoe_sums: dict[str, float] = defaultdict(float)
-        deficit_sums: dict[str, float] = defaultdict(float)
+        deficits: dict[str, DeficitByCause] = defaultdict(lambda: NO_DEFICIT)
         for request in self._open:
             name = request.qoe_class.name
             counts[name] += 1
             score = request.score_now(now)
             qoe_sums[name] += score.qoe or 0.0
-            deficit_sums[name] += score.deficit or 0.0
+            if score.deficit:
+                parts, _ = request.causes(score, None, now, idle=idle)
+                deficits[name] = deficits[name].plus(parts)
         self._report(
             {
-                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit_sum=deficit_sums[name])
+                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit=deficits[name])
                 for name in classes | counts.keys()
             }
         )

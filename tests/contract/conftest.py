@@ -105,7 +105,7 @@ async def counted(engine: EngineProcess, before: Samples, requests: int) -> dict
     assert ended == requests
     names = {name for name, _ in now if name.startswith("andante_")}
     increase = {name: total(now, name) - total(before, name) for name in names}
-    for label in ("outcome", "kind"):
+    for label in ("outcome", "kind", "cause", "why"):
         for (name, labels), value in now.items():
             which = dict(labels).get(label)
             if which and name.startswith("andante_"):

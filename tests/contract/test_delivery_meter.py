@@ -9,7 +9,7 @@ import httpx
 import pytest
 from hack.engine_process import EngineProcess
 
-from contract.conftest import counted, opened, stream_completion
+from contract.conftest import counted, opened, stream_completion, total
 
 PROMPT = " the river walks slow and the stone holds"
 HURRIED = {"X-Andante-Class": "hurried"}
@@ -108,6 +108,20 @@ async def test_open_requests_show_while_they_run(engine: EngineProcess, client: 
         assert during["andante_open_deficit_sum"] > 0
     after = await counted(engine, before, requests=1)
     assert after["andante_open_requests"] == 0
+
+
+async def test_a_pace_that_the_engine_never_reaches_is_no_matter_of_load(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    """The fit comes from the scheduler in the engine core; after some streams it has one."""
+    before = engine.metrics()
+    await stream_completion(client, engine, prompt=PROMPT, max_tokens=80, headers=HURRIED)
+    increase = await counted(engine, before, requests=1)
+    parts = {cause: increase[f"andante_request_deficit_sum:{cause}"] for cause in ("load", "idle", "failed", "client")}
+    assert sum(parts.values()) == pytest.approx(increase["andante_request_deficit_sum"])
+    assert parts["idle"] > parts["load"]
+    assert increase["andante_request_idle_deficit_sum:pace"] == parts["idle"]
+    assert total(engine.metrics(), "andante_idle_step_time_fitted") == 1
 
 
 async def test_batch_requests_have_no_qoe(engine: EngineProcess, client: httpx.AsyncClient) -> None:

@@ -56,7 +56,8 @@ def test_without_a_token_the_wait_begins_when_the_first_was_due(at: float, outco
 @pytest.mark.parametrize(("at", "outcome"), [(12.7, Outcome.ABORTED), (12.9, Outcome.GAVE_UP)])
 def test_who_waits_for_a_whole_answer_waits_from_when_it_was_due(at: float, outcome: Outcome) -> None:
     meter = _meter([])
-    meter.comes_whole(expected_tokens=50)
+    meter.expect_tokens(50)
+    meter.comes_whole()
     assert meter.left(at) is outcome
 
 

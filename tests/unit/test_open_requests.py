@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from andante.domain.answer_length import AnswerLengths
+from andante.domain.idle_replica import START
 from andante.engine_config import QoESettings
 from andante_vllm.expectations import NOTHING_SAID, QoEClasses
 from andante_vllm.meter_metrics import OpenRequests
@@ -26,7 +27,7 @@ class Watch:
     def _report(self, by_class: Mapping[str, OpenRequests]) -> None:
         assert by_class.keys() >= NAMES
         self.reports.append(sum(sums.requests for sums in by_class.values()))
-        self.deficits.append(sum(sums.deficit_sum for sums in by_class.values()))
+        self.deficits.append(sum(sums.deficit.total for sums in by_class.values()))
 
     def opened(self) -> MeteredRequest:
         request = MeteredRequest(
@@ -43,7 +44,7 @@ class Watch:
 
     def asked(self, *, times: int = 1) -> None:
         for _ in range(times):
-            self.in_flight.report(NAMES)
+            self.in_flight.report(NAMES, idle=START)
 
 
 def test_asked_in_a_loop_the_open_requests_are_scored_once_a_second() -> None:

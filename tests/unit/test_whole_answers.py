@@ -25,7 +25,8 @@ SECONDS = st.floats(0, 1000)
 
 def _meter(expected_tokens: float = 50, *, at: float | None = None, tokens: int = 50) -> RequestMeter:
     meter = RequestMeter(expectation=READER)
-    meter.comes_whole(expected_tokens=expected_tokens)
+    meter.expect_tokens(expected_tokens)
+    meter.comes_whole()
     if at is not None:
         meter.deliver(at, tokens)
     return meter
@@ -59,7 +60,8 @@ def test_whole_is_never_harder_than_streaming_the_same_tokens_then(tokens: int, 
 def test_an_idle_gpu_that_writes_faster_than_code_is_read_is_perfect(tokens: int, seconds: float) -> None:
     """Scored as a stream whose tokens all come at the end, it would be at .82 and .77."""
     meter = RequestMeter(expectation=PRESETS["code"].expectation())
-    meter.comes_whole(expected_tokens=100)
+    meter.expect_tokens(100)
+    meter.comes_whole()
     meter.deliver(seconds, tokens)
     score = meter.ended(Outcome.COMPLETED, at=seconds)
     assert (score.qoe, score.deficit, score.idle_penalty) == (1.0, 0.0, 0.0)

@@ -103,6 +103,29 @@ class QoEState:
         finally:
             self._last, self._lag, self._delay_area, self.delivered_tokens = last, lag, area, delivered
 
+    def deliver_evenly(self, first: float, gap: float, tokens: int) -> None:
+        """As `deliver` for `tokens` single tokens, the first at `first` and each `gap` seconds (>= 0) after the other.
+
+        O(1). Raises ValueError as `deliver`.
+        """
+        last = first + (tokens - 1) * gap
+        if not (gap >= 0 and tokens >= 1 and self._last <= first and last <= MAX_SECONDS):
+            raise delivery_error(at=first if self._last > first else last, tokens=tokens, last=self._last)
+        late = first - (self._expected_ttft + self.delivered_tokens / self._pace)
+        growth = gap - 1 / self._pace
+        if growth <= 0:
+            self._lag = max(self._lag, late)
+            self._delay_area += tokens * self._lag
+        else:
+            # As long as the lag of before is larger it stays, then it grows with each token.
+            staying = min(tokens, max(0, math.floor((self._lag - late) / growth) + 1)) if self._lag >= late else 0
+            growing = tokens - staying
+            self._delay_area += staying * self._lag
+            self._delay_area += growing * late + growth * growing * (staying + tokens - 1) / 2
+            self._lag = max(self._lag, late + (tokens - 1) * growth)
+        self.delivered_tokens += tokens
+        self._last = last
+
     def qoe(self) -> float:
         """QoE if the request ends with the tokens delivered so far; 0 at n = 0."""
         return _qoe(self.delivered_tokens, self._delay_area, self._pace)

@@ -13,10 +13,12 @@ from enum import StrEnum
 
 from andante.domain.fluidity import FluidityState, LatencyState
 from andante.domain.goodput import Origin, SmoothGoodputState
+from andante.domain.idle_replica import IdleTimeline
 from andante.domain.pace import MAX_SECONDS, Expectation
 from andante.domain.qoe import (
     QoEScore,
     QoEState,
+    due_tokens,
     is_good,
     last_due,
     open_whole,
@@ -185,13 +187,16 @@ class RequestMeter:
             for at, count in zip(times, tokens, strict=True):
                 self._fluidity.deliver(at, count)
 
-    def comes_whole(self, *, expected_tokens: float) -> None:
-        """The answer does not stream: its reader has nothing before it has all (`andante.domain.qoe.score_whole`).
+    def expect_tokens(self, tokens: float) -> None:
+        """How long the answer is taken for while its length is unknown, tokens; below 1 counts as 1.
 
-        `expected_tokens`: of the answer, while its length is unknown; below 1 counts as 1.
+        It matters where an answer is due as a whole: to a program, or because it does not stream.
         """
+        self._expected_tokens = max(1, round(min(tokens, MAX_SECONDS)))
+
+    def comes_whole(self) -> None:
+        """The answer does not stream: its reader has nothing before it has all (`andante.domain.qoe.score_whole`)."""
         self._whole = True
-        self._expected_tokens = max(1, round(min(expected_tokens, MAX_SECONDS)))
 
     def comes_as_stream(self) -> None:
         """The answer is read while it comes, which is what the meter takes it for unless it is told otherwise."""
@@ -241,6 +246,56 @@ class RequestMeter:
             ttft, pace = self._expectation.expected_ttft, self._expectation.pace
             return last_due(self._expected_tokens, expected_ttft=ttft, pace=pace)
         return self._qoe.dry_since
+
+    def idle_deficit(self, idle: IdleTimeline, outcome: Outcome | None, *, at: float) -> float:
+        """What the request would lack had its tokens come as `idle` says, if it ended so or is open (None) at `at`.
+
+        Of an answer that did not come to its end, as many tokens are considered as came or were due. Raises ValueError
+        when `at` is before the last delivery.
+        """
+        self._check_now("at", at)
+        if not self._expectation.counts_in_qoe:
+            return 0.0
+        quality = self._idle_quality(idle, outcome, at)
+        return self._deficit(quality)
+
+    def _idle_quality(self, idle: IdleTimeline, outcome: Outcome | None, at: float) -> _Quality:
+        wanted, n = self._expectation, self.delivered_tokens
+        ttft, pace = wanted.expected_ttft, wanted.pace
+        complete = outcome is Outcome.COMPLETED
+        if complete and not n:
+            return _NOTHING
+        if wanted.deadline is not None or self._whole:
+            tokens = n if complete or (n and self._whole) else max(n, self._expected_tokens)
+            finished = idle.at(tokens)
+            there = complete or finished <= at
+            if wanted.deadline is not None:
+                return self._deadline_quality(finished if there else at)
+            if there:
+                return _Quality.of(score_whole(tokens, at=finished, expected_ttft=ttft, pace=pace))
+            if outcome is Outcome.GAVE_UP:
+                return _NOTHING
+            quality = _Quality.of(open_whole(at, length=tokens, expected_ttft=ttft, pace=pace))
+            return _NOTHING if outcome is Outcome.ABORTED and quality.mean_delay > 0 else quality
+        state = QoEState(expected_ttft=ttft, pace=pace)
+        due = n if complete else max(n, due_tokens(at, expected_ttft=ttft, pace=pace))
+        tokens = n if complete else idle.tokens_by(at, most=due)
+        if tokens:
+            state.deliver_evenly(idle.first, idle.step, min(tokens, idle.tokens_by(MAX_SECONDS, most=tokens)))
+        if complete:
+            return _Quality.of(state.score())
+        if outcome is Outcome.GAVE_UP and at - state.dry_since > self._objective.gave_up_after:
+            return _NOTHING
+        quality = _Quality(state.open_qoe(at), state.open_andes_qoe(at), state.open_mean_delay(at))
+        return _NOTHING if outcome is Outcome.ABORTED and not tokens and quality.mean_delay > 0 else quality
+
+    def _deficit(self, quality: _Quality) -> float:
+        return request_deficit(
+            qoe=quality.qoe,
+            mean_delay=quality.mean_delay,
+            objective=self._objective.qoe,
+            tolerated_delay=self._objective.tolerated_delay,
+        )
 
     def open(self, now: float) -> RequestScore:
         """The score of the request that is still open `now` seconds after arrival, its length unknown.
@@ -309,12 +364,7 @@ class RequestMeter:
             objective=self._objective.qoe,
             tolerated_delay=self._objective.tolerated_delay,
         )
-        deficit = request_deficit(
-            qoe=quality.qoe,
-            mean_delay=quality.mean_delay,
-            objective=self._objective.qoe,
-            tolerated_delay=self._objective.tolerated_delay,
-        )
+        deficit = self._deficit(quality)
         return RequestScore(
             tokens=self.delivered_tokens,
             qoe=quality.qoe if counts else None,

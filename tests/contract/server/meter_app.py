@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -46,12 +47,10 @@ def configure(monkeypatch: pytest.MonkeyPatch, folder: Path, **http: float) -> C
     counted = Counted()
 
     class Recording(MeterMetrics):
-        def ended(
-            self, qoe_class: str, outcome: Outcome, score: RequestScore, *, prompt_tokens: int, hidden_tokens: int
-        ) -> None:
+        def ended(self, qoe_class: str, outcome: Outcome, score: RequestScore, **rest: Any) -> None:
             counted.outcomes.append(outcome)
             counted.scores.append(score)
-            super().ended(qoe_class, outcome, score, prompt_tokens=prompt_tokens, hidden_tokens=hidden_tokens)
+            super().ended(qoe_class, outcome, score, **rest)
 
         def set_open(self, by_class: Mapping[str, OpenRequests]) -> None:
             counted.open.append(sum(sums.requests for sums in by_class.values()))

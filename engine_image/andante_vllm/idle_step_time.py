@@ -1,0 +1,113 @@
+"""The step time of an idle engine, for the delivery meter: fitted by the scheduler, in another process.
+
+The scheduler shows its fit as gauges (`andante_vllm.scheduler_metrics`); their files in PROMETHEUS_MULTIPROC_DIR are
+the way back. They are small, and looked at every few seconds. Until a fit is there, and always under vLLM's own
+scheduling, the virtual GPU's profile stands for it, or else a usual GPU. No vLLM import here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from prometheus_client.mmap_dict import MmapedDict
+
+from andante.domain.idle_replica import START, IdleReplica
+from andante.engine_config import EngineConfig
+from andante.profiles import load_profiles
+
+LOOK_EVERY_SECONDS: Final = 5.0
+_UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, RuntimeError, struct.error)
+_FIELDS: Final = {
+    "andante_scheduler_step_time_base_seconds": "base",
+    "andante_scheduler_step_time_prefill_token_seconds": "prefill_token",
+    "andante_scheduler_step_time_sequence_seconds": "sequence",
+    "andante_scheduler_step_time_context_token_seconds": "context_token",
+}
+
+
+class IdleStepTime:
+    """The newest fit. For one thread."""
+
+    def __init__(
+        self,
+        *,
+        start: IdleReplica,
+        folder: Path | None,
+        monotonic: Callable[[], float],
+        log_error: Callable[[str], None],
+    ) -> None:
+        """`start`: until there is a fit. `folder`: of the metric files; None where there is none."""
+        self._start = self._now = start
+        self._folder = folder
+        self._monotonic = monotonic
+        self._log_error = log_error
+        self._looked_at: float | None = None
+        self._failed = False
+        self.fitted = False
+        """Whether what `current` gives was fitted in this engine."""
+
+    def current(self) -> IdleReplica:
+        """The step time now; looks at the files if the last look is some seconds old."""
+        now = self._monotonic()
+        if self._folder is not None and (self._looked_at is None or now - self._looked_at >= LOOK_EVERY_SECONDS):
+            self._looked_at = now
+            self._look(self._folder)
+        return self._now
+
+    def use_chunk(self, tokens: int) -> None:
+        """The engine computes so many prompt tokens in a step at most."""
+        if tokens >= 1 and tokens != self._start.chunk:
+            self._start = dataclasses.replace(self._start, chunk=tokens)
+            self._now = dataclasses.replace(self._now, chunk=tokens)
+
+    def _look(self, folder: Path) -> None:
+        try:
+            fit = _read(folder)
+        except _UNREADABLE as error:  # the files are the client library's, and no request depends on them
+            if not self._failed:
+                self._log_error(f"the fitted step time cannot be read, so that idle deficits are estimates: {error}")
+            self._failed = True
+            return
+        self._failed = False
+        # Before its first step the scheduler shows zeros.
+        if fit.keys() == set(_FIELDS.values()) and fit["base"] > 0:
+            self._now = IdleReplica(
+                base=fit["base"],
+                prefill_token=fit["prefill_token"],
+                sequence=fit["sequence"],
+                context_token=fit["context_token"],
+                chunk=self._start.chunk,
+            )
+            self.fitted = True
+
+
+def start_values(config: EngineConfig) -> IdleReplica:
+    """What an engine's steps take before anything is known of them. `config`: its engine.yaml."""
+    if config.virtual_gpu is None:
+        return START
+    coefficients = load_profiles()[config.virtual_gpu.profile].coefficients
+    return IdleReplica.from_profile(coefficients.scaled(config.virtual_gpu.time_scale))
+
+
+def metric_files() -> Path | None:
+    """Where the processes of this engine write their metrics; None where they do not."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) if folder else None
+
+
+def _read(folder: Path) -> dict[str, float]:
+    """The newest value of each coefficient; none of those that nobody has shown."""
+    newest: dict[str, tuple[float, float]] = {}
+    for path in folder.glob("gauge_mostrecent_*.db"):
+        for key, value, written_at, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+            name = json.loads(key)[1]
+            field = _FIELDS.get(name)
+            if field is not None and written_at >= newest.get(field, (0.0, 0.0))[0]:
+                newest[field] = (written_at, value)
+    return {field: value for field, (_, value) in newest.items()}

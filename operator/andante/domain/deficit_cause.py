@@ -1,0 +1,64 @@
+"""Why a request lacks what it lacks, by who could relieve it; the four parts add up to the deficit.
+
+failed   the server failed, refused or cut it
+client   its own expectations go beyond its class's
+idle     it would have missed that on an idle replica of the same kind, too (`andante.domain.idle_replica`)
+load     the rest: what further replicas relieve, and the scaler buys for
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from andante.domain.request_meter import Outcome
+
+
+class Cause(StrEnum):
+    """Label `cause` of the deficit metrics."""
+
+    LOAD = "load"
+    IDLE = "idle"
+    FAILED = "failed"
+    CLIENT = "client"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeficitByCause:
+    """Parts of one request's deficit, each >= 0; of several requests where they were added up."""
+
+    load: float = 0.0
+    idle: float = 0.0
+    failed: float = 0.0
+    client: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.load + self.idle + self.failed + self.client
+
+    def of(self, cause: Cause) -> float:
+        """The part of that cause."""
+        return float(getattr(self, cause.value))
+
+    def plus(self, other: DeficitByCause) -> DeficitByCause:
+        return DeficitByCause(**{c.value: self.of(c) + other.of(c) for c in Cause})
+
+
+NO_DEFICIT = DeficitByCause()
+
+
+def split_deficit(
+    deficit: float, *, outcome: Outcome | None, idle_deficit: float, beyond_class: float = 0.0
+) -> DeficitByCause:
+    """The parts of `deficit`; `outcome` is None while the request is open.
+
+    `idle_deficit`: what the request would have lacked on an idle replica. `beyond_class`: what it lacks more than by
+    its class's own expectations.
+    """
+    if deficit <= 0:
+        return NO_DEFICIT
+    if outcome is not None and outcome.cut_by_server:
+        return DeficitByCause(failed=deficit)
+    client = min(deficit, max(0.0, beyond_class))
+    idle = min(deficit - client, max(0.0, idle_deficit))
+    return DeficitByCause(client=client, idle=idle, load=max(0.0, deficit - client - idle))

@@ -1,0 +1,250 @@
+"""What of a deficit a further replica could relieve: four causes that add up, and what an idle replica would give."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from andante.domain.answer_length import AnswerLengths
+from andante.domain.deficit_cause import Cause, DeficitByCause, split_deficit
+from andante.domain.idle_replica import START, IdleReason, IdleReplica, IdleTimeline
+from andante.domain.pace import PRESETS, Expectation
+from andante.domain.qoe import QoEState
+from andante.domain.request_meter import Outcome, RequestMeter
+from andante.domain.scheduling.latency import DEFAULT_STEP_TIME
+from andante.engine_config import QoEClassSettings, QoESettings
+from andante_vllm.expectations import NOTHING_SAID, QoEClasses
+from andante_vllm.metered_request import MeteredRequest
+
+PACES = st.floats(0.1, 100)
+READER = Expectation(expected_ttft=1.0, pace=5.0)
+INSTANT = IdleTimeline(prefill=0.0, hidden=0.0, step=1e-5)
+IDLE_TIMELINES = st.builds(IdleTimeline, prefill=st.floats(0, 50), hidden=st.floats(0, 50), step=st.floats(1e-4, 2))
+EXPECTATIONS = st.builds(Expectation, expected_ttft=st.floats(0, 20), pace=PACES) | st.builds(
+    Expectation, expected_ttft=st.floats(0, 20), pace=PACES, deadline=st.floats(0.1, 60)
+)
+DELIVERIES = st.lists(st.tuples(st.floats(0, 10), st.integers(1, 5)), max_size=30)
+
+
+@given(
+    first=st.floats(0, 50), gap=st.floats(0, 3), tokens=st.integers(1, 60), pace=PACES, before=st.floats(0, 10),
+    some=st.integers(0, 5),
+)  # fmt: skip
+def test_an_even_delivery_is_that_of_its_tokens(
+    first: float, gap: float, tokens: int, pace: float, before: float, some: int
+) -> None:
+    at_once, one_by_one = (QoEState(expected_ttft=1.0, pace=pace) for _ in range(2))
+    first = max(first, before)
+    for state in (at_once, one_by_one):
+        if some:
+            state.deliver(before, some)
+    at_once.deliver_evenly(first, gap, tokens)
+    for token in range(tokens):
+        one_by_one.deliver(first + token * gap)
+    assert at_once.delivered_tokens == one_by_one.delivered_tokens
+    assert at_once.lag == pytest.approx(one_by_one.lag, rel=1e-9, abs=1e-9)
+    assert at_once.delay_area == pytest.approx(one_by_one.delay_area, rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "gap", "tokens"), [(-1.0, 0.1, 3), (1.0, -0.1, 3), (1.0, 0.1, 0), (1.0, math.inf, 3)]
+)
+def test_a_wrong_even_delivery_is_refused(first: float, gap: float, tokens: int) -> None:
+    with pytest.raises(ValueError, match=r"at|tokens"):
+        QoEState(expected_ttft=1.0, pace=5.0).deliver_evenly(first, gap, tokens)
+
+
+def _meter(expectation: Expectation, delivery: list[tuple[float, int]], *, whole: bool) -> tuple[RequestMeter, float]:
+    meter = RequestMeter(expectation=expectation)
+    meter.expect_tokens(40)
+    if whole:
+        meter.comes_whole()
+    at = 0.0
+    for gap, tokens in delivery:
+        at += gap
+        meter.deliver(at, tokens)
+    return meter, at
+
+
+@given(
+    expectation=EXPECTATIONS, delivery=DELIVERIES, wait=st.floats(0, 60), whole=st.booleans(), idle=IDLE_TIMELINES,
+    outcome=st.sampled_from([None, *Outcome]), beyond=st.floats(0, 1),
+)  # fmt: skip
+def test_the_four_causes_add_up_to_the_deficit(
+    expectation: Expectation, delivery: list[tuple[float, int]], wait: float, whole: bool, idle: IdleTimeline,
+    outcome: Outcome | None, beyond: float,
+) -> None:  # fmt: skip
+    meter, last = _meter(expectation, delivery, whole=whole)
+    at = last + wait
+    score = meter.open(at) if outcome is None else meter.ended(outcome, at=at)
+    assert score.deficit is not None
+    idle_deficit = meter.idle_deficit(idle, outcome, at=at)
+    parts = split_deficit(score.deficit, outcome=outcome, idle_deficit=idle_deficit, beyond_class=beyond)
+    assert all(parts.of(cause) >= 0 for cause in Cause)
+    assert parts.total == pytest.approx(score.deficit, abs=1e-12)
+    assert (parts.failed > 0) == (score.deficit > 0 and outcome is not None and outcome.cut_by_server)
+
+
+@given(
+    expectation=EXPECTATIONS, idle=IDLE_TIMELINES, tokens=st.integers(0, 200), whole=st.booleans(),
+    seconds=st.none() | st.floats(0, 200),
+)  # fmt: skip
+def test_a_replica_that_was_idle_has_no_load_to_blame(
+    expectation: Expectation, idle: IdleTimeline, tokens: int, whole: bool, seconds: float | None
+) -> None:
+    """Open after `seconds`, or ended."""
+    meter = RequestMeter(expectation=expectation)
+    meter.expect_tokens(max(tokens, 1))
+    if whole:
+        meter.comes_whole()
+    at = idle.at(tokens) if tokens else 0.0
+    if seconds is None:
+        if whole or expectation.deadline is not None:
+            if tokens:
+                meter.deliver(at, tokens)
+        else:
+            for token in range(1, tokens + 1):
+                meter.deliver(idle.at(token))
+        score, outcome = meter.ended(Outcome.COMPLETED, at=at), Outcome.COMPLETED
+    else:
+        at, outcome = seconds, None
+        there = idle.tokens_by(at, most=tokens)
+        assume(there < tokens or not tokens)  # else it would have ended
+        for token in range(1, there + 1):
+            if not whole:
+                meter.deliver(min(idle.at(token), at))
+        if tokens == 0:
+            assume(at < idle.first)
+        score = meter.open(at)
+    assert score.deficit is not None
+    parts = split_deficit(score.deficit, outcome=outcome, idle_deficit=meter.idle_deficit(idle, outcome, at=at))
+    assert parts.load == pytest.approx(0.0, abs=1e-6)
+
+
+@given(delivery=DELIVERIES, wait=st.floats(0, 60), outcome=st.sampled_from([None, Outcome.COMPLETED, Outcome.ABORTED]))
+def test_what_an_instant_replica_would_relieve_is_all_load(
+    delivery: list[tuple[float, int]], wait: float, outcome: Outcome | None
+) -> None:
+    assume(delivery)
+    meter, last = _meter(READER, delivery, whole=False)
+    assert meter.idle_deficit(INSTANT, outcome, at=last + wait) == pytest.approx(0.0, abs=0.01)
+
+
+def _timeline(idle: IdleReplica = START, *, cached: int = 0, **tokens: int) -> IdleTimeline:
+    wanted = {"prompt_tokens": 100, "hidden_tokens": 0, "visible_tokens": 300, "sequences": 1, **tokens}
+    return idle.timeline(cached_tokens=cached, **wanted)
+
+
+def _idle_qoe(timeline: IdleTimeline, qoe_class: str, tokens: int) -> float:
+    state = QoEState(expected_ttft=PRESETS[qoe_class].expected_ttft, pace=PRESETS[qoe_class].pace)
+    state.deliver_evenly(timeline.first, timeline.step, tokens)
+    return state.qoe()
+
+
+def test_a_thinking_model_misses_the_objective_on_an_idle_replica() -> None:
+    """2,000 hidden tokens at 10 ms, 300 visible ones."""
+    engine = IdleReplica(base=0.01, prefill_token=0.0, sequence=0.0, context_token=0.0)
+    timeline = _timeline(engine, hidden_tokens=2000)
+    assert timeline.first == pytest.approx(20.01)
+    assert _idle_qoe(timeline, "reading", 300) == pytest.approx(0.62, abs=0.01)
+    assert timeline.reason(tokens=300, pace=4.8, hidden_tokens=2000) is IdleReason.REASONING
+
+
+def test_a_pace_above_the_decode_speed_misses_it_too() -> None:
+    engine = IdleReplica(base=0.05, prefill_token=0.0, sequence=0.0, context_token=0.0)
+    timeline = _timeline(engine)
+    assert _idle_qoe(timeline, "code", 600) == pytest.approx(0.82, abs=0.01)
+    assert timeline.reason(tokens=300, pace=25.0, hidden_tokens=0) is IdleReason.PACE
+
+
+def test_a_long_prompt_counts_as_far_as_no_cache_holds_it() -> None:
+    whole, cached = _timeline(prompt_tokens=30_000), _timeline(prompt_tokens=30_000, cached=29_000)
+    assert whole.prefill == pytest.approx(math.ceil(30_000 / 8192) * START.base + 30_000 * START.prefill_token)
+    assert cached.prefill == pytest.approx(START.base + 1000 * START.prefill_token)
+    assert whole.reason(tokens=50, pace=25.0, hidden_tokens=0) is IdleReason.PROMPT
+
+
+def test_several_sequences_share_their_replica() -> None:
+    one, many = _timeline(), _timeline(sequences=64)
+    assert many.step == pytest.approx(START.base + 64 * (START.sequence + START.context_token * 250))
+    assert many.step > one.step
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -1.0])
+def test_a_broken_fit_breaks_no_request(wrong: float) -> None:
+    engine = IdleReplica(base=wrong, prefill_token=wrong, sequence=wrong, context_token=wrong)
+    timeline = _timeline(engine, hidden_tokens=5)
+    assert timeline.step > 0
+    assert math.isfinite(timeline.at(1000))
+
+
+def test_an_answer_that_only_reasons_buys_no_replica() -> None:
+    meter, _ = _meter(READER, [], whole=False)
+    assert meter.idle_deficit(_timeline(hidden_tokens=100), Outcome.COMPLETED, at=9.0) == 0.95
+
+
+def test_who_gives_up_where_an_idle_replica_would_think_too_is_not_loads() -> None:
+    meter, _ = _meter(READER, [], whole=False)
+    thinks = IdleTimeline(prefill=0.1, hidden=60.0, step=0.01)
+    answers = IdleTimeline(prefill=0.1, hidden=0.0, step=0.01)
+    assert meter.idle_deficit(thinks, Outcome.GAVE_UP, at=30.0) == 0.95
+    assert meter.idle_deficit(answers, Outcome.GAVE_UP, at=30.0) == 0.0
+
+
+def test_the_first_guess_is_the_schedulers() -> None:
+    line = DEFAULT_STEP_TIME
+    assert (START.base, START.prefill_token, START.sequence, START.context_token) == tuple(line)
+
+
+def _request(qoe_class: str = "reading", *, queued: float = 0.0) -> tuple[MeteredRequest, float]:
+    """A request of 100 prompt tokens, 90 of them cached, and 50 tokens at 20 ms after `queued` seconds; and its end."""
+    request = MeteredRequest(
+        said=NOTHING_SAID,
+        classes=QoEClasses(
+            QoESettings(default_class=qoe_class, classes=(QoEClassSettings.from_domain(PRESETS[qoe_class]),))
+        ),
+        arrived_at=0.0,
+        received_at=0.0,
+        counts=True,
+        on_engine=lambda request: None,
+        lengths=AnswerLengths(),
+    )
+    request.enters_engine(extra_args={}, prompt_tokens=100, hides_reasoning=False, count_tokens=len)
+    first = request.call_began(1)
+    request.found_cached(90)
+    request.reply_began(200, stream=True)
+    times = itertools.accumulate([queued + 0.02] + [0.02] * 49)
+    for at in times:
+        request.produced(first, 1, False)
+        request.body_sent(at, b"data: {}", False)
+    request.call_ended(first, 1)
+    return request, at
+
+
+@pytest.mark.parametrize(
+    ("base", "cause"), [(0.02, Cause.LOAD), (60.0, Cause.IDLE)], ids=["a quick engine", "an engine that is slow itself"]
+)
+def test_a_request_in_a_queue_lacks_by_load_what_the_engine_could_have_done(base: float, cause: Cause) -> None:
+    request, at = _request(queued=60.0)
+    score = request.score_ended(Outcome.COMPLETED, at)
+    engine = IdleReplica(base=base, prefill_token=1e-4, sequence=0.0, context_token=0.0)
+    parts, reason = request.causes(score, Outcome.COMPLETED, at, idle=engine)
+    assert parts.of(cause) == pytest.approx(parts.total)
+    assert parts.total == score.deficit
+    assert (reason is not None) == (cause is Cause.IDLE)
+
+
+def test_a_good_request_has_no_cause() -> None:
+    request, at = _request()
+    parts = request.causes(request.score_ended(Outcome.COMPLETED, at), Outcome.COMPLETED, at, idle=START)
+    assert parts == (DeficitByCause(), None)
+
+
+def test_what_the_server_cut_failed() -> None:
+    request, at = _request()
+    parts, reason = request.causes(request.score_ended(Outcome.FAILED, at), Outcome.FAILED, at, idle=START)
+    assert (parts, reason) == (DeficitByCause(failed=0.95), None)
