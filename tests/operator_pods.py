@@ -6,11 +6,13 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from andante.domain.deficit_cause import Cause
+from andante.domain.idle_replica import IdleReason
 from operator_process import Namespace, wait_for
 
 ENGINE_PORT = 8000
@@ -31,6 +33,8 @@ class FakeEngine:
         self.open_requests = 0.0
         self.open_qoe = 1.0
         self.ended = self.good = self.qoe_sum = self.deficit_sum = self.tokens = self.penalty = 0.0
+        self.idle_sum = 0.0
+        """Deficit that reasoning has caused, beside that of `serve`."""
         self.scheduling: tuple[float, str] = (1, "policy")
         self.answer: tuple[int, bytes] | None = None
         """Status and body to answer with instead."""
@@ -66,19 +70,26 @@ class FakeEngine:
     def text(self) -> str:
         labels = 'model_name="chat",qoe_class="reading"'
         active, reason = self.scheduling
+        open_deficit = max(0.0, 0.95 - self.open_qoe)
         return (
             f'andante_requests_total{{{labels},outcome="completed"}} {self.ended}\n'
             f"andante_requests_good_total{{{labels}}} {self.good}\n"
             f"andante_request_qoe_sum{{{labels}}} {self.qoe_sum}\n"
             f"andante_request_qoe_count{{{labels}}} {self.ended}\n"
-            f"andante_request_deficit_sum{{{labels}}} {self.deficit_sum}\n"
+            + _parts("andante_request_deficit_sum", labels, "cause", Cause, load=self.deficit_sum, idle=self.idle_sum)
+            + _parts("andante_request_idle_deficit_sum", labels, "why", IdleReason, reasoning=self.idle_sum)
+            + f'andante_idle_step_time_fitted{{model_name="chat"}} 1\n'
             f'andante_tokens_total{{{labels},kind="visible"}} {self.tokens}\n'
             f"andante_idle_penalty_tokens_total{{{labels}}} {self.penalty}\n"
             f"andante_open_requests{{{labels}}} {self.open_requests}\n"
             f"andante_open_qoe_sum{{{labels}}} {self.open_requests * self.open_qoe}\n"
-            f"andante_open_deficit_sum{{{labels}}} {self.open_requests * max(0.0, 0.95 - self.open_qoe)}\n"
-            f'andante_scheduler_active{{model_name="chat",policy="qoe",reason="{reason}"}} {active}\n'
+            + _parts("andante_open_deficit_sum", labels, "cause", Cause, load=self.open_requests * open_deficit)
+            + f'andante_scheduler_active{{model_name="chat",policy="qoe",reason="{reason}"}} {active}\n'
         )
+
+
+def _parts(name: str, labels: str, label: str, all_parts: Iterable[str], **values: float) -> str:
+    return "".join(f'{name}{{{labels},{label}="{part}"}} {values.get(part, 0.0)}\n' for part in all_parts)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def plot(demo: Demo) -> str:
         _title(
             "QoE", GREEN, f"mean of the requests that ended, at the clients; dashed: the objective, {demo.target_qoe:g}"
         ),
-        _title("QoE deficit", VERMILION, "as the operator measured it: what the scaler acts on"),
+        _title("QoE deficit by load", VERMILION, "as the operator measured it: what the scaler acts on"),
         _title("Smooth goodput", GREEN, "tokens per second that readers can use, as the operator measured it"),
         f"<b>Replicas</b>  {_swatch(ORANGE)}ready  {_swatch(BLUE)}wanted (dotted)",
     )
@@ -44,7 +44,7 @@ def plot(demo: Demo) -> str:
     line(1, at, [p.arrivals_per_second for p in demo.points], "arrivals/s", BLUE)
     line(2, at, [p.open_requests for p in demo.points], "open requests", PURPLE)
     line(3, at, [p.mean_qoe for p in demo.points], "mean QoE", GREEN)
-    line(4, seen, [s.deficit for s in demo.samples], "QoE deficit", VERMILION)
+    line(4, seen, [s.deficit for s in demo.samples], "QoE deficit by load", VERMILION)
     line(5, seen, [s.smooth_goodput for s in demo.samples], "smooth goodput", GREEN)
     line(6, seen, [s.ready for s in demo.samples], "ready", ORANGE, shape="hv")
     line(6, seen, [s.desired for s in demo.samples], "wanted", BLUE, shape="hv", dash="dot")

@@ -40,7 +40,7 @@ def to_sample(resource: dict[str, Any], *, at: float) -> Sample:
         reason=scaling.get("reason", ""),
         message=scaling.get("message", ""),
         mean_qoe=qoe.get("mean"),
-        deficit=qoe.get("deficit"),
+        deficit=qoe.get("loadDeficit"),
         smooth_goodput=qoe.get("smoothGoodput"),
     )
 

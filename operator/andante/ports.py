@@ -30,11 +30,14 @@ class PodSample:
     """Values of the counters by name, since the engine's start."""
     open_requests: float
     open_qoe_sum: float
-    open_deficit_sum: float
+    open_deficit: Mapping[str, float]
+    """Sum of the deficits of the requests in flight, by cause (`andante.domain.deficit_cause`)."""
     by_class: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Per QoE class: sum and count of the QoE of ended requests, since the engine's start."""
     open_by_class: Mapping[str, float] = field(default_factory=dict)
     """Per QoE class: requests in flight."""
+    step_time_fitted: bool | None = None
+    """Whether the deficits of cause idle come from a fitted step time; None when nothing is said."""
     scheduling: str | None = None
     """Why vLLM's own scheduling runs in place of the policy; "" when the policy does; None when nothing is said."""
 

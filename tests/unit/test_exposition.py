@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from andante.adapters.exposition import parse
-from andante.app.measurement import QOE_COUNT, REQUESTS, VISIBLE_TOKENS
+from andante.app.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, REQUESTS, VISIBLE_TOKENS
+from andante.domain.idle_replica import IdleReason
 from andante.ports import PodSample, Unread
 
 TEXT = """\
@@ -20,7 +21,21 @@ andante_request_qoe_sum{model_name="chat",qoe_class="reading"} 6.5
 andante_request_qoe_count{model_name="chat",qoe_class="reading"} 7.0
 andante_open_requests{model_name="chat",qoe_class="reading"} 4.0
 andante_open_qoe_sum{model_name="chat",qoe_class="reading"} 3.5
-andante_open_deficit_sum{model_name="chat",qoe_class="reading"} 0.4
+andante_requests_good_total{model_name="chat",qoe_class="reading"} 5.0
+andante_idle_penalty_tokens_total{model_name="chat",qoe_class="reading"} 11.0
+andante_idle_step_time_fitted{model_name="chat"} 1.0
+andante_open_deficit_sum{cause="load",model_name="chat",qoe_class="reading"} 0.4
+andante_open_deficit_sum{cause="idle",model_name="chat",qoe_class="reading"} 0.3
+andante_open_deficit_sum{cause="failed",model_name="chat",qoe_class="reading"} 0.0
+andante_open_deficit_sum{cause="client",model_name="chat",qoe_class="reading"} 0.2
+andante_request_deficit_sum{cause="load",model_name="chat",qoe_class="reading"} 0.8
+andante_request_deficit_sum{cause="idle",model_name="chat",qoe_class="reading"} 0.6
+andante_request_deficit_sum{cause="failed",model_name="chat",qoe_class="reading"} 0.95
+andante_request_deficit_sum{cause="client",model_name="chat",qoe_class="reading"} 0.0
+andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="reasoning"} 0.5
+andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="prompt"} 0.1
+andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="pace"} 0.0
+andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="empty"} 0.0
 """
 
 
@@ -40,16 +55,43 @@ def test_tokens_are_told_apart_by_kind() -> None:
 
 def test_open_requests_are_read_with_their_qoe() -> None:
     sample = _sample()
-    assert (sample.open_requests, sample.open_qoe_sum, sample.open_deficit_sum) == (4.0, 3.5, 0.4)
+    assert (sample.open_requests, sample.open_qoe_sum) == (4.0, 3.5)
+    assert sample.open_deficit == {"load": 0.4, "idle": 0.3, "failed": 0.0, "client": 0.2}
+
+
+def test_deficits_are_told_apart_by_cause() -> None:
+    counters = _sample().counters
+    assert {cause.value: counters[name] for cause, name in DEFICIT.items()} == {
+        "load": 0.8, "idle": 0.6, "failed": 0.95, "client": 0.0
+    }  # fmt: skip
+    assert counters[IDLE_DEFICIT[IdleReason.REASONING]] == 0.5
+
+
+@pytest.mark.parametrize(("line", "fitted"), [(" 1.0", True), (" 0.0", False), (None, None)])
+def test_whether_the_step_time_is_fitted_is_read(line: str | None, fitted: bool | None) -> None:
+    name = 'andante_idle_step_time_fitted{model_name="chat"}'
+    assert _sample(TEXT.replace(f"{name} 1.0", "" if line is None else name + line)).step_time_fitted is fitted
 
 
 def test_qoe_is_kept_per_class() -> None:
     assert _sample().by_class == {"reading": (6.5, 7.0)}
 
 
-def test_a_counter_that_no_request_has_moved_yet_is_zero() -> None:
-    gauges = "\n".join(line for line in TEXT.splitlines() if line.startswith("andante_open"))
-    assert _sample(gauges + "\n").counters[QOE_COUNT] == 0.0
+@pytest.mark.parametrize("name", COUNTERS)
+def test_a_counter_that_is_not_there_is_unknown_and_not_zero(name: str) -> None:
+    """Engines show theirs from their start; one that does not is of another version."""
+    metric, _, part = name.partition("/")
+    lines = [line for line in TEXT.splitlines() if not (line.startswith(metric + "{") and f'"{part}"' in line + '""')]
+    assert len(lines) < len(TEXT.splitlines())
+    sample = parse("\n".join(lines) + "\n", at=0.0)
+    assert isinstance(sample, Unread)
+    assert f"no metric {name}" in sample.why
+
+
+def test_an_engine_that_does_not_tell_causes_is_not_read_as_one_without_load() -> None:
+    before = 'andante_request_deficit_sum{model_name="chat",qoe_class="reading"} 0.8\n'
+    text = "\n".join(line for line in TEXT.splitlines() if "andante_request_deficit_sum" not in line)
+    assert isinstance(parse(f"{text}\n{before}", at=0.0), Unread)
 
 
 @pytest.mark.parametrize(

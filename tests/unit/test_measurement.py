@@ -7,7 +7,9 @@ import dataclasses
 import pytest
 
 from andante.app.measurement import (
+    COUNTERS,
     DEFICIT,
+    IDLE_DEFICIT,
     IDLE_PENALTY,
     QOE_COUNT,
     QOE_SUM,
@@ -16,22 +18,37 @@ from andante.app.measurement import (
     Measurement,
     Measurements,
 )
+from andante.domain.deficit_cause import Cause
+from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.ports import PodAddress, PodSample, Unread
 
 A, B = (PodAddress(namespace="n", name=x, ip="10.0.0.1", port=8000) for x in "ab")
+OPEN = {"load": 0.1, "idle": 0.2, "failed": 0.3, "client": 0.4}
 
 
-def _sample(at: float, *, requests: float = 0.0, deficit: float = 0.0, opened: float = 0.0) -> PodSample:
+def _sample(
+    at: float, *, requests: float = 0.0, deficit: float = 0.0, opened: float = 0.0, idle: float = 0.0
+) -> PodSample:
     counters = {
+        **dict.fromkeys(COUNTERS, 0.0),
         REQUESTS: requests,
         QOE_COUNT: requests,
         QOE_SUM: 0.9 * requests,
-        DEFICIT: deficit,
+        DEFICIT[Cause.LOAD]: deficit,
+        DEFICIT[Cause.IDLE]: idle,
+        IDLE_DEFICIT[IdleReason.PROMPT]: idle,
         VISIBLE_TOKENS: 100.0 * requests,
         IDLE_PENALTY: 10.0 * requests,
     }
-    return PodSample(at=at, counters=counters, open_requests=opened, open_qoe_sum=opened, open_deficit_sum=0.0)
+    return PodSample(
+        at=at,
+        counters=counters,
+        open_requests=opened,
+        open_qoe_sum=opened,
+        open_deficit=dict.fromkeys(Cause, 0.0),
+        step_time_fitted=True,
+    )
 
 
 def _run(*ticks: tuple[float, dict[str, PodSample | Unread]], pods: tuple[PodAddress, ...] = (A,)) -> Measurement:
@@ -46,6 +63,19 @@ def _run(*ticks: tuple[float, dict[str, PodSample | Unread]], pods: tuple[PodAdd
 def test_the_deficit_is_the_mean_over_what_ended_and_what_is_open() -> None:
     result = _run((0, {"a": _sample(0)}), (15, {"a": _sample(15, requests=6, deficit=1.0, opened=4)}))
     assert value_of(result.deficit) == pytest.approx(0.1)
+
+
+def test_load_is_told_apart_from_what_no_replica_relieves() -> None:
+    last = dataclasses.replace(_sample(15, requests=6, deficit=1.0, idle=2.0, opened=4), open_deficit=OPEN)
+    result = _run((0, {"a": _sample(0)}), (15, {"a": last}))
+    assert value_of(result.load_deficit) == pytest.approx((1.0 + 0.1) / 10)
+    assert value_of(result.idle_deficit) == pytest.approx((2.0 + 0.2) / 10)
+    assert value_of(result.deficit) == pytest.approx((1.0 + 2.0 + 1.0) / 10)
+    assert (result.idle_reason, result.step_time_fitted) == (IdleReason.PROMPT, True)
+
+
+def test_without_an_idle_deficit_there_is_no_reason_for_it() -> None:
+    assert _run((0, {"a": _sample(0)}), (15, {"a": _sample(15, requests=6, deficit=1.0)})).idle_reason is None
 
 
 def test_pods_add_up() -> None:

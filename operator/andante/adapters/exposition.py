@@ -8,13 +8,20 @@ from collections.abc import Iterable
 from prometheus_client.parser import text_string_to_metric_families
 
 from andante.app.measurement import COUNTERS, QOE_COUNT, QOE_SUM
+from andante.domain.deficit_cause import Cause
 from andante.ports import PodSample, Unread
 
 OPEN_REQUESTS = "andante_open_requests"
 OPEN_QOE = "andante_open_qoe_sum"
 OPEN_DEFICIT = "andante_open_deficit_sum"
 SCHEDULER_ACTIVE = "andante_scheduler_active"
-WANTED = frozenset({c.split("/", 1)[0] for c in COUNTERS} | {OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT, SCHEDULER_ACTIVE})
+STEP_TIME_FITTED = "andante_idle_step_time_fitted"
+_OPEN_DEFICITS = {cause.value: f"{OPEN_DEFICIT}/{cause.value}" for cause in Cause}
+_NEEDED = (OPEN_REQUESTS, OPEN_QOE, *_OPEN_DEFICITS.values(), *COUNTERS)
+"""What an engine shows from its start; whatever of it is not there is unknown, not 0."""
+WANTED = frozenset({name.split("/", 1)[0] for name in _NEEDED} | {STEP_TIME_FITTED, SCHEDULER_ACTIVE})
+_PART_LABELS = ("kind", "cause", "why")
+"""Labels that tell the parts of a metric apart; a metric has one of them at most."""
 MAX_REASON = 200
 _WAS_ACTIVE = "policy"
 
@@ -57,8 +64,8 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         if name == SCHEDULER_ACTIVE:
             scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=bool(value))
             continue
-        kind = labels.get("kind")
-        key = f"{name}/{kind}" if kind else name
+        part = next((labels[label] for label in _PART_LABELS if labels.get(label)), None)
+        key = f"{name}/{part}" if part else name
         sums[key] = sums.get(key, 0.0) + value
         qoe_class = labels.get("qoe_class", "")
         if name == OPEN_REQUESTS:
@@ -66,18 +73,19 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         if name in (QOE_SUM, QOE_COUNT):
             pair = by_class.setdefault(qoe_class, [0.0, 0.0])
             pair[name == QOE_COUNT] += value
-    missing = [name for name in (OPEN_REQUESTS, OPEN_QOE, OPEN_DEFICIT) if name not in sums]
+    missing = [name for name in _NEEDED if name not in sums]
     if missing:
-        why = f"no metric {missing[0]}: is this an Andante engine?"
-        if scheduling is not None:
+        why = f"no metric {missing[0]}: is this an engine of this operator's version of Andante?"
+        if scheduling is not None and OPEN_REQUESTS in missing:
             why = "the engine runs without Andante's delivery meter, so QoE is not measured"
         return Unread(why=why, scheduling=scheduling)
     return PodSample(
         at=at,
-        counters={c: sums.get(c, 0.0) for c in COUNTERS},
+        counters={c: sums[c] for c in COUNTERS},
         open_requests=sums[OPEN_REQUESTS],
         open_qoe_sum=sums[OPEN_QOE],
-        open_deficit_sum=sums[OPEN_DEFICIT],
+        open_deficit={cause: sums[key] for cause, key in _OPEN_DEFICITS.items()},
+        step_time_fitted=None if STEP_TIME_FITTED not in sums else bool(sums[STEP_TIME_FITTED]),
         by_class={name: (pair[0], pair[1]) for name, pair in by_class.items()},
         open_by_class=open_by_class,
         scheduling=scheduling,

@@ -17,7 +17,7 @@ from andante.ports import PodAddress, PodSample, Unread
 
 # The time of each series' newest sample is asked for too: Prometheus answers with what it saw up to 5 minutes ago.
 _METRICS = "|".join(sorted(WANTED))
-QUERY = f'sum by (__name__, namespace, pod, qoe_class, kind, reason) ({{__name__=~"{_METRICS}"}})'
+QUERY = f'sum by (__name__, namespace, pod, qoe_class, kind, cause, why, reason) ({{__name__=~"{_METRICS}"}})'
 AGE_QUERY = "min by (namespace, pod) (timestamp(andante_open_requests))"
 
 

@@ -21,6 +21,13 @@ _ADVICE: Final[Mapping[str, str]] = {
     "PodSecurityViolation": "take it out of spec.engine.podTemplate, model.source.hostPath or the chart's"
     " enginePodTemplate; what Andante itself makes meets the level restricted",
     "OutOfMemory": "raise spec.engine.resources.limits.memory",
+    "Reasoning": "raise expectedTTFT of the classes that ask this model, or let it think less (its chat template's"
+    " switches, or the effort that requests ask for)",
+    "LongPrompts": "grant long prompts more time (expectedPrefillRate in spec.qoe.classes), or give a replica more GPUs"
+    " (spec.engine.gpusPerReplica)",
+    "PaceAboveDecodeSpeed": "lower pace in spec.qoe.classes, or give a replica faster or more GPUs"
+    " (spec.engine.gpusPerReplica)",
+    "EmptyAnswers": "see what clients ask: stop strings and max_tokens may end answers before they begin",
     "ModelNotFound": "check spec.model.id, revision and source, and that the token of spec.model.tokenSecretRef may"
     " read the model",
 }

@@ -14,6 +14,7 @@ from andante.api.v1alpha1 import Condition, LLMService
 from andante.app.advice import asked_for, with_advice
 from andante.app.measurement import Measurement
 from andante.app.pods import Pods, containers_of
+from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
 from andante.engine_config import POLICY_FAILED
@@ -54,6 +55,12 @@ _WAITING = {
     "ErrImageNeverPull": "ImagePullFailed",
     "CreateContainerConfigError": "ContainerConfigError",
     "CreateContainerError": "ContainerConfigError",
+}
+_UNREACHABLE: Mapping[IdleReason, Problem] = {
+    IdleReason.REASONING: Problem(reason="Reasoning", message="the model's hidden reasoning before the first token"),
+    IdleReason.PROMPT: Problem(reason="LongPrompts", message="prompts that take longer than the first token may"),
+    IdleReason.PACE: Problem(reason="PaceAboveDecodeSpeed", message="a pace above the speed at which engines decode"),
+    IdleReason.EMPTY: Problem(reason="EmptyAnswers", message="answers that end without a token"),
 }
 _MODEL_NOT_FOUND = (
     "RepositoryNotFoundError",
@@ -157,6 +164,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     yield _metrics(o)
     yield from _scaling(o)
     yield _slo(o)
+    yield _unreachable(o)
 
 
 def _ready(o: Observation, below: Problem | None) -> tuple[str, Status, str, str]:
@@ -251,3 +259,25 @@ def _slo(o: Observation) -> tuple[str, Status, str, str]:
     if isinstance(figure, NoTraffic):
         return "SLOMet", "Unknown", "NoTraffic", "no request ended in the last window"
     return "SLOMet", "Unknown", "NotMeasured", figure.why if isinstance(figure, Missing) else "the metrics are stale"
+
+
+def _unreachable(o: Observation) -> tuple[str, Status, str, str]:
+    """Whether the objective would be missed on idle replicas, too: then no number of them is enough."""
+    figure = o.measurement.idle_deficit if o.measurement else Missing(why="not measured yet")
+    if isinstance(figure, NoTraffic):
+        return "ObjectiveUnreachable", "Unknown", "NoTraffic", "no request ended in the last window"
+    if o.measurement is None or not isinstance(figure, Observed):
+        why = figure.why if isinstance(figure, Missing) else "the metrics are stale"
+        return "ObjectiveUnreachable", "Unknown", "NotMeasured", why
+    objective = o.service.spec.qoe.objective
+    tolerated = (1 - objective.good_fraction) * objective.qoe
+    words = f"on an idle replica requests would lack {figure.value:.3f} of QoE, {tolerated:.3f} is tolerated"
+    if not o.measurement.step_time_fitted:
+        words += " (an estimate: not all engines have fitted their step time)"
+    if figure.value <= tolerated:
+        return "ObjectiveUnreachable", "False", "Reachable", words
+    if o.measurement.idle_reason is None:
+        return "ObjectiveUnreachable", "Unknown", "NotMeasured", f"{words}; no request that ended says why yet"
+    problem = _UNREACHABLE[o.measurement.idle_reason]
+    message = with_advice(problem.reason, f"no number of replicas meets the objective: {words}, for {problem.message}")
+    return "ObjectiveUnreachable", "True", problem.reason, message

@@ -10,7 +10,7 @@ from andante.app.children import FIELD_MANAGER
 from andante.app.measurement import Measurement
 from andante.app.pods import Pods, created_at
 from andante.domain.scaling.decide import Decision, decide
-from andante.domain.scaling.figures import Figure, Observed
+from andante.domain.scaling.figures import Figure, Observed, value_of
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.snapshot import (
     Mode,
@@ -137,11 +137,16 @@ def _mean_target(service: LLMService) -> float | None:
 
 
 def _deficit(service: LLMService, measurement: Measurement) -> Figure:
-    """What the law steers by: the mean of the requests' deficits or, with a mean as the target, what the mean lacks."""
+    """What the law steers by: the mean of the requests' deficits or, with a mean as the target, what the mean lacks.
+
+    Only as far as load has caused it: a replica that is bought for more relieves nobody.
+    """
     target = _mean_target(service)
-    if target is None or not isinstance(measurement.mean_qoe, Observed):
-        return measurement.deficit
-    return Observed(value=max(0.0, target - measurement.mean_qoe.value), at=measurement.mean_qoe.at)
+    figures = (measurement.mean_qoe, measurement.deficit, measurement.load_deficit)
+    mean, deficit, load = (value_of(figure) for figure in figures)
+    if target is None or mean is None or deficit is None or load is None or not isinstance(figures[0], Observed):
+        return measurement.load_deficit
+    return Observed(value=max(0.0, target - mean - (deficit - load)), at=figures[0].at)
 
 
 def _limits(rules: DirectionRules) -> RateLimits:

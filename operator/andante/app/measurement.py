@@ -6,6 +6,8 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from andante.domain.deficit_cause import Cause
+from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.ports import PodAddress, PodSample, Unread
 
@@ -13,10 +15,13 @@ REQUESTS = "andante_requests_total"
 GOOD = "andante_requests_good_total"
 QOE_SUM = "andante_request_qoe_sum"
 QOE_COUNT = "andante_request_qoe_count"
-DEFICIT = "andante_request_deficit_sum"
+DEFICIT = {cause: f"andante_request_deficit_sum/{cause.value}" for cause in Cause}
+IDLE_DEFICIT = {why: f"andante_request_idle_deficit_sum/{why.value}" for why in IdleReason}
 VISIBLE_TOKENS = "andante_tokens_total/visible"
 IDLE_PENALTY = "andante_idle_penalty_tokens_total"
-COUNTERS = (REQUESTS, GOOD, QOE_SUM, QOE_COUNT, DEFICIT, VISIBLE_TOKENS, IDLE_PENALTY)
+COUNTERS = (
+    REQUESTS, GOOD, QOE_SUM, QOE_COUNT, *DEFICIT.values(), *IDLE_DEFICIT.values(), VISIBLE_TOKENS, IDLE_PENALTY,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,11 @@ class Measurement:
     """One service over one window."""
 
     deficit: Figure
+    """Whatever has caused it."""
+    load_deficit: Figure
+    """The part of it that further replicas relieve."""
+    idle_deficit: Figure
+    """The part of it that would be missed on an idle replica, too."""
     mean_qoe: Figure
     good_fraction: Figure
     smooth_goodput: Figure
@@ -35,6 +45,10 @@ class Measurement:
     pods_measured: int
     open_by_pod: Mapping[str, float]
     """Open requests of each measured pod, by name."""
+    idle_reason: IdleReason | None = None
+    """What most of the idle deficit of the requests that ended in the window comes from; None: there was none."""
+    step_time_fitted: bool = False
+    """Whether all of the pods tell the idle deficit by a fitted step time."""
     scheduling: Mapping[str, str | None] = field(default_factory=dict)
     """By pod: why vLLM's own scheduling runs in place of the policy ("": the policy does; None: not known)."""
 
@@ -44,6 +58,8 @@ def nothing_measured(why: str, *, scheduling: Mapping[str, str | None] | None = 
     missing = Missing(why=why)
     return Measurement(
         deficit=missing,
+        load_deficit=missing,
+        idle_deficit=missing,
         mean_qoe=missing,
         good_fraction=missing,
         smooth_goodput=missing,
@@ -162,6 +178,8 @@ def _all_stale(at: float) -> Measurement:
     stale = Stale(at=at)
     return Measurement(
         deficit=stale,
+        load_deficit=stale,
+        idle_deficit=stale,
         mean_qoe=stale,
         good_fraction=stale,
         smooth_goodput=stale,
@@ -189,11 +207,17 @@ def _measure(
     def share(total: float, of: float) -> Figure:
         return Observed(value=total / of, at=at) if of > 0 else NoTraffic()
 
+    lacked = {cause: gained[DEFICIT[cause]] + sum(s.open_deficit[cause.value] for s in newest) for cause in Cause}
+    why = max(IdleReason, key=lambda reason: gained[IDLE_DEFICIT[reason]])
     tokens = sum(h.increase(VISIBLE_TOKENS) / h.seconds for h in windows)
     penalty = sum(h.increase(IDLE_PENALTY) / h.seconds for h in windows)
     busy = opened > 0 or gained[REQUESTS] > 0
     return Measurement(
-        deficit=share(gained[DEFICIT] + sum(s.open_deficit_sum for s in newest), counted),
+        deficit=share(sum(lacked.values()), counted),
+        load_deficit=share(lacked[Cause.LOAD], counted),
+        idle_deficit=share(lacked[Cause.IDLE], counted),
+        idle_reason=why if gained[IDLE_DEFICIT[why]] > 0 else None,
+        step_time_fitted=all(s.step_time_fitted for s in newest),
         mean_qoe=share(gained[QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
         good_fraction=share(gained[GOOD], ended),
         smooth_goodput=Observed(value=tokens - penalty, at=at) if busy else NoTraffic(),

@@ -74,6 +74,8 @@ def _qoe(measurement: Measurement) -> QoEStatus:
         mean=value_of(measurement.mean_qoe),
         good_fraction=value_of(measurement.good_fraction),
         deficit=value_of(figure),
+        load_deficit=value_of(measurement.load_deficit),
+        idle_deficit=value_of(measurement.idle_deficit),
         worst_class=measurement.worst_class,
         smooth_goodput=value_of(measurement.smooth_goodput),
         observed_at=_time(figure.at) if isinstance(figure, Observed | Stale) else None,

@@ -20,8 +20,8 @@ class Condition(APIModel):
     """One aspect of the service's state, by the Kubernetes conventions. Unknown means: it could not be observed."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    """One of Ready, Progressing, Degraded, EngineCompatible, MetricsAvailable, ScalingActive, AbleToScale, SLOMet and
-    SpecValid."""
+    """One of Ready, Progressing, Degraded, EngineCompatible, MetricsAvailable, ScalingActive, AbleToScale, SLOMet,
+    ObjectiveUnreachable and SpecValid."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=1024)]
@@ -45,6 +45,11 @@ class QoEStatus(APIModel):
     """Share of good requests, 0 to 1."""
     deficit: Figure | None = None
     """Mean over requests of what they lack to the target, 0 to 1."""
+    load_deficit: Figure | None = None
+    """The part of the deficit that load has caused: what further replicas relieve, and what the scaler acts on."""
+    idle_deficit: Figure | None = None
+    """The part of the deficit that requests would have on an idle replica, too; see the condition
+    ObjectiveUnreachable."""
     worst_class: str | None = None
     """Class with the lowest mean QoE."""
     smooth_goodput: Figure | None = None

@@ -200,7 +200,7 @@ def _propose(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
 
 def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Proposal:
     replicas, rules = snapshot.replicas, snapshot.rules
-    words = f"QoE deficit {deficit:.3f} above the tolerated {rules.tolerated_deficit:.3f}"
+    words = f"QoE deficit by load {deficit:.3f} above the tolerated {rules.tolerated_deficit:.3f}"
     lasted = now - (memory.deficit_since if memory.deficit_since is not None else now)
     if lasted < rules.scale_up_window:
         return Proposal(

@@ -97,7 +97,7 @@ class Snapshot:
     rules: ScalingRules
     replicas: Replicas
     deficit: Figure
-    """Mean QoE deficit of the requests that ended in the window and those open now, in [0, 1]."""
+    """Mean QoE deficit that load has caused, of the requests that ended in the window and those open now; in [0, 1]."""
     open_requests: Figure
     """Requests in flight, all replicas together."""
     smooth_goodput: Figure
