@@ -11,6 +11,7 @@ from andante.adapters.own_metrics import OwnMetrics
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.request_meter import Objective, Outcome
+from andante_vllm.expectations import Effect
 from andante_vllm.meter_metrics import MeterMetrics
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 
@@ -28,6 +29,11 @@ _CAUSES = {
     Cause.IDLE: "it would be missed on an idle replica too",
     Cause.FAILED: "the server failed, refused or cut the request",
     Cause.CLIENT: "the client's own expectations beyond its class's",
+}
+_EFFECTS = {
+    Effect.TAKEN: "the request is measured by it",
+    Effect.LIMITED: "by as much of it as the class's `clientExpectations` allows",
+    Effect.IGNORED: "by the class alone",
 }
 _WHYS = {
     IdleReason.REASONING: "hidden tokens before the first visible one",
@@ -52,6 +58,7 @@ and idle mean: [how Andante measures quality](../concepts/qoe.md).
 | `outcome` | {", ".join(f"`{outcome.value}` ({_OUTCOMES[outcome]})" for outcome in Outcome)} |
 | `kind` of `andante_tokens_total` | `prompt`, `visible`, `hidden` (reasoning that the reader does not see) |
 | `cause` of the deficits | {", ".join(f"`{cause.value}` ({_CAUSES[cause]})" for cause in Cause)} |
+| `effect` | {", ".join(f"`{effect.value}` ({_EFFECTS[effect]})" for effect in Effect)} |
 | `why` | {", ".join(f"`{why.value}` ({_WHYS[why]})" for why in IdleReason)} |
 | `policy` | `qoe` or `andes`; `spec.engine.scheduler.policy` |
 | `reason` | why the policy schedules or does not |

@@ -6,6 +6,7 @@ refused with a 400, never replaced by a default in silence.
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -56,12 +57,33 @@ class ClientExpectation:
         )
 
 
+class Effect(enum.StrEnum):
+    """What became of a client's own expectations."""
+
+    TAKEN = "taken"
+    """The request is measured by them."""
+    LIMITED = "limited"
+    """By as much of them as the class allows."""
+    IGNORED = "ignored"
+    """By the class alone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedExpectation:
     """The class and the expectation that a request is measured by."""
 
     qoe_class: QoEClass
     expectation: Expectation
+    of_class: Expectation
+    """What the class expects of this request, whatever its client says."""
+    effect: Effect | None
+    """What became of the client's own expectations; None: it has none."""
+
+    @property
+    def beyond_class(self) -> bool:
+        """Whether the request is measured by more than its class expects."""
+        own, usual = self.expectation, self.of_class
+        return own.expected_ttft < usual.expected_ttft or own.pace > usual.pace
 
 
 NOTHING_SAID: Final = ClientExpectation()
@@ -148,45 +170,45 @@ class QoEClasses:
     ) -> ResolvedExpectation:
         """Class and expectation of a request with `prompt_tokens` prompt tokens; raises as `of` does."""
         qoe_class = self.of(said.qoe_class, field=field, whole=whole)
-        expectation = qoe_class.expectation(prompt_tokens)
-        if said.expected_ttft is not None or said.pace is not None:
-            expectation = Expectation(
-                expected_ttft=expectation.expected_ttft if said.expected_ttft is None else said.expected_ttft,
-                pace=expectation.pace if said.pace is None else said.pace,
-                deadline=expectation.deadline,
-            )
-        return ResolvedExpectation(qoe_class=qoe_class, expectation=expectation)
+        usual = qoe_class.expectation(prompt_tokens)
+        if said.expected_ttft is None and said.pace is None:
+            return ResolvedExpectation(qoe_class=qoe_class, expectation=usual, of_class=usual, effect=None)
+        own = qoe_class.expectation_of_client(usual, ttft=said.expected_ttft, pace=said.pace)
+        taken = said.expected_ttft in (None, own.expected_ttft) and said.pace in (None, own.pace)
+        effect = Effect.TAKEN if taken else Effect.IGNORED if own == usual else Effect.LIMITED
+        return ResolvedExpectation(qoe_class=qoe_class, expectation=own, of_class=usual, effect=effect)
 
 
 def scheduler_arguments(
     resolved: ResolvedExpectation, said: ClientExpectation, *, received_at: float
 ) -> dict[str, Any]:
-    """The keys of `request_args` for the scheduler; `received_at` is Unix time in seconds."""
+    """The keys of `request_args` for the scheduler; `received_at` is Unix time in seconds.
+
+    What the client said itself is always replaced by what counts of it.
+    """
     arguments: dict[str, Any] = {
         request_args.CLASS: resolved.qoe_class.name,
         request_args.RECEIVED_AT: received_at,
     }
     if said.expected_ttft is not None:
-        arguments[request_args.EXPECTED_TTFT] = said.expected_ttft
+        arguments[request_args.EXPECTED_TTFT] = resolved.expectation.expected_ttft
     if said.pace is not None:
-        arguments[request_args.PACE] = said.pace
+        arguments[request_args.PACE] = resolved.expectation.pace  # the scheduler passes over a batch class's 0
     return arguments
 
 
-def arguments_expectation(arguments: Mapping[str, Any], usual: Expectation) -> Expectation:
-    """What the keys of `request_args` say, for the scheduler; `usual`, the class's, where they say nothing of use.
+def arguments_expectation(arguments: Mapping[str, Any], qoe_class: QoEClass, *, prompt_tokens: int) -> Expectation:
+    """What the keys of `request_args` say, for the scheduler; the class's where they say nothing of use.
 
-    Not every way into the engine leads through the middleware, so what comes here may be anything.
+    Not every way into the engine leads through the middleware, so what comes here may be anything, and what clients of
+    the class may expect is asked again.
     """
+    usual = qoe_class.expectation(prompt_tokens)
     ttft = _usable(arguments, request_args.EXPECTED_TTFT, _seconds)
     pace = _usable(arguments, request_args.PACE, _pace)
     if ttft is None and pace is None:
         return usual
-    return Expectation(
-        expected_ttft=usual.expected_ttft if ttft is None else ttft,
-        pace=usual.pace if pace is None else pace,
-        deadline=usual.deadline,
-    )
+    return qoe_class.expectation_of_client(usual, ttft=ttft, pace=pace)
 
 
 def arguments_arrival(arguments: Mapping[str, Any], *, now: float, otherwise: float) -> float:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from andante.domain.deficit_cause import Cause, DeficitByCause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.request_meter import Objective, Outcome, RequestScore
+from andante_vllm.expectations import Effect
 
 LABELS: Final = ("model_name", "qoe_class")
 _QOE_BUCKETS: Final = (
@@ -44,6 +45,7 @@ class _ClassMetrics:
     good: Counter
     deficit: Mapping[Cause, Gauge]
     idle_deficit: Mapping[IdleReason, Gauge]
+    client_expectations: Mapping[Effect, Counter]
     prompt_tokens: Counter
     visible_tokens: Counter
     hidden_tokens: Counter
@@ -108,6 +110,11 @@ class MeterMetrics:
             "Sum of those of cause idle, by what delays the request on an idle replica; only grows.",
             "why",
         )
+        self._client_expectations = counter(
+            "andante_client_expectations",
+            "Ended requests whose client said what it expects itself, by what became of that.",
+            "effect",
+        )
         self._tokens = counter("andante_tokens", "Prompt tokens, and tokens handed to clients.", "kind")
         self._idle_penalty = counter("andante_idle_penalty_tokens", "Tokens that idle users could have read.")
         self._open = gauge("andante_open_requests", "Requests in flight.")
@@ -141,6 +148,7 @@ class MeterMetrics:
                 good=self._good.labels(*labels),
                 deficit={cause: self._deficit.labels(*labels, cause.value) for cause in Cause},
                 idle_deficit={why: self._idle_deficit.labels(*labels, why.value) for why in IdleReason},
+                client_expectations={e: self._client_expectations.labels(*labels, e.value) for e in Effect},
                 prompt_tokens=self._tokens.labels(*labels, "prompt"),
                 visible_tokens=self._tokens.labels(*labels, "visible"),
                 hidden_tokens=self._tokens.labels(*labels, "hidden"),
@@ -161,12 +169,15 @@ class MeterMetrics:
         *,
         causes: DeficitByCause,
         idle_reason: IdleReason | None,
+        effect: Effect | None,
         prompt_tokens: int,
         hidden_tokens: int,
     ) -> None:
-        """Counts an ended request; called once for each. `causes` and `idle_reason`: `MeteredRequest.causes`."""
+        """Counts an ended request; called once for each. `causes`, `idle_reason`, `effect`: of MeteredRequest."""
         to = self.show_class(qoe_class)
         to.requests[outcome].inc()
+        if effect is not None:
+            to.client_expectations[effect].inc()
         amounts: list[tuple[Counter | Gauge, float | None]] = [
             (to.prompt_tokens, prompt_tokens),
             (to.visible_tokens, score.tokens),

@@ -17,6 +17,7 @@ from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
 from andante_vllm.expectations import (
     ClientExpectation,
+    Effect,
     QoEClasses,
     ResolvedExpectation,
     class_field,
@@ -29,7 +30,7 @@ class MeteredRequest:
     """Collects what happens to one request; `ended` tells what to record."""
 
     __slots__ = (
-        "_cached_tokens", "_calls_asked", "_calls_ended", "_calls_running", "_choices_running", "_classes",
+        "_by_class", "_cached_tokens", "_calls_asked", "_calls_ended", "_calls_running", "_choices_running", "_classes",
         "_count_tokens", "_delivery", "_ending",
         "_hides_reasoning", "_lengths", "_longest", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams",
         "_widest", "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
@@ -78,18 +79,34 @@ class MeteredRequest:
             said, prompt_tokens=prompt_tokens, field=field, whole=whole
         )
         self._meter = RequestMeter(expectation=self._resolved.expectation, objective=self._classes.objective)
+        self._by_class = (
+            RequestMeter(expectation=self._resolved.of_class, objective=self._classes.objective)
+            if self._resolved.beyond_class
+            else None
+        )
         self._comes(whole=whole)
 
     def _comes(self, *, whole: bool) -> None:
-        self._meter.expect_tokens(self._lengths.expected(self.qoe_class.name, longest=self._longest))
-        if whole and self._classes.whole_is_due_whole:
-            self._meter.comes_whole()
-        else:
-            self._meter.comes_as_stream()
+        expected = self._lengths.expected(self.qoe_class.name, longest=self._longest)
+        for meter in self._meters:
+            meter.expect_tokens(expected)
+            if whole and self._classes.whole_is_due_whole:
+                meter.comes_whole()
+            else:
+                meter.comes_as_stream()
+
+    @property
+    def _meters(self) -> tuple[RequestMeter, ...]:
+        return (self._meter,) if self._by_class is None else (self._meter, self._by_class)
 
     @property
     def qoe_class(self) -> QoEClass:
         return self._resolved.qoe_class
+
+    @property
+    def effect(self) -> Effect | None:
+        """What became of the client's own expectations; None: it has none."""
+        return self._resolved.effect
 
     def score_now(self, at: float) -> RequestScore:
         """The score at `at` of the request that goes on."""
@@ -117,14 +134,24 @@ class MeteredRequest:
             visible_tokens=score.tokens,
             sequences=max(1, self._widest),
         )
+        since = at - self.arrived_at
+        meter = self._meter if self._by_class is None else self._by_class
+        by_class = outcome
+        if outcome in (Outcome.ABORTED, Outcome.GAVE_UP):
+            by_class = meter.left(since)
+        beyond = 0.0
+        if self._by_class is not None:
+            judged = meter.open(since) if by_class is None else meter.ended(by_class, at=since)
+            beyond = score.deficit - (judged.deficit or 0.0)
         parts = split_deficit(
             score.deficit,
             outcome=outcome,
-            idle_deficit=self._meter.idle_deficit(timeline, outcome, at=at - self.arrived_at),
+            idle_deficit=meter.idle_deficit(timeline, by_class, at=since),
+            beyond_class=beyond,
         )
         if not parts.idle:
             return parts, None
-        pace = self._resolved.expectation.pace
+        pace = self._resolved.of_class.pace
         return parts, timeline.reason(tokens=score.tokens, pace=pace, hidden_tokens=self.hidden_tokens)
 
     def found_cached(self, tokens: int) -> None:
@@ -211,7 +238,10 @@ class MeteredRequest:
 
     def _deliver(self, times: Sequence[float], tokens: Sequence[int]) -> None:
         arrived_at = self.arrived_at
-        self._meter.deliver_all([at - arrived_at for at in times], tokens)
+        since = [at - arrived_at for at in times]
+        self._meter.deliver_all(since, tokens)
+        if self._by_class is not None:
+            self._by_class.deliver_all(since, tokens)
 
     def _hide(self, tokens: int) -> None:
         self.hidden_tokens += tokens

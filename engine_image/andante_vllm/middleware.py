@@ -159,6 +159,7 @@ class DeliveryMeter:
             score,
             causes=causes,
             idle_reason=idle_reason,
+            effect=request.effect,
             prompt_tokens=request.prompt_tokens,
             hidden_tokens=request.hidden_tokens,
         )

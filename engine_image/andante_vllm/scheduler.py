@@ -263,7 +263,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._table.add(
             request.request_id,
             arrival=arguments_arrival(arguments, now=self.now(), otherwise=request.arrival_time),
-            expectation=arguments_expectation(arguments, qoe_class.expectation(request.num_prompt_tokens)),
+            expectation=arguments_expectation(arguments, qoe_class, prompt_tokens=request.num_prompt_tokens),
             weight=qoe_class.weight,
             class_index=min(index, MAX_CLASSES - 1),
             prompt_tokens=request.num_prompt_tokens,

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from andante.domain.pace import PRESETS, QoEClass
+from andante.domain.pace import PRESETS, ClientExpectations, QoEClass
 
 ENGINE_CONFIG_FILE = "engine.yaml"
 QOE_SETTINGS_FILE = "qoe.yaml"
@@ -52,6 +52,7 @@ class QoEClassSettings(_Strict):
     weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
     expected_prefill_rate: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = None
     deadline_seconds: Annotated[float, Field(ge=0.001, le=MAX_SECONDS, allow_inf_nan=False)] | None = None
+    client_expectations: Literal["Ignore", "Relax", "Allow"] = "Relax"
 
     def to_domain(self) -> QoEClass:
         return QoEClass(
@@ -61,6 +62,7 @@ class QoEClassSettings(_Strict):
             weight=self.weight,
             expected_prefill_rate=self.expected_prefill_rate,
             deadline=self.deadline_seconds,
+            client_expectations=ClientExpectations(self.client_expectations),
         )
 
     @classmethod
@@ -72,6 +74,7 @@ class QoEClassSettings(_Strict):
             weight=qoe_class.weight,
             expected_prefill_rate=qoe_class.expected_prefill_rate,
             deadline_seconds=qoe_class.deadline,
+            client_expectations=qoe_class.client_expectations.value,
         )
 
 

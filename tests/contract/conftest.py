@@ -22,6 +22,7 @@ QOE: dict[str, Any] = {
         # Twice what this virtual GPU gives (41 ms a token), so that QoE has something to tell.
         {"name": "hurried", "expectedTtftSeconds": 0.05, "pace": 50},
         {"name": "batch", "expectedTtftSeconds": 0, "pace": 0},
+        {"name": "own", "expectedTtftSeconds": 1.0, "pace": 4.8, "clientExpectations": "Allow"},
     ],
 }
 
@@ -105,7 +106,7 @@ async def counted(engine: EngineProcess, before: Samples, requests: int) -> dict
     assert ended == requests
     names = {name for name, _ in now if name.startswith("andante_")}
     increase = {name: total(now, name) - total(before, name) for name in names}
-    for label in ("outcome", "kind", "cause", "why"):
+    for label in ("outcome", "kind", "cause", "why", "effect"):
         for (name, labels), value in now.items():
             which = dict(labels).get(label)
             if which and name.startswith("andante_"):

@@ -87,18 +87,34 @@ async def test_the_most_and_the_least_that_a_client_may_ask_for_are_served(
     extremes = [(pace, ttft) for pace in (0.01, 1000) for ttft in (0, 5e-324, 86_400)]
     # One after the other on an idle engine, then all together.
     for pace, ttft in extremes:
-        own = {"andante_pace": pace, "andante_expected_ttft": ttft}
+        own = {"andante_class": "own", "andante_pace": pace, "andante_expected_ttft": ttft}
         assert len((await stream_completion(client, engine, prompt=" stone", max_tokens=5, vllm_xargs=own)).tokens) == 5
     bodies = [
-        {**BODY, "vllm_xargs": {"andante_pace": pace, "andante_expected_ttft": ttft}} for pace, ttft in extremes * 4
+        {**BODY, "vllm_xargs": {"andante_class": "own", "andante_pace": pace, "andante_expected_ttft": ttft}}
+        for pace, ttft in extremes * 4
     ]
     replies = await asyncio.gather(*(client.post(f"{engine.url}/v1/completions", json=body) for body in bodies))
     assert {reply.status_code for reply in replies} == {200}
 
 
-async def test_a_clients_own_pace_is_what_it_is_measured_by(engine: EngineProcess, client: httpx.AsyncClient) -> None:
+async def test_what_a_client_asks_beyond_its_class_makes_nothing_look_bad(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
     before = engine.metrics()
     own = {"andante_pace": 1000, "andante_expected_ttft": 0}
     await stream_completion(client, engine, prompt=" stone tree", max_tokens=20, vllm_xargs=own)
     increase = await counted(engine, before, requests=1)
+    assert increase["andante_request_qoe_sum"] == 1
+    assert increase["andante_request_deficit_sum"] == 0
+    assert increase["andante_client_expectations_total:ignored"] == 1
+
+
+async def test_a_clients_own_pace_is_what_it_is_measured_by_where_the_class_allows_it(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    before = engine.metrics()
+    own = {"andante_class": "own", "andante_pace": 1000, "andante_expected_ttft": 0}
+    await stream_completion(client, engine, prompt=" stone tree", max_tokens=20, vllm_xargs=own)
+    increase = await counted(engine, before, requests=1)
     assert increase["andante_request_qoe_sum"] < 0.2  # 41 ms a token where 1 ms is expected
+    assert increase["andante_request_deficit_sum:client"] == increase["andante_request_deficit_sum"]

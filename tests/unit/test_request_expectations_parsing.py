@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from andante.domain.pace import Expectation
+from andante.domain.pace import ClientExpectations, Expectation, QoEClass
 from andante.engine_config import QoEClassSettings, QoESettings
 from andante_vllm import request_args
 from andante_vllm.expectations import (
@@ -111,14 +111,15 @@ def test_a_class_of_pace_0_is_a_batch_class() -> None:
     assert QoEClassSettings(name="x", expected_ttft_seconds=1.0, pace=0).pace == 0
 
 
-USUAL = Expectation(expected_ttft=1.0, pace=4.8, deadline=30.0)
+OPEN = QoEClass(name="x", expected_ttft=1.0, pace=4.8, deadline=30.0, client_expectations=ClientExpectations.ALLOW)
+USUAL = OPEN.expectation()
 
 
 @given(
     st.dictionaries(st.sampled_from([request_args.EXPECTED_TTFT, request_args.PACE, request_args.RECEIVED_AT]), JSON)
 )
 def test_the_scheduler_takes_nothing_that_the_border_would_refuse(arguments: dict[str, Any]) -> None:
-    taken = arguments_expectation(arguments, USUAL)
+    taken = arguments_expectation(arguments, OPEN, prompt_tokens=0)
     assert 0 <= taken.expected_ttft <= 86_400
     assert 0.01 <= taken.pace <= 1000
     assert taken.deadline == USUAL.deadline
@@ -127,9 +128,9 @@ def test_the_scheduler_takes_nothing_that_the_border_would_refuse(arguments: dic
 
 @pytest.mark.parametrize("useless", ["abc", "4.8", None, True, [1], {}, 10**400, 1e-300, math.nan, -1.0])
 def test_the_scheduler_takes_the_classes_values_for_what_is_no_number(useless: object) -> None:
-    assert arguments_expectation({"andante_pace": useless, "andante_expected_ttft": 2.0}, USUAL) == Expectation(
-        expected_ttft=2.0, pace=4.8, deadline=30.0
-    )
+    said = {"andante_pace": useless, "andante_expected_ttft": 2.0}
+    expected = Expectation(expected_ttft=2.0, pace=4.8, deadline=30.0)
+    assert arguments_expectation(said, OPEN, prompt_tokens=0) == expected
 
 
 def test_a_request_is_received_when_the_middleware_says() -> None:
@@ -168,9 +169,9 @@ def test_a_long_prompt_may_take_longer_where_the_class_says_so() -> None:
     assert resolved.expectation.expected_ttft == pytest.approx(5.0)
 
 
-def test_an_own_expectation_replaces_the_classes() -> None:
-    said = ClientExpectation(qoe_class="long", expected_ttft=0.2)
-    assert CLASSES.resolve(said, prompt_tokens=5000, field="f").expectation.expected_ttft == 0.2
+def test_an_own_expectation_may_be_lower_than_a_long_prompts() -> None:
+    said = ClientExpectation(qoe_class="long", expected_ttft=7.0)
+    assert CLASSES.resolve(said, prompt_tokens=5000, field="f").expectation.expected_ttft == 7.0
 
 
 def test_an_unknown_class_is_refused_with_those_there_are() -> None:

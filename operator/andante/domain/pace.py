@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 
 MAX_SECONDS = 1e9
@@ -49,6 +50,17 @@ class Expectation:
         return self.pace > 0 or self.deadline is not None
 
 
+class ClientExpectations(StrEnum):
+    """What clients of a class may expect beside what the class does."""
+
+    IGNORE = "Ignore"
+    """Nothing: the class decides."""
+    RELAX = "Relax"
+    """Less: a later first token, a slower pace. More than that is cut down to the class's."""
+    ALLOW = "Allow"
+    """Anything."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QoEClass:
     """A named kind of user, with the weight that the scheduler gives to his QoE."""
@@ -64,6 +76,8 @@ class QoEClass:
     """Prompt tokens per second that a long prompt may take: τ0 grows to prompt_tokens / this (Andes v2 uses 5000)."""
     deadline: float | None = None
     """End-to-end deadline in seconds, for programs (agent classes)."""
+    client_expectations: ClientExpectations = ClientExpectations.RELAX
+    """What its clients may expect beside that."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight > 0):
@@ -85,6 +99,19 @@ class QoEClass:
         if self.expected_prefill_rate is not None:
             ttft = max(ttft, prompt_tokens / self.expected_prefill_rate)
         return Expectation(expected_ttft=ttft, pace=self.pace, deadline=self.deadline)
+
+    def expectation_of_client(self, usual: Expectation, *, ttft: float | None, pace: float | None) -> Expectation:
+        """What counts for a client of this class that expects `ttft` (s) and `pace` (tokens/s); None: it does not say.
+
+        `usual` is what the class expects of this request; the deadline is always the class's.
+        """
+        if self.client_expectations is ClientExpectations.IGNORE:
+            return usual
+        own_ttft = usual.expected_ttft if ttft is None else ttft
+        own_pace = usual.pace if pace is None else pace
+        if self.client_expectations is ClientExpectations.RELAX:
+            own_ttft, own_pace = max(own_ttft, usual.expected_ttft), min(own_pace, usual.pace)
+        return Expectation(expected_ttft=own_ttft, pace=own_pace, deadline=usual.deadline)
 
 
 # Bases: Andes' reading and listening averages (arXiv 2404.16283), Brysbaert 2019 for silent reading (238 wpm),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from andante.api.rules import PATTERN_HINT, Rule, cel_list, list_by, matching, rules
 from andante.api.values import APIModel, Duration, Share
-from andante.domain.pace import PRESETS, QoEClass
+from andante.domain.pace import PRESETS, ClientExpectations, QoEClass
 from andante.engine_config import (
     AS_STREAM,
     CLASS_NAME_PATTERN,
@@ -73,6 +73,11 @@ class ExpectationClass(APIModel):
     deadline: Annotated[float, Duration(minimum="1ms", maximum="1d")] | None = None
     """For programs (agents): time by which the whole answer must be there. QoE is then 1 in time and 0 late."""
 
+    client_expectations: Literal["Ignore", "Relax", "Allow"] = "Relax"
+    """What clients may expect beside that, in headers or vllm_xargs. Relax: less than the class, and what is more is
+    cut down to the class; otherwise any client could make the service look bad, and grow. Ignore: nothing. Allow:
+    anything; what requests then lack beyond their class counts in the objective, but buys no replicas."""
+
     def to_domain(self) -> QoEClass:
         """With the preset's values where this class sets none; a deadline alone takes the rest from `agent`."""
         base = PRESETS.get(self.name) or (PRESETS["agent"] if self.deadline is not None else None)
@@ -86,6 +91,7 @@ class ExpectationClass(APIModel):
             weight=self.weight,
             expected_prefill_rate=self.expected_prefill_rate or preset.expected_prefill_rate,
             deadline=preset.deadline if self.deadline is None else self.deadline,
+            client_expectations=ClientExpectations(self.client_expectations),
         )
 
 
