@@ -1,9 +1,9 @@
 """The delivery meter: ASGI middleware in vLLM's API server that times every token as it is handed to the client.
 
 vLLM loads it by `--middleware`; it is the outermost layer, so what it sees sent is what the connection gets. Bodies
-pass through unchanged. Tokens are counted where vLLM hands them out (`engine_client_hooks`) and stamped when the `send`
-that carries them returns. At /metrics the gauges of open requests are brought up to date first. An exception that got
-past vLLM's own handlers ends here.
+pass through unchanged, but for comments in long silence. Tokens are counted where vLLM hands them out
+(`engine_client_hooks`) and stamped when the `send` that carries them returns. At /metrics the gauges of open requests
+are brought up to date first. An exception that got past vLLM's own handlers ends here.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class DeliveryMeter:
         config = read_engine_config(config_path)
         self._announcement = Announcement(announcement_file(config.port))
         self._connection_age = config.http.connection_age_seconds
+        self._comment_after = config.http.comment_after_silence_seconds
         self._metrics = MeterMetrics(model_name=config.model.served_name, objective=self._classes.objective)
         self._step_time = IdleStepTime(
             start=start_values(config), folder=metric_files(), monotonic=time.monotonic, log_error=logger.warning
@@ -77,7 +78,12 @@ class DeliveryMeter:
         if self._server is None:  # vLLM leaves it in the state of its app, which no middleware is given sooner
             self._server = getattr(scope["app"].state, "server", None) if "app" in scope else None
         connection = web_server.connection_of(scope)
-        reply = Reply(send, closes=lambda: self._ends(connection))
+        reply = Reply(
+            send,
+            closes=lambda: self._ends(connection),
+            comment_after=self._comment_after if connection is not None and scope["method"] != "HEAD" else 0.0,
+            flows=lambda: connection is not None and not connection.flow.write_paused,
+        )
         try:
             if scope["method"] == "POST":
                 await self._meter(scope, receive, reply)
@@ -91,6 +97,8 @@ class DeliveryMeter:
             logger.exception("%s %r failed", scope["method"], scope["path"])
             if not reply.began:
                 await reply.refuse(500, "InternalServerError", "The server failed to answer; its log says why.")
+        finally:
+            reply.end()
 
     def _ends(self, connection: Connection | None) -> bool:
         """Whether the reply that begins now is the last one of its connection."""

@@ -11,6 +11,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, Protocol
 
+from andante_vllm.silence import Silence
+
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
@@ -18,6 +20,9 @@ Header = tuple[bytes, bytes]
 SERVICE_UNAVAILABLE: Final = 503
 RETRY_AFTER_SECONDS: Final = b"1"
 """Another replica may have room, or this one in a moment."""
+
+_FIXED_BODY: Final = frozenset({b"content-length", b"content-encoding"})
+"""With these a body holds what the application wrote and nothing else."""
 
 _monotonic = time.monotonic  # looked up once: it costs every token
 
@@ -33,12 +38,26 @@ class Watcher(Protocol):
 class Reply:
     """The `send` of one request. Event streams get a header that asks gateways not to hold them back."""
 
-    __slots__ = ("_closes", "_send", "_watcher", "began", "complete")
+    __slots__ = ("_closes", "_comment_after", "_flows", "_send", "_silence", "_watcher", "began", "complete")
 
-    def __init__(self, send: Send, *, closes: Callable[[], bool] = lambda: False) -> None:
-        """`closes` is asked when the head is sent: whether the connection ends with this reply."""
+    def __init__(
+        self,
+        send: Send,
+        *,
+        closes: Callable[[], bool] = lambda: False,
+        comment_after: float = 0.0,
+        flows: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`closes` is asked when the head is sent: whether the connection ends with this reply.
+
+        `comment_after`: seconds of silence in an event stream after which a comment is sent, 0: never. `flows`: whether
+        the connection takes what is written without waiting.
+        """
         self._send = send
         self._closes = closes
+        self._comment_after = comment_after
+        self._flows = flows
+        self._silence: Silence | None = None
         self._watcher: Watcher | None = None
         self.began = False
         """The server was given the head of the reply."""
@@ -57,11 +76,21 @@ class Reply:
     async def send(self, message: Message) -> None:
         """Passes an ASGI message on."""
         if message["type"] == "http.response.body":
+            silence = self._silence
+            if silence is not None:
+                silence.busy = True
             await self._send(message)
             last = not message.get("more_body", False)
+            at = _monotonic()
+            body = message.get("body", b"")
             if self._watcher is not None:
-                self._watcher.body_sent(_monotonic(), message.get("body", b""), last)
+                self._watcher.body_sent(at, body, last)
             self.complete = last
+            if silence is not None:
+                silence.busy = False
+                silence.last_at = at
+                if body:
+                    silence.last_body = body
         elif message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             stream = _is_event_stream(headers)
@@ -74,10 +103,21 @@ class Reply:
                 headers.append((b"connection", b"close"))
             self.began = True  # also when this fails: the head may be out
             await self._send({**message, "headers": headers})
+            if stream and self._comment_after and not names & _FIXED_BODY:
+                self._silence = Silence(self._comment_after, speak=self._comment)
             if self._watcher is not None:
                 self._watcher.reply_began(message["status"], stream=stream)
         else:
             await self._send(message)
+
+    async def _comment(self, comment: bytes) -> None:
+        if not self.complete and self._flows():
+            await self._send({"type": "http.response.body", "body": comment, "more_body": True})
+
+    def end(self) -> None:
+        """Nothing is sent from now on."""
+        if self._silence is not None:
+            self._silence.end()
 
     async def refuse(self, status: int, kind: str, text: str, *, field: str | None = None) -> None:
         """The whole reply: an error in OpenAI's format, after which the connection is closed.

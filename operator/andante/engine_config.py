@@ -155,6 +155,8 @@ class HTTPConfig(_Strict):
 
     connection_age_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 30.0
     """A reply that begins on a connection of about this age is its last; 0: connections are kept."""
+    comment_after_silence_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 12.0
+    """Silence in an event stream after which a comment is sent; 0: none is."""
 
 
 _NODE = "a replica runs on one node; use spec.engine.gpusPerReplica"

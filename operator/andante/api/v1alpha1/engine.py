@@ -171,6 +171,9 @@ class HTTPServer(APIModel):
     connection_age: Annotated[float, Duration(minimum="0s", maximum="1d")] = 30.0
     """Age, give or take a fifth, at which a client's connection ends: with the reply that begins next, never inside
     one. Clients and gateways that keep connections find new replicas this way. 0s: connections are kept."""
+    comment_after_silence: Annotated[float, Duration(minimum="0s", maximum="1d")] = 12.0
+    """After so long a silence in a stream the server sends a comment (`: waiting`), which clients skip: no gateway
+    takes a request that waits for a dead one. Keep it below the gateway's timeout of a silent reply. 0s: none."""
 
 
 class VirtualGPU(APIModel):

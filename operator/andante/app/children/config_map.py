@@ -54,7 +54,10 @@ def engine_config(service: LLMService) -> EngineConfig:
                 ageing_share=scheduler.ageing_share,
                 kv_offload_gib=scheduler.kv_offload_gib,
             ),
-            "http": HTTPConfig(connection_age_seconds=engine.http.connection_age),
+            "http": HTTPConfig(
+                connection_age_seconds=engine.http.connection_age,
+                comment_after_silence_seconds=engine.http.comment_after_silence,
+            ),
             "virtual_gpu": None if virtual is None else VirtualGPUConfig(**virtual.model_dump()),
             "extra_args": engine.extra_args,
         }
