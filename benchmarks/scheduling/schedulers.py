@@ -17,6 +17,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _OURS = (
     _ROOT / "operator/andante/domain/compiled.py",
     *sorted((_ROOT / "operator/andante/domain/scheduling").glob("*.py")),
+    _ROOT / "engine_image/andante_vllm/adapter_slots.py",
+    _ROOT / "engine_image/andante_vllm/eligibility.py",
     _ROOT / "engine_image/andante_vllm/host_kv_cache.py",
     _ROOT / "engine_image/andante_vllm/prefix_reuse.py",
     _ROOT / "engine_image/andante_vllm/scheduler.py",

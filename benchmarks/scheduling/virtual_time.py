@@ -19,7 +19,15 @@ import numpy as np
 import torch
 from benchmarks.scheduling.workload import Workload
 from numpy.typing import NDArray
-from vllm.config import CacheConfig, KVTransferConfig, ModelConfig, ParallelConfig, SchedulerConfig, VllmConfig
+from vllm.config import (
+    CacheConfig,
+    KVTransferConfig,
+    LoRAConfig,
+    ModelConfig,
+    ParallelConfig,
+    SchedulerConfig,
+    VllmConfig,
+)
 from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256_cbor
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
@@ -86,11 +94,13 @@ def build_scheduler(
     chunked_prefill: bool = True,
     offloaded_blocks: int = 0,
     watermark: float = 0.0,
+    max_loras: int = 0,
 ) -> Any:
     """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks.
 
     `offloaded_blocks`: what vLLM's OffloadingConnector keeps in the host's memory; 0: there is none.
     `watermark`: share of the blocks that vLLM's own admissions leave free.
+    `max_loras`: LoRA adapters in a batch at most; 0: there are none.
     """
     config = VllmConfig(
         model_config=ModelConfig(
@@ -108,6 +118,8 @@ def build_scheduler(
             watermark=watermark,
         ),
     )
+    if max_loras:
+        config.lora_config = LoRAConfig(max_loras=max_loras)
     if offloaded_blocks:
         config.kv_transfer_config = KVTransferConfig(**kv_transfer(connector_bytes(offloaded_blocks)))
     config.scheduler_config.async_scheduling = async_scheduling

@@ -34,6 +34,7 @@ from andante.domain.scheduling.view import SchedulingPolicy as Policy
 from andante.engine_config import POLICY_FAILED
 from andante_vllm import host_kv_cache, request_args
 from andante_vllm.compat import untested
+from andante_vllm.eligibility import Eligibility
 from andante_vllm.expectations import arguments_arrival, arguments_expectation
 from andante_vllm.policy_guard import PolicyGuard
 from andante_vllm.prefix_reuse import PrefixCacheLookup
@@ -124,6 +125,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
                 if isinstance(self._policy, QoEPolicy):
                     self._policy = self._policy.without_host_memory()
         self._table = RequestTable(classes=MAX_CLASSES, kept_block=self.block_size if self._host is not None else 0)
+        self._eligibility = Eligibility(self, self._table)
         self._prefixes = PrefixCacheLookup(self.kv_cache_manager)
         self._next_lookup = 0
         self._kv_capacity = float((self.kv_cache_manager.block_pool.num_gpu_blocks - 1) * self.block_size)
@@ -195,10 +197,8 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if self._policy is not None:
             with self._guard:
                 self._note(batch)
-                if orders is not None and self._prefixes.works:
-                    refused = [request for request in orders.admit if request.status not in _STARTED]
-                    for request in refused[:_LOOKED_UP_EACH_STEP]:
-                        self._look_up(request)
+                if orders is not None:
+                    self._note_refused([request for request in orders.admit if request.status not in _STARTED])
         return batch
 
     def update_from_output(
@@ -217,7 +217,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         super()._preempt_request(request, timestamp, drop_stale_output)
         if self._policy is not None:
             with self._guard:
-                self._taken(request.request_id)
+                self._taken(request)
 
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> tuple[Any, Any]:
         if self._policy is not None:
@@ -269,6 +269,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             prompt_tokens=request.num_prompt_tokens,
             longest=request.max_tokens,
         )
+        self._eligibility.waits(request)
         if self._prefixes.works:
             self._look_up(request)
 
@@ -292,14 +293,25 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         for request in self._named(rows[start : self._next_lookup]):
             self._look_up(request)
 
+    def _note_refused(self, refused: list[Request]) -> None:
+        """Whom the plan let in and vLLM did not."""
+        for request in refused:
+            self._eligibility.was_refused(request)
+        if self._prefixes.works:
+            for request in refused[:_LOOKED_UP_EACH_STEP]:
+                self._look_up(request)
+
     def _leave(self, request: Request) -> None:
+        self._eligibility.leaves(request)
         ended = request.status is not RequestStatus.FINISHED_ABORTED
         self._table.remove(request.request_id, ended_itself=ended)
         self._came_back(request.request_id)
 
-    def _taken(self, request_id: str) -> None:
+    def _taken(self, request: Request) -> None:
         """It was taken off, by the policy or for want of blocks."""
+        request_id = request.request_id
         self._table.preempted(request_id, kept=self._kept_by_host(request_id))
+        self._eligibility.waits(request)
         self._taken_off[request_id] = self.now()
         (self._metrics.preemptions if self._ours else self._metrics.famine_preemptions).inc()
 
@@ -309,6 +321,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         started = time.perf_counter()
         if not self.waiting and not self._tight():
             return None, NOBODY
+        self._eligibility.refresh()
         engine = self._engine_view()
         key = (self._table.version, len(self.running), engine.unfinished_prefill)
         unchanged = key == self._standing_key and engine.kv_free <= self._standing_free
@@ -320,7 +333,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._note_losses()
         prefilling = [request.request_id for request in self._inflight_prefills]
         requests, rows = self._table.view(self.now(), prefilling=prefilling)
-        plan = policy.decide(requests, engine)
+        plan = policy.decide(requests, engine) if len(requests) else None
         if plan is not None:
             check_plan(plan, requests)
             self._look_up_in_turn(rows)
@@ -351,7 +364,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             kv_capacity=self._kv_capacity,
             kv_free=float(pool.get_num_free_blocks() * self.block_size),
             block_size=self.block_size,
-            max_seqs=self.max_num_active_reqs,
+            max_seqs=max(self.max_num_active_reqs - self.num_waiting_for_streaming_input, 1),
             max_step_tokens=self.max_num_scheduled_tokens,
             unfinished_prefill=float(self._unfinished_prefill()),
             step_time=self._step_time.line,
@@ -450,7 +463,10 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     def _note(self, batch: SchedulerOutput) -> None:
         """Remembers what the step holds, for the fit, and who started."""
         for request in self.kv_holding_waiting:
-            self._table.started(request.request_id)  # its KV is on its way back from the host
+            if request.status is RequestStatus.WAITING_FOR_STREAMING_REQ:
+                self._eligibility.waits(request)
+            else:
+                self._table.started(request.request_id)  # its KV is on its way back from the host
         cached = batch.scheduled_cached_reqs
         started = [new.req_id for new in batch.scheduled_new_reqs]
         started.extend(cached.resumed_req_ids)
@@ -459,6 +475,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         for request_id in started:
             self._table.started(request_id)
             request = self.requests[request_id]
+            self._eligibility.starts(request)
             if self._prefixes.works:
                 self._look_up(request)
             prefill += tokens[request_id]

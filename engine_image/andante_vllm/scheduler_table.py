@@ -59,6 +59,7 @@ class _Columns(NamedTuple):
 
     used: Bools
     running: Bools
+    hidden: Bools
     class_index: Ints
     numbers: Table
 
@@ -101,6 +102,7 @@ class RequestTable:
         self._columns = _Columns(
             used=np.zeros(_FIRST_ROWS, dtype=np.bool_),
             running=np.zeros(_FIRST_ROWS, dtype=np.bool_),
+            hidden=np.zeros(_FIRST_ROWS, dtype=np.bool_),
             class_index=np.zeros(_FIRST_ROWS, dtype=np.int64),
             numbers=np.zeros((_NUMBERS, _FIRST_ROWS)),
         )
@@ -110,7 +112,7 @@ class RequestTable:
         self._batch: Batch | None = None
         self._context = 0.0
         self.version = 0
-        """Changes when a request enters or leaves."""
+        """Changes when a request enters or leaves, is hidden or shown."""
         self.layout = 0
         """Changes when rows are moved."""
         # Deliveries of one token each to the same batch, and who ended after them: not yet counted.
@@ -147,6 +149,7 @@ class RequestTable:
         self._pace_of.append(expectation.pace if reads else 0.0)
         ttft = expectation.expected_ttft if reads else math.inf
         columns.used[row] = True
+        columns.hidden[row] = False
         columns.class_index[row] = class_index
         columns.numbers[:, row] = (
             arrival, ttft, math.nan if expectation.deadline is None else expectation.deadline, weight, prompt_tokens,
@@ -224,6 +227,7 @@ class RequestTable:
         """It was admitted."""
         row = self._rows.get(request_id)
         if row is not None:
+            self._columns.hidden[row] = False
             self._columns.running[row] = True
             self._batch = None
 
@@ -242,6 +246,13 @@ class RequestTable:
         if row is not None:
             self._columns.numbers[_MOST_KEPT, row] = kept
 
+    def show(self, request_id: str, shown: bool) -> None:
+        """Whether the policy sees it: not while the engine could not schedule it."""
+        row = self._rows.get(request_id)
+        if row is not None and self._columns.hidden[row] == shown:
+            self._columns.hidden[row] = not shown
+            self.version += 1
+
     def reuse(self, request_id: str, *, cached: int, shared: int) -> None:
         """Of its tokens so many are in the prefix cache, and so many in blocks that others hold as well."""
         row = self._rows.get(request_id)
@@ -249,8 +260,9 @@ class RequestTable:
             self._columns.numbers[_CACHED, row], self._columns.numbers[_SHARED, row] = cached, shared
 
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
-        """The policy's view of all requests in order of arrival, and their rows. `prefilling`: running, mid-prefill.
+        """The policy's view of all requests that are shown, in order of arrival, and their rows.
 
+        `prefilling`: running, mid-prefill.
         The rows are theirs until `version` changes.
         """
         numbers, rows = _view(
@@ -321,10 +333,10 @@ def _copied(numbers: Table, what: int, rows: Ints, view: Table, to: int) -> None
 def _view(
     columns: _Columns, unsettled: _Unsettled, lengths: Histograms, prefilling: Ints, now: float, kept_block: int
 ) -> tuple[Table, Ints]:
-    """`RequestView.numbers` of all rows in use, brought up to date, and those rows."""
+    """`RequestView.numbers` of all rows that are shown, brought up to date, and those rows."""
     _settled(columns, unsettled, lengths)
     numbers = columns.numbers
-    rows = columns.used.nonzero()[0]
+    rows = (columns.used & ~columns.hidden).nonzero()[0]
     view = np.empty((NUMBERS, rows.size))
     # A property at a time: memory is read and written in line, which is most of what this takes.
     _copied(numbers, _TTFT, rows, view, EXPECTED_TTFT)
@@ -357,5 +369,7 @@ def _view(
                 view[KEPT, i] = max(view[KEPT, i], on_host)
     view[PREFILLING] = 0.0
     for row in prefilling:
-        view[PREFILLING, np.searchsorted(rows, row)] = 1.0
+        place = np.searchsorted(rows, row)
+        if place < rows.size and rows[place] == row:
+            view[PREFILLING, place] = 1.0
     return view, rows
