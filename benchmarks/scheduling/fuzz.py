@@ -121,6 +121,9 @@ class _Engine:
             def now(self) -> float:
                 return clock.now
 
+            def wall_clock(self) -> float:
+                return clock.now
+
             def load_settings(self) -> SchedulerSettings:
                 return settings
 

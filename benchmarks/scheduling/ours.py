@@ -72,6 +72,9 @@ def virtual_qoe_scheduler(
         def now(self) -> float:
             return clock.now
 
+        def wall_clock(self) -> float:
+            return clock.now
+
         def load_settings(self) -> SchedulerSettings:
             return settings
 

@@ -142,7 +142,14 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._standing_left = 0
 
     def now(self) -> float:
-        """Seconds on the clock of the requests' arrival times; virtual time overrides it."""
+        """Seconds on a clock that is never set; virtual time overrides it."""
+        return time.monotonic()
+
+    def wall_clock(self) -> float:
+        """Unix time in seconds, the clock of the requests' arrival times; virtual time overrides it.
+
+        It may be set at any time, so it is asked for nothing but how old a request is when it enters.
+        """
         return time.time()
 
     def load_settings(self) -> SchedulerSettings:
@@ -260,9 +267,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         name = arguments.get(request_args.CLASS)
         known = classes.by_name.get(name) if isinstance(name, str) else None
         index, qoe_class = known or classes.by_name[classes.default]
+        wall = self.wall_clock()
+        received = arguments_arrival(arguments, now=wall, otherwise=request.arrival_time)
         self._table.add(
             request.request_id,
-            arrival=arguments_arrival(arguments, now=self.now(), otherwise=request.arrival_time),
+            arrival=self.now() - max(wall - received, 0.0),
             expectation=arguments_expectation(arguments, qoe_class, prompt_tokens=request.num_prompt_tokens),
             weight=qoe_class.weight,
             class_index=min(index, MAX_CLASSES - 1),
@@ -524,7 +533,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             self._deliver(flight, output, now)
         if flight is not None:
             seconds = now - max(flight.scheduled_at, self._last_update)
-            self._metrics.stepped(seconds=max(seconds, 0.0))  # the machine's clock may have been put back
+            self._metrics.stepped(seconds=max(seconds, 0.0))
             self._steps += 1
             # Plain decode steps come by the hundred and all say the same.
             if flight.prefill or self._steps % _FIT_EVERY == 0:
