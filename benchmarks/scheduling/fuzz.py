@@ -1,4 +1,4 @@
-"""Fuzzes the shipped scheduler class: random arrivals, aborts, preemptions, pauses and block famine, at any depth.
+"""Fuzzes the shipped scheduler class: random arrivals, aborts, preemptions and block famine, at any depth.
 
 The stand-in runner's token is its position in the sequence, so a right answer is `range(prompt, prompt + n)`: a lost,
 doubled or misordered token shows at once. After each phase every KV block must be free again.
@@ -37,7 +37,7 @@ class FuzzFailureError(AssertionError):
 
 
 class StormPolicy:
-    """Admits, takes off, pauses and orders at random: anything that a policy may ever answer."""
+    """Admits, takes off and orders at random: anything that a policy may ever answer."""
 
     def __init__(self, source: random.Random) -> None:
         self._source = source
@@ -50,7 +50,6 @@ class StormPolicy:
         return Plan(
             admit=self._some(np.flatnonzero(~requests.running), 0.7),
             preempt=self._some(running, 0.08),
-            pause=self._some(running, 0.1),
             victims=self._some(running, 0.3),
             step_tokens=self._source.choice([None, self._source.randrange(1, 80)]),
         )

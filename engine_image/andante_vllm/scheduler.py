@@ -1,7 +1,7 @@
 """The scheduler class that `andante-engine` gives to `vllm serve --scheduler-cls`.
 
-It wraps vLLM's AsyncScheduler: before each step the policy chooses whom the step may admit, whom to take off and whom
-to leave out; the step itself is vLLM's own `schedule()`, untouched. While nothing is short, and wherever the policy
+It wraps vLLM's AsyncScheduler: before each step the policy chooses whom the step may admit, and whom to take
+off; the step itself is vLLM's own `schedule()`, untouched. While nothing is short, and wherever the policy
 cannot work or has failed, that is all there is. The async base also runs right where async scheduling is off.
 """
 
@@ -83,7 +83,6 @@ class _Orders(NamedTuple):
 
     admit: list[Request]
     preempt: list[Request]
-    pause: list[Request]
     victims: list[Request]
     tokens: int | None
     """Of the step, at most."""
@@ -347,7 +346,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             check_plan(plan, requests)
             self._look_up_in_turn(rows)
         self._standing = None
-        if plan is not None and not (plan.admit.size or plan.preempt.size or plan.pause.size):
+        if plan is not None and not (plan.admit.size or plan.preempt.size):
             self._standing, self._standing_key = (plan, rows), key
             self._standing_free, self._standing_left = engine.kv_free, _STANDING_STEPS
         self._metrics.decided(
@@ -414,21 +413,15 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         admit = [request for request in self._named(rows[plan.admit]) if not self._holds_kv_blocks(request)]
         if not self.waiting.holds(admit):
             raise BrokenPlanError("admit: names a request that is not in vLLM's queue")
-        if plan.pause.size:
-            self._metrics.pauses.inc(plan.pause.size)
         chunked = self.scheduler_config.enable_chunked_prefill
         return _Orders(
             admit=admit,
             preempt=self._named(rows[plan.preempt], running=True),
-            pause=self._named(rows[plan.pause]),
             victims=self._named(rows[plan.victims], running=True),
             tokens=plan.step_tokens if chunked else None,
         )
 
     def _carry_out(self, orders: _Orders, throttle_prefills: bool) -> SchedulerOutput:
-        for request in orders.pause:
-            # schedule() counts the step first, so this leaves the request out of this one only.
-            request.next_decode_eligible_step = self.current_step + 2
         if orders.preempt:
             for request in orders.preempt:
                 del self.running[_place(request, self.running)]

@@ -49,7 +49,6 @@ class SchedulerMetrics:
         self._decisions = counter("decisions", "Steps in which something was short and the policy chose.")
         self.preemptions = counter("preemptions", "Requests that the policy took off.")
         self.famine_preemptions = counter("famine_preemptions", "Requests taken off because blocks ran out in a step.")
-        self.pauses = counter("pauses", "Times that a running request was left out of a step.")
         self.stalled_seconds = counter("stalled_seconds", "Time between a preemption and the request's return.")
         self.recomputed_tokens = counter("recomputed_tokens", "Tokens computed again after a preemption.")
         self._kv_use = gauge("kv_use_ratio", "Share of the KV cache in use at the last contended step.")

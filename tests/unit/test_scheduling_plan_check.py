@@ -26,7 +26,7 @@ def ints(*values: int) -> Any:
     [
         Plan(admit=NOBODY),
         Plan(admit=ints(3, 2), preempt=ints(1), victims=ints(0, 1), step_tokens=1),
-        Plan(admit=NOBODY, pause=ints(0), step_tokens=4096),
+        Plan(admit=NOBODY, step_tokens=4096),
     ],
 )
 def test_what_can_be_carried_out_passes(plan: Plan) -> None:
@@ -48,7 +48,7 @@ def test_what_can_be_carried_out_passes(plan: Plan) -> None:
         ("admit", Plan(admit=[2])),  # type: ignore[arg-type]
         ("admit", Plan(admit=ints(2).reshape(1, 1))),
         ("preempt", Plan(admit=NOBODY, preempt=ints(2))),
-        ("pause", Plan(admit=NOBODY, pause=ints(2**62))),
+        ("preempt", Plan(admit=NOBODY, preempt=ints(2**62))),
         ("victims", Plan(admit=NOBODY, victims=ints(1, 0, 1))),
     ],
 )

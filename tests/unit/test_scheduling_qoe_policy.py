@@ -64,7 +64,7 @@ def test_a_plan_admits_waiting_and_takes_off_running_requests_once_each(
     view, room = world
     policy = QoEPolicy(QoEPolicySettings(objective=objective, kv_offload=kv_offload))
     plan = policy.decide(view, room) or Plan(admit=np.empty(0, np.int64))
-    for chosen, from_running in ((plan.admit, False), (plan.preempt, True), (plan.pause, True), (plan.victims, True)):
+    for chosen, from_running in ((plan.admit, False), (plan.preempt, True), (plan.victims, True)):
         assert len(set(chosen.tolist())) == chosen.size
         assert (view.running[chosen] == from_running).all()
     assert not view.prefilling[plan.preempt].any()

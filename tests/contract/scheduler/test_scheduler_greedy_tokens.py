@@ -1,4 +1,4 @@
-"""Real numerics: a request that is preempted and paused at random says what it says when left alone.
+"""Real numerics: a request that is preempted at random says what it says when left alone.
 
 To the token in float32. In bfloat16 a product may depend on the batch's shape, so there the storm may do to the
 log-probabilities what shape alone does (measured here, with stock vLLM), and no more.
@@ -31,7 +31,7 @@ WORKERS: list[Any] = []
 
 
 class StormScheduler(QoEScheduler):
-    """Ours, under random preemption and pause."""
+    """Ours, under random preemption."""
 
     def load_settings(self) -> SchedulerSettings:
         return SchedulerSettings(policy=StormPolicy(random.Random(5)), policy_name="storm")  # noqa: S311

@@ -16,12 +16,11 @@ class BrokenPlanError(ValueError):
 def check_plan(plan: Plan, requests: RequestView) -> None:
     """Raise BrokenPlanError, naming the field, unless `plan` can be carried out for `requests`.
 
-    Indices are whole numbers of the view, each once; only who waits is admitted, only who runs is taken off or paused;
+    Indices are whole numbers of the view, each once; only who waits is admitted, only who runs is taken off;
     a step has one token or more.
     """
     _check_indices("admit", plan.admit, requests, running=False)
     _check_indices("preempt", plan.preempt, requests, running=True)
-    _check_indices("pause", plan.pause, requests, running=True)
     _check_indices("victims", plan.victims, requests, running=True)
     tokens = plan.step_tokens
     if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int | np.integer) or tokens < 1):

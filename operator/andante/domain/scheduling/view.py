@@ -138,8 +138,6 @@ class Plan(NamedTuple):
     """Waiting requests that may start, best first; the others stay where they are."""
     preempt: Ints = NOBODY
     """Running requests to take off now."""
-    pause: Ints = NOBODY
-    """Running requests to leave out of this step; they keep their KV."""
     victims: Ints = NOBODY
     """Running requests to take off first should blocks run out within the step, first victim first."""
     step_tokens: int | None = None
