@@ -21,6 +21,8 @@ from andante_vllm import request_args
 CLASS_HEADER: Final = "X-Andante-Class"
 EXPECTED_TTFT_HEADER: Final = "X-Andante-Expected-TTFT"
 PACE_HEADER: Final = "X-Andante-Pace"
+UNKNOWN_CLASS_HEADER: Final = "X-Andante-Unknown-Class"
+"""Of replies: the class that the request named is not there."""
 MAX_TEXT: Final = 64
 
 _HEADERS: Final[Mapping[bytes, str]] = {
@@ -76,6 +78,8 @@ class ResolvedExpectation:
     expectation: Expectation
     of_class: Expectation
     """What the class expects of this request, whatever its client says."""
+    unknown_class: bool
+    """Whether the client named a class that is not there."""
     effect: Effect | None
     """What became of the client's own expectations; None: it has none."""
 
@@ -135,11 +139,12 @@ def from_body(vllm_xargs: Mapping[str, Any]) -> ClientExpectation:
 class QoEClasses:
     """The classes of one version of the settings, ready to be looked up for every request."""
 
-    __slots__ = ("_by_name", "_default", "_unstreamed", "objective", "whole_is_due_whole")
+    __slots__ = ("_by_name", "_default", "_refuses_unknown", "_unstreamed", "objective", "whole_is_due_whole")
 
     def __init__(self, settings: QoESettings) -> None:
         self._by_name = {entry.name: entry.to_domain() for entry in settings.classes}
         self._default = self._by_name[settings.default_class]
+        self._refuses_unknown = settings.unknown_class == "Refuse"
         self._unstreamed = self._by_name.get(settings.unstreamed, self._default)
         self.whole_is_due_whole = settings.unstreamed != AS_STREAM
         """Whether an answer that does not stream is due as a whole."""
@@ -155,28 +160,36 @@ class QoEClasses:
         return frozenset(self._by_name)
 
     def of(self, name: str | None, *, field: str, whole: bool = False) -> QoEClass:
-        """The class of that name; for None the default one, of answers that come `whole` or of streams.
+        """The class of that name; where there is none, the default one, of answers that come `whole` or of streams.
 
-        `field` says where the name came from. Raises BadExpectationError when there is no such class.
+        `field` says where the name came from. Raises BadExpectationError when there is no such class, and the settings
+        do not take the default one then.
         """
-        if name is None:
-            return self._unstreamed if whole else self._default
-        if name not in self._by_name:
+        found = None if name is None else self._by_name.get(name)
+        if found is not None:
+            return found
+        if name is not None and self._refuses_unknown:
             raise BadExpectationError(field, f"no class named {name!r}; there are: {', '.join(self._by_name)}")
-        return self._by_name[name]
+        return self._unstreamed if whole else self._default
 
     def resolve(
         self, said: ClientExpectation, *, prompt_tokens: int, field: str, whole: bool = False
     ) -> ResolvedExpectation:
         """Class and expectation of a request with `prompt_tokens` prompt tokens; raises as `of` does."""
         qoe_class = self.of(said.qoe_class, field=field, whole=whole)
-        usual = qoe_class.expectation(prompt_tokens)
-        if said.expected_ttft is None and said.pace is None:
-            return ResolvedExpectation(qoe_class=qoe_class, expectation=usual, of_class=usual, effect=None)
-        own = qoe_class.expectation_of_client(usual, ttft=said.expected_ttft, pace=said.pace)
-        taken = said.expected_ttft in (None, own.expected_ttft) and said.pace in (None, own.pace)
-        effect = Effect.TAKEN if taken else Effect.IGNORED if own == usual else Effect.LIMITED
-        return ResolvedExpectation(qoe_class=qoe_class, expectation=own, of_class=usual, effect=effect)
+        own = usual = qoe_class.expectation(prompt_tokens)
+        effect = None
+        if said.expected_ttft is not None or said.pace is not None:
+            own = qoe_class.expectation_of_client(usual, ttft=said.expected_ttft, pace=said.pace)
+            taken = said.expected_ttft in (None, own.expected_ttft) and said.pace in (None, own.pace)
+            effect = Effect.TAKEN if taken else Effect.IGNORED if own == usual else Effect.LIMITED
+        return ResolvedExpectation(
+            qoe_class=qoe_class,
+            expectation=own,
+            of_class=usual,
+            unknown_class=said.qoe_class is not None and said.qoe_class != qoe_class.name,
+            effect=effect,
+        )
 
 
 def scheduler_arguments(

@@ -115,6 +115,12 @@ class MeterMetrics:
             "Ended requests whose client said what it expects itself, by what became of that.",
             "effect",
         )
+        self._unknown_class = Counter(
+            "andante_unknown_class_requests",
+            "Ended requests that named a class which is not there, counted as of the default class.",
+            ("model_name",),
+            registry=registry,
+        ).labels(self._model_name)
         self._tokens = counter("andante_tokens", "Prompt tokens, and tokens handed to clients.", "kind")
         self._idle_penalty = counter("andante_idle_penalty_tokens", "Tokens that idle users could have read.")
         self._open = gauge("andante_open_requests", "Requests in flight.")
@@ -170,12 +176,15 @@ class MeterMetrics:
         causes: DeficitByCause,
         idle_reason: IdleReason | None,
         effect: Effect | None,
+        unknown_class: bool,
         prompt_tokens: int,
         hidden_tokens: int,
     ) -> None:
-        """Counts an ended request; called once for each. `causes`, `idle_reason`, `effect`: of MeteredRequest."""
+        """Counts an ended request; called once for each. What is asked for by name is MeteredRequest's."""
         to = self.show_class(qoe_class)
         to.requests[outcome].inc()
+        if unknown_class:
+            self._unknown_class.inc()
         if effect is not None:
             to.client_expectations[effect].inc()
         amounts: list[tuple[Counter | Gauge, float | None]] = [

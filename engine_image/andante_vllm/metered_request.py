@@ -6,7 +6,7 @@ No vLLM import and no clock: times are passed in as `time.monotonic()` seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from andante.domain.answer_length import AnswerLengths
@@ -16,6 +16,7 @@ from andante.domain.pace import QoEClass
 from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
 from andante_vllm.expectations import (
+    UNKNOWN_CLASS_HEADER,
     ClientExpectation,
     Effect,
     QoEClasses,
@@ -102,6 +103,16 @@ class MeteredRequest:
     @property
     def qoe_class(self) -> QoEClass:
         return self._resolved.qoe_class
+
+    @property
+    def unknown_class(self) -> bool:
+        """Whether the client named a class that is not there."""
+        return self._resolved.unknown_class
+
+    def reply_headers(self) -> Iterable[tuple[bytes, bytes]]:
+        """What the head of the reply says besides."""
+        if self._resolved.unknown_class:
+            yield UNKNOWN_CLASS_HEADER.lower().encode(), f"counted as {self.qoe_class.name}".encode()
 
     @property
     def effect(self) -> Effect | None:

@@ -168,6 +168,7 @@ class DeliveryMeter:
             causes=causes,
             idle_reason=idle_reason,
             effect=request.effect,
+            unknown_class=request.unknown_class,
             prompt_tokens=request.prompt_tokens,
             hidden_tokens=request.hidden_tokens,
         )

@@ -30,6 +30,10 @@ _monotonic = time.monotonic  # looked up once: it costs every token
 class Watcher(Protocol):
     """Who is told what the connection took."""
 
+    def reply_headers(self) -> Iterable[Header]:
+        """What the head of the reply says besides."""
+        ...
+
     def reply_began(self, status: int, *, stream: bool) -> None: ...
 
     def body_sent(self, at: float, body: bytes, last: bool) -> None: ...
@@ -101,6 +105,8 @@ class Reply:
                 headers.append((b"retry-after", RETRY_AFTER_SECONDS))
             if b"connection" not in names and self._closes():
                 headers.append((b"connection", b"close"))
+            if self._watcher is not None:
+                headers.extend(self._watcher.reply_headers())
             self.began = True  # also when this fails: the head may be out
             await self._send({**message, "headers": headers})
             if stream and self._comment_after and not names & _FIXED_BODY:

@@ -89,6 +89,8 @@ class QoESettings(_Strict):
     """QoE that a request must reach to be good."""
     tolerated_delay_seconds: Seconds = 0.2
     """Mean delay that nobody feels; 0 switches it off."""
+    unknown_class: Literal["Default", "Refuse"] = "Default"
+    """A request that names a class which is not there: counts as of the default class, or gets a 400."""
     gave_up_after_seconds: Seconds = 2.0
     """A client that leaves after waiting longer than this with nothing left to read gave up."""
     unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE

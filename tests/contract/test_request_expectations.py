@@ -18,7 +18,6 @@ CHAT_BODY: dict[str, Any] = {"model": "tiny", "messages": [{"role": "user", "con
 @pytest.mark.parametrize(
     ("header", "value"),
     [
-        ("X-Andante-Class", "nobody"),
         ("X-Andante-Class", "x" * 5000),
         ("X-Andante-Pace", "nan"),
         ("X-Andante-Pace", "-1"),
@@ -42,7 +41,6 @@ async def test_a_bad_header_is_named(engine: EngineProcess, client: httpx.AsyncC
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("andante_class", "nobody"),
         ("andante_class", 3),
         ("andante_pace", "fast"),
         ("andante_pace", -1),
@@ -61,6 +59,24 @@ async def test_a_bad_body_value_is_named(
     assert reply.status_code == 400
     assert reply.json()["error"]["param"] == f"vllm_xargs.{key}"
     await counted(engine, before, requests=0)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("way", ["header", "body"])
+async def test_a_class_that_is_not_there_counts_as_the_default_one_and_the_reply_says_so(
+    engine: EngineProcess, client: httpx.AsyncClient, way: str, stream: bool
+) -> None:
+    before = engine.metrics()
+    headers = {"X-Andante-Class": "nobody"} if way == "header" else {}
+    xargs = {"andante_class": "nobody"} if way == "body" else {}
+    body = {**CHAT_BODY, "stream": stream, "vllm_xargs": xargs}
+    reply = await client.post(f"{engine.url}/v1/chat/completions", json=body, headers=headers)
+    assert reply.status_code == 200
+    assert reply.headers["X-Andante-Unknown-Class"] == "counted as reading"
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_unknown_class_requests_total"] == 1
+    known = await client.post(f"{engine.url}/v1/chat/completions", json=CHAT_BODY)
+    assert "X-Andante-Unknown-Class" not in known.headers
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

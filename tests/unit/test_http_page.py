@@ -16,7 +16,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "http.md").
 
 
 def _class_of_header(name: str) -> Any:
-    return QoEClasses(QoESettings()).resolve(
+    return QoEClasses(QoESettings(unknown_class="Refuse")).resolve(
         from_headers([(b"x-andante-class", name.encode())]), prompt_tokens=0, field="X-Andante-Class"
     )
 

@@ -26,14 +26,13 @@ from andante_vllm.expectations import (
     scheduler_arguments,
 )
 
-CLASSES = QoEClasses(
-    QoESettings(
-        classes=(
-            QoEClassSettings(name="reading", expected_ttft_seconds=1.0, pace=4.8),
-            QoEClassSettings(name="long", expected_ttft_seconds=1.0, pace=4.8, expected_prefill_rate=1000),
-        )
+SETTINGS = QoESettings(
+    classes=(
+        QoEClassSettings(name="reading", expected_ttft_seconds=1.0, pace=4.8),
+        QoEClassSettings(name="long", expected_ttft_seconds=1.0, pace=4.8, expected_prefill_rate=1000),
     )
 )
+CLASSES = QoEClasses(SETTINGS)
 NAMES = st.sampled_from([b"x-andante-class", b"x-andante-pace", b"x-andante-expected-ttft", b"x-andante-", b"accept"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -175,8 +174,18 @@ def test_an_own_expectation_may_be_lower_than_a_long_prompts() -> None:
 
 
 def test_an_unknown_class_is_refused_with_those_there_are() -> None:
+    refusing = QoEClasses(SETTINGS.model_copy(update={"unknown_class": "Refuse"}))
     with pytest.raises(BadExpectationError, match="reading, long"):
-        CLASSES.resolve(ClientExpectation(qoe_class="nobody"), prompt_tokens=0, field="X-Andante-Class")
+        refusing.resolve(ClientExpectation(qoe_class="nobody"), prompt_tokens=0, field="X-Andante-Class")
+
+
+@pytest.mark.parametrize(("whole", "name"), [(False, "reading"), (True, "long")])
+def test_an_unknown_class_counts_as_the_default_one_otherwise(whole: bool, name: str) -> None:
+    classes = QoEClasses(SETTINGS.model_copy(update={"unstreamed": "long"}))
+    resolved = classes.resolve(ClientExpectation(qoe_class="nobody"), prompt_tokens=0, field="f", whole=whole)
+    assert (resolved.qoe_class.name, resolved.unknown_class) == (name, True)
+    known = classes.resolve(ClientExpectation(qoe_class="long"), prompt_tokens=0, field="f", whole=whole)
+    assert (known.qoe_class.name, known.unknown_class) == ("long", False)
 
 
 def test_the_scheduler_learns_what_was_said_and_when() -> None:

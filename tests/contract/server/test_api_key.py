@@ -63,10 +63,10 @@ def test_with_the_key_it_is(client: TestClient) -> None:
     assert client.post(CHAT_PATH, json={}, headers={"Authorization": f"Bearer {KEY}"}).status_code == 400
 
 
-def test_a_wrong_class_is_told_before_the_key_is_asked_for(client: TestClient) -> None:
-    reply = client.post(CHAT_PATH, json={}, headers={"X-Andante-Class": "nobody"})
+def test_a_wrong_header_is_told_before_the_key_is_asked_for(client: TestClient) -> None:
+    reply = client.post(CHAT_PATH, json={}, headers={"X-Andante-Pace": "fast"})
     assert reply.status_code == 400
-    assert "reading" in reply.json()["error"]["message"]
+    assert "must be a number" in reply.json()["error"]["message"]
 
 
 def test_pages_of_another_origin_may_not_call(client: TestClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -19,6 +20,8 @@ from contract.server.meter_app import configure, serving
 
 class StandInEngine:
     """Keeps what it is given."""
+
+    vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_batched_tokens=2048))
 
     def __init__(self) -> None:
         self.given: list[SamplingParams] = []

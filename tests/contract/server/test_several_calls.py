@@ -24,11 +24,14 @@ from contract.server.meter_app import Counted, configure, serving
 class StandInEngine:
     """Writes `max_tokens` tokens, one an output, as the real one does."""
 
+    vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_batched_tokens=2048))
+
     async def generate(self, prompt: Any, params: SamplingParams, request_id: str) -> AsyncGenerator[Any, None]:
         for token in range(1, params.max_tokens + 1):
             await asyncio.sleep(0)  # others go on meanwhile
             reason = "length" if token == params.max_tokens else None
-            yield SimpleNamespace(outputs=[SimpleNamespace(index=0, token_ids=[7], finish_reason=reason)])
+            output = SimpleNamespace(index=0, token_ids=[7], finish_reason=reason)
+            yield SimpleNamespace(outputs=[output], num_cached_tokens=0)
 
 
 generate = hooks.metered(StandInEngine.generate)

@@ -139,6 +139,9 @@ class QoE(APIModel):
         tuple[ExpectationClass, ...], Field(min_length=1, max_length=32, json_schema_extra=list_by("name"))
     ] = (ExpectationClass(name="reading"),)
     """Classes of users that requests may name. A change reaches running engines within a minute or two, no restart."""
+    unknown_class: Literal["Default", "Refuse"] = "Default"
+    """What becomes of a request that names a class which is not there, such as one that was removed. Default: it is
+    served as of the default class, counted, and told so in a header. Refuse: it gets a 400 that names the classes."""
     unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE
     """How answers count that do not stream. Whole: no user reads before the end, so the answer is due when its reader
     would have had its last token. AsStream: as a stream whose tokens all come at the end, which no replica can correct.
@@ -160,6 +163,7 @@ class QoE(APIModel):
             classes=tuple(QoEClassSettings.from_domain(c.to_domain()) for c in self.classes),
             objective=self.objective.qoe,
             tolerated_delay_seconds=self.objective.tolerated_delay,
+            unknown_class=self.unknown_class,
             unstreamed=self.unstreamed,
             gave_up_after_seconds=self.gave_up_after,
         )
