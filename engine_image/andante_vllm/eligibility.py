@@ -1,4 +1,4 @@
-"""Whom vLLM could schedule now. Whom it would pass over is hidden from the policy, which would give him others' room.
+"""Whom vLLM could schedule now. The policy does not see the others: room given to them would be lost.
 
 vLLM goes on to the next in its queue where a grammar is not compiled yet, where tokens of an earlier step are still
 under way, where a client has not sent the rest of its input, where an adapter finds no slot, or where something else
