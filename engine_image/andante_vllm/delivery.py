@@ -12,12 +12,11 @@ that has ended (the next part of a long recording, the answer after a tool's) is
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from andante.domain.request_meter import Outcome
+from andante_vllm.reply_forms import Part, ReplyForm
 
 
 class EngineEnd(enum.Enum):
@@ -108,18 +107,23 @@ class Delivery:
     `deliver` is told of the visible tokens that the reader got, `hide(tokens)` of hidden ones.
     """
 
-    __slots__ = ("_begin", "_choices", "_deliver", "_frontier", "_hide", "_reasoning")
+    __slots__ = ("_begin", "_choices", "_deliver", "_form", "_frontier", "_hide")
 
     def __init__(
-        self, *, deliver: Deliver, hide: Callable[[int], None], reasoning: bool = False, begin: SoFar | None = None
+        self,
+        *,
+        deliver: Deliver,
+        hide: Callable[[int], None],
+        form: ReplyForm | None = None,
+        begin: SoFar | None = None,
     ) -> None:
-        """`reasoning`: the server splits reasoning from content, so chunks must be looked into.
+        """`form`: the server splits reasoning from content, so that the reply must be looked into; None: all is seen.
 
         `begin`: where the text goes on, when there was some before.
         """
         self._deliver = deliver
         self._hide = hide
-        self._reasoning = reasoning
+        self._form = form
         self._choices: dict[int, _Choice] = {}
         self._begin = begin or SoFar()
         self._frontier = self._begin.visible
@@ -129,7 +133,7 @@ class Delivery:
         first = len(self._choices)
         for number in range(first, first + choices):
             self._choices[number] = _Choice(
-                visible=self._begin.visible, pending=self._begin.pending, hiding=self._reasoning
+                visible=self._begin.visible, pending=self._begin.pending, hiding=self._form is not None
             )
         return first
 
@@ -158,13 +162,13 @@ class Delivery:
         """The connection took `body` at `at`. `count_tokens` tokenizes text; used for replies with reasoning only."""
         if body.startswith(b":"):  # a keep-alive comment carries nothing
             return
-        if not self._reasoning:
+        if self._form is None:
             for state in self._choices.values():
                 self._hand_over(state, state.pending)
         elif stream:
-            self._look_into_chunk(body)
+            self._look_into_chunk(self._form, body)
         else:
-            self._look_into_reply(body, count_tokens)
+            self._look_into_reply(self._form, body, count_tokens)
         self._advance(at)
 
     def _hand_over(self, state: _Choice, visible: int) -> None:
@@ -181,60 +185,38 @@ class Delivery:
             self._deliver((at,), (frontier - self._frontier,))
             self._frontier = frontier
 
-    def _look_into_chunk(self, body: bytes) -> None:
-        """A chat chunk: content and tool calls are visible, reasoning is not; a chunk with neither carries nothing."""
-        document = _event(body)
-        for entry in document.get("choices") or ():
-            state = self._choices.get(entry.get("index", 0))
-            delta = entry.get("delta") or {}
+    def _look_into_chunk(self, form: ReplyForm, body: bytes) -> None:
+        """Content and tool calls are visible, reasoning is not; a chunk with neither carries nothing."""
+        for choice, part in form.chunk(body):
+            state = self._choices.get(choice)
             if state is None:
                 continue
-            if delta.get("tool_calls"):
-                # Parsers hold a call back until its name is known, so all that waited is the call.
+            if part is Part.CALL:
                 state.hiding = False
                 self._hand_over(state, state.pending)
-            elif delta.get("content"):
+            elif part is Part.CONTENT:
                 # What the parser swallowed before belongs to where the stream was then.
                 visible = state.latest if state.hiding else state.pending
                 state.hiding = False
                 self._hand_over(state, visible)
-            elif delta.get("reasoning") or delta.get("reasoning_content"):
+            elif part is Part.REASONING:
                 state.hiding = True
                 self._hand_over(state, 0)
-            elif entry.get("finish_reason"):
+            else:
                 self._hand_over(state, 0 if state.hiding else state.pending)
 
-    def _look_into_reply(self, body: bytes, count_tokens: Callable[[str], int]) -> None:
-        document = _document(body)
-        for entry in document.get("choices") or ():
-            state = self._choices.get(entry.get("index", 0))
-            message = entry.get("message") or {}
+    def _look_into_reply(self, form: ReplyForm, body: bytes, count_tokens: Callable[[str], int]) -> None:
+        for answer in form.reply(body):
+            state = self._choices.get(answer.choice)
             if state is None:
                 continue
-            reasoning = message.get("reasoning") or message.get("reasoning_content")
-            content = message.get("content")
-            if message.get("tool_calls"):
-                visible = max(0, state.pending - (count_tokens(reasoning) if reasoning else 0))
-            elif content:
-                visible = min(state.pending, count_tokens(content))
+            if answer.calls:
+                visible = max(0, state.pending - (count_tokens(answer.reasoning) if answer.reasoning else 0))
+            elif answer.content:
+                visible = min(state.pending, count_tokens(answer.content))
             else:
                 visible = 0
             self._hand_over(state, visible)
-
-
-def _event(body: bytes) -> dict[str, Any]:
-    """The document of a server-sent event; empty for `[DONE]` and anything else that is not JSON."""
-    return _document(body[5:].strip()) if body.startswith(b"data:") else {}
-
-
-def _document(body: bytes) -> dict[str, Any]:
-    if not body.startswith(b"{"):
-        return {}
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from andante_vllm.expectations import (
     from_body,
     scheduler_arguments,
 )
+from andante_vllm.reply_forms import ReplyForm
 
 
 class MeteredRequest:
@@ -32,8 +33,8 @@ class MeteredRequest:
 
     __slots__ = (
         "_by_class", "_cached_tokens", "_calls_asked", "_calls_ended", "_calls_running", "_choices_running", "_classes",
-        "_count_tokens", "_delivery", "_ending",
-        "_hides_reasoning", "_lengths", "_longest", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams",
+        "_count_tokens", "_delivery", "_ending", "_form",
+        "_lengths", "_longest", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams",
         "_widest", "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
     )  # fmt: skip
 
@@ -63,7 +64,7 @@ class MeteredRequest:
         self._streams = False
         self._lengths = lengths
         self._longest: int | None = None
-        self._hides_reasoning = False
+        self._form: ReplyForm | None = None
         self._over = False
         self._calls_asked = self._calls_running = self._calls_ended = 0
         self._choices_running = self._widest = 0
@@ -184,13 +185,14 @@ class MeteredRequest:
         *,
         extra_args: Mapping[str, Any],
         prompt_tokens: int,
-        hides_reasoning: bool,
+        form: ReplyForm | None,
         count_tokens: Callable[[str], int],
         whole: bool = False,
         longest: int | None = None,
     ) -> dict[str, Any]:
         """The engine is asked for an answer to a prompt of the request; returns arguments for the scheduler.
 
+        `form`: of replies in which reasoning is told from content; None: all of it is seen.
         `whole`: the answer does not stream; `longest`: tokens that it may have at most, where that is known.
 
         The first prompt settles class and expectation; a request of several prompts is still one request. A prompt
@@ -205,7 +207,7 @@ class MeteredRequest:
             self._longest = longest
             self._resolve(said, prompt_tokens=prompt_tokens, whole=whole)
             self._count_tokens = count_tokens
-            self._hides_reasoning = hides_reasoning
+            self._form = form
             self._ending.reached_engine = True
             if not self._over:  # what goes on in the background after the reply is nobody's open request
                 self._on_engine(self)
@@ -221,7 +223,7 @@ class MeteredRequest:
         self._choices_running += choices
         self._widest = max(self._widest, self._choices_running)
         delivery = self._delivery
-        if choices == 1 and not self._hides_reasoning and (delivery is None or follows):
+        if choices == 1 and self._form is None and (delivery is None or follows):
             if delivery is None:
                 self._delivery = PlainDelivery(deliver=self._deliver)
                 return 0
@@ -233,7 +235,7 @@ class MeteredRequest:
         else:
             begin = None if delivery is None else delivery.so_far()
             side_by_side = delivery is not None and not follows
-            delivery = Delivery(deliver=self._deliver, hide=self._hide, reasoning=self._hides_reasoning, begin=begin)
+            delivery = Delivery(deliver=self._deliver, hide=self._hide, form=self._form, begin=begin)
             if side_by_side:  # all begin before the first token comes
                 delivery.expect(1)
             self._delivery = delivery

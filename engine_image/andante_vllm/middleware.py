@@ -27,6 +27,7 @@ from andante_vllm.meter_metrics import MeterMetrics
 from andante_vllm.metered_request import MeteredRequest
 from andante_vllm.open_requests import RequestsInFlight
 from andante_vllm.replies import Message, Reply, Send
+from andante_vllm.reply_forms import FORMS
 from andante_vllm.settings import engine_config_path, qoe_settings_path, read_engine_config
 
 if TYPE_CHECKING:
@@ -40,10 +41,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Where the reply separates reasoning from content, and the form of its chunks is known.
-_CHAT_PATH: Final = "/v1/chat/completions"
 # A refusal here is a user who got no answer; elsewhere a request counts if it reached the engine.
-_COUNTED_PATHS: Final = frozenset({"/v1/completions", _CHAT_PATH, "/v1/responses", "/v1/messages"})
+_COUNTED_PATHS: Final = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"})
 _METRICS_PATHS: Final = frozenset({"/metrics", "/metrics/"})
 
 
@@ -213,7 +212,6 @@ class _HTTPRequest(MeteredRequest):
             prompt_tokens=prompt_tokens,
             whole=whole,
             longest=params.max_tokens,
-            hides_reasoning=self._path == _CHAT_PATH
-            and bool(engine.vllm_config.structured_outputs_config.reasoning_parser),
+            form=FORMS.get(self._path) if engine.vllm_config.structured_outputs_config.reasoning_parser else None,
             count_tokens=count_tokens,
         )

@@ -49,6 +49,40 @@ async def test_reasoning_is_hidden(parsing_engine: EngineProcess, client: httpx.
     assert increase["andante_ttft_seconds_sum"] > 5 * 0.0408 * 0.95
 
 
+BODIES: dict[str, dict[str, Any]] = {
+    "responses": {"input": REASONED, "max_output_tokens": 8},
+    "messages": {"messages": [{"role": "user", "content": REASONED}], "max_tokens": 8},
+}
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("path", BODIES)
+async def test_reasoning_is_hidden_on_other_paths_too(
+    parsing_engine: EngineProcess, client: httpx.AsyncClient, path: str, stream: bool
+) -> None:
+    before = parsing_engine.metrics()
+    body = {"model": "tiny", "temperature": 0, "stream": stream, **BODIES[path]}
+    reply = await client.post(f"{parsing_engine.url}/v1/{path}", json=body)
+    assert reply.status_code == 200, reply.text
+    assert "thinking" in reply.text or "reasoning_text" in reply.text
+    increase = await counted(parsing_engine, before, requests=1)
+    assert increase["andante_tokens_total:visible"] == 3
+    assert increase["andante_tokens_total:hidden"] == 5
+
+
+async def test_reasoning_is_hidden_in_a_batch_of_chats(
+    parsing_engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    before = parsing_engine.metrics()
+    chats = [[{"role": "user", "content": REASONED}]] * 2
+    body = {"model": "tiny", "messages": chats, "max_tokens": 8, "temperature": 0}
+    reply = await client.post(f"{parsing_engine.url}/v1/chat/completions/batch", json=body)
+    assert reply.status_code == 200, reply.text
+    increase = await counted(parsing_engine, before, requests=1)
+    assert increase["andante_tokens_total:visible"] == 3
+    assert increase["andante_tokens_total:hidden"] == 2 * 5
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_an_answer_that_only_reasons_shows_nothing(
     parsing_engine: EngineProcess, client: httpx.AsyncClient, stream: bool

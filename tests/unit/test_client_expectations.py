@@ -101,7 +101,7 @@ def _served(rule: str, *, header: bool) -> tuple[MeteredRequest, RequestScore, D
     )
     extra = {} if header else values
     assert header or from_body(extra).pace == 1000.0
-    request.enters_engine(extra_args=extra, prompt_tokens=3, hides_reasoning=False, count_tokens=len)
+    request.enters_engine(extra_args=extra, prompt_tokens=3, form=None, count_tokens=len)
     first = request.call_began(1)
     request.reply_began(200, stream=True)
     for token in range(50):

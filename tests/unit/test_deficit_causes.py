@@ -213,7 +213,7 @@ def _request(qoe_class: str = "reading", *, queued: float = 0.0) -> tuple[Metere
         on_engine=lambda request: None,
         lengths=AnswerLengths(),
     )
-    request.enters_engine(extra_args={}, prompt_tokens=100, hides_reasoning=False, count_tokens=len)
+    request.enters_engine(extra_args={}, prompt_tokens=100, form=None, count_tokens=len)
     first = request.call_began(1)
     request.found_cached(90)
     request.reply_began(200, stream=True)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from andante.domain.request_meter import Outcome
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
+from andante_vllm.reply_forms import CHAT, FORMS, ReplyForm
 
 CHUNK = b'data: {"choices": []}\n\n'
 
@@ -29,8 +30,8 @@ class Reader:
     def hide(self, tokens: int) -> None:
         self.hidden += tokens
 
-    def delivery(self, *, reasoning: bool = False, choices: int = 1) -> Delivery:
-        made = Delivery(deliver=self.deliver, hide=self.hide, reasoning=reasoning)
+    def delivery(self, *, form: ReplyForm | None = None, choices: int = 1) -> Delivery:
+        made = Delivery(deliver=self.deliver, hide=self.hide, form=form)
         made.expect(choices)
         return made
 
@@ -119,7 +120,7 @@ def test_the_reader_ends_with_as_many_tokens_as_the_longest_choice(steps: list[t
 
 def test_reasoning_is_hidden_and_what_parsers_swallow_goes_with_it() -> None:
     reader = Reader()
-    delivery = reader.delivery(reasoning=True)
+    delivery = reader.delivery(form=CHAT)
     for at, body in enumerate(
         [
             None,  # the opening mark: swallowed
@@ -139,7 +140,7 @@ def test_reasoning_is_hidden_and_what_parsers_swallow_goes_with_it() -> None:
 
 def test_a_call_that_was_held_back_is_visible_when_it_comes() -> None:
     reader = Reader()
-    delivery = reader.delivery(reasoning=True)
+    delivery = reader.delivery(form=CHAT)
     delivery.produced(0, 7, finished=False)
     send(delivery, 1.0, chat_chunk(tool_calls=[{"index": 0}]))
     assert reader.got == [(1.0, 7)]
@@ -147,7 +148,7 @@ def test_a_call_that_was_held_back_is_visible_when_it_comes() -> None:
 
 def test_the_role_chunk_of_a_chat_carries_no_token() -> None:
     reader = Reader()
-    delivery = reader.delivery(reasoning=True)
+    delivery = reader.delivery(form=CHAT)
     delivery.produced(0, 1, finished=False)
     send(delivery, 1.0, chat_chunk(role="assistant", content=""))
     send(delivery, 2.0, chat_chunk(content="Yes"))
@@ -165,17 +166,130 @@ def test_the_role_chunk_of_a_chat_carries_no_token() -> None:
 )
 def test_a_whole_reply_is_split_by_its_message(message: dict[str, Any], visible: int) -> None:
     reader = Reader()
-    delivery = reader.delivery(reasoning=True)
+    delivery = reader.delivery(form=CHAT)
     delivery.produced(0, 10, finished=True)
     send(delivery, 1.0, json.dumps({"choices": [{"index": 0, "message": message}]}).encode(), stream=False)
     assert sum(tokens for _, tokens in reader.got) == visible
     assert reader.hidden == 10 - visible
 
 
+def _sse(kind: str, **more: Any) -> bytes:
+    return f"event: {kind}\ndata: ".encode() + json.dumps({"type": kind, **more}).encode() + b"\n\n"
+
+
+STREAMS = {
+    "/v1/chat/completions": [chat_chunk(reasoning="see"), chat_chunk(content="Yes"), chat_chunk(content=".")],
+    "/v1/responses": [
+        _sse("response.output_item.added", item={"type": "reasoning"}),
+        _sse("response.reasoning_text.delta", delta="see"),
+        _sse("response.reasoning_text.done", text="see"),
+        _sse("response.output_text.delta", delta="Yes"),
+        _sse("response.output_text.delta", delta="."),
+        _sse("response.completed", response={}),
+    ],
+    "/v1/messages": [
+        _sse("message_start", message={}),
+        _sse("content_block_start", content_block={"type": "thinking"}),
+        _sse("content_block_delta", delta={"type": "thinking_delta", "thinking": "see"}),
+        _sse("content_block_start", content_block={"type": "text"}),
+        _sse("content_block_delta", delta={"type": "text_delta", "text": "Yes"}),
+        _sse("content_block_delta", delta={"type": "text_delta", "text": "."}),
+        _sse("message_delta", delta={"stop_reason": "end_turn"}),
+    ],
+}
+
+
+@pytest.mark.parametrize("path", STREAMS)
+def test_every_path_that_thinks_tells_reasoning_from_content(path: str) -> None:
+    """A token before each chunk that carries text: one hidden, two in sight."""
+    reader = Reader()
+    delivery = reader.delivery(form=FORMS[path])
+    for at, body in enumerate(STREAMS[path]):
+        if any(text in body for text in (b'"see"', b'"Yes"', b'"."')) and b"done" not in body:
+            delivery.produced(0, 1, finished=False)
+        send(delivery, float(at), body)
+    assert (reader.hidden, sum(tokens for _, tokens in reader.got)) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", _sse("response.function_call_arguments.delta", delta="{")),
+        ("/v1/messages", _sse("content_block_start", content_block={"type": "tool_use"})),
+        ("/v1/messages", _sse("content_block_delta", delta={"type": "input_json_delta", "partial_json": "{"})),
+    ],
+)
+def test_a_call_is_visible_on_every_path(path: str, body: bytes) -> None:
+    reader = Reader()
+    delivery = reader.delivery(form=FORMS[path])
+    delivery.produced(0, 7, finished=False)
+    send(delivery, 1.0, body)
+    assert reader.got == [(1.0, 7)]
+
+
+REASONED = {
+    "/v1/chat/completions/batch": {"choices": [{"index": 0, "message": {"reasoning": "a b c", "content": "d e"}}]},
+    "/v1/responses": {
+        "output": [
+            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "a b c"}]},
+            {"type": "message", "content": [{"type": "output_text", "text": "d e"}]},
+        ]
+    },
+    "/v1/messages": {"content": [{"type": "thinking", "thinking": "a b c"}, {"type": "text", "text": "d e"}]},
+}
+CALLED = {
+    "/v1/responses": {
+        "output": [
+            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "a b c"}]},
+            {"type": "function_call", "name": "look"},
+        ]
+    },
+    "/v1/messages": {"content": [{"type": "thinking", "thinking": "a b c"}, {"type": "tool_use", "name": "look"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "reply", "visible"),
+    [*((path, reply, 2) for path, reply in REASONED.items()), *((path, reply, 7) for path, reply in CALLED.items())],
+)
+def test_a_whole_reply_of_every_path_is_split(path: str, reply: dict[str, Any], visible: int) -> None:
+    reader = Reader()
+    delivery = reader.delivery(form=FORMS[path])
+    delivery.produced(0, 10, finished=True)
+    send(delivery, 1.0, json.dumps(reply).encode(), stream=False)
+    assert sum(tokens for _, tokens in reader.got) == visible
+    assert reader.hidden == 10 - visible
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["choices", "output", "content", "type", "delta", "message", "index", "text", "thinking"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@example(value={"choices": [{"index": [], "delta": {"content": "x"}}]}, path="/v1/chat/completions", stream=True)
+@given(value=JSON_VALUES, path=st.sampled_from(sorted(FORMS)), stream=st.booleans())
+def test_no_document_breaks_the_meter(value: object, path: str, stream: bool) -> None:
+    reader = Reader()
+    delivery = reader.delivery(form=FORMS[path])
+    delivery.produced(0, 1, finished=False)
+    body = json.dumps(value).encode()
+    send(delivery, 1.0, b"data: " + body if stream else body, stream=stream)
+    assert reader.hidden + sum(tokens for _, tokens in reader.got) <= 1
+
+
 @given(st.binary(max_size=60), st.booleans())
 def test_no_bytes_of_a_reply_break_the_meter(body: bytes, stream: bool) -> None:
     reader = Reader()
-    delivery = reader.delivery(reasoning=True)
+    delivery = reader.delivery(form=CHAT)
     delivery.produced(0, 1, finished=False)
     send(delivery, 1.0, b"data: {" + body, stream=stream)
     send(delivery, 2.0, body, stream=stream)

@@ -101,7 +101,7 @@ def test_the_resource_says_how_long_is_long(at: float, outcome: Outcome) -> None
         on_engine=lambda request: None,
         lengths=AnswerLengths(),
     )
-    request.enters_engine(extra_args={}, prompt_tokens=3, hides_reasoning=False, count_tokens=len)
+    request.enters_engine(extra_args={}, prompt_tokens=3, form=None, count_tokens=len)
     first = request.call_began(1)
     request.reply_began(200, stream=True)
     request.produced(first, 1, False)

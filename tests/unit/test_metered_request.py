@@ -29,7 +29,7 @@ class Exchange:
         )
 
     def asks(self, prompt_tokens: int = 10) -> None:
-        self.request.enters_engine(extra_args={}, prompt_tokens=prompt_tokens, hides_reasoning=False, count_tokens=len)
+        self.request.enters_engine(extra_args={}, prompt_tokens=prompt_tokens, form=None, count_tokens=len)
 
     def call(self, *, tokens: int, since: float | None = None, prompt_tokens: int = 10) -> None:
         """Asks and is answered; with `since`, each token is sent at once, at .1 s intervals from then."""

@@ -39,7 +39,7 @@ class Watch:
             on_engine=self.in_flight.add,
             lengths=AnswerLengths(),
         )
-        request.enters_engine(extra_args={}, prompt_tokens=1, hides_reasoning=False, count_tokens=len)
+        request.enters_engine(extra_args={}, prompt_tokens=1, form=None, count_tokens=len)
         return request
 
     def asked(self, *, times: int = 1) -> None:

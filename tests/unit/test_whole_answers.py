@@ -137,7 +137,7 @@ def _answered(
     request.enters_engine(
         extra_args={"andante_class": qoe_class} if qoe_class else {},
         prompt_tokens=3,
-        hides_reasoning=False,
+        form=None,
         count_tokens=len,
         whole=asked_whole,
     )

@@ -21,7 +21,10 @@ from contract.server.meter_app import configure, serving
 class StandInEngine:
     """Keeps what it is given."""
 
-    vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_batched_tokens=2048))
+    vllm_config = SimpleNamespace(
+        scheduler_config=SimpleNamespace(max_num_batched_tokens=2048),
+        structured_outputs_config=SimpleNamespace(reasoning_parser=""),
+    )
 
     def __init__(self) -> None:
         self.given: list[SamplingParams] = []

@@ -24,7 +24,10 @@ from contract.server.meter_app import Counted, configure, serving
 class StandInEngine:
     """Writes `max_tokens` tokens, one an output, as the real one does."""
 
-    vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_batched_tokens=2048))
+    vllm_config = SimpleNamespace(
+        scheduler_config=SimpleNamespace(max_num_batched_tokens=2048),
+        structured_outputs_config=SimpleNamespace(reasoning_parser=""),
+    )
 
     async def generate(self, prompt: Any, params: SamplingParams, request_id: str) -> AsyncGenerator[Any, None]:
         for token in range(1, params.max_tokens + 1):
