@@ -12,6 +12,7 @@ that has ended (the next part of a long recording, the answer after a tool's) is
 from __future__ import annotations
 
 import enum
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,11 @@ class _Choice:
     hiding: bool = False
     """The stream is in a hidden part (reasoning)."""
     finished: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether its reader still waits for something of it."""
+        return not self.finished or self.pending > 0
 
 
 Deliver = Callable[[Sequence[float], Sequence[int]], None]
@@ -107,7 +113,7 @@ class Delivery:
     `deliver` is told of the visible tokens that the reader got, `hide(tokens)` of hidden ones.
     """
 
-    __slots__ = ("_begin", "_choices", "_deliver", "_form", "_frontier", "_hide")
+    __slots__ = ("_begin", "_choices", "_deliver", "_form", "_frontier", "_hide", "_longest", "_touched", "_waited_for")
 
     def __init__(
         self,
@@ -126,15 +132,23 @@ class Delivery:
         self._form = form
         self._choices: dict[int, _Choice] = {}
         self._begin = begin or SoFar()
-        self._frontier = self._begin.visible
+        self._frontier = self._longest = self._begin.visible
+        self._touched: list[_Choice] = []
+        """Those that got tokens since the last `send`; the others need no look, however many they are."""
+        self._waited_for: list[tuple[int, int]] = []
+        """A heap of the choices that are open: the tokens of each in sight, or fewer, and its number."""
 
     def expect(self, choices: int) -> int:
         """Announces `choices` more sequences; returns the number of the first."""
         first = len(self._choices)
+        begin = self._begin
         for number in range(first, first + choices):
-            self._choices[number] = _Choice(
-                visible=self._begin.visible, pending=self._begin.pending, hiding=self._form is not None
+            state = self._choices[number] = _Choice(
+                visible=begin.visible, pending=begin.pending, hiding=self._form is not None
             )
+            if begin.pending:
+                self._touched.append(state)
+            heapq.heappush(self._waited_for, (begin.visible, number))
         return first
 
     def finish(self, first: int, choices: int) -> None:
@@ -146,11 +160,14 @@ class Delivery:
         """All sequences have ended; those that are announced from now on go on where the longest is, from number 0."""
         longest = max(self._choices.values(), key=lambda state: state.visible + state.pending)
         self._begin = SoFar(visible=longest.visible, pending=longest.pending)
-        self._choices = {}
+        self._longest = longest.visible
+        self._choices, self._touched, self._waited_for = {}, [], []
 
     def produced(self, choice: int, tokens: int, finished: bool) -> None:
         """The engine handed `tokens` new tokens of `choice` to the serving layer."""
         state = self._choices[choice]
+        if not state.pending:
+            self._touched.append(state)
         state.pending += tokens
         state.latest = tokens
         state.finished |= finished
@@ -163,8 +180,9 @@ class Delivery:
         if body.startswith(b":"):  # a keep-alive comment carries nothing
             return
         if self._form is None:
-            for state in self._choices.values():
+            for state in self._touched:
                 self._hand_over(state, state.pending)
+            self._touched.clear()
         elif stream:
             self._look_into_chunk(self._form, body)
         else:
@@ -176,14 +194,28 @@ class Delivery:
         if state.pending > visible:
             self._hide(state.pending - visible)
         state.visible += visible
+        self._longest = max(self._longest, state.visible)
         state.pending = state.latest = 0
 
     def _advance(self, at: float) -> None:
-        open_counts = [state.visible for state in self._choices.values() if not state.finished or state.pending]
-        frontier = min(open_counts) if open_counts else max((s.visible for s in self._choices.values()), default=0)
+        frontier = self._lowest()
         if frontier > self._frontier:
             self._deliver((at,), (frontier - self._frontier,))
             self._frontier = frontier
+
+    def _lowest(self) -> int:
+        """What every choice that is open has in sight; what the longest has where none is."""
+        heap = self._waited_for
+        while heap:
+            level, number = heap[0]
+            state = self._choices[number]
+            if not state.open:
+                heapq.heappop(heap)
+            elif state.visible > level:
+                heapq.heapreplace(heap, (state.visible, number))
+            else:
+                return level
+        return self._longest
 
     def _look_into_chunk(self, form: ReplyForm, body: bytes) -> None:
         """Content and tool calls are visible, reasoning is not; a chunk with neither carries nothing."""

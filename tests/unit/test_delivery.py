@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -116,6 +118,65 @@ def test_the_reader_ends_with_as_many_tokens_as_the_longest_choice(steps: list[t
         delivery.produced(choice, 0, finished=True)
     send(delivery, 1e3)
     assert sum(tokens for _, tokens in reader.got) == max(lengths)
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), st.booleans(), st.booleans()), max_size=60),
+    more=st.integers(0, 3),
+)
+def test_the_reader_has_what_every_open_choice_has(steps: list[tuple[int, int, bool, bool]], more: int) -> None:
+    """By the definition, over all choices; some are announced in the middle of it."""
+    reader = Reader()
+    delivery = reader.delivery(choices=6)
+    sent, waiting, finished = [0] * 6, [0] * 6, [False] * 6
+    furthest = 0
+    for at, (choice, tokens, ends, goes_out) in enumerate(steps):
+        if at == len(steps) // 2:
+            delivery.expect(more)
+            sent, waiting, finished = sent + [0] * more, waiting + [0] * more, finished + [False] * more
+        if not finished[choice]:
+            delivery.produced(choice, tokens, finished=ends)
+            waiting[choice] += tokens
+            finished[choice] = ends
+        if goes_out:
+            send(delivery, float(at))
+            sent, waiting = [s + w for s, w in zip(sent, waiting, strict=True)], [0] * len(sent)
+            still = [s for s, f in zip(sent, finished, strict=True) if not f]
+            furthest = max(furthest, min(still) if still else max(sent))
+            assert sum(count for _, count in reader.got) == furthest
+
+
+@pytest.mark.parametrize("form", [None, CHAT])
+def test_a_chunk_costs_the_same_however_many_choices_there_are(form: ReplyForm | None) -> None:
+    """Counted in lines of the meter that run for a chunk, not timed."""
+
+    def lines(choices: int) -> int:
+        reader = Reader()
+        delivery = reader.delivery(form=form, choices=choices)
+        for choice in range(choices):
+            delivery.produced(choice, 1, finished=False)
+            send(delivery, 0.0, chat_chunk(content="x", index=choice))
+        run = 0
+
+        def count(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal run
+            if "andante_vllm" not in frame.f_code.co_filename:
+                return None
+            run += event == "line"
+            return count
+
+        body = chat_chunk(content="x", index=choices - 1)
+        before = sys.gettrace()
+        sys.settrace(count)
+        try:
+            for _ in range(20):
+                delivery.produced(choices - 1, 1, finished=False)
+                send(delivery, 1.0, body)
+        finally:
+            sys.settrace(before)
+        return run
+
+    assert lines(4096) == pytest.approx(lines(4), rel=0.2)
 
 
 def test_reasoning_is_hidden_and_what_parsers_swallow_goes_with_it() -> None:
