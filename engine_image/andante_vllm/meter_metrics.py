@@ -35,6 +35,8 @@ class OpenRequests:
     requests: int
     qoe_sum: float
     deficit: DeficitByCause
+    bad: int
+    """How many would be bad, were they to end now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,9 @@ class MeterMetrics:
         self._open_deficit = gauge(
             "andante_open_deficit_sum", "Sum of the deficits of requests in flight.", (*LABELS, "cause")
         )
+        self._open_bad = gauge(
+            "andante_open_bad_requests", "Requests in flight that would be bad, were they to end now."
+        )
         self._ttft = histogram("andante_ttft_seconds", "Time to the first visible token.", set(_TTFT_BUCKETS))
         self._max_tbt = histogram("andante_max_tbt_seconds", "Longest time between visible tokens.", set(_TBT_BUCKETS))
         self._settings_valid = gauge(
@@ -216,6 +221,7 @@ class MeterMetrics:
             labels = (self._model_name, qoe_class)
             self._open.labels(*labels).set(requests.requests)
             self._open_qoe.labels(*labels).set(requests.qoe_sum)
+            self._open_bad.labels(*labels).set(requests.bad)
             for cause in Cause:
                 self._open_deficit.labels(*labels, cause.value).set(requests.deficit.of(cause))
 

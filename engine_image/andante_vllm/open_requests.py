@@ -45,19 +45,21 @@ class RequestsInFlight:
                 return
             self._scored_at = now
         counts: dict[str, int] = defaultdict(int)
+        bad: dict[str, int] = defaultdict(int)
         qoe_sums: dict[str, float] = defaultdict(float)
         deficits: dict[str, DeficitByCause] = defaultdict(lambda: NO_DEFICIT)
         for request in self._open:
             name = request.qoe_class.name
             counts[name] += 1
             score = request.score_now(now)
+            bad[name] += score.good is False  # a batch request is neither
             qoe_sums[name] += score.qoe or 0.0
             if score.deficit:
                 parts, _ = request.causes(score, None, now, idle=idle)
                 deficits[name] = deficits[name].plus(parts)
         self._report(
             {
-                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit=deficits[name])
+                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit=deficits[name], bad=bad[name])
                 for name in classes | counts.keys()
             }
         )

@@ -106,6 +106,7 @@ async def test_open_requests_show_while_they_run(engine: EngineProcess, client: 
         assert during["andante_open_requests"] == 1
         assert 0 < during["andante_open_qoe_sum"] < 1
         assert during["andante_open_deficit_sum"] > 0
+        assert during["andante_open_bad_requests"] == 1
     after = await counted(engine, before, requests=1)
     assert after["andante_open_requests"] == 0
 

@@ -22,11 +22,13 @@ class Watch:
         self.now = 100.0
         self.reports: list[int] = []
         self.deficits: list[float] = []
+        self.bad: list[int] = []
         self.in_flight = RequestsInFlight(report=self._report, monotonic=lambda: self.now)
 
     def _report(self, by_class: Mapping[str, OpenRequests]) -> None:
         assert by_class.keys() >= NAMES
         self.reports.append(sum(sums.requests for sums in by_class.values()))
+        self.bad.append(sum(sums.bad for sums in by_class.values()))
         self.deficits.append(sum(sums.deficit.total for sums in by_class.values()))
 
     def opened(self) -> MeteredRequest:
@@ -68,6 +70,7 @@ def test_what_is_reported_is_the_score_of_that_moment() -> None:
     watch.asked()
     assert watch.deficits[0] == 0
     assert watch.deficits[1] > 0
+    assert watch.bad == [0, 1]
 
 
 def test_that_nobody_is_open_is_told_at_once() -> None:
