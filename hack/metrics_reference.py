@@ -61,7 +61,8 @@ and idle mean: [how Andante measures quality](../concepts/qoe.md).
 | `effect` | {", ".join(f"`{effect.value}` ({_EFFECTS[effect]})" for effect in Effect)} |
 | `why` | {", ".join(f"`{why.value}` ({_WHYS[why]})" for why in IdleReason)} |
 | `policy` | `qoe` or `andes`; `spec.engine.scheduler.policy` |
-| `reason` | why the policy schedules or does not |
+| `reason` of `andante_scheduler_active` | why the policy schedules or does not |
+| `reason` of `andante_connections_ended_total` | [connections](../concepts/connections.md) says which |
 | `verb`, `kind` of `andante_operator_api_calls_total` | the call, and the kind of the object |
 """
 

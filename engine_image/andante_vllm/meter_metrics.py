@@ -146,6 +146,12 @@ class MeterMetrics:
             "1 if deficits of cause idle are from the fitted step time, 0 if from a profile or a usual GPU.",
             ("model_name",),
         )
+        self._connections_ended = Counter(
+            "andante_connections_ended",
+            "Connections of clients that the server ended by itself.",
+            ("model_name", "reason"),
+            registry=registry,
+        )
 
         self._by_class: dict[str, _ClassMetrics] = {}
 
@@ -227,6 +233,10 @@ class MeterMetrics:
 
     def set_step_time_fitted(self, fitted: bool) -> None:
         self._step_time_fitted.labels(self._model_name).set(1 if fitted else 0)
+
+    def connection_ended(self, reason: str) -> None:
+        """Counts a connection that the server ended by itself."""
+        self._connections_ended.labels(self._model_name, reason).inc()
 
     def set_settings_valid(self, valid: bool) -> None:
         self._settings_valid.labels(self._model_name).set(1 if valid else 0)

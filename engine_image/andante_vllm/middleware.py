@@ -28,6 +28,7 @@ from andante_vllm.metered_request import MeteredRequest
 from andante_vllm.open_requests import RequestsInFlight
 from andante_vllm.replies import Message, Reply, Send
 from andante_vllm.reply_forms import FORMS
+from andante_vllm.request_body import Receive, RequestBody
 from andante_vllm.settings import engine_config_path, qoe_settings_path, read_engine_config
 
 if TYPE_CHECKING:
@@ -35,10 +36,9 @@ if TYPE_CHECKING:
 
 logger = init_logger("vllm.andante.meter")
 # Now, while vLLM imports this: it makes the middleware only after its web server is configured.
-web_server.install(logger.warning)
+web_server.install(log_warning=logger.warning, is_draining=lambda: hooks.drain.draining)
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # A refusal here is a user who got no answer; elsewhere a request counts if it reached the engine.
@@ -59,12 +59,12 @@ class DeliveryMeter:
         self._classes = QoEClasses(self._settings.current())
         config = read_engine_config(config_path)
         self._announcement = Announcement(announcement_file(config.port))
-        self._connection_age = config.http.connection_age_seconds
-        self._comment_after = config.http.comment_after_silence_seconds
+        self._limits = config.http
         self._metrics = MeterMetrics(model_name=config.model.served_name, objective=self._classes.objective)
         self._step_time = IdleStepTime(
             start=start_values(config), folder=metric_files(), monotonic=time.monotonic, log_error=logger.warning
         )
+        web_server.count_ends(self._metrics.connection_ended)
         self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
         self._lengths = AnswerLengths()
         self._known_classes: set[str] = set()
@@ -80,17 +80,22 @@ class DeliveryMeter:
         reply = Reply(
             send,
             closes=lambda: self._ends(connection),
-            comment_after=self._comment_after if connection is not None and scope["method"] != "HEAD" else 0.0,
+            comment_after=self._limits.comment_after_silence_seconds
+            if connection is not None and scope["method"] != "HEAD"
+            else 0.0,
             flows=lambda: connection is not None and not connection.flow.write_paused,
+            count_end=self._metrics.connection_ended,
         )
         try:
             if scope["method"] == "POST":
-                await self._meter(scope, receive, reply)
+                await self._meter(scope, receive, reply, connection)
             else:
                 if scope["path"] in _METRICS_PATHS:
                     self._refresh_gauges()
                 await self._app(scope, receive, reply.send)
         except Exception:
+            if reply.refused:
+                return  # the application could not go on without its body
             if reply.broken:
                 raise  # the server logs it and cuts the connection, which tells the client that this is not all
             logger.exception("%s %r failed", scope["method"], scope["path"])
@@ -102,14 +107,29 @@ class DeliveryMeter:
     def _ends(self, connection: Connection | None) -> bool:
         """Whether the reply that begins now is the last one of its connection."""
         if hooks.drain.draining or self._announcement.made():
-            return True
-        return connection is not None and connection.age.reached(self._connection_age, at=time.monotonic())
+            reason = "drain"
+        elif connection is not None and connection.age.reached(
+            self._limits.connection_age_seconds, at=time.monotonic()
+        ):
+            reason = "age"
+        else:
+            return False
+        self._metrics.connection_ended(reason)
+        return True
 
     def _close_server(self) -> None:
         if self._server is not None:
             web_server.close_to_newcomers(self._server)
 
-    async def _meter(self, scope: Scope, receive: Receive, reply: Reply) -> None:
+    async def _meter(self, scope: Scope, receive: Receive, reply: Reply, connection: Connection | None) -> None:
+        body = RequestBody(
+            receive,
+            reply,
+            max_bytes=self._limits.max_body_bytes(scope["path"]),
+            seconds=self._limits.body_timeout_seconds,
+        )
+        if await body.refused(scope["headers"]):
+            return
         classes = self._current_classes()
         try:
             request = _HTTPRequest(
@@ -129,7 +149,7 @@ class DeliveryMeter:
         reply.watch(request)
 
         async def receive_and_watch() -> Message:
-            message = await receive()
+            message = await body.receive()
             if message["type"] == "http.disconnect":
                 request.client_left()
             elif not message.get("more_body", False):
@@ -148,11 +168,12 @@ class DeliveryMeter:
                     await reply.refuse(503, "ServiceUnavailableError", "The server is shutting down; try again.")
         finally:
             hooks.current_request.reset(token)
-            self._ended(request)
+            self._ended(request, at=reply.taken_at if connection is not None and connection.ended_unread else None)
 
-    def _ended(self, request: MeteredRequest) -> None:
+    def _ended(self, request: MeteredRequest, *, at: float | None) -> None:
+        """Counts the request, as it was at `at` (None: now): what a client does not read is nobody's delay."""
         self._in_flight.discard(request)
-        at = time.monotonic()
+        at = time.monotonic() if at is None else at
         outcome = request.ended(at=at, draining=hooks.drain.draining)
         if outcome is None:
             return

@@ -21,6 +21,18 @@ SERVICE_UNAVAILABLE: Final = 503
 RETRY_AFTER_SECONDS: Final = b"1"
 """Another replica may have room, or this one in a moment."""
 
+
+def error_message(status: int, kind: str, text: str, field: str | None = None) -> tuple[list[Header], bytes]:
+    """Headers and body of an error in OpenAI's format, after which the connection is closed."""
+    body = json.dumps({"error": {"message": text, "type": kind, "param": field, "code": status}}).encode()
+    headers: list[Header] = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    return headers, body
+
+
 _FIXED_BODY: Final = frozenset({b"content-length", b"content-encoding"})
 """With these a body holds what the application wrote and nothing else."""
 
@@ -42,7 +54,10 @@ class Watcher(Protocol):
 class Reply:
     """The `send` of one request. Event streams get a header that asks gateways not to hold them back."""
 
-    __slots__ = ("_closes", "_comment_after", "_flows", "_send", "_silence", "_watcher", "began", "complete")
+    __slots__ = (
+        "_closes", "_comment_after", "_count_end", "_flows", "_send", "_silence", "_watcher", "began", "complete",
+        "refused", "taken_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -51,22 +66,28 @@ class Reply:
         closes: Callable[[], bool] = lambda: False,
         comment_after: float = 0.0,
         flows: Callable[[], bool] = lambda: True,
+        count_end: Callable[[str], None] = lambda reason: None,
     ) -> None:
         """`closes` is asked when the head is sent: whether the connection ends with this reply.
 
         `comment_after`: seconds of silence in an event stream after which a comment is sent, 0: never. `flows`: whether
-        the connection takes what is written without waiting.
+        the connection takes what is written without waiting. `count_end`: told why the server ends a connection.
         """
         self._send = send
         self._closes = closes
         self._comment_after = comment_after
         self._flows = flows
         self._silence: Silence | None = None
+        self._count_end = count_end
         self._watcher: Watcher | None = None
         self.began = False
         """The server was given the head of the reply."""
         self.complete = False
         """The connection took the last byte."""
+        self.taken_at: float | None = None
+        """When the connection last took a part of the body, `time.monotonic()` seconds."""
+        self.refused = False
+        """The reply was an error of ours, and the application's is dropped."""
 
     def watch(self, watcher: Watcher) -> None:
         """From now on `watcher` is told."""
@@ -79,6 +100,8 @@ class Reply:
 
     async def send(self, message: Message) -> None:
         """Passes an ASGI message on."""
+        if self.refused:
+            return
         if message["type"] == "http.response.body":
             silence = self._silence
             if silence is not None:
@@ -90,6 +113,7 @@ class Reply:
             if self._watcher is not None:
                 self._watcher.body_sent(at, body, last)
             self.complete = last
+            self.taken_at = at
             if silence is not None:
                 silence.busy = False
                 silence.last_at = at
@@ -125,19 +149,32 @@ class Reply:
         if self._silence is not None:
             self._silence.end()
 
-    async def refuse(self, status: int, kind: str, text: str, *, field: str | None = None) -> None:
+    async def refuse(
+        self,
+        status: int,
+        kind: str,
+        text: str,
+        *,
+        field: str | None = None,
+        reason: str | None = None,
+        before_end: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """The whole reply: an error in OpenAI's format, after which the connection is closed.
 
-        `field` is the header or the field of the body that is wrong.
+        `field` is the header or the field of the body that is wrong, `reason` what the end of the connection counts as.
+        `before_end` is awaited when the client has the reply, before its connection is closed. What the application
+        says later is dropped. Nothing is sent where a reply has begun: the connection is cut when the request ends.
         """
-        body = json.dumps({"error": {"message": text, "type": kind, "param": field, "code": status}}).encode()
-        headers: list[Header] = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        if not self.began:
+            headers, body = error_message(status, kind, text, field)
+            await self.send({"type": "http.response.start", "status": status, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body, "more_body": before_end is not None})
+            if before_end is not None:
+                await before_end()
+                await self.send({"type": "http.response.body", "body": b""})
+            if reason is not None:
+                self._count_end(reason)
+        self.refused = True
 
 
 def _is_event_stream(headers: Iterable[Header]) -> bool:

@@ -6,6 +6,7 @@ process), the scheduler and the delivery meter (API server process) find it agai
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from andante.engine_config import QOE_SETTINGS_FILE, EngineConfig, QoESettings
+from andante.engine_config import QOE_SETTINGS_FILE, EngineConfig, HTTPConfig, QoESettings
 
 ENGINE_CONFIG_VARIABLE: Final = "ANDANTE_ENGINE_CONFIG"
 """Environment variable with the absolute path of engine.yaml; set by `andante-engine serve`."""
@@ -35,6 +36,16 @@ def read_qoe_settings(path: Path) -> QoESettings:
     if not path.exists():
         return QoESettings()
     return _read(path, QoESettings)
+
+
+def http_config() -> HTTPConfig:
+    """How connections are treated, by engine.yaml. Raises ConfigError."""
+    return _http_config(engine_config_path())
+
+
+@functools.cache
+def _http_config(path: Path) -> HTTPConfig:
+    return read_engine_config(path).http
 
 
 def engine_config_path() -> Path:

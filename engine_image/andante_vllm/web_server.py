@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,16 +15,24 @@ EXTENSION: Final = "andante.connection"
 """Key of the ASGI scope's `extensions` under which a request's connection is found."""
 
 
-def install(log_warning: Callable[[str], None]) -> None:
+def install(*, log_warning: Callable[[str], None], is_draining: Callable[[], bool]) -> None:
     """Every server that is configured from now on takes our protocol, since vLLM leaves the choice to uvicorn.
 
     Another uvicorn may not carry it: then connections are uvicorn's, without an age and limits, and the log says so.
     """
     try:
-        importlib.import_module("andante_vllm.connection")
+        connection = importlib.import_module("andante_vllm.connection")
+        connection.Connection.is_draining = staticmethod(is_draining)
         importlib.import_module("uvicorn.config").HTTP_PROTOCOLS[_DEFAULT] = "andante_vllm.connection:Connection"
     except (ImportError, AttributeError) as error:
         log_warning(f"Connections have no age and no limits: {error}")
+
+
+def count_ends(count: Callable[[str], None]) -> None:
+    """`count` is told of each connection that the server ends for what its client did, and why."""
+    connection = sys.modules.get("andante_vllm.connection")
+    if connection is not None:
+        connection.Connection.count_end = staticmethod(count)
 
 
 def close_to_newcomers(server: Any) -> None:

@@ -152,6 +152,12 @@ class VirtualGPUConfig(_Strict):
     async_scheduling: bool = True
 
 
+_TOKENIZER_PATHS: Final = frozenset({"/tokenize", "/detokenize"})
+_MAX_TOKENIZER_BODY: Final = 256 * 1024
+"""The server writes the answer to these, a number for each token, in the thread that sends everybody's tokens: each MiB
+holds up all streams for a quarter of a second."""
+
+
 class HTTPConfig(_Strict):
     """How the engine treats its clients' connections; seconds."""
 
@@ -159,6 +165,23 @@ class HTTPConfig(_Strict):
     """A reply that begins on a connection of about this age is its last; 0: connections are kept."""
     comment_after_silence_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 12.0
     """Silence in an event stream after which a comment is sent; 0: none is."""
+    max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Largest body of a request."""
+    body_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
+    """In which a request's body must have come, from the end of its head."""
+    max_head_kib: Annotated[int, Field(ge=8, le=1024)] = 64
+    """Largest request line and headers together."""
+    head_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 10.0
+    """In which a request's head must have come, from its first byte."""
+    send_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
+    """A client that reads nothing for so long, while there is something to read, has left."""
+    send_timeout_draining_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 10.0
+    """The same while the engine drains."""
+
+    def max_body_bytes(self, path: str) -> int:
+        """Largest body of a request for `path`."""
+        size = self.max_body_mib * 2**20
+        return min(size, _MAX_TOKENIZER_BODY) if path in _TOKENIZER_PATHS else size
 
 
 _NODE = "a replica runs on one node; use spec.engine.gpusPerReplica"

@@ -119,8 +119,26 @@ def test_offloaded_kv_gets_shared_memory() -> None:
 
 def test_a_virtual_gpu_asks_for_none() -> None:
     pod = template(engine={"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}})["spec"]
-    assert "limits" not in pod["containers"][0]["resources"]
+    assert pod["containers"][0]["resources"]["limits"].keys() == {"memory"}
     assert "tolerations" not in pod
+
+
+def test_what_a_virtual_gpu_may_use_never_lies_below_what_is_asked_for() -> None:
+    virtual = {"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}}
+    resources = engine(engine={**virtual, "resources": {"requests": {"memory": "6Gi"}}})["resources"]
+    assert resources["requests"]["memory"] == "6Gi"
+    assert "limits" not in resources
+
+
+@pytest.mark.parametrize("offload", [0, 40])
+def test_no_folder_of_the_node_can_be_filled_without_end(offload: int) -> None:
+    """But for weights of the hub, whose size nobody knows."""
+    model = {"id": "m", "source": {"pvc": {"claimName": "weights"}}}
+    spec = template(model=model, engine={"gpusPerReplica": 2, "scheduler": {"kvOffloadGiB": offload}})["spec"]
+    folders = {v["name"]: v["emptyDir"] for v in spec["volumes"] if "emptyDir" in v}
+    assert set(folders) >= {"tmp", "cache", "shm"}
+    assert all("sizeLimit" in folder for folder in folders.values())
+    assert int(folders["shm"]["sizeLimit"].removesuffix("Gi")) > offload
 
 
 def test_a_users_limit_is_never_below_the_default_request() -> None:

@@ -94,7 +94,7 @@ class Duration:
         }
 
 
-_ACRONYMS: Final = {"ttft": "TTFT", "qoe": "QoE", "gpu": "GPU", "gib": "GiB", "url": "URL"}
+_ACRONYMS: Final = {"ttft": "TTFT", "qoe": "QoE", "gpu": "GPU", "gib": "GiB", "mib": "MiB", "url": "URL"}
 
 
 def api_name(field: str) -> str:

@@ -174,6 +174,8 @@ class HTTPServer(APIModel):
     comment_after_silence: Annotated[float, Duration(minimum="0s", maximum="1d")] = 12.0
     """After so long a silence in a stream the server sends a comment (`: waiting`), which clients skip: no gateway
     takes a request that waits for a dead one. Keep it below the gateway's timeout of a silent reply. 0s: none."""
+    max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 8
+    """Largest body of a request, in MiB; above it 413. Raise it where clients send pictures or recordings."""
 
 
 class VirtualGPU(APIModel):

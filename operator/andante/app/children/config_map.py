@@ -57,6 +57,7 @@ def engine_config(service: LLMService) -> EngineConfig:
             "http": HTTPConfig(
                 connection_age_seconds=engine.http.connection_age,
                 comment_after_silence_seconds=engine.http.comment_after_silence,
+                max_body_mib=engine.http.max_body_mib,
             ),
             "virtual_gpu": None if virtual is None else VirtualGPUConfig(**virtual.model_dump()),
             "extra_args": engine.extra_args,

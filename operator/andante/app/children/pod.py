@@ -36,7 +36,17 @@ STARTUP_PERIOD_SECONDS: Final = 5
 # A real engine loads weights through host memory; the virtual GPU's figures are measured (API server and engine core).
 DEFAULT_MEMORY_GIB: Final = 4
 DEFAULT_REQUESTS: Final[Mapping[str, str]] = {"cpu": "1", "memory": f"{DEFAULT_MEMORY_GIB}Gi"}
+# Without weights nothing is known that would need more; with them a limit could kill an engine that merely loads.
+VIRTUAL_GPU_LIMITS: Final[Mapping[str, str]] = {"memory": "4Gi"}
 VIRTUAL_GPU_REQUESTS: Final[Mapping[str, str]] = {"cpu": "200m", "memory": "1536Mi"}
+
+# A node is shared: what one pod may fill of its disk and memory has an end. Above it the pod is evicted.
+TEMPORARY_SIZE: Final = "4Gi"
+"""Metric files and uploads."""
+CACHE_SIZE_WITHOUT_WEIGHTS: Final = "32Gi"
+"""Compiled kernels."""
+SHARED_MEMORY_GIB: Final = 16
+"""For what GPUs of one replica say to each other; KV in the host's memory comes on top."""
 
 
 def termination_grace_period_seconds(service: LLMService) -> int:
@@ -136,11 +146,14 @@ def _resources(service: LLMService) -> dict[str, Any]:
     if engine.virtual_gpu is None and engine.scheduler.kv_offload_gib > 0:
         # vLLM takes it from /dev/shm, which counts as the pod's memory.
         requests["memory"] = f"{math.ceil((DEFAULT_MEMORY_GIB + engine.scheduler.kv_offload_gib) * 1024)}Mi"
-    limits: dict[str, int | str] = {}
+    limits: dict[str, int | str] = dict({} if engine.virtual_gpu is None else VIRTUAL_GPU_LIMITS)
     if engine.resources is not None:
+        if engine.resources.requests:  # a limit of ours could lie below
+            limits.clear()
         limits |= engine.resources.limits or {}
         # Kubernetes refuses requests above limits; where the user only limits, his limit is the request.
-        requests |= {name: value for name, value in limits.items() if name in requests}
+        limited = engine.resources.limits or {}
+        requests |= {name: value for name, value in limited.items() if name in requests}
         requests |= engine.resources.requests or {}
     if engine.gpus_per_replica > 0:
         limits[engine.resource_name] = engine.gpus_per_replica
@@ -156,12 +169,14 @@ def _volumes(service: LLMService) -> list[dict[str, Any]]:
     engine, source = service.spec.engine, service.spec.model.source
     volumes: list[dict[str, Any]] = [
         {"name": CONFIG_VOLUME, "configMap": {"name": engine_config_map_name(service)}},
-        {"name": "tmp", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": TEMPORARY_SIZE}},
     ]
     if engine.cache.pvc is not None:
         volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": engine.cache.pvc.claim_name}})
     else:
         limit = engine.cache.empty_dir.size_limit if engine.cache.empty_dir is not None else None
+        if limit is None and source.hub is None:  # weights of the hub come in any size
+            limit = CACHE_SIZE_WITHOUT_WEIGHTS
         volumes.append({"name": "cache", "emptyDir": {} if limit is None else {"sizeLimit": str(limit)}})
     if source.pvc is not None:
         claim = {"claimName": source.pvc.claim_name, "readOnly": True}
@@ -172,7 +187,8 @@ def _volumes(service: LLMService) -> list[dict[str, Any]]:
         image = {"reference": source.image.reference, "pullPolicy": source.image.pull_policy}
         volumes.append({"name": "model", "image": image})
     if _needs_shared_memory(service):
-        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+        size = f"{SHARED_MEMORY_GIB + math.ceil(engine.scheduler.kv_offload_gib)}Gi"
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": size}})
     return volumes
 
 

@@ -1,0 +1,76 @@
+"""The body of one request on its way in: bounded in size and in time. No vLLM import."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from andante_vllm.replies import Header, Message, Reply
+
+Receive = Callable[[], Awaitable[Message]]
+
+_SWALLOW_SECONDS: Final = 2.0
+_DISCONNECT: Final = "http.disconnect"
+
+
+class RequestBody:
+    """The `receive` of one request; a body that is too large or too slow gets the reply, and the application none."""
+
+    __slots__ = ("_bytes", "_late_at", "_max_bytes", "_over", "_receive", "_reply", "_seconds")
+
+    def __init__(self, receive: Receive, reply: Reply, *, max_bytes: int, seconds: float) -> None:
+        self._receive = receive
+        self._reply = reply
+        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._late_at = time.monotonic() + seconds
+        self._bytes = 0
+        self._over = False
+
+    async def refused(self, headers: Iterable[Header]) -> bool:
+        """Whether the body is too large by what the client says; then the request was answered."""
+        length = next((value for name, value in headers if name == b"content-length"), b"0")
+        if not (length.isdigit() and int(length) > self._max_bytes):
+            return False
+        await self._refuse_large()
+        return True
+
+    async def receive(self) -> Message:
+        """The next message; the client has left, for the application, once the body was refused."""
+        if self._over:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._late_at - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            text = f"The request's body did not come within {self._seconds:g} seconds."
+            await self._reply.refuse(408, "RequestTimeoutError", text, reason="late_body")
+            return {"type": _DISCONNECT}
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            self._over = not message.get("more_body", False)
+            if self._bytes > self._max_bytes:
+                await self._refuse_large()
+                return {"type": _DISCONNECT}
+        else:
+            self._over = True
+        return message
+
+    async def _refuse_large(self) -> None:
+        text = f"The request's body has more than the {_size(self._max_bytes)} that this path takes."
+        await self._reply.refuse(413, "BadRequestError", text, reason="large_body", before_end=self._swallow)
+
+    async def _swallow(self) -> None:
+        """Reads on for a moment: a socket that is closed while bytes come in takes the answer back from the client."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SWALLOW_SECONDS):
+                while not self._over:
+                    message = await self._receive()
+                    self._over = message["type"] == _DISCONNECT or not message.get("more_body", False)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:g} MiB" if count >= 2**20 else f"{count / 2**10:g} KiB"
