@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Set
 from typing import Final
 
-from andante.domain.deficit_cause import NO_DEFICIT, DeficitByCause
+from andante.domain.deficit_cause import DeficitByCause, added_up
 from andante.domain.idle_replica import IdleReplica
 from andante_vllm.meter_metrics import OpenRequests
 from andante_vllm.metered_request import MeteredRequest
@@ -47,7 +47,7 @@ class RequestsInFlight:
         counts: dict[str, int] = defaultdict(int)
         bad: dict[str, int] = defaultdict(int)
         qoe_sums: dict[str, float] = defaultdict(float)
-        deficits: dict[str, DeficitByCause] = defaultdict(lambda: NO_DEFICIT)
+        deficits: dict[str, list[DeficitByCause]] = defaultdict(list)
         for request in self._open:
             name = request.qoe_class.name
             counts[name] += 1
@@ -56,10 +56,12 @@ class RequestsInFlight:
             qoe_sums[name] += score.qoe or 0.0
             if score.deficit:
                 parts, _ = request.causes(score, None, now, idle=idle)
-                deficits[name] = deficits[name].plus(parts)
+                deficits[name].append(parts)
         self._report(
             {
-                name: OpenRequests(requests=counts[name], qoe_sum=qoe_sums[name], deficit=deficits[name], bad=bad[name])
+                name: OpenRequests(
+                    requests=counts[name], qoe_sum=qoe_sums[name], deficit=added_up(deficits[name]), bad=bad[name]
+                )
                 for name in classes | counts.keys()
             }
         )

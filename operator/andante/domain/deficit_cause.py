@@ -8,6 +8,7 @@ load     the rest: what further replicas relieve, and the scaler buys for
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,11 +41,19 @@ class DeficitByCause:
         """The part of that cause."""
         return float(getattr(self, cause.value))
 
-    def plus(self, other: DeficitByCause) -> DeficitByCause:
-        return DeficitByCause(**{c.value: self.of(c) + other.of(c) for c in Cause})
-
 
 NO_DEFICIT = DeficitByCause()
+
+
+def added_up(parts: Iterable[DeficitByCause]) -> DeficitByCause:
+    """The sums over several requests."""
+    load = idle = failed = client = 0.0
+    for part in parts:
+        load += part.load
+        idle += part.idle
+        failed += part.failed
+        client += part.client
+    return DeficitByCause(load=load, idle=idle, failed=failed, client=client)
 
 
 def split_deficit(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 from andante.domain.pace import MAX_SECONDS
 from andante.domain.step_time import StepTimeCoefficients
@@ -33,8 +33,7 @@ class IdleReason(StrEnum):
     """The answer ended without a token."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdleTimeline:
+class IdleTimeline(NamedTuple):
     """When the tokens of one request would come, alone on a replica. Seconds, finite, >= 0."""
 
     prefill: float

@@ -256,8 +256,11 @@ class RequestMeter:
         self._check_now("at", at)
         if not self._expectation.counts_in_qoe:
             return 0.0
-        quality = self._idle_quality(idle, outcome, at)
-        return self._deficit(quality)
+        wanted = self._expectation
+        late = wanted.deadline is not None or idle.first > wanted.expected_ttft or idle.step * wanted.pace > 1
+        if not late and (outcome is not Outcome.COMPLETED or self.delivered_tokens):
+            return 0.0  # no token of it would be late: the usual case, of ten thousand requests in flight too
+        return self._deficit(self._idle_quality(idle, outcome, at))
 
     def _idle_quality(self, idle: IdleTimeline, outcome: Outcome | None, at: float) -> _Quality:
         wanted, n = self._expectation, self.delivered_tokens
