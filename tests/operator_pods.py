@@ -81,6 +81,7 @@ class FakeEngine:
             + f'andante_idle_step_time_fitted{{model_name="chat"}} 1\n'
             f'andante_tokens_total{{{labels},kind="visible"}} {self.tokens}\n'
             f"andante_idle_penalty_tokens_total{{{labels}}} {self.penalty}\n"
+            f"andante_unavoidable_idle_penalty_tokens_total{{{labels}}} 0\n"
             f"andante_open_requests{{{labels}}} {self.open_requests}\n"
             f"andante_open_qoe_sum{{{labels}}} {self.open_requests * self.open_qoe}\n"
             + _parts("andante_open_deficit_sum", labels, "cause", Cause, load=self.open_requests * open_deficit)

@@ -52,6 +52,7 @@ class _ClassMetrics:
     visible_tokens: Counter
     hidden_tokens: Counter
     idle_penalty: Counter
+    unavoidable_penalty: Counter
     qoe: Histogram
     andes_qoe: Histogram
     delay: Histogram
@@ -125,6 +126,10 @@ class MeterMetrics:
         ).labels(self._model_name)
         self._tokens = counter("andante_tokens", "Prompt tokens, and tokens handed to clients.", "kind")
         self._idle_penalty = counter("andante_idle_penalty_tokens", "Tokens that idle users could have read.")
+        self._unavoidable_penalty = counter(
+            "andante_unavoidable_idle_penalty_tokens",
+            "Of those, what the users would have lost on an idle replica, too.",
+        )
         self._open = gauge("andante_open_requests", "Requests in flight.")
         self._open_qoe = gauge("andante_open_qoe_sum", "Sum of the QoE of requests in flight, were they to end now.")
         self._open_deficit = gauge(
@@ -170,6 +175,7 @@ class MeterMetrics:
                 visible_tokens=self._tokens.labels(*labels, "visible"),
                 hidden_tokens=self._tokens.labels(*labels, "hidden"),
                 idle_penalty=self._idle_penalty.labels(*labels),
+                unavoidable_penalty=self._unavoidable_penalty.labels(*labels),
                 qoe=self._qoe.labels(*labels),
                 andes_qoe=self._andes_qoe.labels(*labels),
                 delay=self._delay.labels(*labels),
@@ -186,6 +192,7 @@ class MeterMetrics:
         *,
         causes: DeficitByCause,
         idle_reason: IdleReason | None,
+        unavoidable_penalty: float,
         effect: Effect | None,
         unknown_class: bool,
         prompt_tokens: int,
@@ -203,6 +210,7 @@ class MeterMetrics:
             (to.visible_tokens, score.tokens),
             (to.hidden_tokens, hidden_tokens),
             (to.idle_penalty, score.idle_penalty),
+            (to.unavoidable_penalty, unavoidable_penalty),
             (to.good, bool(score.good)),
             *((to.deficit[cause], causes.of(cause)) for cause in Cause),
             *([(to.idle_deficit[idle_reason], causes.idle)] if idle_reason else []),

@@ -11,7 +11,7 @@ from typing import Any
 
 from andante.domain.answer_length import AnswerLengths
 from andante.domain.deficit_cause import NO_DEFICIT, DeficitByCause, split_deficit
-from andante.domain.idle_replica import IdleReason, IdleReplica
+from andante.domain.idle_replica import IdleReason, IdleReplica, IdleTimeline
 from andante.domain.pace import QoEClass
 from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
@@ -139,13 +139,7 @@ class MeteredRequest:
         """
         if not score.deficit:
             return NO_DEFICIT, None
-        timeline = idle.timeline(
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self._cached_tokens,
-            hidden_tokens=self.hidden_tokens,
-            visible_tokens=score.tokens,
-            sequences=max(1, self._widest),
-        )
+        timeline = self._alone_on(idle, score)
         since = at - self.arrived_at
         meter = self._meter if self._by_class is None else self._by_class
         by_class = outcome
@@ -165,6 +159,22 @@ class MeteredRequest:
             return parts, None
         pace = self._resolved.of_class.pace
         return parts, timeline.reason(tokens=score.tokens, pace=pace, hidden_tokens=self.hidden_tokens)
+
+    def unavoidable_penalty(self, score: RequestScore, outcome: Outcome, at: float, *, idle: IdleReplica) -> float:
+        """Tokens of the idle penalty of `score` that the user would have lost on an idle replica, too."""
+        if not score.idle_penalty or outcome.cut_by_server:
+            return 0.0
+        alone = self._meter.idle_penalty(self._alone_on(idle, score), outcome, at=at - self.arrived_at)
+        return min(score.idle_penalty, alone)
+
+    def _alone_on(self, idle: IdleReplica, score: RequestScore) -> IdleTimeline:
+        return idle.timeline(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            hidden_tokens=self.hidden_tokens,
+            visible_tokens=score.tokens,
+            sequences=max(1, self._widest),
+        )
 
     def found_cached(self, tokens: int) -> None:
         """A cache held so many tokens of a prompt of the request."""

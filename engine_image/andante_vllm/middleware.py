@@ -178,7 +178,8 @@ class DeliveryMeter:
         if outcome is None:
             return
         score = request.score_ended(outcome, at)
-        causes, idle_reason = request.causes(score, outcome, at, idle=self._step_time.current())
+        idle = self._step_time.current()
+        causes, idle_reason = request.causes(score, outcome, at, idle=idle)
         if outcome is Outcome.COMPLETED:
             self._lengths.learn(request.qoe_class.name, score.tokens)
         self._metrics.ended(
@@ -187,6 +188,7 @@ class DeliveryMeter:
             score,
             causes=causes,
             idle_reason=idle_reason,
+            unavoidable_penalty=request.unavoidable_penalty(score, outcome, at, idle=idle),
             effect=request.effect,
             unknown_class=request.unknown_class,
             prompt_tokens=request.prompt_tokens,

@@ -244,6 +244,34 @@ def test_a_good_request_has_no_cause() -> None:
     assert parts == (DeficitByCause(), None)
 
 
+@given(idle=IDLE_TIMELINES, tokens=st.integers(1, 200), whole=st.booleans(), expectation=EXPECTATIONS)
+def test_a_replica_that_was_idle_loses_only_what_is_unavoidable(
+    idle: IdleTimeline, tokens: int, whole: bool, expectation: Expectation
+) -> None:
+    meter = RequestMeter(expectation=expectation)
+    if whole:
+        meter.comes_whole()
+    at = idle.at(tokens)
+    if whole or expectation.deadline is not None:
+        meter.deliver(at, tokens)
+    else:
+        for token in range(1, tokens + 1):
+            meter.deliver(idle.at(token))
+    penalty = meter.ended(Outcome.COMPLETED, at=at).idle_penalty
+    assert meter.idle_penalty(idle, Outcome.COMPLETED, at=at) == pytest.approx(penalty, rel=1e-6, abs=1e-6)
+    assert meter.idle_penalty(INSTANT, Outcome.COMPLETED, at=at) <= 0.01
+
+
+@pytest.mark.parametrize(("outcome", "share"), [(Outcome.COMPLETED, 1.0), (Outcome.FAILED, 0.0)])
+def test_of_the_idle_penalty_the_unavoidable_part_is_told(outcome: Outcome, share: float) -> None:
+    request, at = _request(queued=60.0)
+    score = request.score_ended(outcome, at)
+    slow = IdleReplica(base=100.0, prefill_token=0.0, sequence=0.0, context_token=0.0)
+    assert request.unavoidable_penalty(score, outcome, at, idle=slow) == share * score.idle_penalty
+    quick = IdleReplica(base=1e-4, prefill_token=0.0, sequence=0.0, context_token=0.0)
+    assert request.unavoidable_penalty(score, outcome, at, idle=quick) == 0.0
+
+
 def test_what_the_server_cut_failed() -> None:
     request, at = _request()
     parts, reason = request.causes(request.score_ended(Outcome.FAILED, at), Outcome.FAILED, at, idle=START)

@@ -23,6 +23,7 @@ andante_open_requests{model_name="chat",qoe_class="reading"} 4.0
 andante_open_qoe_sum{model_name="chat",qoe_class="reading"} 3.5
 andante_requests_good_total{model_name="chat",qoe_class="reading"} 5.0
 andante_idle_penalty_tokens_total{model_name="chat",qoe_class="reading"} 11.0
+andante_unavoidable_idle_penalty_tokens_total{model_name="chat",qoe_class="reading"} 2.0
 andante_idle_step_time_fitted{model_name="chat"} 1.0
 andante_open_deficit_sum{cause="load",model_name="chat",qoe_class="reading"} 0.4
 andante_open_deficit_sum{cause="idle",model_name="chat",qoe_class="reading"} 0.3

@@ -14,6 +14,7 @@ from andante.app.measurement import (
     QOE_COUNT,
     QOE_SUM,
     REQUESTS,
+    UNAVOIDABLE_PENALTY,
     VISIBLE_TOKENS,
     Measurement,
     Measurements,
@@ -90,6 +91,13 @@ def test_pods_add_up() -> None:
 def test_smooth_goodput_takes_the_idling_off() -> None:
     result = _run((0, {"a": _sample(0)}), (10, {"a": _sample(10, requests=1)}))
     assert value_of(result.smooth_goodput) == pytest.approx(9.0)
+
+
+def test_idling_that_an_idle_replica_would_bring_too_is_no_reason_to_keep_one() -> None:
+    last = _sample(10, requests=1)
+    last = dataclasses.replace(last, counters={**last.counters, UNAVOIDABLE_PENALTY: 4.0})
+    result = _run((0, {"a": _sample(0)}), (10, {"a": last}))
+    assert (value_of(result.smooth_goodput), value_of(result.load_goodput)) == (pytest.approx(9.0), pytest.approx(9.4))
 
 
 def test_a_counter_that_fell_was_reset_and_counts_from_zero() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.conditions import Observation, conditions
-from andante.app.judge import judge
+from andante.app.judge import TickResult, judge
 from andante.app.measurement import Measurement, nothing_measured
 from andante.app.pods import sort_pods
 from andante.app.status import build_status
@@ -97,14 +97,14 @@ def test_before_anything_is_known_it_is_unknown(measurement: Measurement | None)
     assert _told(measurement)[:2] == ("Unknown", "NotMeasured")
 
 
-def _wanted(measurement: Measurement, **scaling: Any) -> int:
+def _judged(measurement: Measurement, **scaling: Any) -> TickResult:
     service = _service(scaling={"mode": "Auto", "maxReplicas": 10, **scaling})
     pod = {
         "metadata": {"name": "chat-1", "creationTimestamp": "2026-01-01T00:00:00Z"},
         "spec": {"containers": []},
         "status": {"conditions": [{"type": "Ready", "status": "True"}], "podIP": "10.0.0.1"},
     }
-    result = judge(
+    return judge(
         service,
         deployment={"spec": {"replicas": 1}, "metadata": {}},
         pods=sort_pods([pod]),
@@ -113,7 +113,18 @@ def _wanted(measurement: Measurement, **scaling: Any) -> int:
         window=60.0,
         now=2e9,
     )
-    return result.decision.wanted
+
+
+def _wanted(measurement: Measurement, **scaling: Any) -> int:
+    return _judged(measurement, **scaling).decision.wanted
+
+
+@pytest.mark.parametrize(("load_goodput", "quiet"), [(100.0, True), (20.0, False)])
+def test_idling_on_idle_replicas_keeps_none_of_them(load_goodput: float, quiet: bool) -> None:
+    goodputs = {"smooth_goodput": 10.0, "load_goodput": load_goodput, "throughput": 100.0}
+    seen = {name: Observed(value=value, at=100.0) for name, value in goodputs.items()}
+    measured = dataclasses.replace(_measured(idle=0.2, reason=IdleReason.REASONING), **seen)
+    assert (_judged(measured).memory.quiet_since is not None) == quiet
 
 
 def test_replicas_are_bought_for_load_and_for_nothing_else() -> None:

@@ -50,7 +50,7 @@ def judge(
         replicas=_replicas(service, deployment, pods, warmup_bound=rules.warmup_bound, now=now),
         deficit=_deficit(service, measurement),
         open_requests=measurement.open_requests,
-        smooth_goodput=measurement.smooth_goodput,
+        smooth_goodput=measurement.load_goodput,
         throughput=measurement.throughput,
         pods_measured=measurement.pods_measured,
     )

@@ -19,8 +19,10 @@ DEFICIT = {cause: f"andante_request_deficit_sum/{cause.value}" for cause in Caus
 IDLE_DEFICIT = {why: f"andante_request_idle_deficit_sum/{why.value}" for why in IdleReason}
 VISIBLE_TOKENS = "andante_tokens_total/visible"
 IDLE_PENALTY = "andante_idle_penalty_tokens_total"
+UNAVOIDABLE_PENALTY = "andante_unavoidable_idle_penalty_tokens_total"
 COUNTERS = (
     REQUESTS, GOOD, QOE_SUM, QOE_COUNT, *DEFICIT.values(), *IDLE_DEFICIT.values(), VISIBLE_TOKENS, IDLE_PENALTY,
+    UNAVOIDABLE_PENALTY,
 )  # fmt: skip
 
 
@@ -38,6 +40,8 @@ class Measurement:
     good_fraction: Figure
     smooth_goodput: Figure
     """Tokens/s."""
+    load_goodput: Figure
+    """Smooth goodput without the penalty that would be paid on an idle replica, too; tokens/s."""
     throughput: Figure
     """Visible tokens/s."""
     open_requests: Figure
@@ -63,6 +67,7 @@ def nothing_measured(why: str, *, scheduling: Mapping[str, str | None] | None = 
         mean_qoe=missing,
         good_fraction=missing,
         smooth_goodput=missing,
+        load_goodput=missing,
         throughput=missing,
         open_requests=missing,
         worst_class=None,
@@ -183,6 +188,7 @@ def _all_stale(at: float) -> Measurement:
         mean_qoe=stale,
         good_fraction=stale,
         smooth_goodput=stale,
+        load_goodput=stale,
         throughput=stale,
         open_requests=stale,
         worst_class=None,
@@ -211,6 +217,7 @@ def _measure(
     why = max(IdleReason, key=lambda reason: gained[IDLE_DEFICIT[reason]])
     tokens = sum(h.increase(VISIBLE_TOKENS) / h.seconds for h in windows)
     penalty = sum(h.increase(IDLE_PENALTY) / h.seconds for h in windows)
+    unavoidable = sum(h.increase(UNAVOIDABLE_PENALTY) / h.seconds for h in windows)
     busy = opened > 0 or gained[REQUESTS] > 0
     return Measurement(
         deficit=share(sum(lacked.values()), counted),
@@ -221,6 +228,7 @@ def _measure(
         mean_qoe=share(gained[QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
         good_fraction=share(gained[GOOD], ended),
         smooth_goodput=Observed(value=tokens - penalty, at=at) if busy else NoTraffic(),
+        load_goodput=Observed(value=tokens - penalty + unavoidable, at=at) if busy else NoTraffic(),
         throughput=Observed(value=tokens, at=at) if busy else NoTraffic(),
         open_requests=Observed(value=opened, at=at),
         worst_class=_worst_class(windows),

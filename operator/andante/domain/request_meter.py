@@ -262,6 +262,24 @@ class RequestMeter:
             return 0.0  # no token of it would be late: the usual case, of ten thousand requests in flight too
         return self._deficit(self._idle_quality(idle, outcome, at))
 
+    def idle_penalty(self, idle: IdleTimeline, outcome: Outcome | None, *, at: float) -> float:
+        """α·f(l) in tokens had the request's tokens come as `idle` says; as `idle_deficit` otherwise."""
+        self._check_now("at", at)
+        wanted, n = self._expectation, self.delivered_tokens
+        if not wanted.counts_in_qoe:
+            return 0.0
+        ttft, pace = wanted.expected_ttft, wanted.pace
+        complete = outcome is Outcome.COMPLETED and n > 0
+        until = math.inf if complete else at
+        if wanted.deadline is not None or self._whole:
+            tokens = n if complete or (n and self._whole) else max(n, self._expected_tokens)
+            due = last_due(tokens, expected_ttft=ttft, pace=pace) if wanted.deadline is None else wanted.deadline
+            return self._alpha * max(0.0, min(idle.at(tokens), until) - due)
+        tokens = n if complete else max(1, n, due_tokens(at, expected_ttft=ttft, pace=pace))
+        # How far a token is behind its deadline goes along a line, so the first or the last is the worst.
+        first, last = (min(idle.at(token), until) - (ttft + token / pace) for token in (1, tokens))
+        return self._alpha * max(0.0, first, last)
+
     def _idle_quality(self, idle: IdleTimeline, outcome: Outcome | None, at: float) -> _Quality:
         wanted, n = self._expectation, self.delivered_tokens
         ttft, pace = wanted.expected_ttft, wanted.pace

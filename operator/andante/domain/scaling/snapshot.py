@@ -101,7 +101,7 @@ class Snapshot:
     open_requests: Figure
     """Requests in flight, all replicas together."""
     smooth_goodput: Figure
-    """Tokens/s in the window, the penalty for idling taken off."""
+    """Tokens/s in the window, the penalty for the idling that load has caused taken off."""
     pods_measured: int
     """Ready pods whose metrics are in these figures."""
     throughput: Figure
