@@ -13,6 +13,7 @@ from hack.engine_process import EngineProcess
 from contract.conftest import CONFIG, QOE, total
 
 BODY: dict[str, Any] = {"model": "tiny", "prompt": " stone", "max_tokens": 2}
+REFUSING = {**QOE, "unknownClass": "Refuse"}
 
 
 async def _status_becomes(client: httpx.AsyncClient, engine: EngineProcess, qoe_class: str, wanted: int) -> bool:
@@ -26,10 +27,12 @@ async def _status_becomes(client: httpx.AsyncClient, engine: EngineProcess, qoe_
 
 
 async def test_settings_are_read_again(client: httpx.AsyncClient) -> None:
-    with EngineProcess(CONFIG, qoe=QOE) as engine:
+    with EngineProcess(CONFIG, qoe=REFUSING) as engine:
         assert await _status_becomes(client, engine, "voice", 400)
         voice = {"name": "voice", "expectedTtftSeconds": 0.5, "pace": 3.3}
-        engine.qoe_path.write_text(yaml.safe_dump({**QOE, "objective": 0.871, "classes": [*QOE["classes"], voice]}))
+        engine.qoe_path.write_text(
+            yaml.safe_dump({**REFUSING, "objective": 0.871, "classes": [*QOE["classes"], voice]})
+        )
         assert await _status_becomes(client, engine, "voice", 200)
         samples = engine.metrics()
         assert total(samples, "andante_requests_total", qoe_class="voice", outcome="completed") >= 1
