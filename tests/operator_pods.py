@@ -33,8 +33,9 @@ class FakeEngine:
         self.open_requests = 0.0
         self.open_qoe = 1.0
         self.ended = self.good = self.qoe_sum = self.deficit_sum = self.tokens = self.penalty = 0.0
+        self.thinks = False
+        """Whether what requests lack comes from hidden reasoning, not from load."""
         self.idle_sum = 0.0
-        """Deficit that reasoning has caused, beside that of `serve`."""
         self.scheduling: tuple[float, str] = (1, "policy")
         self.answer: tuple[int, bytes] | None = None
         """Status and body to answer with instead."""
@@ -63,7 +64,11 @@ class FakeEngine:
         self.ended += requests
         self.qoe_sum += requests * qoe
         self.good += requests * (qoe >= 0.95)
-        self.deficit_sum += requests * max(0.0, 0.95 - qoe)
+        lacks = requests * max(0.0, 0.95 - qoe)
+        if self.thinks:
+            self.idle_sum += lacks
+        else:
+            self.deficit_sum += lacks
         self.tokens += requests * tokens
         self.penalty += requests * tokens * (1 - qoe)
 

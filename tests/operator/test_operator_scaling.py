@@ -57,6 +57,23 @@ def test_a_deficit_buys_replicas_and_quiet_gives_them_back(operator: OperatorPro
         assert sum(reason == "QoEDeficit" for reason, _ in ns.events()) == 1
 
 
+def test_what_idle_replicas_lack_too_buys_none_and_says_so(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply(scaling=SCALING)
+    with engines(1) as (engine,):
+        serve_all(ns, [engine])
+        engine.thinks, engine.open_requests = True, 30
+        with traffic(engine, qoe=0.4):
+            ns.wait_condition("ObjectiveUnreachable", "True", "Reasoning")
+            ticks = operator.metric("andante_operator_tick_seconds_count")
+            wait_for("six ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 6)
+            assert ns.replicas() == 1
+            qoe = ns.status()["qoe"]
+            assert qoe["loadDeficit"] == 0
+            assert qoe["deficit"] == qoe["idleDeficit"] > 0.1
+            engine.thinks = False
+            wait_for("a second replica", lambda: ns.replicas() > 1, told=operator.tail)
+
+
 def test_the_pod_with_the_fewest_readers_goes_first(operator: OperatorProcess, ns: Namespace) -> None:
     ns.apply(scaling={**SCALING, "minReplicas": 2})
     with engines(2) as found:
