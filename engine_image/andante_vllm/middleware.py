@@ -126,6 +126,7 @@ class DeliveryMeter:
             receive,
             reply,
             max_bytes=self._limits.max_body_bytes(scope["path"]),
+            max_values=self._limits.max_body_values,
             seconds=self._limits.body_timeout_seconds,
         )
         if await body.refused(scope["headers"]):

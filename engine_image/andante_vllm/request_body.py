@@ -19,15 +19,30 @@ _DISCONNECT: Final = "http.disconnect"
 class RequestBody:
     """The `receive` of one request; a body that is too large or too slow gets the reply, and the application none."""
 
-    __slots__ = ("_bytes", "_late_at", "_max_bytes", "_over", "_receive", "_reply", "_seconds")
+    __slots__ = (
+        "_bytes",
+        "_late_at",
+        "_max_bytes",
+        "_max_values",
+        "_over",
+        "_receive",
+        "_reply",
+        "_seconds",
+        "_values",
+    )
 
-    def __init__(self, receive: Receive, reply: Reply, *, max_bytes: int, seconds: float) -> None:
+    def __init__(self, receive: Receive, reply: Reply, *, max_bytes: int, max_values: int, seconds: float) -> None:
+        """`max_values`: how many values a JSON document may list, counted by its commas, those of texts too.
+
+        The application parses it in the thread that sends everybody's tokens, and values take longer than texts.
+        """
         self._receive = receive
         self._reply = reply
         self._max_bytes = max_bytes
         self._seconds = seconds
         self._late_at = time.monotonic() + seconds
-        self._bytes = 0
+        self._max_values = max_values
+        self._bytes = self._values = 0
         self._over = False
 
     async def refused(self, headers: Iterable[Header]) -> bool:
@@ -50,10 +65,16 @@ class RequestBody:
             await self._reply.refuse(408, "RequestTimeoutError", text, reason="late_body")
             return {"type": _DISCONNECT}
         if message["type"] == "http.request":
-            self._bytes += len(message.get("body", b""))
+            body = message.get("body", b"")
+            self._bytes += len(body)
+            self._values += body.count(b",")
             self._over = not message.get("more_body", False)
             if self._bytes > self._max_bytes:
                 await self._refuse_large()
+                return {"type": _DISCONNECT}
+            if self._values > self._max_values:
+                text = f"The request's body lists more than {self._max_values} values."
+                await self._reply.refuse(413, "BadRequestError", text, reason="large_body", before_end=self._swallow)
                 return {"type": _DISCONNECT}
         else:
             self._over = True

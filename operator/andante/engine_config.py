@@ -167,6 +167,8 @@ class HTTPConfig(_Strict):
     """Silence in an event stream after which a comment is sent; 0: none is."""
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 8
     """Largest body of a request."""
+    max_body_values: Annotated[int, Field(ge=1024, le=2**31)] = 262_144
+    """Most commas in a request's body: a list of so many token ids."""
     body_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """In which a request's body must have come, from the end of its head."""
     max_head_kib: Annotated[int, Field(ge=8, le=1024)] = 64

@@ -94,6 +94,18 @@ async def test_a_body_that_announces_itself_too_large_is_refused_before_it_comes
     assert asked == []
 
 
+@pytest.mark.parametrize(("values", "status"), [(2000, 200), (3000, 413)])
+async def test_a_body_that_lists_too_many_values_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ended: list[str], values: int, status: int
+) -> None:
+    """Reading them holds up every stream; a text of that size does not."""
+    configure(monkeypatch, tmp_path, maxBodyValues=2048)
+    async with serving(_counts) as url, httpx.AsyncClient() as client:
+        reply = await client.post(url + PATH, json={"prompt": list(range(values))})
+    assert reply.status_code == status
+    assert ended == (["large_body"] if status == 413 else [])
+
+
 @pytest.mark.parametrize("path", ["/tokenize", "/detokenize"])
 async def test_the_tokenizers_paths_take_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str) -> None:
     configure(monkeypatch, tmp_path)

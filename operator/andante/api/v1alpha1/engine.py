@@ -176,6 +176,9 @@ class HTTPServer(APIModel):
     takes a request that waits for a dead one. Keep it below the gateway's timeout of a silent reply. 0s: none."""
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 8
     """Largest body of a request, in MiB; above it 413. Raise it where clients send pictures or recordings."""
+    max_body_values: Annotated[int, Field(ge=1024, le=2**31)] = 262_144
+    """Most commas in a request's body; above it 413. Reading many values holds up every stream. Raise it where clients
+    send prompts of that many token ids."""
 
 
 class VirtualGPU(APIModel):

@@ -58,6 +58,7 @@ def engine_config(service: LLMService) -> EngineConfig:
                 connection_age_seconds=engine.http.connection_age,
                 comment_after_silence_seconds=engine.http.comment_after_silence,
                 max_body_mib=engine.http.max_body_mib,
+                max_body_values=engine.http.max_body_values,
             ),
             "virtual_gpu": None if virtual is None else VirtualGPUConfig(**virtual.model_dump()),
             "extra_args": engine.extra_args,
