@@ -60,9 +60,9 @@ def virtual_qoe_scheduler(
             super().__init__(*args, **kwargs)
             if not online_step_time:
                 self._step_time.observe = _learn_nothing  # type: ignore[method-assign]
-            if not ended_first and self._host is not None:
-                self._host = VLLMsOrder(self._host.cache_capacity)
-                self.connector.connector_scheduler.manager._policy = self._host
+            if not ended_first and self._seam.host is not None:
+                self._seam.host = VLLMsOrder(self._seam.host.cache_capacity)
+                self.connector.connector_scheduler.manager._policy = self._seam.host
 
         def _leave(self, request: Request) -> None:
             if not online_lengths:

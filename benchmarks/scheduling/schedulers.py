@@ -17,13 +17,23 @@ _ROOT = Path(__file__).resolve().parents[2]
 _OURS = (
     _ROOT / "operator/andante/domain/compiled.py",
     *sorted((_ROOT / "operator/andante/domain/scheduling").glob("*.py")),
-    _ROOT / "engine_image/andante_vllm/adapter_slots.py",
-    _ROOT / "engine_image/andante_vllm/eligibility.py",
-    _ROOT / "engine_image/andante_vllm/host_kv_cache.py",
-    _ROOT / "engine_image/andante_vllm/prefix_reuse.py",
-    _ROOT / "engine_image/andante_vllm/scheduler.py",
-    _ROOT / "engine_image/andante_vllm/scheduler_table.py",
-    _ROOT / "engine_image/andante_vllm/waiting_queue.py",
+    *(
+        _ROOT / f"engine_image/andante_vllm/{name}.py"
+        for name in (
+            "adapter_slots",
+            "decisions",
+            "eligibility",
+            "host_kv_cache",
+            "prefix_reuse",
+            "scheduler",
+            "scheduler_columns",
+            "scheduler_table",
+            "scheduler_view",
+            "step_books",
+            "vllm_seam",
+            "waiting_queue",
+        )
+    ),
 )
 SCHEDULER_SOURCES: Mapping[str, tuple[Path, ...]] = {"fcfs": (), "priority": (), "andes": _OURS, "qoe": _OURS}
 """Files whose change makes a cached run stale; vLLM's own schedulers are pinned by version."""

@@ -20,9 +20,9 @@ from andante.domain.compiled_folder import compiled_folder
 
 LOCK_VARIABLE: Final = "ANDANTE_COMPILATION_LOCK"
 """Environment variable with the path of a file that is locked as long as the compilation runs."""
-MODULES: Final = ("andante.domain.scheduling.qoe_policy", "andante_vllm.scheduler_table")
+MODULES: Final = ("andante.domain.scheduling.qoe_policy", "andante_vllm.scheduler_columns")
 """Importing them compiles everything."""
-_LAST: Final = Path(__file__).with_name("scheduler_table.py")
+_LAST: Final = Path(__file__).with_name("scheduler_columns.py")
 
 
 def is_there(*, chosen: str) -> bool:

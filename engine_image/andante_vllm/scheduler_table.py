@@ -13,27 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from andante.domain.compiled import Bools, Floats, Ints, Table, compiled, part, unchecked
+from andante.domain.compiled import Ints
 from andante.domain.pace import Expectation
-from andante.domain.scheduling.lengths import Histograms, LengthEstimator, expected_rest, learn
-from andante.domain.scheduling.view import (
-    CONTEXT,
-    DEADLINE,
-    DELAY_AREA,
-    DELIVERED,
-    ELAPSED,
-    EXPECTED_TTFT,
-    KEPT,
-    LAG,
-    NUMBERS,
-    PREEMPTIONS,
-    PREFILLING,
-    REMAINING,
-    RUNNING,
-    SECONDS_PER_TOKEN,
-    SHARED,
-    WEIGHT,
-    RequestView,
+from andante.domain.scheduling.lengths import LengthEstimator
+from andante.domain.scheduling.view import RequestView
+from andante_vllm.scheduler_columns import (
+    ROW_CACHED,
+    ROW_DELIVERED,
+    ROW_MOST_KEPT,
+    ROW_NUMBERS,
+    ROW_PREEMPTIONS,
+    ROW_PROMPT,
+    ROW_SHARED,
+    Columns,
+    Unsettled,
+    fill_view,
+    settle,
 )
 
 _NOBODY = 0
@@ -42,36 +37,6 @@ _FIRST_ROWS = 1024
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 _BATCHED_STEPS = 32
 """Steps of one and the same batch whose deliveries are added up in one go."""
-(
-    _ARRIVAL, _TTFT, _DEADLINE, _WEIGHT, _PROMPT, _LONGEST, _PREEMPTIONS, _MOST_KEPT, _PERIOD, _DELIVERED, _LAG, _AREA,
-    _FIRST_DUE, _CACHED, _SHARED, _NUMBERS,
-) = range(16)  # fmt: skip
-"""What each row of `_Columns.numbers` holds, and how many rows there are.
-
-`_MOST_KEPT`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
-`_FIRST_DUE`: when the first token is due; it follows from arrival and TTFT, but each delivery asks for it.
-`_CACHED`, `_SHARED`: as `RequestTable.reuse` was told last.
-"""
-
-
-class _Columns(NamedTuple):
-    """What is known of the request in each row of the table. A tuple, as compiled code takes it."""
-
-    used: Bools
-    running: Bools
-    hidden: Bools
-    class_index: Ints
-    numbers: Table
-
-
-class _Unsettled(NamedTuple):
-    """What happened since the table was last brought up to date."""
-
-    served: Ints
-    """Rows that got a token at each of `times`."""
-    times: Floats
-    ended: Ints
-    """Rows of requests that have ended themselves since."""
 
 
 class Batch(NamedTuple):
@@ -99,12 +64,12 @@ class RequestTable:
         self._ids = [""]
         # By row, as said: 1 / (1 / pace) may be another number, and would not be found among the paces.
         self._pace_of = [0.0]
-        self._columns = _Columns(
+        self._columns = Columns(
             used=np.zeros(_FIRST_ROWS, dtype=np.bool_),
             running=np.zeros(_FIRST_ROWS, dtype=np.bool_),
             hidden=np.zeros(_FIRST_ROWS, dtype=np.bool_),
             class_index=np.zeros(_FIRST_ROWS, dtype=np.int64),
-            numbers=np.zeros((_NUMBERS, _FIRST_ROWS)),
+            numbers=np.zeros((ROW_NUMBERS, _FIRST_ROWS)),
         )
         self._paces: dict[float, int] = {}
         self.tightest_pace = 0.0
@@ -184,7 +149,7 @@ class RequestTable:
             rows = self._columns.running.nonzero()[0]
             self._batch = Batch(rows=rows, layout=self.layout)
             numbers = self._columns.numbers
-            self._context = float(numbers[_PROMPT, rows].sum() + numbers[_DELIVERED, rows].sum())
+            self._context = float(numbers[ROW_PROMPT, rows].sum() + numbers[ROW_DELIVERED, rows].sum())
         return self._batch
 
     def running_context(self) -> float:
@@ -213,12 +178,12 @@ class RequestTable:
     def _settle(self) -> None:
         """Counts what has been put off."""
         if self._pending_times or self._pending_ends:
-            _settle(self._columns, self._take_unsettled(), self.lengths.histograms)
+            settle(self._columns, self._take_unsettled(), self.lengths.histograms)
 
-    def _take_unsettled(self) -> _Unsettled:
+    def _take_unsettled(self) -> Unsettled:
         """What has been put off; whoever takes it counts it."""
         served = _NO_ROWS if self._pending is None else self._pending.rows
-        unsettled = _Unsettled(served, np.array(self._pending_times), np.array(self._pending_ends, dtype=np.int64))
+        unsettled = Unsettled(served, np.array(self._pending_times), np.array(self._pending_ends, dtype=np.int64))
         self._pending_times.clear()
         self._pending_ends.clear()
         return unsettled
@@ -236,15 +201,15 @@ class RequestTable:
         row = self._rows.get(request_id)
         if row is not None:
             self._columns.running[row] = False
-            self._columns.numbers[_PREEMPTIONS, row] += 1
-            self._columns.numbers[_MOST_KEPT, row] = kept
+            self._columns.numbers[ROW_PREEMPTIONS, row] += 1
+            self._columns.numbers[ROW_MOST_KEPT, row] = kept
             self._batch = None
 
     def lost(self, request_id: str, *, kept: int) -> None:
         """The host's memory gave up KV of it; `kept` tokens are left."""
         row = self._rows.get(request_id)
         if row is not None:
-            self._columns.numbers[_MOST_KEPT, row] = kept
+            self._columns.numbers[ROW_MOST_KEPT, row] = kept
 
     def show(self, request_id: str, shown: bool) -> None:
         """Whether the policy sees it: not while the engine could not schedule it."""
@@ -257,7 +222,7 @@ class RequestTable:
         """Of its tokens so many are in the prefix cache, and so many in blocks that others hold as well."""
         row = self._rows.get(request_id)
         if row is not None:
-            self._columns.numbers[_CACHED, row], self._columns.numbers[_SHARED, row] = cached, shared
+            self._columns.numbers[ROW_CACHED, row], self._columns.numbers[ROW_SHARED, row] = cached, shared
 
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
         """The policy's view of all requests that are shown, in order of arrival, and their rows.
@@ -265,7 +230,7 @@ class RequestTable:
         `prefilling`: running, mid-prefill.
         The rows are theirs until `version` changes.
         """
-        numbers, rows = _view(
+        numbers, rows = fill_view(
             self._columns,
             self._take_unsettled(),
             self.lengths.histograms,
@@ -275,13 +240,13 @@ class RequestTable:
         )
         return RequestView(numbers), rows
 
-    def _move_together(self) -> _Columns:
+    def _move_together(self) -> Columns:
         """Moves the rows in use to the front, of arrays twice as long should they fill more than half of these."""
         self._settle()
         used = self._columns.used
         rows = used.nonzero()[0]
         size = used.size * (2 if 2 * rows.size > used.size else 1)
-        self._columns = _Columns(*(_at_the_front(array, rows, size) for array in self._columns))
+        self._columns = Columns(*(_at_the_front(array, rows, size) for array in self._columns))
         self._ids = ["", *self.names(rows)]
         self._pace_of = [0.0, *(self._pace_of[row] for row in rows.tolist())]
         self._rows = {request_id: row for row, request_id in enumerate(self._ids) if row != _NOBODY}
@@ -295,81 +260,3 @@ def _at_the_front(array: NDArray[Any], rows: Ints, size: int) -> NDArray[Any]:
     moved = np.zeros((*array.shape[:-1], size), dtype=array.dtype)
     moved[..., 1 : 1 + rows.size] = array[..., rows]
     return moved
-
-
-@part
-def _settled(columns: _Columns, unsettled: _Unsettled, lengths: Histograms) -> None:
-    """Deliveries first: the recursion of `andante.domain.qoe.QoEState.deliver`. Who ended tells how long he was."""
-    numbers, times = columns.numbers, unsettled.times
-    for row in unsettled.served[: unsettled.served.size if times.size else 0]:
-        due = numbers[_FIRST_DUE, row] + numbers[_DELIVERED, row] * numbers[_PERIOD, row]
-        lag = numbers[_LAG, row]
-        area = 0.0
-        for step, time in enumerate(times):
-            lag = max(time - due - step * numbers[_PERIOD, row], lag)
-            area += lag
-        numbers[_LAG, row] = lag
-        numbers[_AREA, row] += area
-        numbers[_DELIVERED, row] += times.size
-    for row in unsettled.ended:
-        learn(lengths, columns.class_index[row], numbers[_DELIVERED, row])
-        columns.used[row] = columns.running[row] = False
-
-
-@unchecked
-@compiled
-def _settle(columns: _Columns, unsettled: _Unsettled, lengths: Histograms) -> None:
-    _settled(columns, unsettled, lengths)
-
-
-@part
-def _copied(numbers: Table, what: int, rows: Ints, view: Table, to: int) -> None:
-    for i, row in enumerate(rows):
-        view[to, i] = numbers[what, row]
-
-
-@unchecked
-@compiled
-def _view(
-    columns: _Columns, unsettled: _Unsettled, lengths: Histograms, prefilling: Ints, now: float, kept_block: int
-) -> tuple[Table, Ints]:
-    """`RequestView.numbers` of all rows that are shown, brought up to date, and those rows."""
-    _settled(columns, unsettled, lengths)
-    numbers = columns.numbers
-    rows = (columns.used & ~columns.hidden).nonzero()[0]
-    view = np.empty((NUMBERS, rows.size))
-    # A property at a time: memory is read and written in line, which is most of what this takes.
-    _copied(numbers, _TTFT, rows, view, EXPECTED_TTFT)
-    _copied(numbers, _PERIOD, rows, view, SECONDS_PER_TOKEN)
-    _copied(numbers, _DEADLINE, rows, view, DEADLINE)
-    _copied(numbers, _WEIGHT, rows, view, WEIGHT)
-    _copied(numbers, _DELIVERED, rows, view, DELIVERED)
-    _copied(numbers, _LAG, rows, view, LAG)
-    _copied(numbers, _AREA, rows, view, DELAY_AREA)
-    _copied(numbers, _PREEMPTIONS, rows, view, PREEMPTIONS)
-    for i, row in enumerate(rows):
-        view[ELAPSED, i] = max(now - numbers[_ARRIVAL, row], 0.0)
-    for i, row in enumerate(rows):
-        view[CONTEXT, i] = numbers[_PROMPT, row] + view[DELIVERED, i]
-    for i, row in enumerate(rows):
-        view[REMAINING, i] = expected_rest(
-            lengths, columns.class_index[row], view[DELIVERED, i], numbers[_LONGEST, row]
-        )
-    for i, row in enumerate(rows):
-        view[RUNNING, i] = columns.running[row]
-    for i, row in enumerate(rows):
-        view[SHARED, i] = min(numbers[_SHARED, row], view[CONTEXT, i])
-    for i, row in enumerate(rows):
-        view[KEPT, i] = min(numbers[_CACHED, row], view[CONTEXT, i])
-    if kept_block:
-        # Of a new request nothing is known: what others have left of its prompt shows when it starts.
-        for i, row in enumerate(rows):
-            if view[RUNNING, i] or view[PREEMPTIONS, i] > 0:
-                on_host = min(view[CONTEXT, i] // kept_block * kept_block, numbers[_MOST_KEPT, row])
-                view[KEPT, i] = max(view[KEPT, i], on_host)
-    view[PREFILLING] = 0.0
-    for row in prefilling:
-        place = np.searchsorted(rows, row)
-        if place < rows.size and rows[place] == row:
-            view[PREFILLING, place] = 1.0
-    return view, rows

@@ -1,0 +1,141 @@
+"""The arrays behind the scheduler's table, and the compiled loops over them: deliveries counted, views filled.
+
+No vLLM import here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from andante.domain.compiled import Bools, Floats, Ints, Table, compiled, part, unchecked
+from andante.domain.scheduling.lengths import Histograms, expected_rest, learn
+from andante.domain.scheduling.view import (
+    CONTEXT,
+    DEADLINE,
+    DELAY_AREA,
+    DELIVERED,
+    ELAPSED,
+    EXPECTED_TTFT,
+    KEPT,
+    LAG,
+    NUMBERS,
+    PREEMPTIONS,
+    PREFILLING,
+    REMAINING,
+    RUNNING,
+    SECONDS_PER_TOKEN,
+    SHARED,
+    WEIGHT,
+)
+
+(
+    ROW_ARRIVAL, ROW_TTFT, ROW_DEADLINE, ROW_WEIGHT, ROW_PROMPT, ROW_LONGEST, ROW_PREEMPTIONS, ROW_MOST_KEPT,
+    ROW_PERIOD, ROW_DELIVERED, ROW_LAG, ROW_AREA,
+    ROW_FIRST_DUE, ROW_CACHED, ROW_SHARED, ROW_NUMBERS,
+) = range(16)  # fmt: skip
+"""What each row of `Columns.numbers` holds, and how many rows there are.
+
+`ROW_MOST_KEPT`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
+`ROW_FIRST_DUE`: when the first token is due; it follows from arrival and TTFT, but each delivery asks for it.
+`ROW_CACHED`, `ROW_SHARED`: as `RequestTable.reuse` was told last.
+"""
+
+
+class Columns(NamedTuple):
+    """What is known of the request in each row of the table. A tuple, as compiled code takes it."""
+
+    used: Bools
+    running: Bools
+    hidden: Bools
+    class_index: Ints
+    numbers: Table
+
+
+class Unsettled(NamedTuple):
+    """What happened since the table was last brought up to date."""
+
+    served: Ints
+    """Rows that got a token at each of `times`."""
+    times: Floats
+    ended: Ints
+    """Rows of requests that have ended themselves since."""
+
+
+@part
+def _settled(columns: Columns, unsettled: Unsettled, lengths: Histograms) -> None:
+    """Deliveries first: the recursion of `andante.domain.qoe.QoEState.deliver`. Who ended tells how long he was."""
+    numbers, times = columns.numbers, unsettled.times
+    for row in unsettled.served[: unsettled.served.size if times.size else 0]:
+        due = numbers[ROW_FIRST_DUE, row] + numbers[ROW_DELIVERED, row] * numbers[ROW_PERIOD, row]
+        lag = numbers[ROW_LAG, row]
+        area = 0.0
+        for step, time in enumerate(times):
+            lag = max(time - due - step * numbers[ROW_PERIOD, row], lag)
+            area += lag
+        numbers[ROW_LAG, row] = lag
+        numbers[ROW_AREA, row] += area
+        numbers[ROW_DELIVERED, row] += times.size
+    for row in unsettled.ended:
+        learn(lengths, columns.class_index[row], numbers[ROW_DELIVERED, row])
+        columns.used[row] = columns.running[row] = False
+
+
+@unchecked
+@compiled
+def settle(columns: Columns, unsettled: Unsettled, lengths: Histograms) -> None:
+    _settled(columns, unsettled, lengths)
+
+
+@part
+def _copied(numbers: Table, what: int, rows: Ints, view: Table, to: int) -> None:
+    for i, row in enumerate(rows):
+        view[to, i] = numbers[what, row]
+
+
+@unchecked
+@compiled
+def fill_view(
+    columns: Columns, unsettled: Unsettled, lengths: Histograms, prefilling: Ints, now: float, kept_block: int
+) -> tuple[Table, Ints]:
+    """`RequestView.numbers` of all rows that are shown, brought up to date, and those rows."""
+    _settled(columns, unsettled, lengths)
+    numbers = columns.numbers
+    rows = (columns.used & ~columns.hidden).nonzero()[0]
+    view = np.empty((NUMBERS, rows.size))
+    # A property at a time: memory is read and written in line, which is most of what this takes.
+    _copied(numbers, ROW_TTFT, rows, view, EXPECTED_TTFT)
+    _copied(numbers, ROW_PERIOD, rows, view, SECONDS_PER_TOKEN)
+    _copied(numbers, ROW_DEADLINE, rows, view, DEADLINE)
+    _copied(numbers, ROW_WEIGHT, rows, view, WEIGHT)
+    _copied(numbers, ROW_DELIVERED, rows, view, DELIVERED)
+    _copied(numbers, ROW_LAG, rows, view, LAG)
+    _copied(numbers, ROW_AREA, rows, view, DELAY_AREA)
+    _copied(numbers, ROW_PREEMPTIONS, rows, view, PREEMPTIONS)
+    for i, row in enumerate(rows):
+        view[ELAPSED, i] = max(now - numbers[ROW_ARRIVAL, row], 0.0)
+    for i, row in enumerate(rows):
+        view[CONTEXT, i] = numbers[ROW_PROMPT, row] + view[DELIVERED, i]
+    for i, row in enumerate(rows):
+        view[REMAINING, i] = expected_rest(
+            lengths, columns.class_index[row], view[DELIVERED, i], numbers[ROW_LONGEST, row]
+        )
+    for i, row in enumerate(rows):
+        view[RUNNING, i] = columns.running[row]
+    for i, row in enumerate(rows):
+        view[SHARED, i] = min(numbers[ROW_SHARED, row], view[CONTEXT, i])
+    for i, row in enumerate(rows):
+        view[KEPT, i] = min(numbers[ROW_CACHED, row], view[CONTEXT, i])
+    if kept_block:
+        # Of a new request nothing is known: what others have left of its prompt shows when it starts.
+        for i, row in enumerate(rows):
+            if view[RUNNING, i] or view[PREEMPTIONS, i] > 0:
+                on_host = min(view[CONTEXT, i] // kept_block * kept_block, numbers[ROW_MOST_KEPT, row])
+                view[KEPT, i] = max(view[KEPT, i], on_host)
+    view[PREFILLING] = 0.0
+    for row in prefilling:
+        place = np.searchsorted(rows, row)
+        if place < rows.size and rows[place] == row:
+            view[PREFILLING, place] = 1.0
+    return view, rows

@@ -1,0 +1,132 @@
+"""What the policy sees: gathered from vLLM's scheduler into the table, and from both into the two views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vllm.v1.request import Request, RequestStatus
+
+# isort: split
+from andante.domain.compiled import Ints
+from andante.domain.scheduling.latency import LinearStepTime
+from andante.domain.scheduling.view import EngineView, RequestView
+from andante_vllm import request_args
+from andante_vllm.eligibility import Eligibility
+from andante_vllm.expectations import arguments_arrival, arguments_expectation
+from andante_vllm.prefix_reuse import PrefixCacheLookup
+from andante_vllm.scheduler_settings import Classes
+from andante_vllm.scheduler_table import RequestTable
+from andante_vllm.vllm_seam import VLLMSeam
+
+MAX_CLASSES = 64
+_LOOKED_UP_EACH_STEP = 8
+"""Requests whose share of the prefix cache is looked up after a decision, in turn: what it holds changes."""
+_TIGHT_BLOCKS = 2
+"""Free blocks for each running request, below which blocks may run out in the next steps."""
+_TIGHT_STEP = 0.7
+"""Share of the time that the most demanding reader needs for a token, above which a step may become too long."""
+
+
+class Gathering:
+    """Keeps the table true of who is in the engine, and fills the views."""
+
+    def __init__(
+        self, seam: VLLMSeam, table: RequestTable, prefixes: PrefixCacheLookup, eligibility: Eligibility,
+        classes: Callable[[], Classes],
+    ) -> None:  # fmt: skip
+        """`classes`: those in force now."""
+        self._seam, self._table, self._prefixes, self._eligibility = seam, table, prefixes, eligibility
+        self._classes = classes
+        self._next_lookup = 0
+
+    def enter(self, request: Request, *, now: float, wall_clock: float) -> None:
+        """A request came. `now`: on the table's clock; `wall_clock`: on that of arrival times."""
+        classes = self._classes()
+        arguments = (request.sampling_params.extra_args if request.sampling_params else None) or {}
+        name = arguments.get(request_args.CLASS)
+        known = classes.by_name.get(name) if isinstance(name, str) else None
+        index, qoe_class = known or classes.by_name[classes.default]
+        received = arguments_arrival(arguments, now=wall_clock, otherwise=request.arrival_time)
+        self._table.add(
+            request.request_id,
+            arrival=now - max(wall_clock - received, 0.0),
+            expectation=arguments_expectation(arguments, qoe_class, prompt_tokens=request.num_prompt_tokens),
+            weight=qoe_class.weight,
+            class_index=min(index, MAX_CLASSES - 1),
+            prompt_tokens=request.num_prompt_tokens,
+            longest=request.max_tokens,
+        )
+        self._eligibility.waits(request)
+        self.look_up(request)
+
+    def look_up(self, request: Request) -> None:
+        """What the prefix cache holds of it now."""
+        if not self._prefixes.works:
+            return
+        if request.status is RequestStatus.RUNNING:
+            # What no other request holds is gone when it is taken off, as far as one can rely on it.
+            cached = shared = self._prefixes.of_running(request)
+        elif self._seam.holds_kv(request):
+            return
+        else:
+            cached, shared = self._prefixes.of_waiting(request)
+        self._table.reuse(request.request_id, cached=cached, shared=shared)
+
+    def look_up_in_turn(self, rows: Ints) -> None:
+        """For some of the requests of those rows, and the next time for the next."""
+        if not self._prefixes.works or not rows.size:
+            return
+        start = self._next_lookup if self._next_lookup < rows.size else 0
+        self._next_lookup = start + _LOOKED_UP_EACH_STEP
+        for request in self._seam.requests(self._table.names(rows[start : self._next_lookup])):
+            self.look_up(request)
+
+    def refused(self, requests: list[Request]) -> None:
+        """Whom the plan let in and vLLM did not start."""
+        for request in requests:
+            self._eligibility.was_refused(request)
+        for request in requests[:_LOOKED_UP_EACH_STEP]:
+            self.look_up(request)
+
+    def kept_by_host(self, request_id: str) -> int:
+        """Tokens of it that need not be computed again."""
+        host = self._seam.host
+        return 0 if host is None else host.kept(request_id, chunk=self._seam.block_size)
+
+    def requests(self, now: float) -> tuple[RequestView, Ints]:
+        """The view of the requests that vLLM could schedule now, and their rows."""
+        if self._seam.host is not None:
+            for request_id in self._seam.host.take_shortened():
+                self._table.lost(request_id, kept=self.kept_by_host(request_id))
+        return self._table.view(now, prefilling=[request.request_id for request in self._seam.prefilling])
+
+    def engine(self, now: float, *, step_time: LinearStepTime, cached_share: float) -> EngineView:
+        """The view of the engine."""
+        seam = self._seam
+        return EngineView(
+            now=now,
+            kv_capacity=seam.kv_capacity,
+            kv_free=float(seam.free_blocks * seam.block_size),
+            block_size=seam.block_size,
+            max_seqs=seam.slots,
+            max_step_tokens=seam.step_tokens,
+            unfinished_prefill=float(seam.unfinished_prefill()),
+            step_time=step_time,
+            cached_share=cached_share,
+            tightest_pace=self._table.tightest_pace,
+        )
+
+    def tight(self, step_time: LinearStepTime) -> bool:
+        """Whether a step could go wrong although nobody waits: blocks may run out, or it may be too slow to read by.
+
+        Asked in every step of an engine with room for all, so without a view.
+        """
+        running = self._seam.running
+        if self._seam.free_blocks < _TIGHT_BLOCKS * (1 + running):
+            return True
+        pace = self._table.tightest_pace
+        if pace <= 0:
+            return False
+        prefill = min(self._seam.unfinished_prefill(), self._seam.step_tokens)
+        context = self._table.running_context()
+        return step_time.seconds(prefill_tokens=prefill, sequences=running, context_tokens=context) > _TIGHT_STEP / pace

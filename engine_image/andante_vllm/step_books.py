@@ -1,0 +1,165 @@
+"""What each step held and brought: tokens into the table, its time into the fit, preemptions into the metrics."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request, RequestStatus
+
+# isort: split
+from andante.domain.scheduling.latency import OnlineStepTime
+from andante_vllm.eligibility import Eligibility
+from andante_vllm.scheduler_metrics import SchedulerMetrics
+from andante_vllm.scheduler_table import Batch, RequestTable
+from andante_vllm.scheduler_view import Gathering
+from andante_vllm.vllm_seam import VLLMSeam
+
+_FIT_EVERY = 16
+_EXPORT_EVERY = 64
+_CACHED_SHARE_WEIGHT = 0.05
+"""Of the latest comeback, in the share of its tokens that the prefix cache still held."""
+
+
+class _Flight(NamedTuple):
+    """A step between its scheduling and its output."""
+
+    key: int
+    scheduled_at: float
+    prefill: float
+    """Tokens."""
+    decoding: float
+    """Sequences."""
+    context: float
+    """Tokens that the decoding sequences have in all."""
+    whole: Batch | None
+    """Whom it serves, where that is everybody who runs."""
+
+
+class StepBooks:
+    """Follows the steps from their scheduling to their output. Times are on the clock of the table."""
+
+    def __init__(
+        self, seam: VLLMSeam, table: RequestTable, gathering: Gathering, eligibility: Eligibility,
+        step_time: OnlineStepTime, metrics: SchedulerMetrics,
+    ) -> None:  # fmt: skip
+        self._seam, self._table, self._gathering, self._eligibility = seam, table, gathering, eligibility
+        self._step_time, self._metrics = step_time, metrics
+        self._flights: deque[_Flight] = deque()
+        self._taken_off: dict[str, float] = {}
+        self._last_update = 0.0
+        self._steps = 0
+        self.cached_share = 0.0
+        """Share of a preempted request's tokens that the prefix cache held when it came back, running mean."""
+
+    def left(self, request: Request, now: float) -> None:
+        """It ended, or its client left."""
+        self._eligibility.leaves(request)
+        self._table.remove(request.request_id, ended_itself=request.status is not RequestStatus.FINISHED_ABORTED)
+        self._came_back(request.request_id, now)
+
+    def taken_off(self, request: Request, now: float, *, by_policy: bool) -> None:
+        """It was taken off, by the policy or for want of blocks."""
+        self._table.preempted(request.request_id, kept=self._gathering.kept_by_host(request.request_id))
+        self._eligibility.waits(request)
+        self._taken_off[request.request_id] = now
+        (self._metrics.preemptions if by_policy else self._metrics.famine_preemptions).inc()
+
+    def scheduled(self, batch: SchedulerOutput, now: float) -> None:
+        """Remembers what the step holds, for the fit, and who started."""
+        for request in self._seam.holding:
+            if request.status is RequestStatus.WAITING_FOR_STREAMING_REQ:
+                self._eligibility.waits(request)
+            else:
+                self._table.started(request.request_id)  # its KV is on its way back from the host
+        tokens = batch.num_scheduled_tokens
+        started = [new.req_id for new in batch.scheduled_new_reqs]
+        started.extend(batch.scheduled_cached_reqs.resumed_req_ids)
+        prefill = sum(tokens[request_id] for request_id in started)
+        for request_id in started:
+            self._started(request_id, tokens[request_id], now)
+        total = batch.total_num_scheduled_tokens
+        if not total:
+            return
+        sequences = len(tokens)
+        decoding = sequences - len(started)
+        prefilling = self._seam.prefilling.union(self._seam.requests(started))
+        if total - prefill != decoding:  # somebody is in the middle of a prefill
+            new = set(started)
+            middle = [(r, n) for r, n in tokens.items() if n > 1 and r not in new]
+            prefill += sum(n for _, n in middle)
+            decoding -= len(middle)
+            prefilling.update(self._seam.requests(name for name, _ in middle))
+        running = self._table.running()
+        context = self._table.running_context() - sum(request.num_tokens for request in prefilling)
+        self._flights.append(
+            _Flight(
+                key=id(batch),
+                scheduled_at=now,
+                prefill=float(prefill),
+                decoding=float(decoding),
+                context=max(context, 0.0),
+                whole=running if running.rows.size == sequences else None,
+            )
+        )
+
+    def brought(self, batch: SchedulerOutput, output: ModelRunnerOutput, now: float) -> None:
+        """Counts the tokens that this step brought, and fits the step time."""
+        flight = self._landed(batch)
+        if output.sampled_token_ids:
+            self._deliver(flight, output, now)
+        if flight is not None:
+            seconds = now - max(flight.scheduled_at, self._last_update)
+            self._metrics.stepped(seconds=max(seconds, 0.0))
+            self._steps += 1
+            # Plain decode steps come by the hundred and all say the same.
+            if flight.prefill or self._steps % _FIT_EVERY == 0:
+                self._step_time.observe(
+                    prefill_tokens=flight.prefill,
+                    sequences=flight.decoding,
+                    context_tokens=flight.context,
+                    seconds=seconds,
+                )
+            if self._steps % _EXPORT_EVERY == 1:  # not where times are handed over as well
+                self._metrics.set_fit(self._step_time.line, self._step_time.relative_error)
+        self._last_update = now
+
+    def _started(self, request_id: str, tokens: int, now: float) -> None:
+        request = self._seam.request(request_id)
+        self._table.started(request_id)
+        self._eligibility.starts(request)
+        self._gathering.look_up(request)
+        if request.num_preemptions:
+            self._came_back(request_id, now)
+            known = request.num_tokens
+            found = request.num_computed_tokens - tokens
+            self.cached_share += _CACHED_SHARE_WEIGHT * (found / known - self.cached_share)
+            self._metrics.recomputed_tokens.inc(max(known - found, 0))
+
+    def _came_back(self, request_id: str, now: float) -> None:
+        """Counts how long it was off, if it was."""
+        since = self._taken_off.pop(request_id, None)
+        if since is not None:
+            self._metrics.stalled_seconds.inc(max(now - since, 0.0))
+
+    def _landed(self, batch: SchedulerOutput) -> _Flight | None:
+        """The flight of `batch`; those before it are forgotten."""
+        while self._flights:
+            flight = self._flights.popleft()
+            if flight.key == id(batch):
+                return flight
+        return None
+
+    def _deliver(self, flight: _Flight | None, output: ModelRunnerOutput, now: float) -> None:
+        # Nobody gets two in a step: without speculative decoding, which is refused, each who gets any gets one.
+        if all(output.sampled_token_ids):
+            whole = flight.whole if flight is not None else None
+            if whole is None or whole.layout != self._table.layout:
+                whole = self._table.batch(output.req_ids)
+            self._table.deliver_one_each(whole, now)
+            return
+        some = [name for name, tokens in zip(output.req_ids, output.sampled_token_ids, strict=True) if tokens]
+        if some:
+            self._table.deliver_one_each(self._table.batch(some), now)

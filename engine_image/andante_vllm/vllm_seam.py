@@ -1,0 +1,176 @@
+"""Where the scheduler holds on to vLLM's insides: what it reads of them, and how a plan becomes a step.
+
+vLLM has no hook for whom a step may admit. One that would replace this module is small. Before a step vLLM would hand
+a plug-in its requests, running and waiting, and take back four answers:
+
+* the waiting requests that this step may admit, in order (today: `waiting` is another queue during `schedule()`);
+* the running requests to take off before it (today: they are taken out of `running` and preempted here);
+* the order in which running requests are taken off should blocks run out (today: the end of `running`);
+* the most tokens of the step (today: `max_num_scheduled_tokens` is lower during `schedule()`).
+
+`eligibility` would need vLLM to say whom it would pass over, `prefix_reuse` what its prefix cache holds of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.request_queue import FCFSRequestQueue, create_request_queue
+from vllm.v1.request import Request, RequestStatus
+
+from andante.domain.scheduling.plan_check import BrokenPlanError
+from andante.domain.scheduling.view import Plan
+from andante_vllm import host_kv_cache
+from andante_vllm.waiting_queue import WaitingQueue
+
+_STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
+"""Admitted: it holds KV blocks, and computes as soon as they are filled."""
+
+
+class Orders(NamedTuple):
+    """A plan in vLLM's terms, checked."""
+
+    admit: list[Request]
+    preempt: list[Request]
+    victims: list[Request]
+    tokens: int | None
+    """Of the step, at most."""
+
+    def refused(self) -> list[Request]:
+        """After the step: whom the plan let in and vLLM did not start."""
+        return [request for request in self.admit if request.status not in _STARTED]
+
+
+class VLLMSeam:
+    """One of vLLM's scheduler objects, as the policy's adapter uses it."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._vllm = scheduler
+        self._pool = scheduler.kv_cache_manager.block_pool
+        self.block_size: int = scheduler.block_size
+        self.gpu_blocks = int(self._pool.num_gpu_blocks - 1)  # vLLM keeps one block for itself
+        self.kv_capacity = float(self.gpu_blocks * self.block_size)
+        self.host = host_kv_cache.of(scheduler.connector)
+        """What the host's memory keeps of KV; None where nothing goes there."""
+
+    # --- what is read -------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        """Requests that run."""
+        return len(self._vllm.running)
+
+    @property
+    def free_blocks(self) -> int:
+        return int(self._pool.get_num_free_blocks())
+
+    @property
+    def slots(self) -> int:
+        """Requests that may run at once; a session that waits for its client's input keeps its slot."""
+        return int(max(self._vllm.max_num_active_reqs - self._vllm.num_waiting_for_streaming_input, 1))
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens that a step computes at most."""
+        return int(self._vllm.max_num_scheduled_tokens)
+
+    @property
+    def prefilling(self) -> set[Request]:
+        """Admitted, with a prefill that has not ended."""
+        prefills: set[Request] = self._vllm._inflight_prefills
+        return prefills
+
+    @property
+    def holding(self) -> Iterable[Request]:
+        """Requests that hold KV blocks and wait: for KV from the host, or for a client's input."""
+        waiting: Iterable[Request] = self._vllm.kv_holding_waiting
+        return waiting
+
+    def unfinished_prefill(self) -> int:
+        """Tokens of admitted requests that are still to be prefilled."""
+        return sum(r.num_tokens - r.num_computed_tokens for r in self.prefilling) if self.prefilling else 0
+
+    def request(self, request_id: str) -> Request:
+        request: Request = self._vllm.requests[request_id]
+        return request
+
+    def requests(self, request_ids: Iterable[str]) -> list[Request]:
+        return [self._vllm.requests[request_id] for request_id in request_ids]
+
+    def holds_kv(self, request: Request) -> bool:
+        """Whether a request that does not run holds KV blocks."""
+        return bool(self._vllm._holds_kv_blocks(request))
+
+    # --- what is done -------------------------------------------------------------------------------------------
+
+    def take_over_queue(self) -> None:
+        """From here on requests may be taken from the middle of vLLM's queue at no cost."""
+        self._vllm.waiting = WaitingQueue(self._vllm.waiting)
+
+    def hand_back_queue(self) -> None:
+        """Puts who waits into a queue of vLLM's, in order of arrival; once a step under way has put it back."""
+        held = self._vllm.waiting
+        if isinstance(held, WaitingQueue):
+            self._vllm.waiting = create_request_queue(self._vllm.policy)
+            for request in sorted(held, key=lambda request: request.arrival_time):
+                self._vllm.waiting.add_request(request)
+
+    def orders(self, plan: Plan, names: Callable[[Any], list[str]]) -> Orders:
+        """The plan's requests by what is done with them; changes nothing of vLLM's. `names`: whose indices they are.
+
+        Raises BrokenPlanError if somebody who is to be let in is not in the queue.
+        """
+        admit = [request for request in self.requests(names(plan.admit)) if not self.holds_kv(request)]
+        if not self._vllm.waiting.holds(admit):
+            raise BrokenPlanError("admit: names a request that is not in vLLM's queue")
+        return Orders(
+            admit=admit,
+            preempt=self._running(names(plan.preempt)),
+            victims=self._running(names(plan.victims)),
+            tokens=self._whole_chunks(plan.step_tokens),
+        )
+
+    def step(
+        self, orders: Orders, *, schedule: Callable[[], SchedulerOutput], take_off: Callable[[Request], None]
+    ) -> SchedulerOutput:
+        """vLLM's own `schedule`, which sees only those whom the plan lets in; the others keep their places."""
+        vllm = self._vllm
+        for request in orders.preempt:
+            del vllm.running[_place(request, vllm.running)]
+        for request in orders.preempt:
+            take_off(request)
+        victims = [request for request in reversed(orders.victims) if request.status is RequestStatus.RUNNING]
+        if victims and vllm.running[-len(victims) :] != victims:  # vLLM takes the last one off first
+            for request in victims:
+                del vllm.running[_place(request, vllm.running)]
+            vllm.running.extend(victims)
+        whole = vllm.max_num_scheduled_tokens
+        if orders.tokens is not None:
+            vllm.max_num_scheduled_tokens = min(whole, orders.tokens)
+        held = vllm.waiting
+        vllm.waiting = FCFSRequestQueue(orders.admit)
+        try:
+            return schedule()
+        finally:
+            vllm.max_num_scheduled_tokens = whole
+            left, vllm.waiting = vllm.waiting, held
+            held.remove_requests([request for request in orders.admit if request.status in _STARTED])
+            if len(left):
+                known = {request.request_id for request in orders.admit}
+                # Those that vLLM took off in this step come to the front, as in vLLM.
+                for request in reversed([request for request in left if request.request_id not in known]):
+                    held.prepend_request(request)
+
+    def _running(self, request_ids: list[str]) -> list[Request]:
+        return [request for request in self.requests(request_ids) if request.status is RequestStatus.RUNNING]
+
+    def _whole_chunks(self, tokens: int | None) -> int | None:
+        """Tokens of a step that vLLM can use."""
+        return tokens if self._vllm.scheduler_config.enable_chunked_prefill else None
+
+
+def _place(request: Request, line: list[Request]) -> int:
+    """Its index in `line`, negative: sought from the end, where the last step's victims are. `==` would cost more."""
+    return -next(place for place, other in enumerate(reversed(line), 1) if other is request)
