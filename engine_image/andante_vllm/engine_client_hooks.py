@@ -19,6 +19,7 @@ from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationEr
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from andante_vllm import request_args
 from andante_vllm.delivery import EngineEnd
 from andante_vllm.drain import Drain
 from andante_vllm.expectations import BadExpectationError
@@ -120,7 +121,8 @@ def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callabl
         # The caller may use their parameters again (beam search does, for every token), so they stay as they are.
         # Shallow: one field is replaced, and vLLM makes its own copy of the rest.
         params = copy.copy(sampling_params)
-        params.extra_args = {**(sampling_params.extra_args or {}), **added}
+        choices = {request_args.CHOICES: params.n} if params.n > 1 else {}
+        params.extra_args = {**(sampling_params.extra_args or {}), **added, **choices}
         return _observe(plain_generate(self, prompt, params, *args, **kwargs), request, params.n)
 
     return generate

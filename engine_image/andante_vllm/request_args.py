@@ -17,6 +17,8 @@ PACE: Final = "andante_pace"
 """Tokens per second, the client's own expectation; absent when the class's applies."""
 RECEIVED_AT: Final = "andante_received_at"
 """Unix time in seconds (float) at which the server began to receive the request; a client's own value is discarded."""
+CHOICES: Final = "andante_choices"
+"""Answers that the request asks for at once (`n`), if more than one; inside, each is a request of its own."""
 
 CLIENT_KEYS: Final = frozenset({CLASS, EXPECTED_TTFT, PACE})
 """What a client may send in the body's `vllm_xargs`; other keys that begin with `andante_` are refused."""

@@ -60,7 +60,9 @@ class Unsettled(NamedTuple):
     """Rows that got a token at each of `times`."""
     times: Floats
     ended: Ints
-    """Rows of requests that have ended themselves since."""
+    """Rows of requests that have ended themselves since, or were cut."""
+    cut: Bools
+    """Which of those were cut."""
 
 
 @part
@@ -77,8 +79,8 @@ def _settled(columns: Columns, unsettled: Unsettled, lengths: Histograms) -> Non
         numbers[ROW_LAG, row] = lag
         numbers[ROW_AREA, row] += area
         numbers[ROW_DELIVERED, row] += times.size
-    for row in unsettled.ended:
-        learn(lengths, columns.class_index[row], numbers[ROW_DELIVERED, row])
+    for place, row in enumerate(unsettled.ended):
+        learn(lengths, columns.class_index[row], numbers[ROW_DELIVERED, row], unsettled.cut[place])
         columns.used[row] = columns.running[row] = False
 
 

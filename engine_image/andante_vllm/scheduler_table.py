@@ -76,6 +76,8 @@ class RequestTable:
         """Most demanding pace among all rows, tokens/s; 0 when nobody reads."""
         self._batch: Batch | None = None
         self._context = 0.0
+        self.admitted = 0
+        """How often a request was admitted, comebacks included."""
         self.version = 0
         """Changes when a request enters or leaves, is hidden or shown."""
         self.layout = 0
@@ -84,6 +86,7 @@ class RequestTable:
         self._pending: Batch | None = None
         self._pending_times: list[float] = []
         self._pending_ends: list[int] = []
+        self._pending_cuts: list[bool] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -124,8 +127,10 @@ class RequestTable:
             self._paces[expectation.pace] = self._paces.get(expectation.pace, 0) + 1
             self.tightest_pace = max(self.tightest_pace, expectation.pace)
 
-    def remove(self, request_id: str, *, ended_itself: bool) -> None:
-        """A request left the engine; one that ended itself tells its class's length."""
+    def remove(self, request_id: str, *, ended_itself: bool, cut: bool = False) -> None:
+        """A request left the engine. One that ended itself tells its class's length; one that was `cut` at the most
+        tokens that it asked for tells that it would have been longer.
+        """
         row = self._rows.pop(request_id, None)
         if row is None:
             return
@@ -137,8 +142,9 @@ class RequestTable:
             if not self._paces[pace]:
                 del self._paces[pace]
                 self.tightest_pace = max(self._paces, default=0.0)
-        if ended_itself:
+        if ended_itself or cut:
             self._pending_ends.append(row)
+            self._pending_cuts.append(not ended_itself)
         else:
             self._columns.used[row] = self._columns.running[row] = False
 
@@ -183,15 +189,22 @@ class RequestTable:
     def _take_unsettled(self) -> Unsettled:
         """What has been put off; whoever takes it counts it."""
         served = _NO_ROWS if self._pending is None else self._pending.rows
-        unsettled = Unsettled(served, np.array(self._pending_times), np.array(self._pending_ends, dtype=np.int64))
+        unsettled = Unsettled(
+            served,
+            np.array(self._pending_times),
+            np.array(self._pending_ends, dtype=np.int64),
+            np.array(self._pending_cuts, dtype=np.bool_),
+        )
         self._pending_times.clear()
         self._pending_ends.clear()
+        self._pending_cuts.clear()
         return unsettled
 
     def started(self, request_id: str) -> None:
         """It was admitted."""
         row = self._rows.get(request_id)
         if row is not None:
+            self.admitted += not self._columns.running[row]
             self._columns.hidden[row] = False
             self._columns.running[row] = True
             self._batch = None

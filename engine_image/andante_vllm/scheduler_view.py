@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from vllm.v1.request import Request, RequestStatus
 
@@ -51,7 +52,7 @@ class Gathering:
             request.request_id,
             arrival=now - max(wall_clock - received, 0.0),
             expectation=arguments_expectation(arguments, qoe_class, prompt_tokens=request.num_prompt_tokens),
-            weight=qoe_class.weight,
+            weight=qoe_class.weight / _choices(arguments),
             class_index=min(index, MAX_CLASSES - 1),
             prompt_tokens=request.num_prompt_tokens,
             longest=request.max_tokens,
@@ -114,6 +115,7 @@ class Gathering:
             step_time=step_time,
             cached_share=cached_share,
             tightest_pace=self._table.tightest_pace,
+            admitted=float(self._table.admitted),
         )
 
     def tight(self, step_time: LinearStepTime) -> bool:
@@ -130,3 +132,9 @@ class Gathering:
         prefill = min(self._seam.unfinished_prefill(), self._seam.step_tokens)
         context = self._table.running_context()
         return step_time.seconds(prefill_tokens=prefill, sequences=running, context_tokens=context) > _TIGHT_STEP / pace
+
+
+def _choices(arguments: Mapping[str, Any]) -> int:
+    """Answers that its reader asked for at once (`n`): together they are one reader, and weigh as one."""
+    choices = arguments.get(request_args.CHOICES)
+    return choices if type(choices) is int and choices > 1 else 1

@@ -57,7 +57,11 @@ class StepBooks:
     def left(self, request: Request, now: float) -> None:
         """It ended, or its client left."""
         self._eligibility.leaves(request)
-        self._table.remove(request.request_id, ended_itself=request.status is not RequestStatus.FINISHED_ABORTED)
+        self._table.remove(
+            request.request_id,
+            ended_itself=_ended_itself(request),
+            cut=request.status is RequestStatus.FINISHED_LENGTH_CAPPED,
+        )
         self._came_back(request.request_id, now)
 
     def taken_off(self, request: Request, now: float, *, by_policy: bool) -> None:
@@ -163,3 +167,12 @@ class StepBooks:
         some = [name for name, tokens in zip(output.req_ids, output.sampled_token_ids, strict=True) if tokens]
         if some:
             self._table.deliver_one_each(self._table.batch(some), now)
+
+
+def _ended_itself(request: Request) -> bool:
+    """Whether its answer came to its own end. A stop string is found outside of the engine core, which hears of it as
+    of a client that left; whoever asks for stop strings mostly gets one.
+    """
+    if request.status is RequestStatus.FINISHED_ABORTED:
+        return bool(request.sampling_params and request.sampling_params.stop and request.num_output_tokens)
+    return request.status is RequestStatus.FINISHED_STOPPED

@@ -167,8 +167,12 @@ class VLLMSeam:
         return [request for request in self.requests(request_ids) if request.status is RequestStatus.RUNNING]
 
     def _whole_chunks(self, tokens: int | None) -> int | None:
-        """Tokens of a step that vLLM can use."""
-        return tokens if self._vllm.scheduler_config.enable_chunked_prefill else None
+        """Tokens of a step that vLLM can use: it prefills some models in whole blocks only, and others in one go."""
+        if tokens is None or not self._vllm.scheduler_config.enable_chunked_prefill:
+            return None
+        if self._vllm.need_mamba_block_aligned_split:
+            return max(tokens, self.running + int(self._vllm.cache_config.block_size))
+        return tokens
 
 
 def _place(request: Request, line: list[Request]) -> int:

@@ -31,7 +31,7 @@ def engine(**fields: Any) -> EngineView:
     values: dict[str, Any] = {
         "now": 0.0, "kv_capacity": 20_000.0, "kv_free": 20_000.0, "block_size": 16, "max_seqs": 256,
         "max_step_tokens": 2048, "unfinished_prefill": 0.0, "step_time": STEP_TIME, "cached_share": 0.0,
-        "tightest_pace": 4.8,
+        "tightest_pace": 4.8, "admitted": np.nan,
     } | fields  # fmt: skip
     return EngineView(**{name: EXACT.get(name, float)(value) for name, value in values.items()})
 

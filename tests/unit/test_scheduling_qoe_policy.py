@@ -169,6 +169,28 @@ def seasoned(**settings: Any) -> QoEPolicy:
     return policy
 
 
+@pytest.mark.parametrize(("made", "taken_off"), [(0.0, 0), (1.0, 1)])
+def test_admissions_that_the_engine_did_not_make_pay_for_no_preemption(made: float, taken_off: int) -> None:
+    policy = QoEPolicy(QoEPolicySettings(ageing_share=0, max_preemptions_per_request=1.0))
+    plan = policy.decide(requests(2, context=300.0), engine(kv_capacity=2000, kv_free=500, admitted=7.0))
+    assert plan is not None
+    assert plan.admit.size == 1
+    plan = policy.decide(long_and_short(), SMALL._replace(admitted=7.0 + made))
+    assert plan is not None
+    assert plan.preempt.size == taken_off
+
+
+def test_the_oldest_keeps_its_turn_until_the_engine_has_started_it() -> None:
+    policy = QoEPolicy(QoEPolicySettings(ageing_share=0.2, preemption=False))
+    view = requests(3, context=[1500.0, 150.0, 160.0], elapsed=[90.0, 0.5, 0.5], delivered=0.0)
+    first = []
+    for admitted in (0.0, 1.0, 1.0, 1.0):
+        plan = policy.decide(view, engine(kv_capacity=3000, kv_free=1650.0, admitted=admitted))
+        assert plan is not None
+        first.append(int(plan.admit[0]))
+    assert first == [1, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("kv_offload", "before", "taken_off"),
     [(False, 0, [0]), (False, 1, [0]), (False, 2, []), (True, 2, [0])],

@@ -14,6 +14,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from andante.domain.pace import PRESETS
+from andante.domain.scheduling.view import NOBODY, Plan
 from andante.profiles import load_profiles
 from andante_vllm import request_args
 
@@ -141,6 +142,39 @@ def test_more_adapters_than_slots_take_turns() -> None:
     engine.step(800)
     assert engine.started(requests) == 70
     assert not engine.scheduler.requests
+
+
+def test_the_answers_of_one_reader_weigh_as_one() -> None:
+    engine = Engine()
+    for choices in (None, 4, 0, True, "4", 10**6):
+        request = engine.add()
+        assert request.sampling_params is not None
+        assert request.sampling_params.extra_args is not None
+        engine.scheduler._table.remove(request.request_id, ended_itself=False)
+        request.sampling_params.extra_args |= {} if choices is None else {request_args.CHOICES: choices}
+        engine.scheduler._gathering.enter(request, now=0.0, wall_clock=0.0)
+    view, _ = engine.scheduler._table.view(0.0, prefilling=[])
+    assert view.weight.tolist() == [1.0, 0.25, 1.0, 1.0, 1.0, 1e-6]
+
+
+@pytest.mark.parametrize(("stop", "learned"), [(None, 0), ("END", 1)])
+def test_an_answer_that_a_stop_string_ends_tells_its_length(stop: str | None, learned: int) -> None:
+    engine = Engine()
+    request = engine.add(tokens=50)
+    assert request.sampling_params is not None
+    request.sampling_params.stop = [stop] if stop else []
+    engine.step(8)
+    engine.scheduler.finish_requests(request.request_id, RequestStatus.FINISHED_ABORTED)
+    engine.scheduler._table.view(1.0, prefilling=[])
+    assert engine.scheduler._table.lengths.histograms.unseen.sum() == learned
+
+
+@pytest.mark.parametrize(("aligned", "tokens"), [(False, 3), (True, 16)])
+def test_a_model_that_prefills_in_whole_blocks_gets_room_for_one(aligned: bool, tokens: int) -> None:
+    engine = Engine()
+    engine.scheduler.need_mamba_block_aligned_split = aligned
+    orders = engine.scheduler._seam.orders(Plan(admit=NOBODY, step_tokens=3), lambda indices: [])
+    assert orders.tokens == tokens
 
 
 def test_who_leaves_while_hidden_is_forgotten() -> None:

@@ -21,6 +21,8 @@ PRIOR_WEIGHT = 20.0
 FORGETTING = 0.9995
 """Per ended answer: an effective memory of 2,000 answers."""
 REFRESH_EVERY = 16
+_FEWEST_LONGER = 1e-3
+"""Answers, below which nothing is known of longer ones."""
 
 
 class Histograms(NamedTuple):
@@ -60,9 +62,9 @@ class LengthEstimator:
         for index in range(classes):
             _refresh(self.histograms, index)
 
-    def ended(self, *, class_index: int, tokens: int) -> None:
-        """An answer of `tokens` tokens came to its own end (not aborted)."""
-        _ended(self.histograms, class_index, float(tokens))
+    def ended(self, *, class_index: int, tokens: int, cut: bool = False) -> None:
+        """An answer of `tokens` tokens came to its own end; or it was `cut` there, and would have been longer."""
+        _ended(self.histograms, class_index, float(tokens), cut)
 
     def remaining(self, *, class_index: Ints, delivered: Floats, longest: Floats) -> Floats:
         """Expected tokens to come for requests of those classes that delivered so many; shapes (requests,).
@@ -87,14 +89,23 @@ def _refresh(histograms: Histograms, index: int) -> None:
 
 
 @part
-def learn(histograms: Histograms, class_index: int, tokens: float) -> None:
+def learn(histograms: Histograms, class_index: int, tokens: float, cut: bool) -> None:
     """`LengthEstimator.ended`, for compiled code."""
     for k in range(BINS):
         histograms.counts[class_index, k] *= FORGETTING
     ended_in = 0
     while ended_in < BINS - 1 and histograms.edges[ended_in + 1] < tokens:
         ended_in += 1
-    histograms.counts[class_index, ended_in] += 1.0
+    longer = 0.0
+    if cut:
+        for k in range(ended_in, BINS):
+            longer += histograms.counts[class_index, k]
+    if longer > _FEWEST_LONGER:
+        # As long or longer: it counts as those that were, each as much as the others (Efron's redistribution).
+        for k in range(ended_in, BINS):
+            histograms.counts[class_index, k] *= 1 + 1 / longer
+    else:
+        histograms.counts[class_index, ended_in] += 1.0
     histograms.unseen[class_index] += 1
     if histograms.unseen[class_index] >= REFRESH_EVERY:
         _refresh(histograms, class_index)
@@ -109,8 +120,8 @@ def expected_rest(histograms: Histograms, class_index: int, delivered: float, lo
 
 
 @compiled
-def _ended(histograms: Histograms, class_index: int, tokens: float) -> None:
-    learn(histograms, class_index, tokens)
+def _ended(histograms: Histograms, class_index: int, tokens: float, cut: bool) -> None:
+    learn(histograms, class_index, tokens, cut)
 
 
 @compiled

@@ -8,8 +8,15 @@ from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 
 MEAN, MAXMIN, PERFECT = 0, 1, 2
 """Objectives."""
-AGEING_CREDIT, ADMISSIONS, PREEMPTED, RECOMPUTE_CREDIT, CREDITED_UNTIL, MEMORIES = range(6)
-"""What the numbers of a policy's memory are, and how many; CREDITED_UNTIL is NaN before the first decision."""
+(
+    AGEING_CREDIT, ADMISSIONS, PREEMPTED, RECOMPUTE_CREDIT, CREDITED_UNTIL, PLANNED, TO_EARN, TO_PAY, MOST_CREDIT,
+    ADMITTED, MEMORIES,
+) = range(11)  # fmt: skip
+"""What the numbers of a policy's memory are, and how many; CREDITED_UNTIL is NaN before the first decision.
+
+PLANNED: admissions of the last plan, whose ageing credit is TO_EARN and TO_PAY, up to MOST_CREDIT, once they were made;
+ADMITTED: `EngineView.admitted` then.
+"""
 _OBJECTIVES = {"mean": MEAN, "maxmin": MAXMIN, "perfect": PERFECT}
 
 

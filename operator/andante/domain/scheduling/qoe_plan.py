@@ -8,7 +8,16 @@ from __future__ import annotations
 import numpy as np
 
 from andante.domain.compiled import Floats, Ints, Table, compiled, part
-from andante.domain.scheduling.qoe_numbers import ADMISSIONS, AGEING_CREDIT, Settings
+from andante.domain.scheduling.qoe_numbers import (
+    ADMISSIONS,
+    ADMITTED,
+    AGEING_CREDIT,
+    MOST_CREDIT,
+    PLANNED,
+    TO_EARN,
+    TO_PAY,
+    Settings,
+)
 from andante.domain.scheduling.qoe_order import order_of
 from andante.domain.scheduling.qoe_preemption import AT_ONCE, charge_recomputed, earn, least_lost, preempt
 from andante.domain.scheduling.qoe_values import (
@@ -72,24 +81,50 @@ def _admit(
     waiting: Ints,
     order: Ints,
     room: Room,
-    settings: Settings,
-    memory: Floats,
 ) -> Ints:
-    """The longest prefix of `order` that fits. The ageing share earns by it, or pays."""
+    """The longest prefix of `order` that fits."""
     admit = order[: prefix(requests, engine, room, order, bids.worth_it, 0.0, 0)]
     if not admit.size and waiting.size == requests.shape[1]:
         admit = order[:1]  # an idle engine tries whatever comes first
-    if not admit.size:
-        return admit
-    oldest = waiting[0] if memory[AGEING_CREDIT] > 0 else -1
+    return admit
+
+
+@part
+def _plan_credit(
+    engine: EngineView, bids: Bids, waiting: Ints, admit: Ints, oldest: int, settings: Settings, memory: Floats
+) -> None:
+    """Notes what the ageing share will earn by these admissions, or pay, once they are made."""
+    memory[PLANNED], memory[ADMITTED] = admit.size, engine.admitted
+    memory[TO_EARN] = memory[TO_PAY] = 0.0
     for i in admit:
-        memory[AGEING_CREDIT] += -bids.cost[i] if i == oldest else settings.ageing_share * bids.cost[i]
+        if i == oldest:
+            memory[TO_PAY] = bids.cost[i]
+        else:
+            memory[TO_EARN] += settings.ageing_share * bids.cost[i]
     # A share that nobody drew on is not saved up for a storm of old requests.
     queued = 0.0
     for i in waiting:
         queued += bids.cost[i]
-    memory[AGEING_CREDIT] = min(memory[AGEING_CREDIT], 4 * queued / waiting.size)
-    return admit
+    memory[MOST_CREDIT] = 4 * queued / max(waiting.size, 1)
+
+
+@part
+def _count_admitted(engine: EngineView, memory: Floats) -> None:
+    """Counts those of the last plan's admissions that the engine made: the first of them, it takes them in order."""
+    planned = memory[PLANNED]
+    if planned == 0:
+        return
+    made = planned
+    if engine.admitted - memory[ADMITTED] < planned:
+        made = max(engine.admitted - memory[ADMITTED], 0.0)
+    memory[PLANNED] = 0.0
+    memory[ADMISSIONS] += made
+    if made == 0:
+        return
+    oldest = 1.0 if memory[TO_PAY] > 0 else 0.0  # it comes first
+    if planned > oldest:
+        memory[AGEING_CREDIT] += memory[TO_EARN] * (made - oldest) / (planned - oldest)
+    memory[AGEING_CREDIT] = min(memory[AGEING_CREDIT] - memory[TO_PAY], memory[MOST_CREDIT])
 
 
 @compiled
@@ -101,6 +136,7 @@ def decide(
     As in `view.Plan`. `memory` is what the policy knows of its own past decisions, and is changed.
     """
     nobody = np.empty(0, dtype=np.int64)
+    _count_admitted(engine, memory)
     running, waiting, held, asked = _split(requests)
     room = room_of(engine, running.size, held, settings)
     step_tokens = step_tokens_for(engine, running.size, room.step_seconds, settings, settings.step_margin)
@@ -127,11 +163,12 @@ def decide(
     order = order_of(bids, waiting, room, memory, _FEW)
     if order.size < waiting.size and prefix(requests, engine, room, order, worth_it, 0.0, 0) == order.size:
         order = order_of(bids, waiting, room, memory, max(room.slots, 0) + AT_ONCE + 1)
-    admit = _admit(requests, engine, bids, waiting, order, room, settings, memory)
+    oldest = waiting[0] if memory[AGEING_CREDIT] > 0 else -1
+    admit = _admit(requests, engine, bids, waiting, order, room)
     leave = nobody
     if settings.preemption and running.size and order.size > admit.size:
         leave, admit = preempt(requests, engine, work, bids, room, order, admit, settings, memory)
-    memory[ADMISSIONS] += admit.size
+    _plan_credit(engine, bids, waiting, admit, oldest, settings, memory)
     if settings.kv_offload:
         charge_recomputed(requests, work, admit, memory)
     victims = nobody

@@ -129,6 +129,8 @@ class EngineView(NamedTuple):
     """Share of a preempted request's tokens that the prefix cache is expected to hold when it comes back."""
     tightest_pace: float
     """Most demanding pace among the requests in the engine, tokens/s; 0 when nobody reads."""
+    admitted: float
+    """Requests that the engine has started so far; NaN where it does not count: then a plan's admissions were made."""
 
 
 class Plan(NamedTuple):
