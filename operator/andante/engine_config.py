@@ -212,6 +212,11 @@ OWNED_FLAGS: Final[Mapping[str, str]] = {
     "--kv-offloading-size": "use spec.engine.scheduler.kvOffloadGiB",
     "--api-server-count": "the delivery meter counts in one API server process; use spec.scaling.maxReplicas for more",
     "-asc": "the delivery meter counts in one API server process; use spec.scaling.maxReplicas for more",
+    "--grpc": "every replica answers HTTP; no field changes it",
+    "--nnodes": _NODE,
+    "-n": _NODE,
+    "--node-rank": _NODE,
+    "-r": _NODE,
     "--root-path": "rewrite the path in a gateway in front of the Service",
     "--disable-log-stats": "Andante needs vLLM's figures; no field changes it",
     "--headless": "every replica answers HTTP; no field changes it",
@@ -227,15 +232,20 @@ OWNED_FLAGS: Final[Mapping[str, str]] = {
 def check_extra_arg(value: str) -> str:
     """Refuse a flag that the operator owns.
 
-    vLLM's parser takes `_` for `-` and unambiguous prefixes, so both are compared.
+    vLLM's parser takes `_` for `-`, any unambiguous prefix, and a value right behind a flag of one letter.
     Raises ValueError naming the flag and what to use instead.
     """
     flag = value.split("=", 1)[0].replace("_", "-")
     if flag.startswith("-"):
-        owned = next((o for o in sorted(OWNED_FLAGS) if o == flag or (len(flag) > 4 and o.startswith(flag))), None)
+        owned = next((o for o in sorted(OWNED_FLAGS) if _is_meant(o, flag)), None)
         if owned is not None:
             raise ValueError(f"{flag} is refused: {OWNED_FLAGS[owned]}")
     return value
+
+
+def _is_meant(owned: str, flag: str) -> bool:
+    is_prefix = len(flag) > (2 if flag.startswith("--") else 1) and owned.startswith(flag)
+    return is_prefix or (len(owned) == 2 and flag.startswith(owned))
 
 
 class EngineConfig(_Strict):

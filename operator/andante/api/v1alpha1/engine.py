@@ -30,8 +30,11 @@ def owned_env_reason(name: str) -> str | None:
     return OWNED_ENV.get(name)
 
 
-# The same test as engine_config.check_extra_arg: vLLM takes '_' for '-', and unambiguous prefixes of a flag.
-_IS_MEANT: Final = "owned == flag || (size(flag) > 4 && owned.startsWith(flag))"
+# The same test as engine_config.check_extra_arg, which says why.
+_IS_MEANT: Final = (
+    "(size(flag) > (flag.startsWith('--') ? 2 : 1) && owned.startsWith(flag))"
+    " || (size(owned) == 2 && flag.startsWith(owned))"
+)
 _OWNED_FLAG_RULE: Final = (
     "[self.split('=')[0].replace('_', '-')].all(flag, !flag.startsWith('-')"
     f" || !{cel_list(_SORTED_FLAGS)}.exists(owned, {_IS_MEANT}))"
