@@ -1,39 +1,62 @@
 """Fuzzes the shipped scheduler class: random arrivals, aborts, preemptions and block famine, at any depth.
 
 The stand-in runner's token is its position in the sequence, so a right answer is `range(prompt, prompt + n)`: a lost,
-doubled or misordered token shows at once. After each phase every KV block must be free again.
+doubled or misordered token shows at once. After each phase every KV block must be free again, and the policy must still
+be in charge. Requests come with shared prefixes, LoRA adapters, grammars that are long in compiling or do not compile,
+several answers to one reader, and with any value that a client can put into `vllm_xargs`. Where the policy is one of
+ours, an idle engine must start somebody in the very step in which somebody can run.
 `python -m benchmarks.scheduling.fuzz --steps 1000000` (make scheduler-fuzz).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 import time
 from collections import deque
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 from benchmarks.scheduling.virtual_time import VirtualClock, block_hasher, build_scheduler
-from vllm.sampling_params import SamplingParams
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+from vllm.v1.engine import FinishReason
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from andante.domain.compiled import Ints
+from andante.domain.pace import PRESETS
+from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import EngineView, Plan, RequestView, SchedulingPolicy
 from andante_vllm import request_args
 from andante_vllm.scheduler import QoEScheduler
-from andante_vllm.scheduler_settings import SchedulerSettings
+from andante_vllm.scheduler_settings import Classes, SchedulerSettings
 from andante_vllm.virtual_host_link import VirtualHostLink
 
 PHASE_STEPS = 2_000
+CLASSES = Classes.of(tuple(PRESETS.values()), "reading")
+ODD_VALUES = (1e-300, 0.0, -1.0, 0.01, 1000.0, 1e300, math.nan, math.inf, -math.inf, "abc", True, None, [1], {"a": 1})
+"""What a client may put into `vllm_xargs`, past the middleware."""
 
 
 class FuzzFailureError(AssertionError):
     """The scheduler broke a promise; the message says which, and the seed."""
+
+
+class AnyText:
+    """A grammar that every answer fits."""
+
+    def accept_tokens(self, *_: Any) -> bool:
+        return True
+
+    def is_terminated(self) -> bool:
+        return False
 
 
 class StormPolicy:
@@ -112,7 +135,9 @@ class _Engine:
     ) -> None:  # fmt: skip
         self._source, self._depth, self._report, self._name = source, depth, report, name
         self._clock = VirtualClock()
-        settings = SchedulerSettings(policy=policy, policy_name="fuzz")
+        settings = SchedulerSettings(policy=policy, policy_name="fuzz", classes=lambda: CLASSES)
+        # A storm lets in whom it likes, or nobody.
+        self._starts_somebody = not isinstance(policy, StormPolicy)
 
         clock = self._clock
 
@@ -127,12 +152,14 @@ class _Engine:
                 return settings
 
         self._blocks = source.choice([12, 24, 60])
+        self._max_loras = source.choice([0, 1, 2])
+        self._compiling: list[Future[Any]] = []
         self._longest = min(self._blocks * 16 - 40, 300)
         self._scheduler: Any = build_scheduler(
             Fuzzed, kv_blocks=self._blocks, block_size=16, max_num_seqs=source.choice([3, 8, 32]),
             max_num_batched_tokens=source.choice([64, 512]) if chunked_prefill else 16_384,
             prefix_caching=prefix_caching, async_scheduling=depth > 1, chunked_prefill=chunked_prefill,
-            offloaded_blocks=source.choice([30, 200]) if kv_offload else 0,
+            offloaded_blocks=source.choice([30, 200]) if kv_offload else 0, max_loras=self._max_loras,
         )  # fmt: skip
         self._link: VirtualHostLink | None = None
         if kv_offload:
@@ -150,9 +177,13 @@ class _Engine:
                 self._arrive()
             if self._open and self._source.random() < 0.01:
                 self._abort(self._source.choice(list(self._open)))
+            if self._compiling and self._source.random() < 0.05:
+                self._compile(self._compiling.pop(self._source.randrange(len(self._compiling))))
             self._step()
         idle = 0
         while self._open:
+            if self._compiling:
+                self._compile(self._compiling.pop())
             before = self._report.tokens + self._report.ended
             self._step()
             idle = idle + 1 if self._report.tokens + self._report.ended == before else 0
@@ -163,6 +194,8 @@ class _Engine:
         pool = self._scheduler.kv_cache_manager.block_pool
         if pool.get_num_free_blocks() != self._blocks:
             raise self._failure(f"{self._blocks - pool.get_num_free_blocks()} KV blocks leaked")
+        if self._scheduler._policy is None:
+            raise self._failure("the policy has failed")
         if len(self._scheduler._table):
             raise self._failure(f"{len(self._scheduler._table)} rows of ended requests are left in the table")
 
@@ -178,15 +211,45 @@ class _Engine:
                 max_tokens=self._source.randrange(1, self._longest // 2),
                 ignore_eos=True,
                 temperature=0,
-                extra_args={request_args.CLASS: "reading", request_args.RECEIVED_AT: self._clock.now},
+                extra_args=self._arguments(),
+                structured_outputs=StructuredOutputsParams(regex=".*") if self._source.random() < 0.1 else None,
             ),
             pooling_params=None,
             arrival_time=self._clock.now,
             block_hasher=self._hasher,
+            lora_request=self._adapter(),
         )
+        if request.structured_output_request is not None:
+            grammar: Future[Any] = Future()
+            request.structured_output_request.grammar = grammar
+            self._compiling.append(grammar)
         self._open[request_id] = request
         self._streams[request_id] = []
         self._scheduler.add_request(request)
+
+    def _arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            request_args.CLASS: self._source.choice(["reading", "batch", "chat-interactive", "none such", 3]),
+            request_args.RECEIVED_AT: self._clock.now,
+        }
+        for key in (request_args.PACE, request_args.EXPECTED_TTFT, request_args.RECEIVED_AT, request_args.CHOICES):
+            if self._source.random() < 0.1:
+                arguments[key] = self._source.choice(ODD_VALUES)
+        if self._source.random() < 0.1:
+            arguments[request_args.CHOICES] = self._source.choice([2, 100])
+        return arguments
+
+    def _adapter(self) -> LoRARequest | None:
+        if not self._max_loras or self._source.random() < 0.5:
+            return None
+        number = self._source.randrange(1, 5)
+        return LoRARequest(str(number), number, "/nowhere")
+
+    def _compile(self, grammar: Future[Any]) -> None:
+        if self._source.random() < 0.1:
+            grammar.set_exception(ValueError("no such grammar"))
+        else:
+            grammar.set_result(AnyText())
 
     def _abort(self, request_id: str) -> None:
         self._scheduler.finish_requests(request_id, RequestStatus.FINISHED_ABORTED)
@@ -197,7 +260,10 @@ class _Engine:
         self._report.steps += 1
         self._clock.now += 0.05
         if self._scheduler.has_requests():
+            somebody = self._somebody_can_start()
             batch = self._scheduler.schedule()
+            if somebody and not self._scheduler.running and not self._scheduler.kv_holding_waiting:
+                raise self._failure("an idle engine starts nobody")
             flight = (batch, self._compute(batch))
             if self._link is not None:
                 self._link.begin(batch.kv_connector_metadata, self._clock.now)
@@ -209,6 +275,15 @@ class _Engine:
                     return
         if self._flights:
             self._finish()
+
+    def _somebody_can_start(self) -> bool:
+        """Whether nothing runs or is under way, and a request waits for nothing but to be let in."""
+        idle = not (self._flights or self._scheduler.running or self._scheduler.kv_holding_waiting)
+        if not self._starts_somebody or not idle or self._link is not None:
+            return False
+        return any(
+            request.status in (RequestStatus.WAITING, RequestStatus.PREEMPTED) for request in self._scheduler.waiting
+        )
 
     def _compute(self, batch: Any) -> ModelRunnerOutput:
         ids = list(batch.num_scheduled_tokens)
@@ -234,7 +309,7 @@ class _Engine:
                 self._streams[answer.request_id].extend(answer.new_token_ids)
                 self._report.tokens += len(answer.new_token_ids)
                 if answer.finish_reason is not None:
-                    self._check(answer.request_id, whole=True)
+                    self._check(answer.request_id, whole=answer.finish_reason is not FinishReason.ERROR)
                     self._report.ended += 1
 
     def _check(self, request_id: str, *, whole: bool) -> None:
@@ -255,8 +330,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100_000, help="engine steps in all (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    modes = list(product((1, 2), (True, False), (True, False), (False, True)))
-    for index, (depth, caching, chunked, offload) in enumerate(modes):
+    modes = list(product((1, 2), (True, False), (True, False), (False, True), (StormPolicy, QoEPolicy)))
+    for index, (depth, caching, chunked, offload, policy) in enumerate(modes):
         started = time.perf_counter()
         report = fuzz(
             steps=arguments.steps // len(modes),
@@ -265,9 +340,11 @@ def main() -> int:
             prefix_caching=caching,
             chunked_prefill=chunked,
             kv_offload=offload,
+            policy=QoEPolicy(QoEPolicySettings(kv_offload=offload)) if policy is QoEPolicy else None,
         )
         print(
-            f"depth {depth}, prefix caching {caching}, chunked prefill {chunked}, KV offload {offload}: {report} "
+            f"depth {depth}, prefix caching {caching}, chunked prefill {chunked}, KV offload {offload}, "
+            f"{policy.__name__}: {report} "
             f"in {time.perf_counter() - started:.0f} s",
             flush=True,
         )

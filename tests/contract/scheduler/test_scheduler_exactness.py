@@ -28,7 +28,11 @@ def test_kv_that_comes_back_from_the_host_is_as_exact(depth: int, prefix_caching
     assert report.aborted > 0
 
 
+@pytest.mark.parametrize("depth", [1, 2], ids=["sync", "async"])
+@pytest.mark.parametrize("prefix_caching", [True, False], ids=["cached", "uncached"])
 @pytest.mark.parametrize("policy", [QoEPolicy, AndesPolicy])
-def test_the_policies_themselves_are_as_exact(policy: type[QoEPolicy] | type[AndesPolicy]) -> None:
-    report = fuzz(steps=STEPS, seed=11, depth=2, policy=policy())
+def test_the_policies_themselves_are_as_exact_and_starve_nobody(
+    policy: type[QoEPolicy] | type[AndesPolicy], prefix_caching: bool, depth: int
+) -> None:
+    report = fuzz(steps=STEPS, seed=11, depth=depth, prefix_caching=prefix_caching, policy=policy())
     assert report.ended > 50
