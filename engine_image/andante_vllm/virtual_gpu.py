@@ -5,31 +5,37 @@ core, scheduler, KV block manager, prefix cache, metrics. It serves tests, bench
 It cannot show numerics, GPU memory behaviour or CUDA graphs, and it is as right as its profile.
 
 The "model" repeats its prompt: output token k of a request is token k of the prompt, round and round, stop tokens left
-out. So a lost, doubled, misordered or mixed-up token shows at once, whatever was preempted, paused or resumed.
+out, unless a grammar forbids it (`virtual_choice`). So a lost, doubled, misordered or mixed-up token shows at once,
+whatever was preempted, paused or resumed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from vllm.logger import init_logger
+from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.v1.core.sched.output import GrammarOutput, SchedulerOutput
 from vllm.v1.executor.abstract import Executor
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheSpec
-from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 
 from andante.domain.step_time import Profile, StepTimeCoefficients, host_step_seconds, prefill_pairs
 from andante.engine_config import VirtualGPUConfig
 from andante.profiles import load_profiles
 from andante_vllm.settings import ConfigError, engine_config_path, read_engine_config
+from andante_vllm.virtual_choice import CLOSING, allowed_token, logprob_rows
 from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
 logger = init_logger("vllm.andante.virtual_gpu")  # names outside the vllm tree are silent
+
+_MOST_LOGPROBS = 20
+"""Of a request that asks for all."""
 
 
 @dataclass(slots=True)
@@ -39,6 +45,10 @@ class _Sequence:
     script: list[int]
     """The tokens that it says, round and round."""
     prompt_tokens: int
+    stop: frozenset[int] = frozenset()
+    """Tokens that end the answer; said under a grammar only."""
+    logprobs: int | tuple[int, ...] | None = None
+    """How many tokens it wants the log probabilities of, or of which; None: of none."""
 
     def token(self, position: int) -> int:
         """The token at `position` of the sequence (0 is the first prompt token; position >= prompt_tokens)."""
@@ -89,7 +99,9 @@ class VirtualDevice:
                 raise ValueError("the virtual GPU repeats token ids: prompt embeddings are not supported")
             stop = new.sampling_params.all_stop_token_ids if new.sampling_params else frozenset()
             script = [token for token in prompt if token not in stop] or [0]
-            self._sequences[new.req_id] = _Sequence(script, len(prompt))
+            self._sequences[new.req_id] = _Sequence(
+                script, len(prompt), stop=frozenset(stop), logprobs=_wanted_logprobs(new.sampling_params)
+            )
             # A request that was preempted before its first step ends may come again as a new one, with output tokens.
             known = len(new.prefill_token_ids) if new.prefill_token_ids else len(prompt)
             computed[new.req_id] = (new.num_computed_tokens, known)
@@ -125,6 +137,37 @@ class VirtualDevice:
         )
         return output, seconds
 
+    def sample(
+        self, output: ModelRunnerOutput, grammar: GrammarOutput | None, closing: Callable[[], Sequence[int]]
+    ) -> None:
+        """Completes a step's output: what grammars leave no choice about, and log probabilities.
+
+        `closing`: the tokens that end a part of a JSON document, the innermost first.
+        """
+        sampled = output.sampled_token_ids
+        if grammar is not None:
+            for row, request_id in enumerate(grammar.structured_output_request_ids):
+                index = output.req_id_to_index.get(request_id)
+                if index is not None and sampled[index]:
+                    mask, stop = grammar.grammar_bitmask[row], self._sequences[request_id].stop
+                    sampled[index] = [allowed_token(sampled[index][0], mask, stop=stop, closing=closing())]
+        rows = logprob_rows(
+            [tokens[0] if tokens else None for tokens in sampled],
+            [self._sequences[request_id].logprobs for request_id in output.req_ids],
+        )
+        if rows is not None:
+            output.logprobs = LogprobsLists(*rows)
+
+
+def _wanted_logprobs(params: Any) -> int | tuple[int, ...] | None:
+    if params is None:
+        return None
+    if params.logprob_token_ids:
+        return tuple(params.logprob_token_ids)
+    if params.logprobs is None:
+        return None
+    return params.logprobs if params.logprobs >= 0 else _MOST_LOGPROBS
+
 
 class VirtualGPUExecutor(Executor):
     """One device that runs one step at a time; the settings come from engine.yaml's `virtualGpu`.
@@ -147,6 +190,7 @@ class VirtualGPUExecutor(Executor):
         self._host_scale = settings.time_scale
         self._busy_until = 0.0
         self._step: _Step | None = None
+        self._closing: list[int] | None = None
         self._link = self._host_link(profile)
         # The CPU platform switches async scheduling off; this runs before the engine core builds its scheduler and its
         # queue of batches, which take the flag from here.
@@ -235,8 +279,15 @@ class VirtualGPUExecutor(Executor):
         """The output of the step that was started last, at the time it is due."""
         if self._step is None:
             raise RuntimeError("sample_tokens() without execute_model()")
+        self._device.sample(self._step.output, grammar_output, self._closing_tokens)
         future, self._step = _DueOutput(self._step), None
         return future if non_block else future.result()
+
+    def _closing_tokens(self) -> Sequence[int]:
+        if self._closing is None:
+            tokenizer = cached_tokenizer_from_config(self.vllm_config.model_config)
+            self._closing = [tokenizer.convert_tokens_to_ids(token) for token in CLOSING]
+        return self._closing
 
     def check_health(self) -> None:
         pass
