@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # A refusal here is a user who got no answer; elsewhere a request counts if it reached the engine.
 _COUNTED_PATHS: Final = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"})
+_BODY_CHECKS: Final = "fastapi.dependencies.utils"
 _METRICS_PATHS: Final = frozenset({"/metrics", "/metrics/"})
 
 
@@ -167,6 +169,10 @@ class DeliveryMeter:
                 else:
                     # The engine would give an empty answer; told so, the client can ask another replica.
                     await reply.refuse(503, "ServiceUnavailableError", "The server is shutting down; try again.")
+        except Exception as error:
+            if reply.began or not _is_about_the_body(error):
+                raise
+            await reply.refuse(400, "BadRequestError", f"The request's body cannot be read: {error}")
         finally:
             hooks.current_request.reset(token)
             self._ended(request, at=reply.taken_at if connection is not None and connection.ended_unread else None)
@@ -216,6 +222,12 @@ class DeliveryMeter:
         self._in_flight.report(self._known_classes, idle=self._step_time.current())
         self._metrics.set_step_time_fitted(self._step_time.fitted)
         self._metrics.set_settings_valid(self._settings.valid)
+
+
+def _is_about_the_body(error: BaseException) -> bool:
+    """Whether it was raised while a body was checked: vLLM's checks take for granted that a field has its form."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == _BODY_CHECKS for frame, _ in frames)
 
 
 class _HTTPRequest(MeteredRequest):

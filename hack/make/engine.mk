@@ -24,3 +24,7 @@ bench-uncontended: engine-env ## the QoE scheduler's cost while nothing is short
 
 bench-virtual-gpu: engine-env ## the virtual GPU's time per token against its profile (wants a quiet machine)
 	$(ENGINE_PYTHON) benchmarks/bench_virtual_gpu.py
+
+.PHONY: http-fuzz
+http-fuzz: engine-env ## 100,000 hostile HTTP requests to an engine on the virtual GPU (REQUESTS=1000 sends fewer)
+	ANDANTE_FUZZ_REQUESTS=$(or $(REQUESTS),100000) $(ENGINE_PYTHON) -m pytest -q tests/contract/test_hostile_requests.py

@@ -1,0 +1,49 @@
+"""A body that vLLM's own checks stumble over is the client's mistake, not the server's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel, model_validator
+
+from andante_vllm.middleware import DeliveryMeter
+from contract.server.meter_app import configure
+
+app = FastAPI()
+app.add_middleware(DeliveryMeter)
+
+
+class Body(BaseModel):
+    options: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def takes_the_form_for_granted(cls, data: Any) -> Any:
+        len(data["options"])
+        return data
+
+
+@app.post("/v1/completions")
+async def complete(body: Body) -> dict[str, str]:
+    if body.options == ["fail"]:
+        raise TypeError("the server's own fault")
+    return {}
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 200), (5, 400), (["fail"], 500)])
+async def test_what_a_check_stumbles_over_gets_a_400(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: Any, status: int
+) -> None:
+    counted = configure(monkeypatch, tmp_path)
+    app.middleware_stack = None  # the meter is made anew
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
+        reply = await client.post("/v1/completions", json={"options": options})
+    assert reply.status_code == status
+    if status == 400:
+        assert reply.json()["error"]["message"].startswith("The request's body cannot be read: ")
+        assert counted.outcomes == []
