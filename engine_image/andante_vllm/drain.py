@@ -89,10 +89,12 @@ class Drain:
         """The engine core is being stopped: nothing can be served any more."""
         return self._stopping
 
-    def begin(self, seconds: float | None) -> float | None:
+    def begin(self, seconds: float | None, *, close_door: Callable[[], None] = lambda: None) -> float | None:
         """Waits until all is answered, `seconds` at most; returns how many of them are left.
 
-        Does not wait where there is no time for it, or in an event loop's thread, where no answer could go on.
+        `close_door` is called once all is answered, and returns when no request can come any more: whoever came before
+        is answered too. Does not wait where there is no time for it, or in an event loop's thread, where no answer
+        could go on.
         """
         began = time.monotonic()
         if not seconds or _in_event_loop():
@@ -102,6 +104,8 @@ class Drain:
         with self._lock:
             self._serves_until = began + seconds * _SERVED_SHARE
             self.draining = True
+        self._all_answered.wait(seconds)
+        close_door()
         while True:
             left = max(0.0, began + seconds - time.monotonic())
             self._all_answered.wait(left)

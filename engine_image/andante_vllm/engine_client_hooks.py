@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -70,6 +71,11 @@ class DrainCutError(GracefulHTTPError):
         )
 
 
+_DOOR_SECONDS: Final = 5.0
+"""The event loop closes the server's door in its next turn; a loop that hangs must not hold the end of the process."""
+_LAST_LOOK_SECONDS: Final = 0.25
+"""After the door is closed: for requests on connections that were accepted just before, and are on their way."""
+
 drain = Drain()  # one engine client per API server process, and vLLM gives the middleware no handle on it
 
 
@@ -85,10 +91,23 @@ def install(close_server: Callable[[], None]) -> None:
 
     @functools.wraps(plain_shutdown)
     def shutdown(self: AsyncLLM, timeout: float | None = None) -> Any:
-        timeout = drain.begin(timeout)
         handler = self.output_handler
-        if handler is not None and not handler.get_loop().is_closed():
-            handler.get_loop().call_soon_threadsafe(close_server)
+        closed = threading.Event()
+
+        def close_now() -> None:
+            close_server()
+            asyncio.get_running_loop().call_later(_LAST_LOOK_SECONDS, closed.set)
+
+        def ask_to_close() -> None:
+            if handler is not None and not handler.get_loop().is_closed():
+                handler.get_loop().call_soon_threadsafe(close_now)
+
+        def close_door() -> None:
+            ask_to_close()
+            closed.wait(_DOOR_SECONDS)
+
+        timeout = drain.begin(timeout, close_door=close_door)
+        ask_to_close()  # connections that have become idle since, or all where there was no time
         result = plain_shutdown(self, timeout=timeout)  # returns when the engine core has ended
         if handler is not None and not handler.get_loop().is_closed():
             # vLLM leaves the requests that it cut waiting for ever, and their clients with them, until the pod is

@@ -26,5 +26,5 @@ bench-virtual-gpu: engine-env ## the virtual GPU's time per token against its pr
 	$(ENGINE_PYTHON) benchmarks/bench_virtual_gpu.py
 
 .PHONY: http-fuzz
-http-fuzz: engine-env ## 100,000 hostile HTTP requests to an engine on the virtual GPU (REQUESTS=1000 sends fewer)
-	ANDANTE_FUZZ_REQUESTS=$(or $(REQUESTS),100000) $(ENGINE_PYTHON) -m pytest -q tests/contract/test_hostile_requests.py
+http-fuzz: engine-env ## 100,000 hostile HTTP requests to an engine on the virtual GPU (REQUESTS=1000 sends fewer, SEED=N the same again)
+	ANDANTE_FUZZ_REQUESTS=$(or $(REQUESTS),100000) ANDANTE_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(ENGINE_PYTHON) -m pytest -q tests/contract/test_hostile_requests.py

@@ -154,8 +154,7 @@ class VirtualGPUConfig(_Strict):
 
 _TOKENIZER_PATHS: Final = frozenset({"/tokenize", "/detokenize"})
 _MAX_TOKENIZER_BODY: Final = 256 * 1024
-"""The server writes the answer to these, a number for each token, in the thread that sends everybody's tokens: each MiB
-holds up all streams for a quarter of a second."""
+"""The server writes the answer to these, a number for each token, in the thread that sends everybody's tokens."""
 
 
 class HTTPConfig(_Strict):

@@ -83,6 +83,18 @@ def test_once_the_last_answer_is_written_nothing_is_served() -> None:
         assert not in_time
 
 
+def test_who_came_before_the_door_closed_is_answered_too() -> None:
+    drain = Drain()
+    served: list[bool] = []
+
+    def close_door() -> None:
+        with drain.answering() as in_time:
+            served.append(in_time)
+
+    drain.begin(60.0, close_door=close_door)
+    assert served == [True]
+
+
 def test_what_would_likely_be_cut_is_not_begun() -> None:
     drain = Drain()
     with drain.answering():
