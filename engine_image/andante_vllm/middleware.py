@@ -44,7 +44,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # A refusal here is a user who got no answer; elsewhere a request counts if it reached the engine.
 _COUNTED_PATHS: Final = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"})
-_BODY_CHECKS: Final = "fastapi.dependencies.utils"
+# Where vLLM's endpoints read and check a body: module, and function where the module does other work too.
+_BODY_CHECKS: Final = frozenset({"fastapi.dependencies.utils", "pydantic.type_adapter", "starlette.requests.json"})
 _METRICS_PATHS: Final = frozenset({"/metrics", "/metrics/"})
 
 
@@ -226,8 +227,11 @@ class DeliveryMeter:
 
 def _is_about_the_body(error: BaseException) -> bool:
     """Whether it was raised while a body was checked: vLLM's checks take for granted that a field has its form."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__") == _BODY_CHECKS for frame, _ in frames)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module in _BODY_CHECKS or f"{module}.{frame.f_code.co_name}" in _BODY_CHECKS:
+            return True
+    return False
 
 
 class _HTTPRequest(MeteredRequest):

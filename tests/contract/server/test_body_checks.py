@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from pydantic import BaseModel, model_validator
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, TypeAdapter, model_validator
 
 from andante_vllm.middleware import DeliveryMeter
 from contract.server.meter_app import configure
@@ -32,6 +32,26 @@ async def complete(body: Body) -> dict[str, str]:
     if body.options == ["fail"]:
         raise TypeError("the server's own fault")
     return {}
+
+
+@app.post("/invocations")
+async def invoke(request: Request) -> dict[str, str]:
+    """Reads and checks its body itself, as vLLM's does."""
+    TypeAdapter(Body).validate_python(await request.json())
+    return {}
+
+
+@pytest.mark.parametrize("body", [b'{"options": 5}', b'"\xff"', b"[" * 100_000, b"5"])
+async def test_an_endpoint_that_reads_its_body_itself_answers_400_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes
+) -> None:
+    configure(monkeypatch, tmp_path)
+    app.middleware_stack = None  # the meter is made anew
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
+        reply = await client.post("/invocations", content=body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"].startswith("The request's body cannot be read: ")
 
 
 @pytest.mark.parametrize(("options", "status"), [([], 200), (5, 400), (["fail"], 500)])
