@@ -99,14 +99,20 @@ def _make_model(arguments: argparse.Namespace) -> int:
 
 
 def _drain(arguments: argparse.Namespace) -> int:
-    file = announcement_file(read_engine_config(arguments.config).port)
+    try:
+        _announce_end(arguments.config)
+    finally:  # whatever went wrong: kube-proxies and gateways need the time
+        time.sleep(max(0.0, arguments.wait))
+    return 0
+
+
+def _announce_end(config: Path) -> None:
+    file = announcement_file(read_engine_config(config).port)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
-    time.sleep(max(0.0, arguments.wait))
-    return 0
 
 
 def _serve(arguments: argparse.Namespace) -> int:

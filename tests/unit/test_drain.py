@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from andante_vllm import cli
 from andante_vllm.drain import Announcement, Drain
 
 
@@ -101,6 +102,13 @@ def test_what_would_likely_be_cut_is_not_begun() -> None:
         drain.begin(0.05)
         with drain.answering() as in_time:
             assert not in_time
+
+
+def test_gateways_get_their_time_although_nothing_could_be_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    assert cli.main(["drain", "--config", "/missing/engine.yaml", "--wait", "10"]) != 0
+    assert waited == [10.0]
 
 
 def test_an_announcement_is_looked_for_once_a_second_and_stays(tmp_path: Path) -> None:
