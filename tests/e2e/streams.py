@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -15,6 +16,12 @@ PROMPT = tuple(range(20, 120))
 EVERY_SECONDS = 3.0
 
 
+def connections(most: int = 1) -> httpx.Client:
+    """A client that keeps so many connections and never tries again by itself."""
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=None)
+    return httpx.Client(timeout=httpx.Timeout(120, connect=10), limits=limits, trust_env=False)
+
+
 def expected(tokens: int) -> list[int]:
     """The answer to PROMPT."""
     return [PROMPT[k % len(PROMPT)] for k in range(tokens)]
@@ -23,8 +30,9 @@ def expected(tokens: int) -> list[int]:
 class Stream:
     """One answer of `tokens` tokens, read in a thread of its own as it comes."""
 
-    def __init__(self, url: str, *, model: str, tokens: int) -> None:
-        self._url, self._model, self._tokens = url, model, tokens
+    def __init__(self, url: str, *, model: str, tokens: int, pool: httpx.Client | None = None) -> None:
+        """`pool`: whose connections are used; without it the stream has a connection of its own."""
+        self._url, self._model, self._tokens, self._pool = url, model, tokens, pool
         self._began = threading.Event()
         self.ids: list[int] = []
         self.ending = "still open"
@@ -80,14 +88,16 @@ class Stream:
             "stream": True,
             "return_token_ids": True,
         }
-        timeout = httpx.Timeout(120, connect=10)
-        url = f"{self._url}/v1/completions"
-        with httpx.stream("POST", url, json=body, timeout=timeout, trust_env=False) as reply:
+        with contextlib.ExitStack() as own:
+            client = self._pool or own.enter_context(connections())
+            reply = own.enter_context(client.stream("POST", f"{self._url}/v1/completions", json=body))
             if reply.status_code != 200:
                 self.ending = f"HTTP {reply.status_code}: {reply.read().decode(errors='replace')[:300]}"
                 return
             ending = "the connection was closed without [DONE]"
             for line in reply.iter_lines():
+                if line.startswith(":"):  # a comment in a long silence
+                    continue
                 data = line.removeprefix("data: ")
                 if data == "[DONE]" and self._finish_reason != "length":
                     ending = f"[DONE] after finish_reason {self._finish_reason}"
