@@ -20,8 +20,9 @@ OPERATOR = "andante-operator"
 IMAGE = {"repository": "registry.example.com/andante-operator"}
 """The one value that has no default. Nothing pulls it on a control plane without a node."""
 
-ESTABLISHED = "--for=jsonpath={.status.conditions[?(@.type=='Established')].status}=True"
-"""Of `kubectl wait crd/...`; --for=condition fails at once on a CRD that has no condition yet."""
+ESTABLISHED = ("--for=jsonpath={.status.acceptedNames.kind}=PodMonitor", "--for=condition=Established")
+"""Of `kubectl wait crd/...`, one after the other: a CRD that has no condition yet lets a wait for one fail at once, and
+its conditions come with its names."""
 POD_MONITOR_CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",

@@ -36,7 +36,8 @@ def admitting() -> Iterator[ControlPlane]:
         # A bare pod is admitted only where its service account is there.
         control_plane.kubectl("-n", SYSTEM, "create", "serviceaccount", "andante-operator-check")
         control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITOR_CRD))
-        control_plane.kubectl("wait", ESTABLISHED, "crd/podmonitors.monitoring.coreos.com")
+        for state in ESTABLISHED:
+            control_plane.kubectl("wait", state, "crd/podmonitors.monitoring.coreos.com")
         yield control_plane
 
 

@@ -23,7 +23,8 @@ def without_the_kind_afterwards(control_plane: ControlPlane) -> Iterator[None]:
 
 def _install(plane: ControlPlane) -> None:
     plane.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITOR_CRD))
-    plane.kubectl("wait", ESTABLISHED, f"crd/{CRD}")
+    for state in ESTABLISHED:
+        plane.kubectl("wait", state, f"crd/{CRD}")
 
 
 @pytest.mark.usefixtures("without_the_kind_afterwards")
