@@ -11,11 +11,10 @@ from vllm.v1.request import Request
 
 from andante.domain.pace import QoEClass
 from andante.domain.scheduling.andes_policy import AndesPolicy, AndesPolicySettings
-from andante.domain.scheduling.latency import LinearStepTime
 from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import SchedulingPolicy
-from andante.domain.step_time import Profile
+from andante.domain.step_time import LinearStepTime, Profile
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import Classes, SchedulerSettings
 

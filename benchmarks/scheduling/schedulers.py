@@ -16,6 +16,7 @@ from andante.domain.step_time import Profile
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = (
     _ROOT / "operator/andante/domain/compiled.py",
+    _ROOT / "operator/andante/domain/step_time.py",
     *sorted((_ROOT / "operator/andante/domain/scheduling").glob("*.py")),
     *(
         _ROOT / f"engine_image/andante_vllm/{name}.py"

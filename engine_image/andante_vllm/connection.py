@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -133,7 +134,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
             return
         head, body = error_message(status, kind, text)
-        lines = [b"HTTP/1.1 %d Refused" % status, *(b": ".join(header) for header in head)]
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(b": ".join(header) for header in head)]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         # A socket that is closed while bytes come in takes the answer back from the client: end our side first.
         self.transport.write_eof()

@@ -8,14 +8,13 @@ scheduling, the virtual GPU's profile stands for it, or else a usual GPU. No vLL
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from andante.domain.idle_replica import START, IdleReplica
 from andante.engine_config import EngineConfig
@@ -103,11 +102,7 @@ def metric_files() -> Path | None:
 
 def _read(folder: Path) -> dict[str, float]:
     """The newest value of each coefficient; none of those that nobody has shown."""
-    newest: dict[str, tuple[float, float]] = {}
-    for path in folder.glob("gauge_mostrecent_*.db"):
-        for key, value, written_at, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-            name = json.loads(key)[1]
-            field = _FIELDS.get(name)
-            if field is not None and written_at >= newest.get(field, (0.0, 0.0))[0]:
-                newest[field] = (written_at, value)
-    return {field: value for field, (_, value) in newest.items()}
+    files = map(str, folder.glob("gauge_mostrecent_*.db"))
+    metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    samples = (sample for metric in metrics for sample in metric.samples)
+    return {_FIELDS[sample.name]: sample.value for sample in samples if sample.name in _FIELDS}

@@ -20,19 +20,12 @@ class RequestBody:
     """The `receive` of one request; a body that is too large or too slow gets the reply, and the application none."""
 
     __slots__ = (
-        "_bytes",
-        "_late_at",
-        "_max_bytes",
-        "_max_values",
-        "_over",
-        "_receive",
-        "_reply",
-        "_seconds",
-        "_values",
-    )
+        "_bytes", "_late_at", "_max_bytes", "_max_values", "_over", "_receive", "_reply", "_seconds", "_values",
+    )  # fmt: skip
 
     def __init__(self, receive: Receive, reply: Reply, *, max_bytes: int, max_values: int, seconds: float) -> None:
-        """`max_values`: how many values a JSON document may list, counted by its commas, those of texts too.
+        """`max_bytes` and `seconds`: of the whole body. `max_values`: how many values a JSON document may list, counted
+        by its commas, those of texts too.
 
         The application parses it in the thread that sends everybody's tokens, and values take longer than texts.
         """
@@ -69,12 +62,8 @@ class RequestBody:
             self._bytes += len(body)
             self._values += body.count(b",")
             self._over = not message.get("more_body", False)
-            if self._bytes > self._max_bytes:
+            if self._bytes > self._max_bytes or self._values > self._max_values:
                 await self._refuse_large()
-                return {"type": _DISCONNECT}
-            if self._values > self._max_values:
-                text = f"The request's body lists more than {self._max_values} values."
-                await self._reply.refuse(413, "BadRequestError", text, reason="large_body", before_end=self._swallow)
                 return {"type": _DISCONNECT}
         else:
             self._over = True
@@ -82,6 +71,8 @@ class RequestBody:
 
     async def _refuse_large(self) -> None:
         text = f"The request's body has more than the {_size(self._max_bytes)} that this path takes."
+        if self._values > self._max_values:
+            text = f"The request's body lists more than {self._max_values} values."
         await self._reply.refuse(413, "BadRequestError", text, reason="large_body", before_end=self._swallow)
 
     async def _swallow(self) -> None:

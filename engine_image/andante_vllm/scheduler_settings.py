@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from andante.domain.pace import PRESETS, QoEClass
 from andante.domain.scheduling.andes_policy import AndesPolicy, AndesPolicySettings
-from andante.domain.scheduling.latency import DEFAULT_STEP_TIME, LinearStepTime
 from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import SchedulingPolicy
+from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 from andante.engine_config import EngineConfig
 from andante.profiles import load_profiles
 from andante_vllm.live_settings import LiveQoESettings

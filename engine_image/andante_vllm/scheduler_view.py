@@ -9,8 +9,8 @@ from vllm.v1.request import Request, RequestStatus
 
 # isort: split
 from andante.domain.compiled import Ints
-from andante.domain.scheduling.latency import LinearStepTime
 from andante.domain.scheduling.view import EngineView, RequestView
+from andante.domain.step_time import LinearStepTime
 from andante_vllm import request_args
 from andante_vllm.eligibility import Eligibility
 from andante_vllm.expectations import arguments_arrival, arguments_expectation

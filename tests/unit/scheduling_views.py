@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from andante.domain.scheduling.latency import LinearStepTime
 from andante.domain.scheduling.view import EngineView, RequestView
+from andante.domain.step_time import LinearStepTime
 
 EXACT: dict[str, Any] = {"block_size": int, "max_seqs": int, "max_step_tokens": int, "step_time": lambda line: line}
 """What is not a float in an engine view; compiled code takes no other type."""

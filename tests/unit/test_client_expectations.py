@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andante.api.v1alpha1.qoe import ExpectationClass, QoE
-from andante.domain.answer_length import AnswerLengths
 from andante.domain.deficit_cause import Cause, DeficitByCause
 from andante.domain.idle_replica import IdleReplica
 from andante.domain.pace import PRESETS, ClientExpectations, Expectation, QoEClass
@@ -25,6 +24,7 @@ from andante_vllm.expectations import (
     scheduler_arguments,
 )
 from andante_vllm.metered_request import MeteredRequest
+from unit.metered import metered_request
 
 RULES = st.sampled_from(list(ClientExpectations))
 NUMBERS = st.none() | st.floats(0.01, 1000)
@@ -90,15 +90,7 @@ def _served(rule: str, *, header: bool) -> tuple[MeteredRequest, RequestScore, D
     """A perfect answer for the class, to a client that expects 1000 tokens/s at once."""
     values = {"andante_expected_ttft": 0.0, "andante_pace": 1000.0}
     headers = [(b"x-andante-expected-ttft", b"0"), (b"x-andante-pace", b"1000")]
-    request = MeteredRequest(
-        said=from_headers(headers if header else []),
-        classes=_classes(rule),
-        arrived_at=0.0,
-        received_at=0.0,
-        counts=True,
-        on_engine=lambda request: None,
-        lengths=AnswerLengths(),
-    )
+    request = metered_request(_classes(rule), said=from_headers(headers if header else []))
     extra = {} if header else values
     assert header or from_body(extra).pace == 1000.0
     request.enters_engine(extra_args=extra, prompt_tokens=3, form=None, count_tokens=len)

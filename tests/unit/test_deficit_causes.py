@@ -9,16 +9,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from andante.domain.answer_length import AnswerLengths
 from andante.domain.deficit_cause import Cause, DeficitByCause, split_deficit
 from andante.domain.idle_replica import START, IdleReason, IdleReplica, IdleTimeline
 from andante.domain.pace import PRESETS, Expectation
 from andante.domain.qoe import QoEState
 from andante.domain.request_meter import Outcome, RequestMeter
-from andante.domain.scheduling.latency import DEFAULT_STEP_TIME
 from andante.engine_config import QoEClassSettings, QoESettings
-from andante_vllm.expectations import NOTHING_SAID, QoEClasses
 from andante_vllm.metered_request import MeteredRequest
+from unit.metered import metered_request
 
 PACES = st.floats(0.1, 100)
 READER = Expectation(expected_ttft=1.0, pace=5.0)
@@ -195,23 +193,10 @@ def test_who_gives_up_where_an_idle_replica_would_think_too_is_not_loads() -> No
     assert meter.idle_deficit(answers, Outcome.GAVE_UP, at=30.0) == 0.0
 
 
-def test_the_first_guess_is_the_schedulers() -> None:
-    line = DEFAULT_STEP_TIME
-    assert (START.base, START.prefill_token, START.sequence, START.context_token) == tuple(line)
-
-
 def _request(qoe_class: str = "reading", *, queued: float = 0.0) -> tuple[MeteredRequest, float]:
     """A request of 100 prompt tokens, 90 of them cached, and 50 tokens at 20 ms after `queued` seconds; and its end."""
-    request = MeteredRequest(
-        said=NOTHING_SAID,
-        classes=QoEClasses(
-            QoESettings(default_class=qoe_class, classes=(QoEClassSettings.from_domain(PRESETS[qoe_class]),))
-        ),
-        arrived_at=0.0,
-        received_at=0.0,
-        counts=True,
-        on_engine=lambda request: None,
-        lengths=AnswerLengths(),
+    request = metered_request(
+        QoESettings(default_class=qoe_class, classes=(QoEClassSettings.from_domain(PRESETS[qoe_class]),))
     )
     request.enters_engine(extra_args={}, prompt_tokens=100, form=None, count_tokens=len)
     first = request.call_began(1)

@@ -7,13 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andante.api.v1alpha1.qoe import QoE
-from andante.domain.answer_length import AnswerLengths
 from andante.domain.pace import PRESETS, Expectation
 from andante.domain.qoe import QoEState
 from andante.domain.request_meter import Objective, Outcome, RequestMeter
 from andante.engine_config import QoESettings
-from andante_vllm.expectations import NOTHING_SAID, QoEClasses
-from andante_vllm.metered_request import MeteredRequest
+from unit.metered import metered_request
 from unit.strategies import timelines
 
 READER = Expectation(expected_ttft=1.0, pace=5.0)
@@ -92,15 +90,7 @@ def test_a_wait_without_meaning_is_refused(wrong: float) -> None:
 def test_the_resource_says_how_long_is_long(at: float, outcome: Outcome) -> None:
     settings = QoE(gave_up_after=3.0).to_settings()
     assert settings == QoESettings(gave_up_after_seconds=3.0)
-    request = MeteredRequest(
-        said=NOTHING_SAID,
-        classes=QoEClasses(settings),
-        arrived_at=0.0,
-        received_at=0.0,
-        counts=True,
-        on_engine=lambda request: None,
-        lengths=AnswerLengths(),
-    )
+    request = metered_request(settings)
     request.enters_engine(extra_args={}, prompt_tokens=3, form=None, count_tokens=len)
     first = request.call_began(1)
     request.reply_began(200, stream=True)

@@ -17,7 +17,7 @@ from andante_vllm.idle_step_time import IdleStepTime, start_values
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULER = """
 import sys
-from andante.domain.scheduling.latency import LinearStepTime
+from andante.domain.step_time import LinearStepTime
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 metrics = SchedulerMetrics(model_name="m", policy="qoe")
 if len(sys.argv) > 1:

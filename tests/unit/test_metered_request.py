@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from andante.domain.answer_length import AnswerLengths
 from andante.domain.request_meter import Outcome, RequestScore
-from andante.engine_config import QoESettings
-from andante_vllm.expectations import NOTHING_SAID, QoEClasses
 from andante_vllm.metered_request import MeteredRequest
+from unit.metered import metered_request
 
 CHUNK = b"data: {}\n\n"
 
@@ -18,15 +16,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.open: set[MeteredRequest] = set()
-        self.request = MeteredRequest(
-            said=NOTHING_SAID,
-            classes=QoEClasses(QoESettings()),
-            arrived_at=0.0,
-            received_at=0.0,
-            counts=True,
-            on_engine=self.open.add,
-            lengths=AnswerLengths(),
-        )
+        self.request = metered_request(on_engine=self.open.add)
 
     def asks(self, prompt_tokens: int = 10) -> None:
         self.request.enters_engine(extra_args={}, prompt_tokens=prompt_tokens, form=None, count_tokens=len)

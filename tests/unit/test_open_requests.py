@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from andante.domain.answer_length import AnswerLengths
 from andante.domain.idle_replica import START
 from andante.engine_config import QoESettings
-from andante_vllm.expectations import NOTHING_SAID, QoEClasses
+from andante_vllm.expectations import QoEClasses
 from andante_vllm.meter_metrics import OpenRequests
 from andante_vllm.metered_request import MeteredRequest
 from andante_vllm.open_requests import RequestsInFlight
+from unit.metered import metered_request
 
 NAMES = QoEClasses(QoESettings()).names
 
@@ -32,15 +32,7 @@ class Watch:
         self.deficits.append(sum(sums.deficit.total for sums in by_class.values()))
 
     def opened(self) -> MeteredRequest:
-        request = MeteredRequest(
-            said=NOTHING_SAID,
-            classes=QoEClasses(QoESettings()),
-            arrived_at=self.now,
-            received_at=self.now,
-            counts=True,
-            on_engine=self.in_flight.add,
-            lengths=AnswerLengths(),
-        )
+        request = metered_request(at=self.now, on_engine=self.in_flight.add)
         request.enters_engine(extra_args={}, prompt_tokens=1, form=None, count_tokens=len)
         return request
 

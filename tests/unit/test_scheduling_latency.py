@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.domain.scheduling.latency import DEFAULT_STEP_TIME, LinearStepTime, OnlineStepTime
+from andante.domain.scheduling.latency import OnlineStepTime
+from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 
 
 def test_it_learns_another_gpu() -> None:

@@ -15,8 +15,7 @@ from andante.domain.pace import PRESETS, Expectation
 from andante.domain.qoe import QoEState, open_whole, score_timeline, score_whole
 from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
 from andante.engine_config import QoEClassSettings, QoESettings
-from andante_vllm.expectations import NOTHING_SAID, QoEClasses
-from andante_vllm.metered_request import MeteredRequest
+from unit.metered import metered_request
 
 READER = Expectation(expected_ttft=1.0, pace=5.0)
 LENGTHS = st.integers(1, 3000)
@@ -125,15 +124,7 @@ def _answered(
     unstreamed: str, *, asked_whole: bool = True, stream: bool = False, qoe_class: str | None = None
 ) -> tuple[str, RequestScore]:
     """50 tokens in one piece, 10 s after the request."""
-    request = MeteredRequest(
-        said=NOTHING_SAID,
-        classes=QoEClasses(QoESettings(classes=CLASSES, unstreamed=unstreamed)),
-        arrived_at=0.0,
-        received_at=0.0,
-        counts=True,
-        on_engine=lambda request: None,
-        lengths=AnswerLengths(),
-    )
+    request = metered_request(QoESettings(classes=CLASSES, unstreamed=unstreamed))
     request.enters_engine(
         extra_args={"andante_class": qoe_class} if qoe_class else {},
         prompt_tokens=3,

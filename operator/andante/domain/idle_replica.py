@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple, Self
 
 from andante.domain.pace import MAX_SECONDS
-from andante.domain.step_time import StepTimeCoefficients
+from andante.domain.step_time import DEFAULT_STEP_TIME, StepTimeCoefficients
 
 _SHORTEST_STEP = 1e-5
 
@@ -108,8 +108,8 @@ class IdleReplica:
         return IdleTimeline(prefill=min(prefill, MAX_SECONDS), hidden=min(hidden * step, MAX_SECONDS), step=step)
 
 
-START = IdleReplica(base=0.015, prefill_token=6e-5, sequence=7e-5, context_token=5e-8)
-"""Where neither a fit nor a profile is known: an 8B model on an A100, as the scheduler's fit starts from."""
+START = IdleReplica(**DEFAULT_STEP_TIME._asdict())
+"""Where neither a fit nor a profile is known: what the scheduler's fit starts from."""
 
 
 def _sane(value: float) -> float:

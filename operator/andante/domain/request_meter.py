@@ -113,6 +113,10 @@ class _Quality:
     def of(cls, score: QoEScore) -> _Quality:
         return cls(score.qoe, score.andes_qoe, score.mean_delay)
 
+    @classmethod
+    def of_open(cls, state: QoEState, now: float) -> _Quality:
+        return cls(state.open_qoe(now), state.open_andes_qoe(now), state.open_mean_delay(now))
+
 
 _NOTHING = _Quality(0.0, 0.0, math.inf)
 
@@ -307,7 +311,7 @@ class RequestMeter:
             return _Quality.of(state.score())
         if outcome is Outcome.GAVE_UP and at - state.dry_since > self._objective.gave_up_after:
             return _NOTHING
-        quality = _Quality(state.open_qoe(at), state.open_andes_qoe(at), state.open_mean_delay(at))
+        quality = _Quality.of_open(state, at)
         return _NOTHING if outcome is Outcome.ABORTED and not tokens and quality.mean_delay > 0 else quality
 
     def _deficit(self, quality: _Quality) -> float:
@@ -351,7 +355,7 @@ class RequestMeter:
             ttft, pace = self._expectation.expected_ttft, self._expectation.pace
             return _Quality.of(open_whole(now, length=self._expected_tokens, expected_ttft=ttft, pace=pace))
         if self._qoe is not None:
-            return _Quality(self._qoe.open_qoe(now), self._qoe.open_andes_qoe(now), self._qoe.open_mean_delay(now))
+            return _Quality.of_open(self._qoe, now)
         return self._deadline_quality(now)
 
     def _deadline_quality(self, finished: float) -> _Quality:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 
 def prefill_pairs(*, tokens: int, offset: int = 0) -> int:
@@ -118,3 +118,38 @@ class Profile:
     def kv_capacity_blocks(self) -> int:
         """Whole KV blocks of the replica's cache."""
         return self.kv_capacity_tokens // self.block_size
+
+
+class LinearStepTime(NamedTuple):
+    """Step time as a line: base + prefill_token P + sequence S + context_token C. Seconds; all >= 0.
+
+    A tuple, as compiled code takes it. `andante.domain.scheduling.latency` fits it while an engine runs.
+    """
+
+    base: float
+    prefill_token: float
+    sequence: float
+    context_token: float
+
+    def seconds(self, *, prefill_tokens: float, sequences: float, context_tokens: float) -> float:
+        """Time of one step."""
+        return (
+            self.base
+            + self.prefill_token * prefill_tokens
+            + self.sequence * sequences
+            + self.context_token * context_tokens
+        )
+
+    @classmethod
+    def from_profile(cls, coefficients: StepTimeCoefficients) -> LinearStepTime:
+        """A line through the profile, above its crossover: where an engine is short of something."""
+        return cls(
+            base=1e-6 * (coefficients.fixed_us + 0.5 * coefficients.prefill_step_us),
+            prefill_token=1e-6 * coefficients.token_us,
+            sequence=1e-6 * (coefficients.token_us + coefficients.decode_seq_us),
+            context_token=1e-6 * coefficients.context_token_us,
+        )
+
+
+DEFAULT_STEP_TIME = LinearStepTime(base=0.015, prefill_token=6e-5, sequence=7e-5, context_token=5e-8)
+"""An 8B model on one A100, roughly: a start for the fit where no profile is known."""

@@ -10,8 +10,8 @@ import pytest
 from benchmarks.scheduling.virtual_time import Run, VirtualClock, build_scheduler, run_workload
 from benchmarks.scheduling.workload import LENGTHS, poisson_workload
 
-from andante.domain.scheduling.latency import LinearStepTime
 from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante.domain.step_time import LinearStepTime
 from andante.profiles import load_profiles
 from andante_vllm import request_args
 from andante_vllm import scheduler as scheduler_module

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from andante.domain.compiled import Floats, Table, compiled, part, unchecked
-from andante.domain.step_time import StepTimeCoefficients
+from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 
 FORGETTING = 0.999
 """Weight of an observation relative to the next one: an effective memory of 1,000 steps."""
@@ -31,38 +31,6 @@ _PRIOR_DEVIATION = 0.5
 """How far the truth may be from the seed, relative."""
 _LARGEST = 1e4
 _ERROR, _OBSERVATIONS = range(2)
-
-
-class LinearStepTime(NamedTuple):
-    """Coefficients in seconds; all >= 0. A tuple, as compiled code takes it."""
-
-    base: float
-    prefill_token: float
-    sequence: float
-    context_token: float
-
-    def seconds(self, *, prefill_tokens: float, sequences: float, context_tokens: float) -> float:
-        """Time of one step."""
-        return (
-            self.base
-            + self.prefill_token * prefill_tokens
-            + self.sequence * sequences
-            + self.context_token * context_tokens
-        )
-
-    @classmethod
-    def from_profile(cls, coefficients: StepTimeCoefficients) -> LinearStepTime:
-        """A line through the profile, above its crossover: where an engine is short of something."""
-        return cls(
-            base=1e-6 * (coefficients.fixed_us + 0.5 * coefficients.prefill_step_us),
-            prefill_token=1e-6 * coefficients.token_us,
-            sequence=1e-6 * (coefficients.token_us + coefficients.decode_seq_us),
-            context_token=1e-6 * coefficients.context_token_us,
-        )
-
-
-DEFAULT_STEP_TIME = LinearStepTime(base=0.015, prefill_token=6e-5, sequence=7e-5, context_token=5e-8)
-"""An 8B model on one A100, roughly: a start for the fit where no profile is known."""
 
 
 class _Sums(NamedTuple):

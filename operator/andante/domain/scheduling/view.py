@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from andante.domain.compiled import Bools, Floats, Ints, Table
-from andante.domain.scheduling.latency import LinearStepTime
+from andante.domain.step_time import LinearStepTime
 
 Objective = Literal["mean", "maxmin", "perfect"]
 """What a policy maximises: the mean QoE, the worst, or the number of requests with perfect QoE."""
