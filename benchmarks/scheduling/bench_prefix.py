@@ -17,6 +17,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks.results_file import write_result
+from benchmarks.scheduling.against_fcfs import LEAST_QOE, TOLERANCE, worse
 from benchmarks.scheduling.runs import RunSpec, cached_result, cached_run, capacity_of
 
 from andante.domain.step_time import Profile
@@ -36,9 +37,6 @@ WATERMARK = 0.02
 REQUESTS = 500.0
 SHORTEST, LONGEST = 30.0, 240.0
 """Seconds of arrivals."""
-LEAST_QOE = 0.002
-TOLERANCE = 0.01
-"""Of the throughput."""
 COLUMNS = (
     "profile", "prompts", "pace", "load", "mean QoE", "FCFS", "p5 QoE", "FCFS", "smooth goodput", "FCFS",
     "TTFT p95 (s)", "FCFS", "worse than FCFS in",
@@ -71,16 +69,6 @@ def in_reach(profile: Profile, pace: float) -> bool:
     )
 
 
-def violations(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> list[str]:
-    """What is worse than FCFS."""
-    found = []
-    if ours["mean_qoe"] < stock["mean_qoe"] - LEAST_QOE:
-        found.append("mean QoE")
-    if ours["smooth_goodput"] < stock["smooth_goodput"] - TOLERANCE * stock["throughput"]:
-        found.append("smooth goodput")
-    return found
-
-
 def main() -> int:
     """Runs what is missing, writing after each point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +92,7 @@ def main() -> int:
         if len(results) < 2:
             continue
         ours, stock = results["qoe"], results["fcfs"]
-        bad = violations(ours, stock)
+        bad = worse(ours, stock)
         reach = in_reach(profiles[point[0]], point[2])
         figures.append({"point": point, "in_reach": reach, "qoe": ours, "fcfs": stock, "violations": bad})
         rows.append(

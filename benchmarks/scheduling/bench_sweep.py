@@ -16,6 +16,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks.results_file import write_result
+from benchmarks.scheduling.against_fcfs import TOLERANCE, worse
 from benchmarks.scheduling.runs import RunSpec, cached_result, cached_run, capacity
 
 PROFILES = ("opt-66b-4xa100-estimate", "llama-3-70b-4xh100", "llama-3-8b-1xa100")
@@ -32,8 +33,6 @@ COLUMNS = (
 )  # fmt: skip
 LEAST_THROUGHPUT = 0.97
 """Of FCFS's."""
-TOLERANCE = 0.01
-"""Of the throughput: a difference of smooth goodput below that is one of rounding."""
 
 
 def design(per_pair: int) -> list[tuple[str, str, float, float]]:
@@ -57,14 +56,8 @@ def spec(scheduler: str, point: tuple[str, str, float, float]) -> RunSpec:
 
 def violations(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> list[str]:
     """What is worse than FCFS."""
-    found = []
-    if ours["mean_qoe"] < stock["mean_qoe"] - 0.002:
-        found.append("mean QoE")
-    if ours["throughput_to_95"] < LEAST_THROUGHPUT * stock["throughput_to_95"]:
-        found.append("throughput")
-    if ours["smooth_goodput"] < stock["smooth_goodput"] - TOLERANCE * stock["throughput"]:
-        found.append("smooth goodput")
-    return found
+    slower = ours["throughput_to_95"] < LEAST_THROUGHPUT * stock["throughput_to_95"]
+    return [*worse(ours, stock), *(["throughput"] if slower else [])]
 
 
 def main() -> int:
