@@ -4,7 +4,7 @@ Tokens come from two sides: vLLM's engine client says which tokens a request got
 when the connection took what was written. This holds what lies between, for one request. No clock, no vLLM: times are
 passed in as `time.monotonic()` seconds.
 
-One request has one reader, whatever `n` is: he follows all choices side by side, so token i counts as delivered when
+One request has one reader, whatever `n` is: they follow all choices side by side, so token i counts as delivered when
 every choice that is still being written has its token i. (For n = 1 that is just token i.) What is written after all of
 that has ended (the next part of a long recording, the answer after a tool's) is read after it.
 """

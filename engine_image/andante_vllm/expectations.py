@@ -1,4 +1,4 @@
-"""What the client of one request says he expects: headers and `vllm_xargs`, checked before anything believes them.
+"""What the client of one request says they expect: headers and `vllm_xargs`, checked before anything believes them.
 
 Pure: no vLLM, no clock. The network is hostile, so every value has a type, a range and a length; a bad one is named and
 refused with a 400, never replaced by a default in silence.
@@ -42,7 +42,7 @@ class BadExpectationError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientExpectation:
-    """What a client said, checked; None where he said nothing."""
+    """What a client said, checked; None where they said nothing."""
 
     qoe_class: str | None = None
     expected_ttft: float | None = None

@@ -67,7 +67,7 @@ class Unsettled(NamedTuple):
 
 @part
 def _settled(columns: Columns, unsettled: Unsettled, lengths: Histograms) -> None:
-    """Deliveries first: the recursion of `andante.domain.qoe.QoEState.deliver`. Who ended tells how long he was."""
+    """Deliveries first: the recursion of `andante.domain.qoe.QoEState.deliver`. An ended request tells its length."""
     numbers, times = columns.numbers, unsettled.times
     for row in unsettled.served[: unsettled.served.size if times.size else 0]:
         due = numbers[ROW_FIRST_DUE, row] + numbers[ROW_DELIVERED, row] * numbers[ROW_PERIOD, row]

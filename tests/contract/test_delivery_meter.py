@@ -30,7 +30,7 @@ async def test_every_form_of_reply_counts_one_request_and_its_tokens(
     assert reply.status_code == 200
     increase = await counted(engine, before, requests=1)
     assert increase["andante_requests_total:completed"] == 1
-    # One reader, however many choices: he has 12 tokens when the slowest choice has.
+    # One reader, however many choices: they have 12 tokens when the slowest choice has.
     assert increase["andante_tokens_total:visible"] == 12
     assert increase["andante_ttft_seconds_count"] == 1
 

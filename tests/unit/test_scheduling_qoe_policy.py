@@ -322,7 +322,7 @@ def test_a_prompt_alone_takes_the_whole_step() -> None:
 
 @pytest.mark.parametrize("pace", [12.0, 25.0])
 def test_a_pace_out_of_reach_does_not_keep_others_waiting(pace: float) -> None:
-    """100 sequences take 36 ms, more than the pace allows; a newcomer gains more than his slowing them costs."""
+    """100 sequences take 36 ms, more than the pace allows; a newcomer gains more than what it costs to slow them."""
     view = requests(
         101, running=[True] * 100 + [False], delivered=[50.0] * 100 + [0.0], elapsed=[3.0] * 100 + [1.0],
         seconds_per_token=1 / pace, context=50.0,
@@ -352,7 +352,7 @@ def test_batch_work_alone_is_prefilled_as_fast_as_it_can_be() -> None:
     assert QoEPolicy().decide(view, engine(tightest_pace=0.0)) is None
 
 
-def test_the_oldest_is_admitted_in_his_turn_though_he_slows_others() -> None:
+def test_the_oldest_is_admitted_in_their_turn_though_they_slow_others() -> None:
     policy = QoEPolicy(QoEPolicySettings(ageing_share=0.2, preemption=False))
     for step in range(200):
         view = requests(
@@ -363,4 +363,4 @@ def test_the_oldest_is_admitted_in_his_turn_though_he_slows_others() -> None:
         plan = policy.decide(view, engine(tightest_pace=25.0, now=float(step)))
         if plan is None or 100 in plan.admit:
             return
-    pytest.fail("the oldest never had his turn")
+    pytest.fail("the oldest never had their turn")

@@ -1,4 +1,4 @@
-"""What a user expects of a stream: when it starts, and how fast he reads or listens.
+"""What a user expects of a stream: when it starts, and how fast they read or listen.
 
 The engine's meter, the scheduler, the scaler and the simulator all take their expectations from here,
 so that one objective drives the three.
@@ -63,7 +63,7 @@ class ClientExpectations(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QoEClass:
-    """A named kind of user, with the weight that the scheduler gives to his QoE."""
+    """A named kind of user, with the weight that the scheduler gives to their QoE."""
 
     name: str
     expected_ttft: float

@@ -1,4 +1,4 @@
-"""QoE of one request: how much of what its user wanted to read he could read without waiting.
+"""QoE of one request: how much of what its user wanted to read they could read without waiting.
 
 The engine's meter, the load generator, the scheduler and the simulator score requests with this module and no other.
 `QoEState` scores while tokens arrive, in O(1) time and memory; `score_timeline` scores a recorded timeline at once.

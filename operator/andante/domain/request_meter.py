@@ -79,7 +79,7 @@ class RequestScore:
     andes_qoe: float | None
     """Andes' own QoE in [0, 1]; equal to `qoe` for a deadline, None for batch."""
     mean_delay: float | None
-    """δ in seconds, infinite where the user never got what he was promised (keep it out of a sum); None for batch."""
+    """δ in seconds, infinite where the user got nothing that was promised (not to be summed); None for batch."""
     good: bool | None
     """QoE >= objective, or a mean delay that nobody feels; None for batch."""
     deficit: float | None

@@ -1,4 +1,4 @@
-"""Whom vLLM would pass over takes nobody's room, and gets in when nothing holds him back any more."""
+"""Whom vLLM would pass over takes no room of others, and gets in when nothing holds them back any more."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def _resources(service: LLMService) -> dict[str, Any]:
         if engine.resources.requests:  # a limit of ours could lie below
             limits.clear()
         limits |= engine.resources.limits or {}
-        # Kubernetes refuses requests above limits; where the user only limits, his limit is the request.
+        # Kubernetes refuses requests above limits; where the user only limits, that limit is the request.
         limited = engine.resources.limits or {}
         requests |= {name: value for name, value in limited.items() if name in requests}
         requests |= engine.resources.requests or {}

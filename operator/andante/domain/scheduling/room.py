@@ -120,7 +120,7 @@ def fits_all(requests: Table, engine: EngineView, room: Room, waiting: Ints, ask
 
 @part
 def scarce_resource(room: Room, worth_it: Bools, waiting: Ints) -> int:
-    """Which resource stops the admissions; `worth_it` says of each who waits whether the step's cap stops him."""
+    """Which resource stops the admissions; `worth_it` says of each who waits whether the step's cap stops them."""
     willing = 0
     for i in waiting:
         willing += worth_it[i]
