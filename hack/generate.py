@@ -11,11 +11,11 @@ from pathlib import Path
 
 import yaml
 
-from andante.api.crd import crd_yaml
-from andante.api.reference import reference
 from andante.api.v1alpha1 import LLMService
 from andante.app.children import POD_MONITOR_CRD, render
 from andante.app.settings import OperatorSettings
+from andante.generate.crd import crd_yaml
+from andante.generate.reference import reference
 from hack import metrics_reference
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ from typing import Any
 import kubernetes
 
 from andante.api.v1alpha1 import API_VERSION, GROUP, KIND, PLURAL, VERSION
-from andante.app.operator_pod import DEPLOYMENT, LABELS, hindrance
+from andante.app.status.operator_pod import DEPLOYMENT, LABELS, hindrance
 
 POLL_SECONDS = 0.5
 

@@ -18,8 +18,8 @@ import andante
 from andante.adapters.lease import LeaseLostError
 from andante.adapters.own_metrics import OwnMetrics
 from andante.app.settings import OPERATOR_CONFIG_FILE, OperatorSettings, SettingsError
-from andante.handlers.operator import KindsChangedError, Operator
 from andante.ports import RefusedError
+from andante.runtime.operator import KindsChangedError, Operator
 
 logger = logging.getLogger("andante")
 

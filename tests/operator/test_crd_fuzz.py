@@ -18,13 +18,13 @@ from hack.localcluster.api import ControlPlane
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from andante.api.crd import spec_schema
 from andante.api.v1alpha1 import LLMService
 from andante.api.values import DURATION_PATTERN
 from andante.app.children import POD_MONITOR_CRD, PodTemplateError, render
 from andante.app.settings import OperatorSettings
 from andante.domain.pace import PRESETS
 from andante.engine_config import CLASS_NAME_PATTERN, OWNED_FLAGS, check_extra_arg
+from andante.generate.crd import spec_schema
 
 SERVICES = "/apis/andante.dev/v1alpha1/namespaces/default/llmservices?dryRun=All&fieldValidation=Strict"
 SETTINGS = OperatorSettings(engine_image="e:1", operator_image="o:1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from andante.app.advice import asked_for, with_advice
+from andante.app.status.advice import asked_for, with_advice
 
 SCHEDULER = {
     "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: no victims.": "see whether a node offers it",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.child_sync import ChildSync
+from andante.app.reconcile.child_sync import ChildSync
 from andante.app.settings import OperatorSettings
 from andante.app.world import World, key_of
 from andante.ports import NotFoundError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.conditions import Observation, conditions
-from andante.app.measurement import nothing_measured
 from andante.app.pods import sort_pods
+from andante.app.scaling.measurement import nothing_measured
+from andante.app.status.conditions import Observation, conditions
 
 FAILED = "policy failed: IndexError: index 5 is out of bounds"
 

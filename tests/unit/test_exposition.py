@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from andante.adapters.exposition import parse
-from andante.app.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, REQUESTS, VISIBLE_TOKENS
+from andante.app.scaling.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, REQUESTS, VISIBLE_TOKENS
 from andante.domain.idle_replica import IdleReason
 from andante.ports import PodSample, Unread
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from andante.app.measurement import (
+from andante.app.scaling.measurement import (
     COUNTERS,
     DEFICIT,
     IDLE_DEFICIT,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.conditions import Observation, conditions
-from andante.app.judge import TickResult, judge
-from andante.app.measurement import Measurement, nothing_measured
 from andante.app.pods import sort_pods
-from andante.app.status import build_status
+from andante.app.scaling.judge import TickResult, judge
+from andante.app.scaling.measurement import Measurement, nothing_measured
+from andante.app.status.build import build_status
+from andante.app.status.conditions import Observation, conditions
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.domain.scaling.memory import Memory

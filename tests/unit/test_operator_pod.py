@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from andante.app.operator_pod import hindrance
+from andante.app.status.operator_pod import hindrance
 
 DEPLOYMENT: dict[str, Any] = {"spec": {"replicas": 1}}
 NAMESPACE = "andante-system"

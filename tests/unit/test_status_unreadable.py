@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from andante.api.v1alpha1.status import UNTOUCHED
-from andante.app.status import unreadable_status
+from andante.app.status.build import unreadable_status
 
 
 def _conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:

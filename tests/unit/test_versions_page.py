@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 from hack.localcluster.settings import HELM_VERSION, KUBERNETES_VERSION
 
-from andante.api.crd import crd_yaml
+from andante.generate.crd import crd_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "versions.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from andante.app.measurement import COUNTERS, QOE_COUNT, QOE_SUM
+from andante.app.scaling.measurement import COUNTERS, QOE_COUNT, QOE_SUM
 from andante.domain.deficit_cause import Cause
 from andante.ports import PodSample, Unread
 

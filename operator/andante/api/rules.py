@@ -1,6 +1,6 @@
 """What the models say to the API server beyond types: CEL rules with a sentence for people, kinds of lists.
 
-A rule rides on a pydantic field or model as `json_schema_extra`; `andante.api.crd` copies it into the CRD. The API
+A rule rides on a pydantic field or model as `json_schema_extra`; `andante.generate.crd` copies it into the CRD. The API
 server then refuses a wrong resource at `kubectl apply`, with the field's path. Rules over one string replace `pattern`:
 the API server answers a pattern with the regular expression, which teaches nobody.
 """

@@ -1,6 +1,6 @@
 """andante.dev/v1alpha1: the models of the custom resource LLMService.
 
-Field names, defaults, descriptions and rules of the CRD come from here (`andante.api.crd` writes it out).
+Field names, defaults, descriptions and rules of the CRD come from here (`andante.generate.crd` writes it out).
 """
 
 from andante.api.v1alpha1.delivery import Monitoring, NetworkPolicy, Rollout

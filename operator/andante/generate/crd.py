@@ -1,4 +1,4 @@
-"""Writes the CRD from the models: `python -m andante.api.crd > crds/andante.dev_llmservices.yaml` (`make generate`).
+"""The CRD, made from the models; `make generate` writes it to crds/.
 
 Pydantic's JSON schema becomes a Kubernetes structural schema: references inlined, `X | None` turned into "may be
 absent", defaults of sub-objects turned into `{}` (the API server then fills in the fields' own), bounds in the form of
@@ -7,7 +7,6 @@ OpenAPI 3.0, rules copied from the fields.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -246,7 +245,3 @@ def crd_yaml() -> str:
     """The CRD as the file in crds/."""
     header = "# Generated from operator/andante/api by `make generate`; a test compares. Do not edit.\n"
     return header + yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(crd_yaml())

@@ -20,16 +20,16 @@ from andante.adapters.own_metrics import Health, OwnMetrics, serve_health
 from andante.adapters.prometheus import PrometheusSource
 from andante.adapters.scrape import DirectScrape
 from andante.api.v1alpha1 import KIND
-from andante.app.autoscale import Autoscaler, window_seconds
-from andante.app.child_sync import ChildSync
 from andante.app.children import POD_MONITOR_CRD
-from andante.app.reconcile import Reconciler
+from andante.app.reconcile.child_sync import ChildSync
+from andante.app.reconcile.reconciler import Reconciler
+from andante.app.scaling.tick import Autoscaler, window_seconds
 from andante.app.settings import OperatorSettings
 from andante.app.world import World
-from andante.handlers.queue import ReconcileQueue
-from andante.handlers.relist import Relister
-from andante.handlers.watch import CHILDREN, register
 from andante.ports import MetricsSource, RefusedError, UnavailableError
+from andante.runtime.queue import ReconcileQueue
+from andante.runtime.relist import Relister
+from andante.runtime.watch import CHILDREN, register
 
 logger = logging.getLogger(__name__)
 

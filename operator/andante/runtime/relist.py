@@ -10,8 +10,8 @@ import logging
 from collections.abc import Sequence
 
 from andante.app.world import World
-from andante.handlers.queue import FIRST_RETRY_SECONDS, ReconcileQueue
 from andante.ports import Cluster, NotFoundError, UnavailableError
+from andante.runtime.queue import FIRST_RETRY_SECONDS, ReconcileQueue
 
 logger = logging.getLogger(__name__)
 

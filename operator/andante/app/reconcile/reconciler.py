@@ -9,13 +9,13 @@ import logging
 from typing import Any
 
 from andante.api.v1alpha1 import KIND, LLMService, LLMServiceStatus, SpecError
-from andante.app.child_sync import ChildSync, SyncResult
-from andante.app.conditions import Observation
-from andante.app.crash_logs import CrashLogs
-from andante.app.judge import TickResult, foreign_replicas_owner, judge, present_replicas, remembered
-from andante.app.measurement import nothing_measured
 from andante.app.pods import Pods, sort_pods
-from andante.app.status import build_status, unreadable_status
+from andante.app.reconcile.child_sync import ChildSync, SyncResult
+from andante.app.scaling.judge import TickResult, foreign_replicas_owner, judge, present_replicas, remembered
+from andante.app.scaling.measurement import nothing_measured
+from andante.app.status.build import build_status, unreadable_status
+from andante.app.status.conditions import Observation
+from andante.app.status.crash_logs import CrashLogs
 from andante.app.world import World, merge_patch
 from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError, UnavailableError
 

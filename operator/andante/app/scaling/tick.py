@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from andante.api.v1alpha1 import KIND, LLMService, SpecError
-from andante.app.judge import classes_without_qoe, judge, present_replicas, remembered
-from andante.app.measurement import Measurement, Measurements
 from andante.app.pods import Pods
-from andante.app.reconcile import Reconciler
+from andante.app.reconcile.reconciler import Reconciler
+from andante.app.scaling.judge import classes_without_qoe, judge, present_replicas, remembered
+from andante.app.scaling.measurement import Measurement, Measurements
 from andante.app.world import World
 from andante.ports import (
     Clock,

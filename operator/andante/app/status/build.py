@@ -14,8 +14,8 @@ from andante.api.v1alpha1 import (
     ScalingStatus,
 )
 from andante.app.children import endpoint, selector_text
-from andante.app.conditions import Observation, conditions
-from andante.app.measurement import Measurement
+from andante.app.scaling.measurement import Measurement
+from andante.app.status.conditions import Observation, conditions
 from andante.domain.scaling import decide as law
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import VERSION, Memory

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.child_plan import Action, digest, is_ours, plan_child, said, with_hash
 from andante.app.children import FIELD_MANAGER, Manifest, PodTemplateError, render
-from andante.app.conditions import Problem
-from andante.app.repairs import MOST, WITHIN_SECONDS, Repairs
+from andante.app.reconcile.child_plan import Action, digest, is_ours, plan_child, said, with_hash
+from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS, Repairs
 from andante.app.settings import OperatorSettings
+from andante.app.status.conditions import Problem
 from andante.app.world import Key, World, key_of
 from andante.ports import Clock, Cluster, NotFoundError, RefusedError
 

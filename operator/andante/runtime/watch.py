@@ -10,7 +10,7 @@ import kopf
 from andante.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION
 from andante.app.children import SERVICE_LABEL
 from andante.app.world import World, service_of
-from andante.handlers.queue import ReconcileQueue
+from andante.runtime.queue import ReconcileQueue
 
 CHILDREN: Mapping[str, tuple[str, str, str]] = {
     "Deployment": ("apps", "v1", "deployments"),

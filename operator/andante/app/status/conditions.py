@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from andante.api.v1alpha1 import Condition, LLMService
-from andante.app.advice import asked_for, with_advice
-from andante.app.measurement import Measurement
 from andante.app.pods import Pods, containers_of
+from andante.app.scaling.measurement import Measurement
+from andante.app.status.advice import asked_for, with_advice
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from andante.api.crd import PRINTER_COLUMNS, Schema, spec_schema, status_schema
+from andante.generate.crd import PRINTER_COLUMNS, Schema, spec_schema, status_schema
 
 _INTRODUCTION = """\
 # LLMService

@@ -1,0 +1,1 @@
+"""Makes the cluster look like one service's spec: gather, plan, apply."""

@@ -1,0 +1,1 @@
+"""Measures each service and decides its replicas, once a tick."""

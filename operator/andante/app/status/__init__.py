@@ -1,0 +1,1 @@
+"""What a person reads of a service: conditions with their causes, figures, advice."""

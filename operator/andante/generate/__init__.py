@@ -1,0 +1,1 @@
+"""Build time only: files that are made from the models. Nothing that runs in a cluster imports it."""
