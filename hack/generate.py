@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import POD_MONITOR_CRD, render
+from andante.app.children import render
+from andante.app.kinds import POD_MONITOR
 from andante.app.settings import OperatorSettings
 from andante.generate.crd import crd_yaml
 from andante.generate.reference import reference
@@ -48,7 +49,7 @@ def children_yaml(example: Path) -> str:
     """All children of an example, as the operator would apply them."""
     manifest = yaml.safe_load(example.read_text(encoding="utf-8"))
     manifest["metadata"] |= {"namespace": "default", "uid": "00000000-0000-0000-0000-000000000000"}
-    children = render(LLMService.parse(manifest), settings=SETTINGS, replicas=2, installed_crds=[POD_MONITOR_CRD])
+    children = render(LLMService.parse(manifest), settings=SETTINGS, replicas=2, installed_crds=[POD_MONITOR.crd])
     return yaml.dump_all(children, Dumper=_Dumper, sort_keys=False, width=120)
 
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from andante.api.v1alpha1 import LLMService
 from andante.api.values import DURATION_PATTERN
-from andante.app.children import POD_MONITOR_CRD, PodTemplateError, render
+from andante.app.children import PodTemplateError, render
+from andante.app.kinds import POD_MONITOR
 from andante.app.settings import OperatorSettings
 from andante.domain.pace import PRESETS
 from andante.engine_config import CLASS_NAME_PATTERN, OWNED_FLAGS, check_extra_arg
@@ -98,7 +99,7 @@ def _admitted(api: httpx.Client, spec: Mapping[str, Any]) -> dict[str, Any] | No
 def _use(stored: Mapping[str, Any]) -> None:
     service = LLMService.parse(stored)
     try:
-        render(service, settings=SETTINGS, replicas=1, installed_crds=[POD_MONITOR_CRD])
+        render(service, settings=SETTINGS, replicas=1, installed_crds=[POD_MONITOR.crd])
     except PodTemplateError:
         return  # a condition says so; anything else would be a crash
 

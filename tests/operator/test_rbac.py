@@ -16,21 +16,14 @@ import pytest
 from hack.localcluster.api import ControlPlane
 from hack.localcluster.progress import wait_until
 
+from andante.app.kinds import APPLIED
 from helm_release import OPERATOR, POD_MONITOR_CRD, SYSTEM, Release, helm_binary
 from operator_pods import container_waits, engines, make_ready, pods_of, set_pod_status, wait_pods
 from operator_process import Namespace, OperatorProcess, wait_for
 
 TEAM = "team"
 USER = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
-CHILD_KINDS = (
-    "serviceaccount",
-    "configmap",
-    "service",
-    "poddisruptionbudget",
-    "networkpolicy",
-    "podmonitor",
-    "deployment",
-)
+CHILD_KINDS = tuple(kind.kind.lower() for kind in APPLIED)
 
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",

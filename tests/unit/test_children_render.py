@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import POD_MONITOR_CRD, render
+from andante.app.children import render
+from andante.app.kinds import POD_MONITOR
 from andante.app.settings import OperatorSettings, SettingsError
 from andante.engine_config import EngineConfig, QoESettings
 
@@ -36,7 +37,7 @@ def engine(**spec: Any) -> dict[str, Any]:
 
 
 def test_every_child_is_owned_and_labelled() -> None:
-    for child in children(crds=(POD_MONITOR_CRD,), networkPolicy={"enabled": True}).values():
+    for child in children(crds=(POD_MONITOR.crd,), networkPolicy={"enabled": True}).values():
         assert child["metadata"]["namespace"] == "prod"
         assert child["metadata"]["labels"]["andante.dev/llmservice"] == "chat"
         (owner,) = child["metadata"]["ownerReferences"]
@@ -50,8 +51,8 @@ def test_the_deployment_comes_last_so_that_its_pods_find_everything() -> None:
 def test_optional_children_appear_only_when_they_are_wanted_and_possible() -> None:
     assert set(children()) == {"ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment"}
     assert "NetworkPolicy" in children(networkPolicy={"enabled": True})
-    assert "PodMonitor" in children(crds=(POD_MONITOR_CRD,))
-    assert "PodMonitor" not in children(crds=(POD_MONITOR_CRD,), monitoring={"podMonitor": False})
+    assert "PodMonitor" in children(crds=(POD_MONITOR.crd,))
+    assert "PodMonitor" not in children(crds=(POD_MONITOR.crd,), monitoring={"podMonitor": False})
 
 
 def test_replicas_are_left_out_on_request() -> None:

@@ -11,21 +11,14 @@ from urllib.parse import urlencode
 import kubernetes
 import urllib3
 
-from andante.api.v1alpha1 import API_VERSION, KIND, PLURAL
+from andante.api.v1alpha1 import KIND
 from andante.app.children import FIELD_MANAGER, SERVICE_LABEL
+from andante.app.kinds import KINDS
 from andante.ports import Clock, ConflictError, NotFoundError, Object, RefusedError, UnavailableError
 
 CALL_TIMEOUT_SECONDS = 20
 RESOURCES: Mapping[str, tuple[str, str]] = {
-    KIND: (API_VERSION, PLURAL),
-    "Deployment": ("apps/v1", "deployments"),
-    "Service": ("v1", "services"),
-    "ConfigMap": ("v1", "configmaps"),
-    "ServiceAccount": ("v1", "serviceaccounts"),
-    "Pod": ("v1", "pods"),
-    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
-    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
-    "PodMonitor": ("monitoring.coreos.com/v1", "podmonitors"),
+    **{name: (kind.api_version, kind.plural) for name, kind in KINDS.items()},
     "Event": ("v1", "events"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
 }

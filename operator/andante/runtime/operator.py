@@ -20,7 +20,7 @@ from andante.adapters.own_metrics import Health, OwnMetrics, serve_health
 from andante.adapters.prometheus import PrometheusSource
 from andante.adapters.scrape import DirectScrape
 from andante.api.v1alpha1 import KIND
-from andante.app.children import POD_MONITOR_CRD
+from andante.app.kinds import CHILDREN, ObjectKind
 from andante.app.reconcile.child_sync import ChildSync
 from andante.app.reconcile.reconciler import Reconciler
 from andante.app.scaling.tick import Autoscaler, window_seconds
@@ -29,14 +29,13 @@ from andante.app.world import World
 from andante.ports import MetricsSource, RefusedError, UnavailableError
 from andante.runtime.queue import ReconcileQueue
 from andante.runtime.relist import Relister
-from andante.runtime.watch import CHILDREN, register
+from andante.runtime.watch import register
 
 logger = logging.getLogger(__name__)
 
 WATCH_SERVER_TIMEOUT_SECONDS = 120
 WATCH_CLIENT_TIMEOUT_SECONDS = 150
 WATCH_CONNECT_TIMEOUT_SECONDS = 10
-OPTIONAL_KINDS = {"PodMonitor": POD_MONITOR_CRD}
 STOP_SECONDS = 10.0
 REFUSED_SECONDS = 10.0
 """`helm uninstall` takes the operator's rights away and ends its pod; the operator may notice the first earlier."""
@@ -110,7 +109,7 @@ class Operator:
             world=self._world,
             settings=self._settings,
             clock=self._clock,
-            installed_crds=[crd for kind, crd in OPTIONAL_KINDS.items() if kind in kinds],
+            installed_crds=[kind.crd for kind in kinds if kind.crd],
         )
         reconciler = Reconciler(
             cluster=self._cluster,
@@ -125,7 +124,7 @@ class Operator:
             cluster=self._cluster,
             world=self._world,
             queue=queue,
-            kinds=(KIND, *kinds),
+            kinds=(KIND, *(kind.kind for kind in kinds)),
             namespaces=self._settings.watch_namespaces,
             resync_seconds=self._settings.resync_seconds,
         )
@@ -140,27 +139,27 @@ class Operator:
             self._watch(kinds, queue, relister),
         )
 
-    async def _kinds(self) -> tuple[str, ...]:
+    async def _kinds(self) -> tuple[ObjectKind, ...]:
         while True:
             try:
-                missing = [k for k in OPTIONAL_KINDS if not await asyncio.to_thread(self._cluster.serves, k)]
+                missing = [k for k in CHILDREN if k.crd and not await asyncio.to_thread(self._cluster.serves, k.kind)]
             except UnavailableError as error:
                 logger.warning("waiting for the API server: %s", error)
                 await asyncio.sleep(1.0)
             else:
                 return tuple(kind for kind in CHILDREN if kind not in missing)
 
-    async def _same_kinds(self, kinds: tuple[str, ...]) -> None:
+    async def _same_kinds(self, kinds: tuple[ObjectKind, ...]) -> None:
         while True:
             await asyncio.sleep(self._settings.resync_seconds)
             await self._check_kinds(kinds)
 
-    async def _check_kinds(self, kinds: tuple[str, ...]) -> None:
+    async def _check_kinds(self, kinds: tuple[ObjectKind, ...]) -> None:
         now = await self._kinds()
         if now != kinds:
-            raise KindsChangedError(", ".join(sorted(set(now) ^ set(kinds))))
+            raise KindsChangedError(", ".join(sorted(kind.kind for kind in set(now) ^ set(kinds))))
 
-    async def _watch(self, kinds: tuple[str, ...], queue: ReconcileQueue, relister: Relister) -> None:
+    async def _watch(self, kinds: tuple[ObjectKind, ...], queue: ReconcileQueue, relister: Relister) -> None:
         registry = kopf.OperatorRegistry()
         settings = _kopf_settings()
 
@@ -170,9 +169,7 @@ class Operator:
             return kopf.login_via_client(**kwargs)
 
         kopf.on.login(registry=registry)(login)
-        register(
-            registry, settings, kinds=frozenset(kinds), world=self._world, queue=queue, on_list=relister.list_was_seen
-        )
+        register(registry, settings, kinds=kinds, world=self._world, queue=queue, on_list=relister.list_was_seen)
         namespaces = list(self._settings.watch_namespaces)
         others = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(

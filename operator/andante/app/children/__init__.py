@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.children.config_map import config_map
@@ -25,9 +24,8 @@ from andante.app.children.network import (
     service_account,
 )
 from andante.app.children.pod_patch import PodTemplateError
+from andante.app.kinds import POD_MONITOR
 from andante.app.settings import OperatorSettings
-
-POD_MONITOR_CRD: Final = "podmonitors.monitoring.coreos.com"
 
 
 def render(
@@ -54,7 +52,7 @@ def render(
     ]
     if service.spec.network_policy.enabled:
         children.append(network_policy(service, settings=settings))
-    if service.spec.monitoring.pod_monitor and POD_MONITOR_CRD in installed_crds:
+    if service.spec.monitoring.pod_monitor and POD_MONITOR.crd in installed_crds:
         children.append(pod_monitor(service))
     children.append(deployment(service, settings=settings, replicas=replicas))
     return tuple(children)
@@ -62,7 +60,6 @@ def render(
 
 __all__ = [
     "FIELD_MANAGER",
-    "POD_MONITOR_CRD",
     "SERVICE_LABEL",
     "Manifest",
     "PodTemplateError",

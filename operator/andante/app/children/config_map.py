@@ -84,7 +84,6 @@ def engine_config_hash(service: LLMService) -> str:
 def config_map(service: LLMService) -> Manifest:
     return manifest(
         service,
-        api_version="v1",
         kind="ConfigMap",
         name=engine_config_map_name(service),
         body={"data": {ENGINE_CONFIG_FILE: engine_yaml(service), QOE_SETTINGS_FILE: qoe_yaml(service)}},

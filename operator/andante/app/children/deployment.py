@@ -34,4 +34,4 @@ def deployment(service: LLMService, *, settings: OperatorSettings, replicas: int
     }
     if replicas is not None:
         spec["replicas"] = replicas
-    return manifest(service, api_version="apps/v1", kind="Deployment", body={"spec": spec})
+    return manifest(service, kind="Deployment", body={"spec": spec})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from andante.api.v1alpha1 import API_VERSION, KIND, LLMService
+from andante.app.kinds import KINDS
 
 Manifest = dict[str, Any]
 
@@ -44,9 +45,7 @@ def endpoint(service: LLMService) -> str:
     return f"http://{service.name}.{service.namespace}.svc/v1"
 
 
-def manifest(
-    service: LLMService, *, api_version: str, kind: str, body: Mapping[str, Any], name: str | None = None
-) -> Manifest:
+def manifest(service: LLMService, *, kind: str, body: Mapping[str, Any], name: str | None = None) -> Manifest:
     """A child: named after the service, labelled, owned by it."""
     metadata: dict[str, Any] = {
         "name": name or service.name,
@@ -64,4 +63,4 @@ def manifest(
                 "controller": True,
             }
         ]
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
+    return {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata, **body}

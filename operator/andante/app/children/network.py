@@ -13,14 +13,13 @@ METRICS_INTERVAL = "15s"
 
 def service_account(service: LLMService) -> Manifest:
     """An identity of its own, without a token: an engine has no business with the API server."""
-    return manifest(service, api_version="v1", kind="ServiceAccount", body={"automountServiceAccountToken": False})
+    return manifest(service, kind="ServiceAccount", body={"automountServiceAccountToken": False})
 
 
 def cluster_service(service: LLMService) -> Manifest:
     """Port 80 of `<name>.<namespace>.svc` to the ready engines."""
     return manifest(
         service,
-        api_version="v1",
         kind="Service",
         body={
             "spec": {
@@ -36,7 +35,6 @@ def disruption_budget(service: LLMService) -> Manifest:
     """One replica at a time may be evicted; a service of one replica can be, or its node could never be drained."""
     return manifest(
         service,
-        api_version="policy/v1",
         kind="PodDisruptionBudget",
         body={
             "spec": {
@@ -62,7 +60,6 @@ def network_policy(service: LLMService, *, settings: OperatorSettings) -> Manife
     )
     return manifest(
         service,
-        api_version="networking.k8s.io/v1",
         kind="NetworkPolicy",
         body={
             "spec": {
@@ -78,7 +75,6 @@ def pod_monitor(service: LLMService) -> Manifest:
     """Tells a Prometheus Operator to scrape the engines."""
     return manifest(
         service,
-        api_version="monitoring.coreos.com/v1",
         kind="PodMonitor",
         body={
             "spec": {

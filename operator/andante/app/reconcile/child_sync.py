@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.children import FIELD_MANAGER, Manifest, PodTemplateError, render
+from andante.app.kinds import APPLIED
 from andante.app.reconcile.child_plan import Action, digest, is_ours, plan_child, said, with_hash
 from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS, Repairs
 from andante.app.settings import OperatorSettings
@@ -16,16 +17,6 @@ from andante.app.world import Key, World, key_of
 from andante.ports import Clock, Cluster, NotFoundError, RefusedError
 
 logger = logging.getLogger(__name__)
-
-CHILD_KINDS = (
-    "ServiceAccount",
-    "ConfigMap",
-    "Service",
-    "PodDisruptionBudget",
-    "NetworkPolicy",
-    "PodMonitor",
-    "Deployment",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +77,8 @@ class ChildSync:
     def _state(self, service: LLMService, replicas: int | None) -> object:
         versions = tuple(
             (o["metadata"]["uid"], o["metadata"]["resourceVersion"])
-            for kind in CHILD_KINDS
-            for o in self._world.of_service(kind, service.namespace, service.name)
+            for kind in APPLIED
+            for o in self._world.of_service(kind.kind, service.namespace, service.name)
         )
         return service.metadata.uid, service.metadata.generation, replicas, versions
 
@@ -144,20 +135,20 @@ class ChildSync:
     def _prune(self, service: LLMService, wanted: set[Key]) -> bool:
         """Deletes what is ours and no longer wanted; whether there was any."""
         pruned = False
-        for kind in CHILD_KINDS:
-            for obj in self._world.of_service(kind, service.namespace, service.name):
+        for kind in APPLIED:
+            for obj in self._world.of_service(kind.kind, service.namespace, service.name):
                 if key_of(obj) in wanted or not is_ours(obj, service):
                     continue
                 metadata = obj["metadata"]
                 pruned = True
                 self._cluster.delete(
-                    kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
+                    kind=kind.kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
                 )
                 logger.info(
                     "%s/%s: deleted %s %s, no longer wanted",
                     service.namespace,
                     service.name,
-                    kind,
+                    kind.kind,
                     obj["metadata"]["name"],
                 )
         return pruned

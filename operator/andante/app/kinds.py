@@ -1,0 +1,53 @@
+"""The kinds of objects that belong to a service: the one table that watches, lists, writes and the chart's test read.
+
+A new kind of child needs a line here, a function in `andante.app.children`, and its rights in the operator's chart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from andante.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectKind:
+    """One kind, as the API knows it."""
+
+    kind: str
+    group: str
+    """Empty: the core API."""
+    version: str
+    plural: str
+    crd: str = ""
+    """Name of the CRD that brings the kind, where a cluster may lack it."""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+SERVICE: Final = ObjectKind(kind=KIND, group=GROUP, version=VERSION, plural=PLURAL)
+POD: Final = ObjectKind(kind="Pod", group="", version="v1", plural="pods")
+DEPLOYMENT: Final = ObjectKind(kind="Deployment", group="apps", version="v1", plural="deployments")
+POD_MONITOR: Final = ObjectKind(
+    kind="PodMonitor", group="monitoring.coreos.com", version="v1", plural="podmonitors",
+    crd="podmonitors.monitoring.coreos.com",
+)  # fmt: skip
+
+APPLIED: Final = (
+    ObjectKind(kind="ServiceAccount", group="", version="v1", plural="serviceaccounts"),
+    ObjectKind(kind="ConfigMap", group="", version="v1", plural="configmaps"),
+    ObjectKind(kind="Service", group="", version="v1", plural="services"),
+    ObjectKind(kind="PodDisruptionBudget", group="policy", version="v1", plural="poddisruptionbudgets"),
+    ObjectKind(kind="NetworkPolicy", group="networking.k8s.io", version="v1", plural="networkpolicies"),
+    POD_MONITOR,
+    DEPLOYMENT,
+)
+"""Children that the operator writes, in the order of writing: what a pod needs comes before the Deployment."""
+CHILDREN: Final = (*APPLIED, POD)
+"""What is watched beside the services, by `andante.dev/llmservice`; pods are the Deployment's."""
+KINDS: Final[Mapping[str, ObjectKind]] = MappingProxyType({kind.kind: kind for kind in (SERVICE, *CHILDREN)})
