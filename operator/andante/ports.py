@@ -55,7 +55,11 @@ class Clock(Protocol):
     """The only source of time."""
 
     def now(self) -> float:
-        """Unix time in seconds."""
+        """Unix time in seconds. It may be set at any time: for what is told or kept, never for how long ago."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that is never set: for durations within this process."""
         ...
 
 
@@ -107,16 +111,23 @@ class Cluster(Protocol):
         """Delete exactly the object with this uid; no error when it is gone."""
         ...
 
-    def patch_status(self, *, namespace: str, name: str, status: Object) -> Object:
-        """Replace the status of an LLMService; the service as it then is."""
+    def patch_status(self, service: Object, status: Object) -> Object:
+        """Merge `status` into the status of exactly this LLMService; the service as it then is.
+
+        Raises ConflictError where it has another version by now: the patch was made for this one.
+        """
         ...
 
     def annotate_pod(self, *, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
         """Set annotations of a pod."""
         ...
 
+    def set_replicas(self, deployment: Object, replicas: int) -> Object:
+        """Set the replicas of exactly this Deployment and nothing else; the Deployment as it then is."""
+        ...
+
     def last_log_lines(self, *, namespace: str, pod: str, container: str, lines: int) -> str:
-        """The newest log lines of a container's previous run."""
+        """The newest log lines of a container's previous run. A kubelet answers it, so it waits for a moment only."""
         ...
 
     def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:

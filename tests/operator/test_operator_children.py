@@ -97,7 +97,7 @@ EDITS: dict[str, tuple[str, str, Any, Any]] = {
         "service",
         "chat",
         {"spec": {"ports": [{"port": 80, "name": "http", "targetPort": 9999}]}},
-        lambda o: o["spec"]["ports"][0]["targetPort"] == "http",
+        lambda o: o["spec"]["ports"][0]["targetPort"] == 8000,
     ),
     "a label": (
         "service",

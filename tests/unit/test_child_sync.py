@@ -7,11 +7,14 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
+
 from andante.api.v1alpha1 import LLMService
-from andante.app.reconcile.child_sync import ChildSync
+from andante.app.fleet import ServiceState
+from andante.app.reconcile.child_sync import ChildSync, SyncResult
 from andante.app.settings import OperatorSettings
 from andante.app.world import World, key_of
-from andante.ports import NotFoundError
+from andante.ports import NotFoundError, RefusedError, UnavailableError
 
 
 class Api:
@@ -22,6 +25,9 @@ class Api:
         self._objects: dict[Any, dict[str, Any]] = {}
         self._versions = itertools.count(1)
         self.applied: list[str] = []
+        self.unanswered = 0
+        self.fails: dict[str, Exception] = {}
+        """By kind: what the API server has against it."""
         self.meanwhile: Callable[[], None] = lambda: None
 
     def read(self, *, kind: str, namespace: str, name: str) -> dict[str, Any]:
@@ -30,10 +36,23 @@ class Api:
         return self._objects[kind, namespace, name]
 
     def apply(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        if manifest["kind"] in self.fails:
+            raise self.fails[manifest["kind"]]
         self.applied.append(str(manifest["kind"]))
         answer = self._store(copy.deepcopy(dict(manifest)))
         self.meanwhile()
         return answer
+
+    def set_replicas(self, deployment: Mapping[str, Any], replicas: int) -> dict[str, Any]:
+        obj = copy.deepcopy(self._objects[key_of(deployment)])
+        obj["spec"]["replicas"] = replicas
+        self.applied.append("replicas")
+        return self._store(obj)
+
+    def make(self, obj: dict[str, Any]) -> None:
+        """Somebody else's object, which no watch of ours tells of."""
+        obj["metadata"] |= {"uid": "foreign", "resourceVersion": str(next(self._versions))}
+        self._objects[key_of(obj)] = obj
 
     def edit(self, kind: str, change: Callable[[dict[str, Any]], Any]) -> None:
         """Somebody else's change, told to the world at once, as a watch does."""
@@ -59,6 +78,9 @@ class Clock:
     def now(self) -> float:
         return 0.0
 
+    def monotonic(self) -> float:
+        return 0.0
+
 
 def _without_owner(obj: dict[str, Any]) -> None:
     obj["metadata"].pop("ownerReferences")
@@ -68,19 +90,37 @@ def _another_image(obj: dict[str, Any]) -> None:
     obj["spec"]["template"]["spec"]["containers"][0]["image"] = "else:1"
 
 
-def _synced() -> tuple[ChildSync, Api, LLMService]:
-    world = World()
-    api = Api(world)
-    settings = OperatorSettings(engine_image="e:1", operator_image="o:1")
-    sync = ChildSync(cluster=api, world=world, settings=settings, clock=Clock())
-    service = LLMService.parse(
+class Sync:
+    """ChildSync with the state of the one service."""
+
+    def __init__(self, sync: ChildSync) -> None:
+        self._sync = sync
+        self._state = ServiceState(uid="u", namespace="n", name="chat")
+
+    def sync(self, service: LLMService, *, replicas: int) -> SyncResult:
+        return self._sync.sync(service, self._state, replicas=replicas)
+
+
+def _service(generation: int = 1, **engine: Any) -> LLMService:
+    return LLMService.parse(
         {
             "apiVersion": "andante.dev/v1alpha1",
             "kind": "LLMService",
-            "metadata": {"name": "chat", "namespace": "n", "uid": "u", "generation": 1},
-            "spec": {"model": {"id": "org/model"}},
+            "metadata": {"name": "chat", "namespace": "n", "uid": "u", "generation": generation},
+            "spec": {"model": {"id": "org/model"}, "engine": engine},
         }
     )
+
+
+def _new() -> tuple[Sync, Api, LLMService]:
+    world = World()
+    api = Api(world)
+    settings = OperatorSettings(engine_image="e:1", operator_image="o:1")
+    return Sync(ChildSync(cluster=api, world=world, settings=settings, clock=Clock())), api, _service()
+
+
+def _synced() -> tuple[Sync, Api, LLMService]:
+    sync, api, service = _new()
     for _ in range(2):  # to make them, and to see that they are as wanted
         sync.sync(service, replicas=1)
     api.applied.clear()
@@ -110,3 +150,49 @@ def test_a_child_that_goes_again_before_the_next_look_comes_back_again() -> None
         api.delete("ConfigMap")
         sync.sync(service, replicas=1)
     assert api.applied == ["ConfigMap", "ConfigMap"]
+
+
+ALL = {"ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment"}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(RefusedError("denied by policy"), "ChildRefused"), (UnavailableError("HTTP 500: webhook"), "ChildUnavailable")],
+)
+def test_a_child_that_cannot_be_had_costs_no_other(error: Exception, reason: str) -> None:
+    sync, api, service = _new()
+    api.fails["PodDisruptionBudget"] = error
+    (problem,) = sync.sync(service, replicas=1).problems
+    assert (problem.reason, "PodDisruptionBudget 'chat'" in problem.message) == (reason, True)
+    assert set(api.applied) == ALL - {"PodDisruptionBudget"}
+
+
+def test_an_api_server_that_is_away_is_not_asked_for_every_child() -> None:
+    sync, api, service = _new()
+
+    def silent(manifest: Mapping[str, Any]) -> Any:
+        api.unanswered += 1
+        raise UnavailableError("timed out")
+
+    api.apply = silent  # type: ignore[method-assign]
+    with pytest.raises(UnavailableError):
+        sync.sync(service, replicas=1)
+    assert api.unanswered == 1
+
+
+def test_no_pod_starts_as_somebody_elses_service_account() -> None:
+    sync, api, service = _new()
+    api.make({"kind": "ServiceAccount", "metadata": {"namespace": "n", "name": "chat"}})
+    (problem,) = sync.sync(service, replicas=1).problems
+    assert problem.reason == "NameTaken"
+    assert set(api.applied) == ALL - {"ServiceAccount", "Deployment"}
+
+
+def test_scaling_goes_on_with_a_pod_template_that_is_refused() -> None:
+    sync, api, _ = _synced()
+    refused = _service(2, podTemplate={"spec": {"containers": [{"name": "engine", "command": ["sh"]}]}})
+    result = sync.sync(refused, replicas=3)
+    assert result.spec_problem is not None
+    assert api.applied == ["replicas"]
+    sync.sync(refused, replicas=3)
+    assert api.applied == ["replicas"]

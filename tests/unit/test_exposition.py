@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from andante.adapters.exposition import parse
+from andante.adapters.exposition import WANTED, sample_of
+from andante.adapters.exposition_lines import WantedLines
 from andante.app.scaling.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, REQUESTS, VISIBLE_TOKENS
 from andante.domain.idle_replica import IdleReason
 from andante.ports import PodSample, Unread
@@ -38,6 +39,12 @@ andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="prom
 andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="pace"} 0.0
 andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="empty"} 0.0
 """
+
+
+def parse(text: str, *, at: float) -> PodSample | Unread:
+    lines = WantedLines(WANTED)
+    lines.feed(text.encode())
+    return sample_of(lines, at=at)
 
 
 def _sample(text: str = TEXT) -> PodSample:
@@ -102,6 +109,8 @@ def test_an_engine_that_does_not_tell_causes_is_not_read_as_one_without_load() -
         ("<html>not metrics</html>", "andante_open_requests"),
         (TEXT.replace(" 4.0", " NaN"), "nan"),
         (TEXT.replace(" 7.0", " +Inf"), "inf"),
+        (TEXT.replace(" 7.0", " 1e308") + TEXT.replace(" 7.0", " 1e308"), "inf"),
+        (TEXT.replace(" 7.0", " 1e300"), "1e+300"),
         ('andante_open_requests{model_name="x 1.0\n', "not Prometheus text"),
     ],
 )

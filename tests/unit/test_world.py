@@ -31,9 +31,16 @@ def test_an_older_answer_does_not_undo_a_newer_one() -> None:
 def test_a_new_object_of_the_same_name_replaces_the_old_one() -> None:
     world = World()
     world.put(_object("20"))
-    world.put(_object("9", uid="new"))
+    world.put(_object("22", uid="new"))
     world.drop(_object("21"))
-    assert world.get("Pod", "n", "x") == _object("9", uid="new")
+    assert world.get("Pod", "n", "x") == _object("22", uid="new")
+
+
+def test_a_late_answer_about_a_deleted_object_does_not_replace_its_heir() -> None:
+    world = World()
+    world.put(_object("22", uid="new"))
+    assert not world.put(_object("20"))
+    assert world.get("Pod", "n", "x") == _object("22", uid="new")
 
 
 def test_a_late_answer_does_not_bring_back_what_is_gone() -> None:

@@ -6,8 +6,12 @@ import time
 
 
 class SystemClock:
-    """Unix time."""
+    """The two clocks of the machine, read here and nowhere else in the operator."""
 
     def now(self) -> float:
         """Unix time in seconds."""
         return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that is never set."""
+        return time.monotonic()

@@ -1,13 +1,12 @@
-"""Reads Prometheus exposition text into a PodSample. The text comes from the network and is not trusted."""
+"""From what a pod's metrics say to a PodSample, or to why they are none. They are a tenant's and not trusted."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from andante.adapters.exposition_lines import Reading, TextError, WantedLines
 from andante.app.scaling.measurement import COUNTERS, QOE_COUNT, QOE_SUM
+from andante.app.text import clip
 from andante.domain.deficit_cause import Cause
 from andante.ports import PodSample, Unread
 
@@ -25,19 +24,16 @@ _PART_LABELS = ("kind", "cause", "why")
 MAX_REASON = 200
 _WAS_ACTIVE = "policy"
 
-Reading = tuple[str, dict[str, str], float]
-"""Metric name, labels, value."""
+MOST = 1e15
+"""No count or sum of an engine's reaches that; what claims to would make others overflow."""
 
 
-def parse(text: str, *, at: float) -> PodSample | Unread:
-    """The sample of one pod read at `at` (Unix time), or why the text is no sample."""
-    # Histogram buckets are most of the text and none of them is wanted.
-    lines = [line for line in text.splitlines() if line.startswith("andante_") and "_bucket{" not in line]
+def sample_of(lines: WantedLines, *, at: float) -> PodSample | Unread:
+    """The sample of one pod whose text was read at `at` (Unix time), or why the text is no sample."""
     try:
-        families = list(text_string_to_metric_families("\n".join(lines) + "\n"))
-    except ValueError as error:
-        return Unread(why=f"not Prometheus text: {error}")
-    return collect(((s.name, s.labels, s.value) for f in families for s in f.samples), at=at)
+        return collect(lines.readings(), at=at)
+    except TextError as error:
+        return Unread(why=clip(str(error), MAX_REASON))
 
 
 def _scheduling(before: str | None, reason: str, *, active: bool) -> str | None:
@@ -51,7 +47,7 @@ def _scheduling(before: str | None, reason: str, *, active: bool) -> str | None:
 
 
 def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
-    """Sum readings of one pod over their classes; a value that is not finite makes the whole sample unreadable."""
+    """Sum readings of one pod over their classes; a sum that cannot be makes the whole sample unreadable."""
     sums: dict[str, float] = {}
     by_class: dict[str, list[float]] = {}
     open_by_class: dict[str, float] = {}
@@ -59,10 +55,8 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
     for name, labels, value in readings:
         if name not in WANTED:
             continue
-        if not math.isfinite(value):
-            return Unread(why=f"{name} is {value}")
         if name == SCHEDULER_ACTIVE:
-            scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=bool(value))
+            scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=value == 1)
             continue
         part = next((labels[label] for label in _PART_LABELS if labels.get(label)), None)
         key = f"{name}/{part}" if part else name
@@ -73,6 +67,10 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         if name in (QOE_SUM, QOE_COUNT):
             pair = by_class.setdefault(qoe_class, [0.0, 0.0])
             pair[name == QOE_COUNT] += value
+    # Of the sums, too: two values may be finite, and their sum not.
+    odd = next((f"{name} is {value:g}" for name, value in sums.items() if not abs(value) < MOST), None)
+    if odd:
+        return Unread(why=odd)
     missing = [name for name in _NEEDED if name not in sums]
     if missing:
         why = f"no metric {missing[0]}: is this an engine of this operator's version of Andante?"

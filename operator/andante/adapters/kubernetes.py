@@ -17,6 +17,7 @@ from andante.app.kinds import KINDS
 from andante.ports import Clock, ConflictError, NotFoundError, Object, RefusedError, UnavailableError
 
 CALL_TIMEOUT_SECONDS = 20
+LOG_TIMEOUT_SECONDS = 3
 RESOURCES: Mapping[str, tuple[str, str]] = {
     **{name: (kind.api_version, kind.plural) for name, kind in KINDS.items()},
     "Event": ("v1", "events"),
@@ -92,10 +93,19 @@ class KubernetesCluster:
         except NotFoundError:
             return
 
-    def patch_status(self, *, namespace: str, name: str, status: Object) -> Object:
-        """Merge-patch the status subresource."""
-        path = f"{_path(KIND, namespace, name)}/status"
-        return self._patch(KIND, path, {"status": status}, verb="patch-status")
+    def patch_status(self, service: Object, status: Object) -> Object:
+        """Merge-patch the status subresource of this version of the service."""
+        metadata = service["metadata"]
+        path = f"{_path(KIND, metadata['namespace'], metadata['name'])}/status"
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
+        return self._patch(KIND, path, body, verb="patch-status")
+
+    def set_replicas(self, deployment: Object, replicas: int) -> Object:
+        """Merge-patch spec.replicas of this Deployment."""
+        metadata = deployment["metadata"]
+        path = _path("Deployment", metadata["namespace"], metadata["name"])
+        body = {"metadata": {"uid": metadata["uid"]}, "spec": {"replicas": replicas}}
+        return self._object("Deployment", self._patch("Deployment", path, body, verb="set-replicas"))
 
     def annotate_pod(self, *, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
         """Set annotations of a pod."""
@@ -104,9 +114,9 @@ class KubernetesCluster:
     def last_log_lines(self, *, namespace: str, pod: str, container: str, lines: int) -> str:
         """The newest log lines of the container's previous run."""
         query = [("container", container), ("previous", "true"), ("tailLines", str(lines)), ("limitBytes", "4096")]
-        return self._send("GET", "log", "Pod", f"{_path('Pod', namespace, pod)}/log", query=query).decode(
-            "utf-8", "replace"
-        )
+        path = f"{_path('Pod', namespace, pod)}/log"
+        answer = self._send("GET", "log", "Pod", path, query=query, timeout_seconds=LOG_TIMEOUT_SECONDS)
+        return answer.decode("utf-8", "replace")
 
     def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
         """An Event about an object."""
@@ -177,6 +187,7 @@ class KubernetesCluster:
         query: Sequence[tuple[str, str]] = (),
         body: Object | None = None,
         content_type: str = JSON,
+        timeout_seconds: float = CALL_TIMEOUT_SECONDS,
     ) -> bytes:
         self._on_call(verb, kind)
         try:
@@ -185,11 +196,12 @@ class KubernetesCluster:
                 f"{self._configuration.host}{path}{'?' if query else ''}{urlencode(query)}",
                 body=None if body is None else json.dumps(body).encode(),
                 headers={"Accept": "*/*" if verb == "log" else JSON, "Content-Type": content_type, **self._login()},
-                timeout=CALL_TIMEOUT_SECONDS,
+                timeout=timeout_seconds,
                 retries=False,  # the reconcile queue retries, with its own back-off
             )
         except urllib3.exceptions.HTTPError as error:
-            self._unanswered += 1
+            if verb != "log":  # where a kubelet is silent, the API server is not away
+                self._unanswered += 1
             raise UnavailableError(f"the API server did not answer: {error}") from error
         if response.status >= 300:
             raise _refusal(response.status, response.data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,7 +101,7 @@ class LeaseGuard:
         return ""
 
     def _is_over(self, lease: Object) -> bool:
-        version, now = lease["metadata"]["resourceVersion"], time.monotonic()
+        version, now = lease["metadata"]["resourceVersion"], self._clock.monotonic()
         if self._seen[0] != version:
             self._seen = (version, now)
         return now - self._seen[1] > float(lease["spec"].get("leaseDurationSeconds") or DURATION_SECONDS)

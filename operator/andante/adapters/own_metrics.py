@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import prometheus_client
 from aiohttp import web
+
+from andante.ports import Clock
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -42,6 +43,12 @@ class OwnMetrics:
             ("verb", "kind"),
             registry=self.registry,
         )
+        self._faults = prometheus_client.Counter(
+            "andante_operator_faults",
+            "Faults that were caught, and cost one service or one task its turn, by kind of work.",
+            ("kind",),
+            registry=self.registry,
+        )
         self._queue = prometheus_client.Gauge(
             "andante_operator_queue_services", "Services that wait for a reconcile or a retry.", registry=self.registry
         )
@@ -58,6 +65,10 @@ class OwnMetrics:
     def tick_failed(self) -> None:
         """A tick raised."""
         self._failures.inc()
+
+    def fault(self, kind: str) -> None:
+        """A fault was caught."""
+        self._faults.labels(kind).inc()
 
     def queue_length(self, length: Callable[[], int]) -> None:
         """Show the length of the reconcile queue."""
@@ -76,17 +87,17 @@ class OwnMetrics:
 class Health:
     """Alive while the loops go round: an event loop that hangs, or a tick that never ends, is not."""
 
-    def __init__(self, *, longest_silence: float) -> None:
-        self._longest_silence = longest_silence
-        self._last_sign = time.monotonic()
+    def __init__(self, *, clock: Clock, longest_silence: float) -> None:
+        self._clock, self._longest_silence = clock, longest_silence
+        self._last_sign = clock.monotonic()
 
     def sign_of_life(self) -> None:
         """The tick loop went round."""
-        self._last_sign = time.monotonic()
+        self._last_sign = self._clock.monotonic()
 
     async def answer(self, _: web.Request) -> web.Response:
         """GET /healthz."""
-        silence = time.monotonic() - self._last_sign
+        silence = self._clock.monotonic() - self._last_sign
         if silence > self._longest_silence:
             return web.json_response({"alive": False, "secondsSinceLastTick": round(silence)}, status=503)
         return web.json_response({"alive": True, "secondsSinceLastTick": round(silence)})

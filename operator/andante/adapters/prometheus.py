@@ -12,7 +12,8 @@ import requests
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
 from urllib3.util.retry import Retry
 
-from andante.adapters.exposition import WANTED, Reading, collect
+from andante.adapters.exposition import WANTED, collect
+from andante.adapters.exposition_lines import Reading
 from andante.ports import PodAddress, PodSample, Unread
 
 # The time of each series' newest sample is asked for too: Prometheus answers with what it saw up to 5 minutes ago.

@@ -1,52 +1,140 @@
-"""Reads the engine pods themselves, where no Prometheus is named. Bounded in time, size and number at once."""
+"""Reads the engine pods themselves, where no Prometheus is named.
+
+Bounded in time for each pod and for the whole round, in size, in number at once, and in the share of each namespace:
+one namespace of silent pods must not keep the others from being read. A pod that fails again and again is asked less
+often.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import aiohttp
 
-from andante.adapters.exposition import parse
+from andante.adapters.exposition import WANTED, sample_of
+from andante.adapters.exposition_lines import TextError, WantedLines
+from andante.app.text import clip
 from andante.ports import Clock, PodAddress, PodSample, Unread
 
-MAX_BYTES = 8 * 1024 * 1024
 AT_ONCE = 64
+"""Pods that are asked at the same time."""
+NAMESPACE_AT_ONCE = 16
+"""Of them, pods of one namespace, where there is more than one."""
+FAILURES_BEFORE_BACK_OFF = 3
+ROUNDS_LEFT_OUT = 3
+"""Rounds in which a pod is not asked that has failed that often in a row."""
+_PIECE = 64 * 1024
+
+_Key = tuple[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Failing:
+    """A pod that could not be read, by address: a new pod of the same name starts afresh."""
+
+    ip: str
+    times: int
+    why: str
+    left_out: int = 0
 
 
 class DirectScrape:
     """MetricsSource over HTTP to each pod."""
 
-    def __init__(self, *, clock: Clock, timeout_seconds: float) -> None:
-        self._clock = clock
+    def __init__(self, *, clock: Clock, timeout_seconds: float, round_seconds: float) -> None:
+        """`timeout_seconds` for one pod, `round_seconds` for all."""
+        self._clock, self._round_seconds = clock, round_seconds
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._failing: dict[_Key, _Failing] = {}
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
         """One entry per pod, by (namespace, name)."""
-        if not pods:
-            return {}
-        gate = asyncio.Semaphore(AT_ONCE)
-        connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
-        async with aiohttp.ClientSession(timeout=self._timeout, connector=connector, trust_env=False) as session:
-            found = await asyncio.gather(*(self._read(session, gate, pod) for pod in pods))
-        return {(pod.namespace, pod.name): sample for pod, sample in zip(pods, found, strict=True)}
+        late = Unread(why=f"not reached within the {self._round_seconds:g} s of a round")
+        found: dict[_Key, PodSample | Unread] = {(pod.namespace, pod.name): late for pod in pods}
+        queues: dict[str, deque[PodAddress]] = defaultdict(deque)
+        for pod in pods:
+            passed_over = self._passed_over(pod)
+            if passed_over is None:
+                queues[pod.namespace].append(pod)
+            else:
+                found[pod.namespace, pod.name] = passed_over
+        if queues:
+            await self._ask(queues, found)
+        self._failing = {key: failing for key, failing in self._failing.items() if key in found}
+        return found
 
-    async def _read(
-        self, session: aiohttp.ClientSession, gate: asyncio.Semaphore, pod: PodAddress
-    ) -> PodSample | Unread:
+    async def _ask(self, queues: Mapping[str, deque[PodAddress]], found: dict[_Key, PodSample | Unread]) -> None:
+        """Puts what each pod of `queues` answers into `found`, until the time for all is over."""
+        gate = asyncio.Semaphore(AT_ONCE)
+        share = AT_ONCE if len(queues) == 1 else NAMESPACE_AT_ONCE
+        connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
+        session = aiohttp.ClientSession(
+            timeout=self._timeout,
+            connector=connector,
+            trust_env=False,
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+        async def one_after_another(queue: deque[PodAddress]) -> None:
+            while queue:
+                pod = queue.popleft()
+                async with gate:
+                    answer = await self._read(session, pod)
+                found[pod.namespace, pod.name] = answer
+                self._note(pod, answer)
+
+        async with session:
+            workers = [
+                asyncio.create_task(one_after_another(queue))
+                for queue in queues.values()
+                for _ in range(min(share, len(queue)))
+            ]
+            _, late = await asyncio.wait(workers, timeout=self._round_seconds)
+            for worker in late:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _read(self, session: aiohttp.ClientSession, pod: PodAddress) -> PodSample | Unread:
         host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-        url = f"http://{host}:{pod.port}/metrics"
+        lines = WantedLines(WANTED)
         try:
-            async with gate, session.get(url, allow_redirects=False) as response:
+            async with session.get(f"http://{host}:{pod.port}/metrics", allow_redirects=False) as response:
                 if response.status != 200:
                     return Unread(why=f"/metrics answered HTTP {response.status}")
-                body = await response.content.read(MAX_BYTES + 1)
-                while len(body) <= MAX_BYTES and not response.content.at_eof():
-                    body += await response.content.read(MAX_BYTES + 1 - len(body))
+                encoding = response.headers.get("Content-Encoding", "identity")
+                if encoding != "identity":
+                    # A few bytes may unpack to any number of them.
+                    return Unread(why=f"/metrics came as {clip(encoding, 20)!r}, which was not asked for")
+                async for piece in response.content.iter_chunked(_PIECE):
+                    lines.feed(piece)
         except TimeoutError:
             return Unread(why=f"/metrics did not answer in {self._timeout.total:g} s")
-        except aiohttp.ClientError as error:
-            return Unread(why=f"/metrics: {error}")
-        if len(body) > MAX_BYTES:
-            return Unread(why=f"/metrics is larger than {MAX_BYTES} bytes")
-        return parse(body.decode("utf-8", "replace"), at=self._clock.now())
+        except TextError as error:
+            return Unread(why=str(error))
+        except (aiohttp.ClientError, ValueError) as error:
+            return Unread(why=clip(f"/metrics: {error}", 200))
+        return sample_of(lines, at=self._clock.now())
+
+    def _passed_over(self, pod: PodAddress) -> Unread | None:
+        failing = self._failing.get((pod.namespace, pod.name))
+        if failing is None or failing.ip != pod.ip or failing.times < FAILURES_BEFORE_BACK_OFF:
+            return None
+        if failing.left_out >= ROUNDS_LEFT_OUT:
+            return None
+        failing.left_out += 1
+        return Unread(why=f"not asked in this round, after {failing.times} failures: {failing.why}")
+
+    def _note(self, pod: PodAddress, answer: PodSample | Unread) -> None:
+        key = (pod.namespace, pod.name)
+        if isinstance(answer, PodSample):
+            self._failing.pop(key, None)
+            return
+        failing = self._failing.get(key)
+        if failing is None or failing.ip != pod.ip:
+            self._failing[key] = _Failing(ip=pod.ip, times=1, why=answer.why)
+        else:
+            failing.times, failing.why, failing.left_out = failing.times + 1, answer.why, 0

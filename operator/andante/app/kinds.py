@@ -24,6 +24,8 @@ class ObjectKind:
     plural: str
     crd: str = ""
     """Name of the CRD that brings the kind, where a cluster may lack it."""
+    used_by_pods: bool = False
+    """Whether the pods of the Deployment name such a child, and so must not start while its name is another's."""
 
     @property
     def api_version(self) -> str:
@@ -39,8 +41,8 @@ POD_MONITOR: Final = ObjectKind(
 )  # fmt: skip
 
 APPLIED: Final = (
-    ObjectKind(kind="ServiceAccount", group="", version="v1", plural="serviceaccounts"),
-    ObjectKind(kind="ConfigMap", group="", version="v1", plural="configmaps"),
+    ObjectKind(kind="ServiceAccount", group="", version="v1", plural="serviceaccounts", used_by_pods=True),
+    ObjectKind(kind="ConfigMap", group="", version="v1", plural="configmaps", used_by_pods=True),
     ObjectKind(kind="Service", group="", version="v1", plural="services"),
     ObjectKind(kind="PodDisruptionBudget", group="policy", version="v1", plural="poddisruptionbudgets"),
     ObjectKind(kind="NetworkPolicy", group="networking.k8s.io", version="v1", plural="networkpolicies"),

@@ -24,14 +24,19 @@ class Pods:
     """Failed or succeeded: they will never serve again."""
 
     def addresses(self) -> list[PodAddress]:
-        """Where the ready pods answer."""
+        """Where the engines of the ready pods answer.
+
+        Not of those in the network of their node: what the operator asks there may be another's, and out of the
+        tenant's reach.
+        """
         return [
             PodAddress(
-                namespace=p["metadata"]["namespace"], name=p["metadata"]["name"], ip=p["status"]["podIP"], port=_port(p)
+                namespace=p["metadata"]["namespace"], name=p["metadata"]["name"], ip=p["status"]["podIP"],
+                port=ENGINE_PORT,
             )
             for p in self.ready
-            if p["status"].get("podIP")
-        ]
+            if p["status"].get("podIP") and not p["spec"].get("hostNetwork")
+        ]  # fmt: skip
 
     def starting_ages(self, now: float) -> tuple[float, ...]:
         """Seconds since each starting pod was created."""
@@ -72,9 +77,14 @@ def _is_ready(status: Mapping[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
 
 
-def _port(pod: Object) -> int:
-    for container in pod["spec"]["containers"]:
-        for port in container.get("ports") or ():
-            if port.get("name") == "http":
-                return int(port["containerPort"])
-    return ENGINE_PORT
+def is_replica_of(pod: Object, deployment: str) -> bool:
+    """Whether a ReplicaSet of the Deployment of that name controls the pod; anybody may give a pod our label.
+
+    By the name that Deployments give their ReplicaSets. The garbage collector removes a pod that names an owner which
+    does not exist, and a ReplicaSet those that it did not ask for.
+    """
+    hashed = (pod["metadata"].get("labels") or {}).get("pod-template-hash")
+    return bool(hashed) and any(
+        owner.get("controller") and owner.get("kind") == "ReplicaSet" and owner.get("name") == f"{deployment}-{hashed}"
+        for owner in pod["metadata"].get("ownerReferences") or ()
+    )

@@ -143,8 +143,7 @@ def _version(obj: Object) -> int:
 
 
 def _is_newer(obj: Object, known: Object) -> bool:
-    if _uid(obj) != _uid(known):
-        return True
+    """Versions rise over all objects of a kind: the late answer about a deleted predecessor is older than its heir."""
     return _version(obj) > _version(known)
 
 

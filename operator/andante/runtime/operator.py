@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,10 +19,11 @@ from andante.adapters.own_metrics import Health, OwnMetrics, serve_health
 from andante.adapters.prometheus import PrometheusSource
 from andante.adapters.scrape import DirectScrape
 from andante.api.v1alpha1 import KIND
+from andante.app.fleet import Fleet
 from andante.app.kinds import CHILDREN, ObjectKind
 from andante.app.reconcile.child_sync import ChildSync
 from andante.app.reconcile.reconciler import Reconciler
-from andante.app.scaling.tick import Autoscaler, window_seconds
+from andante.app.scaling.tick import ScalingTick, window_seconds
 from andante.app.settings import OperatorSettings
 from andante.app.world import World
 from andante.ports import MetricsSource, RefusedError, UnavailableError
@@ -37,6 +37,8 @@ WATCH_SERVER_TIMEOUT_SECONDS = 120
 WATCH_CLIENT_TIMEOUT_SECONDS = 150
 WATCH_CONNECT_TIMEOUT_SECONDS = 10
 STOP_SECONDS = 10.0
+SCRAPE_SHARE = 0.6
+"""Of a tick, for reading all pods."""
 REFUSED_SECONDS = 10.0
 """`helm uninstall` takes the operator's rights away and ends its pod; the operator may notice the first earlier."""
 
@@ -54,7 +56,7 @@ class Operator:
         self._settings, self._own, self._identity = settings, own, identity
         self._clock, self._world, self._stop = SystemClock(), World(), asyncio.Event()
         self._cluster = KubernetesCluster(api_client, clock=self._clock, on_call=own.api_call)
-        self._health = Health(longest_silence=120 + 4 * settings.tick_seconds)
+        self._health = Health(clock=self._clock, longest_silence=120 + 4 * settings.tick_seconds)
 
     async def run(self, *, health_port: int) -> None:
         """Run until SIGTERM or SIGINT; any loop that dies takes the process down, and the pod restarts.
@@ -111,14 +113,15 @@ class Operator:
             clock=self._clock,
             installed_crds=[kind.crd for kind in kinds if kind.crd],
         )
+        fleet = Fleet(self._world)
         reconciler = Reconciler(
             cluster=self._cluster,
-            world=self._world,
+            fleet=fleet,
             children=children,
             clock=self._clock,
             window=window_seconds(self._settings.tick_seconds),
         )
-        queue = ReconcileQueue(self._own.timed(reconciler.reconcile))
+        queue = ReconcileQueue(self._own.timed(reconciler.reconcile), on_fault=self._own.fault)
         self._own.queue_length(lambda: len(queue))
         relister = Relister(
             cluster=self._cluster,
@@ -134,7 +137,7 @@ class Operator:
         await _first_of(
             relister.run(),
             queue.run(),
-            self._tick_for_ever(reconciler, queue),
+            self._tick_for_ever(fleet, queue),
             self._same_kinds(kinds),
             self._watch(kinds, queue, relister),
         )
@@ -189,26 +192,30 @@ class Operator:
             await self._check_kinds(kinds)
             raise RefusedError(f"a watch ended: {error}") from error
 
-    async def _tick_for_ever(self, reconciler: Reconciler, queue: ReconcileQueue) -> None:
-        settings = self._settings
+    async def _tick_for_ever(self, fleet: Fleet, queue: ReconcileQueue) -> None:
+        settings, clock = self._settings, self._clock
         metrics: MetricsSource = (
             PrometheusSource(url=settings.prometheus_url, timeout_seconds=settings.scrape_timeout_seconds)
             if settings.prometheus_url
-            else DirectScrape(clock=self._clock, timeout_seconds=settings.scrape_timeout_seconds)
+            else DirectScrape(
+                clock=clock,
+                timeout_seconds=settings.scrape_timeout_seconds,
+                round_seconds=max(settings.scrape_timeout_seconds, SCRAPE_SHARE * settings.tick_seconds),
+            )
         )
-        autoscaler = Autoscaler(
-            world=self._world,
+        scaling = ScalingTick(
+            fleet=fleet,
             cluster=self._cluster,
             metrics=metrics,
-            reconciler=reconciler,
-            clock=self._clock,
+            clock=clock,
             tick_seconds=settings.tick_seconds,
+            on_fault=self._own.fault,
         )
         while True:
-            started = time.monotonic()
+            started = clock.monotonic()
             self._health.sign_of_life()
             try:
-                changed = await autoscaler.tick()
+                changed = await scaling.tick()
             except Exception:
                 # The next tick may be luckier; a loop that died in silence would never scale again.
                 self._own.tick_failed()
@@ -216,8 +223,8 @@ class Operator:
             else:
                 for key in changed:
                     queue.add(*key)
-                self._own.ticked(seconds=time.monotonic() - started, services=autoscaler.services)
-            await asyncio.sleep(max(0.1, settings.tick_seconds - (time.monotonic() - started)))
+                self._own.ticked(seconds=clock.monotonic() - started, services=scaling.services)
+            await asyncio.sleep(max(0.1, settings.tick_seconds - (clock.monotonic() - started)))
 
     async def _breathe(self) -> None:
         """A stand-by is alive."""

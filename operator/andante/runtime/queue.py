@@ -24,8 +24,16 @@ class ReconcileQueue:
     """Feeds `reconcile` from events; it may block, runs in a thread, and returns in how many seconds to be called again
     although nothing happened (None: never)."""
 
-    def __init__(self, reconcile: Callable[[str, str], float | None], *, workers: int = 4) -> None:
+    def __init__(
+        self,
+        reconcile: Callable[[str, str], float | None],
+        *,
+        workers: int = 4,
+        on_fault: Callable[[str], None] = lambda kind: None,
+    ) -> None:
+        """`on_fault` is told the kind of each fault that is nobody's but ours."""
         self._reconcile = reconcile
+        self._on_fault = on_fault
         self._workers = workers
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -88,6 +96,7 @@ class ReconcileQueue:
         except Exception:
             # One service's surprise must not stop the others; it is retried and loud.
             delay = self._back_off(key)
+            self._on_fault("reconcile")
             logger.exception("%s/%s: reconcile failed; again in %.1f s", *key, delay)
             return delay
         self._failures.pop(key, None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from andante.api.v1alpha1 import LLMService
+from andante.api.v1alpha1.pod_template import ENGINE_CONTAINER
 from andante.app.children.names import Manifest, labels, manifest, selector_labels
 from andante.app.settings import OperatorSettings
+from andante.engine_config import ENGINE_PORT
 
 METRICS_INTERVAL = "15s"
 
@@ -25,7 +27,16 @@ def cluster_service(service: LLMService) -> Manifest:
             "spec": {
                 "type": "ClusterIP",
                 "selector": selector_labels(service),
-                "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}],
+                # By number: a sidecar may have a port of that name, too.
+                "ports": [
+                    {
+                        "name": "http",
+                        "port": 80,
+                        "targetPort": ENGINE_PORT,
+                        "protocol": "TCP",
+                        "appProtocol": "http",
+                    }
+                ],
             }
         },
     )
@@ -65,7 +76,7 @@ def network_policy(service: LLMService, *, settings: OperatorSettings) -> Manife
             "spec": {
                 "podSelector": {"matchLabels": selector_labels(service)},
                 "policyTypes": ["Ingress"],
-                "ingress": [{"from": [*peers, operator], "ports": [{"port": "http", "protocol": "TCP"}]}],
+                "ingress": [{"from": [*peers, operator], "ports": [{"port": ENGINE_PORT, "protocol": "TCP"}]}],
             }
         },
     )
@@ -79,7 +90,20 @@ def pod_monitor(service: LLMService) -> Manifest:
         body={
             "spec": {
                 "selector": {"matchLabels": labels(service)},
-                "podMetricsEndpoints": [{"port": "http", "path": "/metrics", "interval": METRICS_INTERVAL}],
+                "podMetricsEndpoints": [
+                    {
+                        "port": "http",
+                        "path": "/metrics",
+                        "interval": METRICS_INTERVAL,
+                        "relabelings": [
+                            {
+                                "action": "keep",
+                                "sourceLabels": ["__meta_kubernetes_pod_container_name"],
+                                "regex": ENGINE_CONTAINER,
+                            }
+                        ],
+                    }
+                ],
             }
         },
     )

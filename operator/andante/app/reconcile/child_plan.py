@@ -56,11 +56,16 @@ def with_hash(manifest: Manifest) -> Manifest:
 def is_ours(live: Object, service: LLMService) -> bool:
     """Whether this service owns the object: by owner reference, or, where somebody took that off, by our marks."""
     owners = live["metadata"].get("ownerReferences") or ()
-    if any(owner.get("uid") == service.metadata.uid for owner in owners):
+    if is_owned(live, service.metadata.uid):
         return True
     metadata = live["metadata"]
     marked = HASH_ANNOTATION in (metadata.get("annotations") or {})
     return not owners and marked and (metadata.get("labels") or {}).get(SERVICE_LABEL) == service.name
+
+
+def is_owned(live: Object, uid: str) -> bool:
+    """Whether an owner reference of the object names `uid`."""
+    return any(owner.get("uid") == uid for owner in live["metadata"].get("ownerReferences") or ())
 
 
 def said(live: Any, wanted: Any) -> Any:

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.children import FIELD_MANAGER, Manifest, PodTemplateError, render
-from andante.app.kinds import APPLIED
-from andante.app.reconcile.child_plan import Action, digest, is_ours, plan_child, said, with_hash
-from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS, Repairs
+from andante.app.fleet import ServiceState
+from andante.app.kinds import APPLIED, DEPLOYMENT, KINDS
+from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, with_hash
+from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS
 from andante.app.settings import OperatorSettings
 from andante.app.status.conditions import Problem
 from andante.app.world import Key, World, key_of
-from andante.ports import Clock, Cluster, NotFoundError, RefusedError
+from andante.ports import (
+    Clock,
+    Cluster,
+    ConflictError,
+    NotFoundError,
+    Object,
+    RefusedError,
+    UnavailableError,
+)
 
 logger = logging.getLogger(__name__)
+
+_Look = Problem | ConflictError | bool
+"""What stands in the way of a child; else whether it was as wanted, by the watch, and nothing was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +41,7 @@ class SyncResult:
 
 
 class ChildSync:
-    """Remembers, per service, in what state of the world everything was as wanted: then nothing is rendered again."""
+    """Notes in the service's state in which world everything was as wanted: there nothing is rendered again."""
 
     def __init__(
         self,
@@ -41,40 +54,71 @@ class ChildSync:
     ) -> None:
         self._cluster, self._world, self._settings = cluster, world, settings
         self._installed_crds = frozenset(installed_crds)
-        self._repairs = Repairs(clock=clock)
-        self._spellings: dict[Key, str] = {}
-        self._settled: dict[tuple[str, str], object] = {}
+        self._clock = clock
 
-    def sync(self, service: LLMService, *, replicas: int | None) -> SyncResult:
+    def sync(self, service: LLMService, state: ServiceState, *, replicas: int | None) -> SyncResult:
         """Make the children as the spec says. Raises UnavailableError."""
-        key = (service.namespace, service.name)
         # As it is before the look at each child: what comes in meanwhile has not been looked at.
-        state = self._state(service, replicas)
-        if self._settled.get(key) == state:
+        world = self._as_seen(service, replicas)
+        if state.as_wanted == world:
             return SyncResult()
         try:
             manifests = render(service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds)
         except PodTemplateError as error:
-            return SyncResult(spec_problem=Problem(reason="PodTemplateRefused", message=str(error)))
-        looks = [self._sync_one(service, with_hash(m)) for m in manifests]
-        problems = [look for look in looks if isinstance(look, Problem)]
+            # Pods that run go on as they are, and as many of them as readers need.
+            resized = self._look(partial(self._resize, service, replicas), "the Deployment")
+            return SyncResult(
+                spec_problem=Problem(reason="PodTemplateRefused", message=str(error)),
+                problems=[resized] if isinstance(resized, Problem) else [],
+            )
+        looks: list[_Look] = []
+        pods_may_start = True
+        for manifest in map(with_hash, manifests):
+            work = partial(self._sync_one, service, state, manifest)
+            if manifest["kind"] == DEPLOYMENT.kind and not pods_may_start:
+                # Its pods would run as somebody else's ServiceAccount, or with somebody else's settings.
+                work = partial(self._resize, service, replicas)
+            look = self._look(work, f"the {manifest['kind']} {manifest['metadata']['name']!r}")
+            looks.append(look)
+            if isinstance(look, Problem) and look.reason in ("NameTaken", "WaitingForCleanup"):
+                pods_may_start &= not KINDS[manifest["kind"]].used_by_pods
         pruned = self._prune(service, {key_of(m) for m in manifests})
+        conflict = next((look for look in (*looks, *pruned) if isinstance(look, ConflictError)), None)
+        if conflict:
+            raise conflict  # what it was about has changed meanwhile: look again
         if pruned or not all(look is True for look in looks):
-            # Also after a write: the state before it may come again, and then it is not as wanted.
-            self._settled.pop(key, None)
+            # Also after a write: the world before it may come again, and then it is not as wanted.
+            state.as_wanted = None
         else:
-            self._settled[key] = state
-        return SyncResult(problems=problems)
+            state.as_wanted = world
+        return SyncResult(problems=[look for look in (*looks, *pruned) if isinstance(look, Problem)])
 
-    def forget(self, namespace: str, name: str) -> None:
-        """The service is gone."""
-        self._settled.pop((namespace, name), None)
-        for key in [k for k in self._spellings if k[1] == namespace and k[2].startswith(name)]:
-            if self._world.get(*key) is None:
-                self._spellings.pop(key, None)
-                self._repairs.forget(key)
+    def _look(self, work: Callable[[], Problem | bool], what: str) -> _Look:
+        """`work`, or what the API server has against it: a child that cannot be had must not cost the others.
 
-    def _state(self, service: LLMService, replicas: int | None) -> object:
+        Raises UnavailableError where nothing was answered at all: then the others would not be answered either.
+        """
+        unanswered = self._cluster.unanswered
+        try:
+            return work()
+        except (RefusedError, NotFoundError) as error:
+            return Problem(reason="ChildRefused", message=f"the API server refused {what}: {error}")
+        except ConflictError as error:
+            return error
+        except UnavailableError as error:
+            if self._cluster.unanswered != unanswered:
+                raise
+            return Problem(reason="ChildUnavailable", message=f"the API server could not handle {what}: {error}")
+
+    def _resize(self, service: LLMService, replicas: int | None) -> Problem | bool:
+        """Only the number of replicas of the Deployment, where there is one of ours."""
+        live = self._world.get(DEPLOYMENT.kind, service.namespace, service.name)
+        if live is None or not is_ours(live, service) or replicas in (None, live["spec"].get("replicas")):
+            return True
+        self._world.put(self._cluster.set_replicas(live, replicas))
+        return False
+
+    def _as_seen(self, service: LLMService, replicas: int | None) -> object:
         versions = tuple(
             (o["metadata"]["uid"], o["metadata"]["resourceVersion"])
             for kind in APPLIED
@@ -82,7 +126,7 @@ class ChildSync:
         )
         return service.metadata.uid, service.metadata.generation, replicas, versions
 
-    def _sync_one(self, service: LLMService, manifest: Manifest) -> Problem | bool:
+    def _sync_one(self, service: LLMService, state: ServiceState, manifest: Manifest) -> Problem | bool:
         """What stands in the way; else whether it was as wanted, by the watch, and nothing was written."""
         key = key_of(manifest)
         known = live = self._world.get(*key)
@@ -92,7 +136,7 @@ class ChildSync:
                 live = self._cluster.read(kind=key[0], namespace=key[1], name=key[2])
             except NotFoundError:
                 live = None
-        action = plan_child(live, manifest, service, spelling=self._spellings.get(key))
+        action = plan_child(live, manifest, service, spelling=state.spellings.get((key[0], key[2])))
         if action is Action.KEEP:
             return known is not None
         if action is Action.NAME_TAKEN:
@@ -104,14 +148,11 @@ class ChildSync:
         if action is Action.LEAVING:
             message = f"the {key[0]} {key[2]!r} of the service's deleted namesake is still being removed"
             return Problem(reason="WaitingForCleanup", message=message)
-        if action is Action.REPAIR and not self._repairs.may(key):
+        if action is Action.REPAIR and not state.repairs.may(key[0], key[2], now=self._clock.monotonic()):
             return self._contested(key)
-        try:
-            applied = self._cluster.apply(manifest)
-        except (RefusedError, NotFoundError) as error:
-            return Problem(reason="ChildRefused", message=f"the API server refused the {key[0]} {key[2]!r}: {error}")
+        applied = self._cluster.apply(manifest)
         self._world.put(applied)
-        self._spellings[key] = digest(said(applied, manifest))
+        state.spellings[key[0], key[2]] = digest(said(applied, manifest))
         return False
 
     def _contested(self, key: Key) -> Problem:
@@ -132,23 +173,20 @@ class ChildSync:
         )
         return Problem(reason="ChildContested", message=message)
 
-    def _prune(self, service: LLMService, wanted: set[Key]) -> bool:
-        """Deletes what is ours and no longer wanted; whether there was any."""
-        pruned = False
-        for kind in APPLIED:
-            for obj in self._world.of_service(kind.kind, service.namespace, service.name):
-                if key_of(obj) in wanted or not is_ours(obj, service):
-                    continue
-                metadata = obj["metadata"]
-                pruned = True
-                self._cluster.delete(
-                    kind=kind.kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"]
-                )
-                logger.info(
-                    "%s/%s: deleted %s %s, no longer wanted",
-                    service.namespace,
-                    service.name,
-                    kind.kind,
-                    obj["metadata"]["name"],
-                )
-        return pruned
+    def _prune(self, service: LLMService, wanted: set[Key]) -> list[_Look]:
+        """Deletes what this service owns and no longer wants; a look for each of them.
+
+        By owner alone: marks that anybody can set must not make the operator delete for them.
+        """
+        return [
+            self._look(partial(self._delete, service, obj), f"the {kind.kind} {obj['metadata']['name']!r}")
+            for kind in APPLIED
+            for obj in self._world.of_service(kind.kind, service.namespace, service.name)
+            if key_of(obj) not in wanted and is_owned(obj, service.metadata.uid)
+        ]
+
+    def _delete(self, service: LLMService, obj: Object) -> bool:
+        kind, metadata = obj["kind"], obj["metadata"]
+        self._cluster.delete(kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])
+        logger.info("%s/%s: deleted %s %s, no longer wanted", service.namespace, service.name, kind, metadata["name"])
+        return False

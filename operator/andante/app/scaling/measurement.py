@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from andante.app.text import clip
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
@@ -24,6 +25,8 @@ COUNTERS = (
     REQUESTS, GOOD, QOE_SUM, QOE_COUNT, *DEFICIT.values(), *IDLE_DEFICIT.values(), VISIBLE_TOKENS, IDLE_PENALTY,
     UNAVOIDABLE_PENALTY,
 )  # fmt: skip
+_LONGEST_REASON = 160
+"""Characters of why one pod could not be read: an engine's answer is its tenant's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +170,9 @@ class Measurements:
 
 def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> str:
     reasons = {
-        f"pod {p.name}: {sample.why}" for p in pods if isinstance(sample := read.get((p.namespace, p.name)), Unread)
+        f"pod {p.name}: {clip(sample.why, _LONGEST_REASON)}"
+        for p in pods
+        if isinstance(sample := read.get((p.namespace, p.name)), Unread)
     }
     return "; ".join(sorted(reasons)[:3]) or "no pod could be read"
 

@@ -1,23 +1,27 @@
-"""One scaling tick for all services: read every engine pod once, then decide for each. Gather -> decide -> apply."""
+"""One scaling tick for all services: read every engine pod once, decide for each, set what follows from it.
+
+Gather, decide, effects: the first and the last talk to the cluster, what is between is pure. A service whose figures or
+objects cannot be worked with costs its own decision and no other's: it keeps the one that it had.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from andante.api.v1alpha1 import KIND, LLMService, SpecError
+from andante.api.v1alpha1 import LLMService, SpecError
+from andante.app.fleet import Fleet, ServiceState
 from andante.app.pods import Pods
-from andante.app.reconcile.reconciler import Reconciler
-from andante.app.scaling.judge import classes_without_qoe, judge, present_replicas, remembered
+from andante.app.scaling.judge import TickResult, classes_without_qoe, judge, present_replicas, remembered
 from andante.app.scaling.measurement import Measurement, Measurements
-from andante.app.world import World
 from andante.ports import (
     Clock,
     Cluster,
     MetricsSource,
     NotFoundError,
+    Object,
     PodAddress,
     PodSample,
     RefusedError,
@@ -34,84 +38,113 @@ STALE_TICKS = 3
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 SERVICES_BETWEEN_PAUSES = 50
 """A tick over a thousand services must not keep the watches waiting."""
+FAULT = "tick"
+"""What a fault of this work is called in the service's state and in the operator's metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Gathered:
+    """One service at the moment of the tick."""
+
+    state: ServiceState
     service: LLMService
     pods: Pods
+    deployment: Object | None
     addresses: Sequence[PodAddress]
 
 
-class Autoscaler:
+class ScalingTick:
     """Ticks over all services; keeps the pods' histories between ticks."""
 
     def __init__(
         self,
         *,
-        world: World,
+        fleet: Fleet,
         cluster: Cluster,
         metrics: MetricsSource,
-        reconciler: Reconciler,
         clock: Clock,
         tick_seconds: float,
+        on_fault: Callable[[str], None] = lambda kind: None,
     ) -> None:
-        self._world, self._cluster, self._metrics = world, cluster, metrics
-        self._reconciler, self._clock = reconciler, clock
+        """`on_fault` is told the kind of each fault that cost one service its part."""
+        self._fleet, self._cluster, self._metrics, self._clock = fleet, cluster, metrics, clock
+        self._on_fault = on_fault
         self._window = window_seconds(tick_seconds)
         self._measurements = Measurements(window=self._window, stale_after=STALE_TICKS * tick_seconds)
+        self.services = 0
+        """Number of services that the newest tick decided on."""
 
     async def tick(self) -> list[tuple[str, str]]:
         """One tick; returns the services (namespace, name) whose result is new, for the caller to reconcile."""
-        gathered = await self._gather()
+        gathered, changed = await self._gather()
         read = await self._metrics.read([address for g in gathered for address in g.addresses])
         self._measurements.take(read)
-        changed = []
+        decided = 0
         for number, one in enumerate(gathered):
             if number % SERVICES_BETWEEN_PAUSES == 0:
                 await asyncio.sleep(0)
-            if await self._decide(one, read):
-                changed.append((one.service.namespace, one.service.name))
+            had_fault = one.state.faults.pop(FAULT, None)
+            before = one.state.decision
+            try:
+                result = self._decide(one, read)
+                await self._effects(one, result)
+            except Exception as error:  # noqa: BLE001  one service must not cost the others their tick
+                self._fault(one.state, error, again=had_fault)
+            else:
+                one.state.decision = result
+                decided += 1
+            if one.state.decision != before or one.state.faults.get(FAULT) != had_fault:
+                changed.append((one.state.namespace, one.state.name))
+        self.services = decided
         return changed
 
-    @property
-    def services(self) -> int:
-        """Number of services that the newest tick decided on."""
-        return len(self._reconciler.ticks)
-
-    async def _gather(self) -> list[_Gathered]:
-        found = []
-        for number, obj in enumerate(self._world.all(KIND)):
+    async def _gather(self) -> tuple[list[_Gathered], list[tuple[str, str]]]:
+        """What can be decided on, and the names of services that have just turned out not to be."""
+        found, failed = [], []
+        for number, (obj, state) in enumerate(self._fleet.all()):
             if number % SERVICES_BETWEEN_PAUSES == 0:
                 await asyncio.sleep(0)
-            if obj["metadata"].get("deletionTimestamp"):
-                continue
             try:
-                service = self._reconciler.parse(obj)
+                service = state.service(obj)
+                pods = self._fleet.pods(state)
+                addresses = pods.addresses()
             except SpecError:
                 continue  # reconcile reports it
-            pods = self._reconciler.pods(service)
-            found.append(_Gathered(service=service, pods=pods, addresses=pods.addresses()))
-        return found
+            except Exception as error:  # noqa: BLE001  one service must not cost the others their tick
+                before = state.faults.get(FAULT)
+                self._fault(state, error, again=before)
+                if state.faults[FAULT] != before:
+                    failed.append((state.namespace, state.name))
+                continue
+            deployment = self._fleet.deployment(state)
+            found.append(_Gathered(state=state, service=service, pods=pods, deployment=deployment, addresses=addresses))
+        return found, failed
 
-    async def _decide(self, one: _Gathered, read: Mapping[tuple[str, str], PodSample | Unread]) -> bool:
-        service, key, now = one.service, (one.service.namespace, one.service.name), self._clock.now()
-        before = self._reconciler.ticks.get(key)
+    def _decide(self, one: _Gathered, read: Mapping[tuple[str, str], PodSample | Unread]) -> TickResult:
+        service, now = one.service, self._clock.now()
+        before = one.state.decision
         measurement = self._measurements.measure(one.addresses, read, now=now, without_qoe=classes_without_qoe(service))
-        deployment = self._reconciler.deployment(service)
-        result = judge(
+        return judge(
             service,
-            deployment=deployment,
+            deployment=one.deployment,
             pods=one.pods,
             measurement=measurement,
             memory=before.memory if before else remembered(service),
             window=self._window,
             now=now,
         )
-        if result.decision.replicas < present_replicas(service, deployment):
-            await asyncio.to_thread(self._choose_victims, one.pods, measurement)
-        self._reconciler.ticks[key] = result
-        return result != before
+
+    async def _effects(self, one: _Gathered, result: TickResult) -> None:
+        """What a decision asks for beside the replicas, which reconcile sets."""
+        if result.decision.replicas < present_replicas(one.service, one.deployment):
+            await asyncio.to_thread(self._choose_victims, one.pods, result.measurement)
+
+    def _fault(self, state: ServiceState, error: Exception, *, again: str | None) -> None:
+        text = f"{type(error).__name__}: {error}"
+        state.faults[FAULT] = text
+        self._on_fault(FAULT)
+        if text != again:  # once for each fault, not once for each tick
+            logger.error("%s/%s: no decision in this tick: %s", state.namespace, state.name, text, exc_info=error)
 
     def _choose_victims(self, pods: Pods, measurement: Measurement) -> None:
         """The pod with the fewest readers goes first: least QoE is at risk."""

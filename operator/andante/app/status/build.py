@@ -16,12 +16,15 @@ from andante.api.v1alpha1 import (
 from andante.app.children import endpoint, selector_text
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.conditions import Observation, conditions
+from andante.app.text import clip
 from andante.domain.scaling import decide as law
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import VERSION, Memory
 from andante.ports import Object
 
 KEPT_DECISIONS = 10
+LONGEST_MESSAGE = 1024
+"""Characters of a decision's message in the resource."""
 
 
 def build_status(observation: Observation, *, memory: Memory | None, now: float) -> LLMServiceStatus:
@@ -50,7 +53,7 @@ def unreadable_status(obj: Object, problem: str, *, now: float) -> LLMServiceSta
         type="SpecValid",
         status="False",
         reason="SpecUnreadable",
-        message=f"nothing of the service is changed until it can be read: {problem}"[:2000],
+        message=clip(f"nothing of the service is changed until it can be read: {problem}", 2000),
         last_transition_time=before.last_transition_time if before and before.status == "False" else told,
         observed_generation=obj["metadata"].get("generation"),
     )
@@ -98,7 +101,7 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
     return ScalingStatus(
         desired=decision.wanted,
         reason=step.reason,
-        message=step.message,
+        message=clip(step.message, LONGEST_MESSAGE),
         price_per_hour=None if price is None else price * pods,
         decisions=kept,
         memory=ControllerMemory(version=VERSION, state=memory.to_state()) if memory else None,
@@ -114,9 +117,15 @@ def _record(decision: law.Decision, *, previous: int, now: float) -> Decision:
         from_=previous,
         to=decision.wanted,
         reason=why.reason,
-        message=why.message,
+        message=clip(why.message, LONGEST_MESSAGE),
         steps=tuple(
-            DecisionStep(name=s.name, replicas=s.replicas, reason=s.reason, message=s.message, clamped=s.clamped)
+            DecisionStep(
+                name=s.name,
+                replicas=s.replicas,
+                reason=s.reason,
+                message=clip(s.message, LONGEST_MESSAGE),
+                clamped=s.clamped,
+            )
             for s in decision.steps
         ),
     )

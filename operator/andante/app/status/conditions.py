@@ -14,6 +14,7 @@ from andante.api.v1alpha1 import Condition, LLMService
 from andante.app.pods import Pods, containers_of
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.advice import asked_for, with_advice
+from andante.app.text import clip
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
@@ -46,6 +47,8 @@ class Observation:
     measurement: Measurement | None = None
     """None until the first tick after a start."""
     decision: Decision | None = None
+    faults: Mapping[str, str] = field(default_factory=dict)
+    """By kind of work: what the operator could not do for this service, and did for all others."""
 
 
 _WAITING = {
@@ -137,7 +140,7 @@ def conditions(observation: Observation, *, now: float) -> tuple[Condition, ...]
             type=kind,
             status=status,
             reason=reason,
-            message=message[:2000],
+            message=clip(message, 2000),
             last_transition_time=before[kind].last_transition_time
             if kind in before and before[kind].status == status
             else at,
@@ -155,7 +158,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
         yield "SpecValid", "True", "Valid", "the operator can act on every field"
     yield _ready(o, below)
     yield _progressing(o)
-    problem = o.spec_problem or next(iter(o.child_problems), None) or below
+    problem = o.spec_problem or next(iter(o.child_problems), None) or below or _internal(o)
     if problem:
         yield "Degraded", "True", problem.reason, problem.message
     else:
@@ -165,6 +168,15 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     yield from _scaling(o)
     yield _slo(o)
     yield _unreachable(o)
+
+
+def _internal(o: Observation) -> Problem | None:
+    """A fault of the operator's own, or of an object that it cannot work with."""
+    if not o.faults:
+        return None
+    kind, text = min(o.faults.items())
+    message = f"the {kind} of the operator failed for this service alone: {text}"
+    return Problem(reason="InternalError", message=with_advice("InternalError", message))
 
 
 def _ready(o: Observation, below: Problem | None) -> tuple[str, Status, str, str]:
@@ -211,6 +223,9 @@ def _compatible(o: Observation) -> tuple[str, Status, str, str]:
 
 
 def _metrics(o: Observation) -> tuple[str, Status, str, str]:
+    fault = _internal(o)
+    if fault:
+        return "MetricsAvailable", "Unknown", fault.reason, fault.message
     if o.measurement is None:
         return "MetricsAvailable", "Unknown", "NotReadYet", "the first tick after the operator's start is still to come"
     figure, ready = o.measurement.deficit, len(o.pods.ready)
@@ -230,6 +245,8 @@ def _scaling(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     mode = o.service.spec.scaling.mode
     if mode != "Auto":
         yield "ScalingActive", "False", mode, f"scaling.mode is {mode}: spec.replicas counts"
+    elif (fault := _internal(o)) is not None:
+        yield "ScalingActive", "Unknown", fault.reason, f"the replicas stay as they are: {fault.message}"
     elif o.decision is None:
         yield "ScalingActive", "Unknown", "NotDecidedYet", "the first tick after the operator's start is still to come"
     elif o.decision.steps[0].reason == "MetricsMissing":

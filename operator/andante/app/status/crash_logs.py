@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from andante.app.pods import Pods, containers_of
-from andante.ports import Cluster, NotFoundError, Object, RefusedError
+from andante.ports import Cluster, NotFoundError, Object, RefusedError, UnavailableError
 
 LINES = 12
+_SECONDS_BETWEEN_TRIES = 60.0
+"""A kubelet that does not answer is asked again after that; its pods' words are worth no more waiting."""
+_AT_ONCE = 2
+"""Logs that one look reads at most: hundreds of crashed pods must not keep a worker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Words:
+    restarts: int
+    text: str
+    again_at: float | None
+    """Monotonic seconds; None: read."""
 
 
 class CrashLogs:
-    """Reads a crashed container's log when its restart count changed; forgets pods that are gone."""
+    """Reads a crashed container's log when its restart count changed. Of one service; forgets pods that are gone."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._read: dict[str, dict[str, tuple[int, str]]] = {}
+    def __init__(self) -> None:
+        self._read: dict[tuple[str, str, str], _Words] = {}
 
-    def of(self, pods: Pods) -> dict[tuple[str, str], str]:
-        """By pod and container name: the last lines of the previous run. Raises UnavailableError."""
+    def of(self, pods: Pods, cluster: Cluster, *, now: float) -> dict[tuple[str, str], str]:
+        """By pod and container name: the last lines of the previous run, as far as they could be read by `now`
+        (monotonic seconds).
+        """
         logs: dict[tuple[str, str], str] = {}
+        known, self._read = self._read, {}
+        left = _AT_ONCE
         for pod in pods.starting:
             for container in containers_of(pod):
                 restarts = int(container.get("restartCount") or 0)
                 if not restarts:
                     continue
-                read = self._read.setdefault(pod["metadata"]["uid"], {})
-                if read.get(container["name"], (0, ""))[0] != restarts:
-                    read[container["name"]] = (restarts, self._log(pod, container["name"]))
-                logs[pod["metadata"]["name"], container["name"]] = read[container["name"]][1]
-        for gone in (*pods.ready, *pods.draining, *pods.lost):
-            self._read.pop(gone["metadata"]["uid"], None)
+                key = (str(pod["metadata"]["uid"]), pod["metadata"]["name"], str(container["name"]))
+                words = known.get(key)
+                is_due = words is None or words.restarts != restarts or (words.again_at or now + 1) <= now
+                if is_due and left:
+                    left -= 1
+                    words = _read(pod, key[2], cluster, restarts=restarts, now=now)
+                if words is not None:
+                    self._read[key] = words
+                    logs[key[1], key[2]] = words.text
         return logs
 
-    def _log(self, pod: Object, container: str) -> str:
-        metadata = pod["metadata"]
-        try:
-            return self._cluster.last_log_lines(
-                namespace=metadata["namespace"], pod=metadata["name"], container=container, lines=LINES
-            )
-        except (NotFoundError, RefusedError):
-            return ""
+
+def _read(pod: Object, container: str, cluster: Cluster, *, restarts: int, now: float) -> _Words:
+    metadata = pod["metadata"]
+    try:
+        text = cluster.last_log_lines(
+            namespace=metadata["namespace"], pod=metadata["name"], container=container, lines=LINES
+        )
+    except (NotFoundError, RefusedError):
+        return _Words(restarts=restarts, text="", again_at=None)
+    except UnavailableError:
+        return _Words(restarts=restarts, text="", again_at=now + _SECONDS_BETWEEN_TRIES)
+    return _Words(restarts=restarts, text=text, again_at=None)

@@ -1,0 +1,101 @@
+"""What the operator holds of each service between two looks at it: one `ServiceState` for each uid, owned here.
+
+A service that is deleted and made again has another uid, and so inherits nothing of the first. All of it may be lost at
+any time: an operator that starts afresh comes to the same end, from the cluster and from what status remembers.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from andante.api.v1alpha1 import KIND, LLMService, SpecError
+from andante.app.kinds import DEPLOYMENT, POD
+from andante.app.pods import Pods, is_replica_of, sort_pods
+from andante.app.reconcile.child_plan import is_owned
+from andante.app.reconcile.repairs import Repairs
+from andante.app.scaling.judge import TickResult
+from andante.app.status.crash_logs import CrashLogs
+from andante.app.world import World
+from andante.ports import Object
+
+_Name = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ServiceState:
+    """One service, from its creation to its deletion. One reconcile at a time changes it, and the tick its decision."""
+
+    uid: str
+    namespace: str
+    name: str
+    decision: TickResult | None = None
+    """The newest decision with what it was made on; None until a tick after the operator's start."""
+    as_wanted: object | None = None
+    """The state of the world in which every child was as wanted, None where none is known to be."""
+    spellings: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By kind and name of a child: digest of what the API server made of the manifest that was applied last."""
+    repairs: Repairs = field(default_factory=Repairs)
+    crash_logs: CrashLogs = field(default_factory=CrashLogs)
+    status_written: float | None = None
+    """When status was written last, monotonic seconds."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """By kind of work: the fault that it met in its last round, and that cost this service alone."""
+    _version: str = ""
+    _parsed: LLMService | SpecError | None = None
+
+    def service(self, obj: Object) -> LLMService:
+        """The service as `obj` says, parsed once for each version. Raises SpecError."""
+        version = str(obj["metadata"].get("resourceVersion") or "")
+        if self._parsed is None or not version or version != self._version:
+            try:
+                self._parsed = LLMService.parse(obj)
+            except SpecError as error:
+                self._parsed = error
+            self._version = version
+        if isinstance(self._parsed, SpecError):
+            raise self._parsed
+        return self._parsed
+
+
+class Fleet:
+    """The states of all services that are in the world. Safe to use from several threads."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._lock = threading.Lock()
+        self._states: dict[_Name, ServiceState] = {}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def find(self, namespace: str, name: str) -> tuple[Object, ServiceState] | None:
+        """The living service of that name with its state; None, and all is forgotten, where there is none."""
+        obj = self.world.get(KIND, namespace, name)
+        with self._lock:
+            if obj is None or obj["metadata"].get("deletionTimestamp"):
+                self._states.pop((namespace, name), None)
+                return None
+            uid = str(obj["metadata"].get("uid") or "")
+            state = self._states.get((namespace, name))
+            if state is None or state.uid != uid:
+                state = self._states[namespace, name] = ServiceState(uid=uid, namespace=namespace, name=name)
+            return obj, state
+
+    def all(self) -> list[tuple[Object, ServiceState]]:
+        """All living services with their states."""
+        names = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in self.world.all(KIND)}
+        for name in [name for name in self._states if name not in names]:
+            self.find(*name)
+        return [found for name in sorted(names) if (found := self.find(*name)) is not None]
+
+    def pods(self, state: ServiceState) -> Pods:
+        """The service's pods, as watched: those of its Deployment, not all that carry its label."""
+        labelled = self.world.of_service(POD.kind, state.namespace, state.name)
+        return sort_pods(pod for pod in labelled if is_replica_of(pod, state.name))
+
+    def deployment(self, state: ServiceState) -> Object | None:
+        """The service's Deployment, as watched; None also while one of that name is not the service's."""
+        found = self.world.get(DEPLOYMENT.kind, state.namespace, state.name)
+        return found if found is not None and is_owned(found, state.uid) else None
