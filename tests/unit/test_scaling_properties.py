@@ -77,6 +77,24 @@ def test_the_memory_survives_a_restart(s: Snapshot, memory: Memory) -> None:
     assert Memory.from_state(VERSION, state) == learned
 
 
+@given(snapshots(), memories, st.floats(0.1, 1e9))
+def test_times_of_the_future_count_for_nothing(s: Snapshot, memory: Memory, ahead: float) -> None:
+    def later(at: float | None) -> float | None:
+        return None if at is None else NOW + 60 + ahead
+
+    forged = dataclasses.replace(
+        memory,
+        ceiling=memory.ceiling and (NOW + 60 + ahead, memory.ceiling[1]),
+        recent=tuple((NOW + 60 + ahead, load) for _, load in memory.recent),
+        quiet_since=later(memory.quiet_since),
+        deficit_since=later(memory.deficit_since),
+        peaks=tuple((NOW + 60 + ahead, load) for _, load in memory.peaks),
+        ready_since=later(memory.ready_since),
+        changes=tuple((NOW + 60 + ahead, before) for _, before in memory.changes),
+    )
+    assert decide(s, forged, NOW) == decide(s, Memory(carried=memory.carried, ready=memory.ready), NOW)
+
+
 @given(st.dictionaries(st.text(max_size=12), st.recursive(st.none() | st.floats() | st.text(), st.lists)))
 def test_a_broken_memory_is_dropped_not_raised(state: dict[str, object]) -> None:
     known = dict.fromkeys(Memory().to_state(), next(iter(state.values()), None))

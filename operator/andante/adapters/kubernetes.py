@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,10 +19,11 @@ from andante.ports import Clock, ConflictError, NotFoundError, Object, RefusedEr
 
 CALL_TIMEOUT_SECONDS = 20
 LOG_TIMEOUT_SECONDS = 3
+LEASE = "Lease"
 RESOURCES: Mapping[str, tuple[str, str]] = {
     **{name: (kind.api_version, kind.plural) for name, kind in KINDS.items()},
     "Event": ("v1", "events"),
-    "Lease": ("coordination.k8s.io/v1", "leases"),
+    LEASE: ("coordination.k8s.io/v1", "leases"),
 }
 """Kind -> (API version, plural). No discovery: these are all that the operator has a right to."""
 
@@ -40,6 +42,8 @@ class KubernetesCluster:
         clock: Clock,
         on_call: Callable[[str, str], None] = lambda verb, kind: None,
     ) -> None:
+        self.may_write_for: Callable[[], float] = lambda: math.inf
+        """Seconds for which this operator may still write; whoever guards it against a second one says so here."""
         # The client's own transport, which knows the CA, client certificates and proxies; its generated methods would
         # turn every object into classes and back.
         self._pool: urllib3.PoolManager = api_client.rest_client.pool_manager
@@ -190,6 +194,11 @@ class KubernetesCluster:
         timeout_seconds: float = CALL_TIMEOUT_SECONDS,
     ) -> bytes:
         self._on_call(verb, kind)
+        if method != "GET" and kind != LEASE:
+            # A write under way must be answered, or given up, before another operator may be at work.
+            timeout_seconds = min(timeout_seconds, self.may_write_for())
+            if timeout_seconds <= 0:
+                raise UnavailableError("the operator's Lease was not renewed in time: nothing is written until it is")
         try:
             response = self._pool.request(
                 method,

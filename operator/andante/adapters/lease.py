@@ -23,6 +23,8 @@ OWNER = ("apps/v1", "Deployment", "andante-operator")
 DURATION_SECONDS = 20
 RENEW_SECONDS = 7.0
 TRY_SECONDS = 2.0
+MARGIN_SECONDS = 2.0
+"""By which the operator stops writing before its Lease ends."""
 
 
 class LeaseLostError(Exception):
@@ -37,6 +39,14 @@ class LeaseGuard:
         # The other's clock may be wrong: its lease is over when it has not changed for the duration of our own clock.
         self._seen: tuple[str, float] = ("", 0.0)
         self._owners: list[Object] | None = None
+        self._renewed: float | None = None
+        """When the newest renewal that was answered was sent, monotonic seconds."""
+
+    def seconds_left(self) -> float:
+        """For how long no other operator can have the Lease; 0 where this one cannot be sure to have it."""
+        if self._renewed is None:
+            return 0.0
+        return max(0.0, self._renewed + DURATION_SECONDS - MARGIN_SECONDS - self._clock.monotonic())
 
     async def acquire(self) -> None:
         """Return once the lease is ours. Raises RefusedError where the operator has no right to Leases."""
@@ -74,6 +84,7 @@ class LeaseGuard:
 
     async def release(self) -> None:
         """Let the next operator start at once."""
+        self._renewed = None
         try:
             await asyncio.to_thread(self._release)
         except NotFoundError:
@@ -87,10 +98,12 @@ class LeaseGuard:
 
     def _try(self) -> str:
         """Take or renew the lease; returns whom to wait for, or "" when it is ours."""
+        sent = self._clock.monotonic()
         try:
             lease = self._cluster.read(kind="Lease", namespace=self._namespace, name=LEASE_NAME)
         except NotFoundError:
             self._cluster.create(self._lease({}, transitions=0))
+            self._renewed = sent
             return ""
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
@@ -98,6 +111,7 @@ class LeaseGuard:
             return f"the operator {holder!r} to stop"
         transitions = int(spec.get("leaseTransitions") or 0) + (holder != self._identity)
         self._cluster.update(self._lease(lease["metadata"], transitions=transitions))
+        self._renewed = sent
         return ""
 
     def _is_over(self, lease: Object) -> bool:

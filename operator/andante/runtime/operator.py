@@ -27,6 +27,7 @@ from andante.app.scaling.tick import ScalingTick, window_seconds
 from andante.app.settings import OperatorSettings
 from andante.app.world import World
 from andante.ports import MetricsSource, RefusedError, UnavailableError
+from andante.runtime.kopf_storage import NoDiffBase, NoProgress
 from andante.runtime.queue import ReconcileQueue
 from andante.runtime.relist import Relister
 from andante.runtime.watch import register
@@ -94,6 +95,7 @@ class Operator:
             logger.warning("operatorNamespace is not set: nothing keeps a second operator from working beside this one")
             return await self._work()
         guard = LeaseGuard(self._cluster, namespace=namespace, identity=self._identity, clock=self._clock)
+        self._cluster.may_write_for = guard.seconds_left
         waiting = asyncio.create_task(self._breathe())
         try:
             await guard.acquire()
@@ -236,10 +238,10 @@ class Operator:
 def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False  # events are the use cases' own
-    # Only events are handled, so that neither of these is ever written; should that change, they are at least ours.
+    # Only events are handled, so that no finalizer is ever written; should that change, it is at least ours.
     settings.persistence.finalizer = "andante.dev/operator"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix="andante.dev")
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix="andante.dev")
+    settings.persistence.progress_storage = NoProgress()
+    settings.persistence.diffbase_storage = NoDiffBase()
     # A watch that the network dropped silently must not blind the operator for good.
     settings.watching.server_timeout = WATCH_SERVER_TIMEOUT_SECONDS
     settings.watching.client_timeout = WATCH_CLIENT_TIMEOUT_SECONDS

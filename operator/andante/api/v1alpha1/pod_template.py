@@ -31,6 +31,8 @@ OWNED_LABELS: Final = (
     "andante.dev/llmservice",
 )
 OWNED_ANNOTATIONS: Final = ("andante.dev/engine-config-hash",)
+OWNED_PREFIX: Final = "andante.dev/"
+"""Of labels and annotations that are the operator's, whatever comes after it."""
 OWNED_CONTAINER_FIELDS: Final[Mapping[str, str]] = {
     "command": "the operator starts the engine; use spec.engine.extraArgs for vLLM's flags",
     "args": "the operator writes the engine's arguments; use spec.engine.extraArgs for vLLM's flags",
@@ -62,7 +64,11 @@ def _labels(kind: str, owned: tuple[str, ...]) -> dict[str, Any]:
                 rule=f"!{cel_list(owned)}.exists(owned, owned in self)",
                 message=f"the {kind}{'s' if len(owned) > 1 else ''} {', '.join(owned)}"
                 f" belong{'' if len(owned) > 1 else 's'} to the operator; take another key",
-            )
+            ),
+            Rule(
+                rule=f"!self.exists(key, key.startsWith('{OWNED_PREFIX}'))",
+                message=f"{kind}s that begin with {OWNED_PREFIX} belong to the operator; take another key",
+            ),
         ),
     }
 

@@ -16,6 +16,7 @@ from andante.api.v1alpha1.pod_template import (
     OWNED_CONTAINER_FIELDS,
     OWNED_LABELS,
     OWNED_POD_FIELDS,
+    OWNED_PREFIX,
     OWNED_VOLUMES,
     PACKAGE_CONTAINER,
     PodTemplate,
@@ -67,7 +68,8 @@ def _merge(template: Mapping[str, Any], patch: Mapping[str, Any], source: str) -
 def _check_metadata(before: Mapping[str, Any], after: Mapping[str, Any], source: str) -> None:
     for kind, owned in (("labels", OWNED_LABELS), ("annotations", OWNED_ANNOTATIONS)):
         old, new = _part(_part(before, "metadata"), kind), _part(_part(after, "metadata"), kind)
-        for name in owned:
+        ours = {name for name in {*old, *new} if str(name).startswith(OWNED_PREFIX)}
+        for name in (*owned, *sorted(ours.difference(owned))):
             if old.get(name) != new.get(name):
                 raise PodTemplateError(
                     f"{source}.metadata.{kind}[{name}]",

@@ -74,7 +74,7 @@ class Decision:
 
 def decide(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Memory]:
     """The decision at `now` (seconds) and what to remember for the next one."""
-    learned = _learn(snapshot, memory, now)
+    learned = _learn(snapshot, memory.without_future(now), now)
     proposal = _propose(snapshot, learned, now)
     steps = [
         Step(

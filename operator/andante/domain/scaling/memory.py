@@ -13,6 +13,8 @@ MAX_PEAKS = 16
 MAX_CHANGES = 16
 LONGEST_PERIOD = 1800.0
 """Seconds for which changes are remembered: the longest period of a rate limit."""
+CLOCK_TOLERANCE = 60.0
+"""Seconds by which two machines' clocks may differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,26 @@ class Memory:
         """The memory after the replicas were changed from `before`."""
         kept = tuple(c for c in self.changes if now - c[0] <= LONGEST_PERIOD)
         return dataclasses.replace(self, changes=(*kept, (now, before))[-MAX_CHANGES:])
+
+    def without_future(self, now: float) -> Self:
+        """The memory without what is later than `now`, but for `CLOCK_TOLERANCE`: times that were forged, or told by a
+        clock that was ahead, would hold the scaler until they come.
+        """
+        latest = now + CLOCK_TOLERANCE
+
+        def past(at: float | None) -> float | None:
+            return None if at is None or at > latest else at
+
+        return dataclasses.replace(
+            self,
+            ceiling=None if self.ceiling is None or self.ceiling[0] > latest else self.ceiling,
+            recent=tuple(p for p in self.recent if p[0] <= latest),
+            quiet_since=past(self.quiet_since),
+            deficit_since=past(self.deficit_since),
+            peaks=tuple(p for p in self.peaks if p[0] <= latest),
+            ready_since=past(self.ready_since),
+            changes=tuple(c for c in self.changes if c[0] <= latest),
+        )
 
     def to_state(self) -> dict[str, Any]:
         """JSON-ready."""
