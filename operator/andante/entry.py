@@ -12,7 +12,6 @@ import uuid
 from pathlib import Path
 
 import kubernetes
-import prometheus_client
 
 import andante
 from andante.adapters.lease import LeaseLostError
@@ -38,7 +37,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         f" {EXIT_LEASE_LOST} when another operator took over.",
     )
     parser.add_argument("--config", type=Path, default=Path(OPERATOR_CONFIG_FILE), help="settings file (YAML)")
-    parser.add_argument("--health-port", type=int, default=LIVENESS_PORT, help="port of /healthz (default %(default)s)")
+    parser.add_argument(
+        "--health-port", type=int, default=LIVENESS_PORT, help="port of /healthz and /readyz (default %(default)s)"
+    )
     parser.add_argument(
         "--metrics-port", type=int, default=METRICS_PORT, help="port of /metrics (default %(default)s); 0: none"
     )
@@ -88,12 +89,10 @@ def main(argv: list[str] | None = None) -> None:
         print(f"andante-operator: {error}", file=sys.stderr)
         sys.exit(EXIT_SETTINGS)
     own = OwnMetrics()
-    if arguments.metrics_port:
-        prometheus_client.start_http_server(arguments.metrics_port, registry=own.registry)
     logger.info("andante-operator %s: tick every %g s", andante.__version__, settings.tick_seconds)
     operator = Operator(settings, api_client=api_client, own=own, identity=arguments.identity or _identity())
     try:
-        asyncio.run(operator.run(health_port=arguments.health_port))
+        asyncio.run(operator.run(health_port=arguments.health_port, metrics_port=arguments.metrics_port))
     except KindsChangedError as error:
         logger.info("the cluster has got, or has no longer, the kind %s: starting over", error)
         # A new process image under the same pid: event loop, watches and signal handlers of the old one are gone.

@@ -67,6 +67,10 @@ class KubernetesCluster:
         found = self._call("GET", "list", kind, _path(kind, namespace), query=query)
         return [self._object(kind, item) for item in found["items"]], int(found["metadata"]["resourceVersion"])
 
+    def may_list(self, kind: str) -> None:
+        """Nothing, where this operator may list the kind in all namespaces. Raises as ports.Cluster says."""
+        self._call("GET", "list", kind, _path(kind, None), query=[("limit", "1")])
+
     def serves(self, kind: str) -> bool:
         """Whether the cluster knows the kind."""
         version, plural = RESOURCES[kind]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +35,17 @@ class LeaseLostError(Exception):
 class LeaseGuard:
     """Holds the lease from `acquire` until `release`; `keep` renews it."""
 
-    def __init__(self, cluster: KubernetesCluster, *, namespace: str, identity: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        cluster: KubernetesCluster,
+        *,
+        namespace: str,
+        identity: str,
+        clock: Clock,
+        on_word: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_word` is called whenever the API server has said whose the Lease is."""
+        self._on_word = on_word
         self._cluster, self._namespace, self._identity, self._clock = cluster, namespace, identity, clock
         # The other's clock may be wrong: its lease is over when it has not changed for the duration of our own clock.
         self._seen: tuple[str, float] = ("", 0.0)
@@ -103,8 +114,10 @@ class LeaseGuard:
             lease = self._cluster.read(kind="Lease", namespace=self._namespace, name=LEASE_NAME)
         except NotFoundError:
             self._cluster.create(self._lease({}, transitions=0))
+            self._on_word()
             self._renewed = sent
             return ""
+        self._on_word()
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
         if holder and holder != self._identity and not self._is_over(lease):

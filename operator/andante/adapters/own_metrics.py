@@ -1,13 +1,10 @@
-"""The operator's own /metrics and /healthz."""
+"""The operator's own metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import prometheus_client
-from aiohttp import web
-
-from andante.ports import Clock
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -82,32 +79,3 @@ class OwnMetrics:
                 return reconcile(namespace, name)
 
         return observed
-
-
-class Health:
-    """Alive while the loops go round: an event loop that hangs, or a tick that never ends, is not."""
-
-    def __init__(self, *, clock: Clock, longest_silence: float) -> None:
-        self._clock, self._longest_silence = clock, longest_silence
-        self._last_sign = clock.monotonic()
-
-    def sign_of_life(self) -> None:
-        """The tick loop went round."""
-        self._last_sign = self._clock.monotonic()
-
-    async def answer(self, _: web.Request) -> web.Response:
-        """GET /healthz."""
-        silence = self._clock.monotonic() - self._last_sign
-        if silence > self._longest_silence:
-            return web.json_response({"alive": False, "secondsSinceLastTick": round(silence)}, status=503)
-        return web.json_response({"alive": True, "secondsSinceLastTick": round(silence)})
-
-
-async def serve_health(health: Health, *, port: int) -> web.AppRunner:
-    """Serve /healthz on every address; the caller cleans the runner up."""
-    app = web.Application()
-    app.router.add_get("/healthz", health.answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, None, port).start()
-    return runner

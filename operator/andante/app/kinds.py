@@ -5,7 +5,7 @@ A new kind of child needs a line here, a function in `andante.app.children`, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -30,6 +30,11 @@ class ObjectKind:
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    def paths(self, namespaces: Sequence[str]) -> list[str]:
+        """Where the API server lists the kind in each of `namespaces`; in all at once where none is given."""
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
+        return [f"{root}/namespaces/{name}/{self.plural}" for name in namespaces] or [f"{root}/{self.plural}"]
 
 
 SERVICE: Final = ObjectKind(kind=KIND, group=GROUP, version=VERSION, plural=PLURAL)

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from andante.app.world import World
-from andante.ports import Cluster, NotFoundError, UnavailableError
+from andante.ports import Cluster, NotFoundError, RefusedError, UnavailableError
 from andante.runtime.queue import FIRST_RETRY_SECONDS, ReconcileQueue
 
 logger = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 2.0
+AFTER_LIST_SECONDS = 2.0
 """After the last object of a watch's own list; then ours is surely younger."""
 LAST_RETRY_SECONDS = 5.0
 """One list is cheap, and the first that is answered ends the blindness after an outage."""
+REFUSED_RETRY_SECONDS = 30.0
+"""A namespace that refuses its lists: it was deleted, or its Role was."""
+
+_Place = tuple[str, str | None]
+"""Kind and namespace; None: all namespaces at once."""
 
 
 class Relister:
@@ -33,30 +38,39 @@ class Relister:
         kinds: Sequence[str],
         namespaces: Sequence[str],
         resync_seconds: float,
+        on_fault: Callable[[str], None] = lambda kind: None,
     ) -> None:
-        self._cluster, self._world, self._queue = cluster, world, queue
-        self._kinds = tuple(kinds)
-        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._cluster, self._world, self._queue, self._on_fault = cluster, world, queue, on_fault
+        self._places: tuple[_Place, ...] = tuple((kind, name) for name in namespaces or (None,) for kind in kinds)
         self._resync_seconds = resync_seconds
-        self._due: dict[str, float] = {}
+        self._due: dict[_Place, float] = {}
         self._failures = 0
+        self._refused: dict[_Place, str] = {}
         self._unanswered = cluster.unanswered
 
     def list_was_seen(self, kind: str) -> None:
         """A watch began anew with a list of its own. Call from the event loop."""
-        self._due[kind] = asyncio.get_running_loop().time() + SETTLE_SECONDS
+        at = asyncio.get_running_loop().time() + AFTER_LIST_SECONDS
+        self._due |= {place: at for place in self._places if place[0] == kind}
 
     async def first(self) -> None:
-        """List everything. Raises RefusedError where the operator has no right to."""
-        waiting = list(self._kinds)
+        """List everything. Raises RefusedError where the operator has no right to, in any of its namespaces."""
+        waiting = list(self._places)
         while waiting:
-            if await self._list(waiting[0]):
-                waiting.pop(0)
+            listed = await self._list(waiting[0])
+            if listed or waiting[0] in self._refused:
+                place = waiting.pop(0)
+                if not listed:
+                    self._due[place] = asyncio.get_running_loop().time() + REFUSED_RETRY_SECONDS
             else:
                 await asyncio.sleep(self._back_off())
+        for kind in {kind for kind, _ in self._places}:
+            refusals = [self._refused[place] for place in self._places if place[0] == kind and place in self._refused]
+            if len(refusals) == sum(place[0] == kind for place in self._places):
+                raise RefusedError(refusals[0])
 
     async def run(self) -> None:
-        """List again when due, until cancelled."""
+        """List again when due, until cancelled. Raises RefusedError where a list of all namespaces is refused."""
         loop = asyncio.get_running_loop()
         everything = loop.time() + self._resync_seconds
         while True:
@@ -64,31 +78,45 @@ class Relister:
             now = loop.time()
             if now >= everything:
                 everything = now + self._resync_seconds
-                self._due |= dict.fromkeys(self._kinds, now)
+                self._due |= dict.fromkeys(self._places, now)
             if self._cluster.unanswered != self._unanswered:
                 # The API server was away. A watch may be dead without knowing it, or take up its work late.
                 self._unanswered = self._cluster.unanswered
-                self._due = dict.fromkeys(self._kinds, now + SETTLE_SECONDS) | self._due
-            for kind in [k for k, at in self._due.items() if at <= now]:
-                del self._due[kind]
-                if await self._list(kind):
+                self._due = dict.fromkeys(self._places, now + AFTER_LIST_SECONDS) | self._due
+            for place in [p for p, at in self._due.items() if at <= now]:
+                del self._due[place]
+                if await self._list(place):
+                    continue
+                if place in self._refused:
+                    if place[1] is None:
+                        raise RefusedError(self._refused[place])
+                    self._due[place] = loop.time() + REFUSED_RETRY_SECONDS
                     continue
                 again = loop.time() + self._back_off()
-                self._due[kind] = again
+                self._due[place] = again
                 if self._cluster.unanswered != self._unanswered:
                     # Still away: nothing else would be answered either.
-                    self._due = {k: max(at, again) for k, at in self._due.items()}
+                    self._due = {p: max(at, again) for p, at in self._due.items()}
                     break
 
-    async def _list(self, kind: str) -> bool:
-        for namespace in self._namespaces:
-            try:
-                objects, version = await asyncio.to_thread(self._cluster.list, kind, namespace=namespace)
-            except (UnavailableError, NotFoundError) as error:
-                logger.warning("%s could not be listed: %s", kind, error)
-                return False
-            for key in self._world.replace(kind, objects, version=version, namespace=namespace):
-                self._queue.add(*key)
+    async def _list(self, place: _Place) -> bool:
+        """Whether the place could be listed; where it is refused, `_refused` says so."""
+        kind, namespace = place
+        try:
+            objects, version = await asyncio.to_thread(self._cluster.list, kind, namespace=namespace)
+        except RefusedError as error:
+            if place not in self._refused:
+                logger.error("%s of %s may not be listed: %s", kind, namespace or "all namespaces", error)
+            self._refused[place] = str(error)
+            self._on_fault("list")
+            return False
+        except (UnavailableError, NotFoundError) as error:
+            logger.warning("%s could not be listed: %s", kind, error)
+            return False
+        if self._refused.pop(place, None) is not None:
+            logger.info("%s of %s may be listed again", kind, namespace)
+        for key in self._world.replace(kind, objects, version=version, namespace=namespace):
+            self._queue.add(*key)
         self._failures = 0
         return True
 

@@ -1,0 +1,227 @@
+"""The watches, by kopf, in a thread and on an event loop of their own.
+
+Only events are used: kopf then writes no annotation and no finalizer on anything. When kopf ends, it ends every task of
+its loop; on a loop of its own that costs the watches alone, and they are set up again. A watch that is cut off, refused
+or answered with an error is one that begins again a little later; only what no new try can mend ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import aiohttp
+import kopf
+
+from andante.app.children import SERVICE_LABEL
+from andante.app.kinds import SERVICE, ObjectKind
+from andante.app.world import World, service_of
+from andante.runtime.health import Health
+from andante.runtime.kopf_storage import NoDiffBase, NoProgress
+
+logger = logging.getLogger(__name__)
+
+SERVER_TIMEOUT_SECONDS = 120
+CLIENT_TIMEOUT_SECONDS = 150
+CONNECT_TIMEOUT_SECONDS = 10
+SILENCE_SECONDS = CLIENT_TIMEOUT_SECONDS + 90.0
+"""A watch that has not been answered anew for that long is dead: each ends, and begins again, before."""
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
+CALM_SECONDS = 60.0
+"""Watches that lasted that long begin again at once."""
+PAGE = 500
+"""Objects of one answer to a list."""
+STOP_SECONDS = 5.0
+
+
+class Watches:
+    """Watches services and what is theirs until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        kinds: Iterable[ObjectKind],
+        namespaces: Sequence[str],
+        world: World,
+        on_news: Callable[[str, str], None],
+        on_list: Callable[[str], None],
+        on_fault: Callable[[str], None],
+        health: Health,
+        identity: str = "andante",
+    ) -> None:
+        """`namespaces`: empty for all. `on_news` is told the namespace and name of a service that something has changed
+        of; `on_list` the kind of each object that a fresh list brought: a list means that a watch was cut off, and what
+        was deleted meanwhile no event will tell. Both are called on the loop of `run`.
+        """
+        self._kinds = (SERVICE, *kinds)
+        self._namespaces, self._world, self._health = tuple(namespaces), world, health
+        self._on_news, self._on_list, self._on_fault = on_news, on_list, on_fault
+        self._identity = identity
+
+    async def run(self, *, may_go_on: Callable[[], Awaitable[None]]) -> None:
+        """Watch until cancelled. `may_go_on` is awaited when the watches ended, and raises what shall end this too."""
+        loop = asyncio.get_running_loop()
+        delay = FIRST_RETRY_SECONDS
+        self._expect()
+        try:
+            while True:
+                began = loop.time()
+                error = await self._watch_once()
+                self._on_fault("watch")
+                await may_go_on()
+                was_calm = loop.time() - began > CALM_SECONDS
+                delay = FIRST_RETRY_SECONDS if was_calm else min(2 * delay, LAST_RETRY_SECONDS)
+                logger.warning("the watches ended (%s: %s); again in %.0f s", type(error).__name__, error, delay)
+                await asyncio.sleep(delay)
+                for kind in self._kinds:  # a kind without objects has no event that would say so
+                    self._on_list(kind.kind)
+        finally:
+            for part in self._parts():
+                self._health.forget(part)
+
+    async def _watch_once(self) -> Exception:
+        """One life of kopf, in a thread; what ended it. Cancelling ends it first."""
+        loop = asyncio.get_running_loop()
+        thread = _KopfThread(lambda stop: self._kopf(loop, stop))
+        thread.start()
+        try:
+            return await thread.ended
+        except asyncio.CancelledError:
+            await thread.stop()
+            raise
+
+    async def _kopf(self, home: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+        registry, settings = kopf.OperatorRegistry(), _settings()
+        logins = 0
+
+        async def login(**kwargs: Any) -> kopf.AiohttpSession:
+            nonlocal logins
+            # Asked again only when the API server has refused what it was given: at once it would refuse it again.
+            await asyncio.sleep(min(0.5 * 2**logins - 0.5, 15.0))
+            logins += 1
+            # By way of the client's configuration: kopf's own way in needs kubernetes.default.svc to resolve, and not
+            # each cluster has a DNS for its pods.
+            info = await asyncio.to_thread(kopf.login_via_client, **kwargs)
+            if info is None:
+                raise kopf.TemporaryError("no way to log in to the API server", delay=5)
+            return self._session(info, home)
+
+        def handler(kind: ObjectKind) -> Any:
+            async def on_event(event: kopf.RawEvent, **_: Any) -> None:
+                self._take(kind, event, home)
+
+            return on_event
+
+        kopf.on.login(registry=registry)(login)
+        for kind in self._kinds:
+            watched = (kind.group, kind.version, kind.plural)
+            kopf.on.event(*watched, registry=registry, id=f"watch-{kind.plural}")(handler(kind))
+            if kind is not SERVICE:
+                # Filtered by the API server: a cluster's other pods and ConfigMaps never travel here.
+                settings.watching.label_selectors[kind.group, kind.plural] = SERVICE_LABEL
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,  # the Lease is the guard; kopf's peering needs a CRD of its own
+            identity=self._identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
+            clusterwide=not self._namespaces,
+            namespaces=list(self._namespaces),
+            stop_flag=stop,
+        )
+
+    def _take(self, kind: ObjectKind, event: kopf.RawEvent, home: asyncio.AbstractEventLoop) -> None:
+        # Items of a list carry no kind of their own.
+        obj = {**event["object"], "kind": kind.kind, "apiVersion": kind.api_version}
+        if event["type"] is None:
+            home.call_soon_threadsafe(self._on_list, kind.kind)
+        if self._world.drop(obj) if event["type"] == "DELETED" else self._world.put(obj):
+            home.call_soon_threadsafe(self._on_news, *service_of(obj))
+
+    def _session(self, info: kopf.ConnectionInfo, home: asyncio.AbstractEventLoop) -> kopf.AiohttpSession:
+        """A session that tells of every watch that the API server has accepted."""
+        trace = aiohttp.TraceConfig()
+
+        async def answered(_: Any, __: Any, params: aiohttp.TraceRequestEndParams) -> None:
+            if params.response.status == 200 and params.url.query.get("watch") == "true":
+                with contextlib.suppress(RuntimeError):  # the home loop is closed
+                    home.call_soon_threadsafe(self._health.word_of, f"watch {params.url.path}")
+
+        trace.on_request_end.append(answered)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers=info.as_http_headers(),
+            proxy=info.proxy_url,
+            trust_env=bool(info.trust_env),
+            trace_configs=[trace],
+        )
+        return kopf.AiohttpSession(
+            server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
+        )
+
+    def _parts(self) -> list[str]:
+        return [f"watch {path}" for kind in self._kinds for path in kind.paths(self._namespaces)]
+
+    def _expect(self) -> None:
+        for part in self._parts():
+            self._health.expect(part, within=SILENCE_SECONDS)
+
+
+class _KopfThread:
+    """Runs `work` on a loop of its own, in a thread of its own."""
+
+    def __init__(self, work: Callable[[asyncio.Event], Any]) -> None:
+        self._work = work
+        self._home = asyncio.get_running_loop()
+        self.ended: asyncio.Future[Exception] = self._home.create_future()
+        """Becomes what ended it."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="watches", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Asks it to end, and waits a moment for that."""
+        if self._loop is not None and self._stop is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed already
+                self._loop.call_soon_threadsafe(self._stop.set)
+        await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+
+    def _run(self) -> None:
+        error: Exception = RuntimeError("kopf ended")
+        try:
+            asyncio.run(self._main())
+        except Exception as raised:  # noqa: BLE001  told to whoever started this
+            error = raised
+        with contextlib.suppress(RuntimeError):
+            self._home.call_soon_threadsafe(self._tell, error)
+
+    async def _main(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        await self._work(self._stop)
+
+    def _tell(self, error: Exception) -> None:
+        if not self.ended.done():
+            self.ended.set_result(error)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # events are the use cases' own
+    # Only events are handled, so that no finalizer is ever written; should that change, it is at least ours.
+    settings.persistence.finalizer = "andante.dev/operator"
+    settings.persistence.progress_storage = NoProgress()
+    settings.persistence.diffbase_storage = NoDiffBase()
+    # A watch that the network dropped silently must not blind the operator for good.
+    settings.watching.server_timeout = SERVER_TIMEOUT_SECONDS
+    settings.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
+    settings.watching.connect_timeout = CONNECT_TIMEOUT_SECONDS
+    settings.watching.reconnect_backoff = 1.0
+    settings.watching.chunk_size = PAGE
+    settings.scanning.disabled = True  # no right to list CRDs and namespaces is needed
+    return settings
