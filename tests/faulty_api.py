@@ -22,6 +22,10 @@ from hack.localcluster.kubeconfig import write_kubeconfig
 ANSWERS = {"Conflict": 409, "TooManyRequests": 429, "ServiceUnavailable": 503}
 """Faults that the API server answers with, without doing anything: the reason of the Status, and its code. Only a
 write can meet a conflict."""
+WATCH_ERROR = "WatchError"
+"""A watch is answered with an ERROR event of status 500, as by an API server that has lost its etcd."""
+STORMS = {"Unauthorized": 401, "InternalError": 500}
+"""Faults that only come by `storm`: their reason and code."""
 ANSWER_LOST = "AnswerLost"
 """The request is carried out, and the connection is cut before the answer."""
 FORWARDED = ("Accept", "Authorization", "Content-Type")
@@ -40,6 +44,8 @@ class FaultyAPI:
         self._every, self._draw = every, random.Random(5)  # noqa: S311  no secret
         self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
         self.faults: Counter[str] = Counter()
+        self.storm: str | None = None
+        """A fault of every request, for as long as a test says so: of `STORMS`, or `WATCH_ERROR` for every watch."""
         (self._port,) = free_ports(1)
         self.kubeconfig = folder / "faulty.kubeconfig"
         address = f"http://127.0.0.1:{self._port}"
@@ -62,6 +68,11 @@ class FaultyAPI:
         await self._session.close()
 
     def _next_fault(self, request: web.Request) -> str | None:
+        if self.storm is not None:
+            if self.storm == WATCH_ERROR and "watch=" not in request.query_string:
+                return None
+            self.faults[self.storm] += 1
+            return self.storm
         if self._draw.random() * self._every >= 1:
             return None
         fault = next(self._kinds)
@@ -72,11 +83,15 @@ class FaultyAPI:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         fault = self._next_fault(request)
-        if fault in ANSWERS:
-            status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        if fault == WATCH_ERROR:
+            error = {**status, "code": 500, "reason": "InternalError", "message": "injected: etcd is away"}
+            return web.json_response({"type": "ERROR", "object": error})
+        codes = ANSWERS | STORMS
+        if fault in codes:
             return web.json_response(
-                {**status, "code": ANSWERS[fault], "reason": fault, "message": f"injected: {fault}"},
-                status=ANSWERS[fault],
+                {**status, "code": codes[fault], "reason": fault, "message": f"injected: {fault}"},
+                status=codes[fault],
                 headers={"Retry-After": "1"} if fault == "TooManyRequests" else {},
             )
         async with self._session.request(

@@ -103,6 +103,11 @@ class OperatorProcess:
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         return sum(value for sample, value in self._samples(name) if all(w in sample for w in wanted))
 
+    def health(self, path: str = "/healthz") -> tuple[int, dict[str, Any]]:
+        """HTTP status and words of the operator's health."""
+        answer = httpx.get(f"http://127.0.0.1:{self.health_port}{path}", timeout=5, trust_env=False)
+        return answer.status_code, answer.json()
+
     def api_calls(self) -> float:
         """Calls about services and their children since the start; the operator's own Lease is not among them."""
         samples = self._samples("andante_operator_api_calls_total")

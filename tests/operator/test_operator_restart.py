@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hack.localcluster.api import ControlPlane
 
@@ -133,9 +132,9 @@ def test_it_stops_on_sigterm_with_status_0(operator: OperatorProcess, ns: Namesp
 
 
 def test_healthz_says_that_it_is_alive(operator: OperatorProcess) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{operator.health_port}/healthz", timeout=5, trust_env=False)
-    assert answer.status_code == 200
-    assert answer.json()["alive"] is True
+    status, words = operator.health()
+    assert (status, words["alive"]) == (200, True)
+    assert operator.health("/readyz") == (200, {"ready": True})
 
 
 @pytest.fixture
@@ -152,6 +151,7 @@ def test_a_second_operator_waits_and_takes_over(
 ) -> None:
     second.start(wait=False)
     wait_for("the second to say whom it waits for", lambda: "waiting for the operator" in second.log.read_text())
+    assert (second.health()[0], second.health("/readyz")[0]) == (200, 503)
     ns.apply()
     wait_for("all children", lambda: _complete(ns, "chat"))
     assert second.api_calls() == 0
