@@ -15,6 +15,7 @@ import urllib3
 from andante.api.v1alpha1 import KIND
 from andante.app.children import FIELD_MANAGER, SERVICE_LABEL
 from andante.app.kinds import KINDS
+from andante.app.slim import belongs, slim
 from andante.ports import Clock, ConflictError, NotFoundError, Object, RefusedError, UnavailableError
 
 CALL_TIMEOUT_SECONDS = 20
@@ -28,6 +29,10 @@ RESOURCES: Mapping[str, tuple[str, str]] = {
 """Kind -> (API version, plural). No discovery: these are all that the operator has a right to."""
 
 JSON = "application/json"
+PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+PAGE = 200
+"""Objects of one answer to a list."""
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
@@ -63,9 +68,22 @@ class KubernetesCluster:
 
     def list(self, kind: str, *, namespace: str | None = None) -> tuple[Sequence[Object], int]:
         """All services, or all children and pods that carry our label; and the list's version."""
-        query = [] if kind == KIND else [("labelSelector", SERVICE_LABEL)]
-        found = self._call("GET", "list", kind, _path(kind, namespace), query=query)
-        return [self._object(kind, item) for item in found["items"]], int(found["metadata"]["resourceVersion"])
+        query = [("limit", str(PAGE))] + ([] if kind == KIND else [("labelSelector", SERVICE_LABEL)])
+        accept = PARTIAL_LIST if KINDS[kind].metadata_only else JSON
+        objects: list[Object] = []
+        token, version = "", 0
+        while True:
+            more = [("continue", token)] if token else []
+            page = self._call("GET", "list", kind, _path(kind, namespace), query=[*query, *more], accept=accept)
+            # One page in full at a time: what belongs to nobody goes at once, and most of the rest.
+            for item in page["items"]:
+                obj = self._object(kind, item)
+                if belongs(obj):
+                    objects.append(slim(obj, partial=KINDS[kind].metadata_only))
+            version = version or int(page["metadata"]["resourceVersion"])
+            token = page["metadata"].get("continue") or ""
+            if not token:
+                return objects, version
 
     def may_list(self, kind: str) -> None:
         """Nothing, where this operator may list the kind in all namespaces. Raises as ports.Cluster says."""
@@ -123,7 +141,7 @@ class KubernetesCluster:
         """The newest log lines of the container's previous run."""
         query = [("container", container), ("previous", "true"), ("tailLines", str(lines)), ("limitBytes", "4096")]
         path = f"{_path('Pod', namespace, pod)}/log"
-        answer = self._send("GET", "log", "Pod", path, query=query, timeout_seconds=LOG_TIMEOUT_SECONDS)
+        answer = self._send("GET", "log", "Pod", path, query=query, accept="*/*", timeout_seconds=LOG_TIMEOUT_SECONDS)
         return answer.decode("utf-8", "replace")
 
     def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
@@ -177,8 +195,9 @@ class KubernetesCluster:
         query: Sequence[tuple[str, str]] = (),
         body: Object | None = None,
         content_type: str = JSON,
+        accept: str = JSON,
     ) -> dict[str, Any]:
-        answer = self._send(method, verb, kind, path, query=query, body=body, content_type=content_type)
+        answer = self._send(method, verb, kind, path, query=query, body=body, content_type=content_type, accept=accept)
         try:
             found: dict[str, Any] = json.loads(answer)
         except ValueError as error:
@@ -195,6 +214,7 @@ class KubernetesCluster:
         query: Sequence[tuple[str, str]] = (),
         body: Object | None = None,
         content_type: str = JSON,
+        accept: str = JSON,
         timeout_seconds: float = CALL_TIMEOUT_SECONDS,
     ) -> bytes:
         self._on_call(verb, kind)
@@ -208,7 +228,7 @@ class KubernetesCluster:
                 method,
                 f"{self._configuration.host}{path}{'?' if query else ''}{urlencode(query)}",
                 body=None if body is None else json.dumps(body).encode(),
-                headers={"Accept": "*/*" if verb == "log" else JSON, "Content-Type": content_type, **self._login()},
+                headers={"Accept": accept, "Content-Type": content_type, **self._login()},
                 timeout=timeout_seconds,
                 retries=False,  # the reconcile queue retries, with its own back-off
             )

@@ -24,6 +24,8 @@ class ObjectKind:
     plural: str
     crd: str = ""
     """Name of the CRD that brings the kind, where a cluster may lack it."""
+    metadata_only: bool = False
+    """Whether it is watched by its metadata, and read when they say that it has changed: it seldom does."""
     used_by_pods: bool = False
     """Whether the pods of the Deployment name such a child, and so must not start while its name is another's."""
 
@@ -42,15 +44,19 @@ POD: Final = ObjectKind(kind="Pod", group="", version="v1", plural="pods")
 DEPLOYMENT: Final = ObjectKind(kind="Deployment", group="apps", version="v1", plural="deployments")
 POD_MONITOR: Final = ObjectKind(
     kind="PodMonitor", group="monitoring.coreos.com", version="v1", plural="podmonitors",
-    crd="podmonitors.monitoring.coreos.com",
+    crd="podmonitors.monitoring.coreos.com", metadata_only=True,
 )  # fmt: skip
 
 APPLIED: Final = (
-    ObjectKind(kind="ServiceAccount", group="", version="v1", plural="serviceaccounts", used_by_pods=True),
-    ObjectKind(kind="ConfigMap", group="", version="v1", plural="configmaps", used_by_pods=True),
-    ObjectKind(kind="Service", group="", version="v1", plural="services"),
+    ObjectKind(
+        kind="ServiceAccount", group="", version="v1", plural="serviceaccounts", metadata_only=True, used_by_pods=True
+    ),
+    ObjectKind(kind="ConfigMap", group="", version="v1", plural="configmaps", metadata_only=True, used_by_pods=True),
+    ObjectKind(kind="Service", group="", version="v1", plural="services", metadata_only=True),
     ObjectKind(kind="PodDisruptionBudget", group="policy", version="v1", plural="poddisruptionbudgets"),
-    ObjectKind(kind="NetworkPolicy", group="networking.k8s.io", version="v1", plural="networkpolicies"),
+    ObjectKind(
+        kind="NetworkPolicy", group="networking.k8s.io", version="v1", plural="networkpolicies", metadata_only=True
+    ),
     POD_MONITOR,
     DEPLOYMENT,
 )

@@ -8,6 +8,8 @@ from typing import Any
 
 from andante.api.v1alpha1 import KIND
 from andante.app.children import SERVICE_LABEL
+from andante.app.kinds import KINDS, POD
+from andante.app.slim import belongs, is_partial, slim
 from andante.ports import Object
 
 Key = tuple[str, str, str]
@@ -40,17 +42,24 @@ class World:
         # than the news that the object is gone, and must not bring it back.
         self._gone: dict[str, int] = {}
 
-    def put(self, obj: Object) -> bool:
-        """Take an object in; whether it was news. What is older than what is known, or than its end, is dropped."""
+    def put(self, obj: Object, *, partial: bool = False) -> bool:
+        """Take an object in; whether it was news. What is older than what is known, or than its end, is dropped.
+
+        What belongs to no service is not kept. `partial`: only the metadata came.
+        """
         key = key_of(obj)
+        if not belongs(obj) or not _may_be_large(obj, partial=partial):
+            return self.drop(obj)
         with self._lock:
             known = self._objects.get(key)
             if known is not None and not _is_newer(obj, known):
+                if is_partial(known) and not partial and _version(obj) == _version(known):
+                    self._objects[key] = slim(obj)  # the rest of what is known
                 return False
             if known is None and _version(obj) <= self._gone.get(_uid(obj), -1):
                 return False
             self._forget(key)
-            self._objects[key] = _slim(obj)
+            self._objects[key] = slim(obj, partial=partial)
             self._of_service.setdefault((key[0], *service_of(obj)), set()).add(key)
             return True
 
@@ -71,7 +80,7 @@ class World:
             return True
 
     def replace(
-        self, kind: str, objects: Iterable[Object], *, version: int, namespace: str | None = None
+        self, kind: str, objects: Iterable[Object], *, version: int, namespace: str | None = None, partial: bool = False
     ) -> set[tuple[str, str]]:
         """Take in a complete list of a kind (of one namespace, or of all) as of `version`; the services it is news to.
 
@@ -81,7 +90,7 @@ class World:
         listed: set[Key] = set()
         for obj in objects:
             listed.add(key_of(obj))
-            if self.put(obj):
+            if self.put(obj, partial=partial):
                 services.add(service_of(obj))
         with self._lock:
             gone = [
@@ -131,6 +140,17 @@ class World:
                 del self._of_service[index]
 
 
+def _may_be_large(obj: Object, *, partial: bool) -> bool:
+    """Whether an object may be kept as it is: anybody can make any number that name an LLMService as their owner.
+
+    Those that are kept with their content are one of a kind for each service, of the service's own name.
+    """
+    kind = obj["kind"]
+    if partial or kind in (KIND, POD.kind) or (kind in KINDS and KINDS[kind].metadata_only):
+        return True
+    return bool(obj["metadata"]["name"] == service_of(obj)[1])
+
+
 def _uid(obj: Object) -> str:
     return str(obj["metadata"].get("uid") or "")
 
@@ -145,24 +165,6 @@ def _version(obj: Object) -> int:
 def _is_newer(obj: Object, known: Object) -> bool:
     """Versions rise over all objects of a kind: the late answer about a deleted predecessor is older than its heir."""
     return _version(obj) > _version(known)
-
-
-def _slim(obj: Object) -> Object:
-    """Without the bulk that nothing here reads: field managers, but for those of a Deployment's replicas."""
-    metadata = dict(obj["metadata"])
-    managers = metadata.pop("managedFields", None) or ()
-    kept = [
-        {
-            "manager": entry.get("manager"),
-            "operation": entry.get("operation"),
-            "fieldsV1": {"f:spec": {"f:replicas": {}}},
-        }
-        for entry in managers
-        if obj["kind"] == "Deployment" and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-    ]
-    if kept:
-        metadata["managedFields"] = kept
-    return {**obj, "metadata": metadata}
 
 
 def merge_patch(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from andante.app.kinds import KINDS
 from andante.app.world import World
 from andante.ports import Cluster, NotFoundError, RefusedError, UnavailableError
 from andante.runtime.queue import FIRST_RETRY_SECONDS, ReconcileQueue
@@ -115,7 +116,8 @@ class Relister:
             return False
         if self._refused.pop(place, None) is not None:
             logger.info("%s of %s may be listed again", kind, namespace)
-        for key in self._world.replace(kind, objects, version=version, namespace=namespace):
+        partial = KINDS[kind].metadata_only
+        for key in self._world.replace(kind, objects, version=version, namespace=namespace, partial=partial):
             self._queue.add(*key)
         self._failures = 0
         return True

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import kopf
 
+from andante.adapters.kubernetes import PAGE, PARTIAL, PARTIAL_LIST
 from andante.app.children import SERVICE_LABEL
 from andante.app.kinds import SERVICE, ObjectKind
 from andante.app.world import World, service_of
@@ -33,8 +34,6 @@ SILENCE_SECONDS = CLIENT_TIMEOUT_SECONDS + 90.0
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
 CALM_SECONDS = 60.0
 """Watches that lasted that long begin again at once."""
-PAGE = 500
-"""Objects of one answer to a list."""
 STOP_SECONDS = 5.0
 
 
@@ -138,7 +137,8 @@ class Watches:
         obj = {**event["object"], "kind": kind.kind, "apiVersion": kind.api_version}
         if event["type"] is None:
             home.call_soon_threadsafe(self._on_list, kind.kind)
-        if self._world.drop(obj) if event["type"] == "DELETED" else self._world.put(obj):
+        gone = event["type"] == "DELETED"
+        if self._world.drop(obj) if gone else self._world.put(obj, partial=kind.metadata_only):
             home.call_soon_threadsafe(self._on_news, *service_of(obj))
 
     def _session(self, info: kopf.ConnectionInfo, home: asyncio.AbstractEventLoop) -> kopf.AiohttpSession:
@@ -151,12 +151,21 @@ class Watches:
                     home.call_soon_threadsafe(self._health.word_of, f"watch {params.url.path}")
 
         trace.on_request_end.append(answered)
+        partial = {path for kind in self._kinds if kind.metadata_only for path in kind.paths(self._namespaces)}
+
+        async def metadata_alone(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> Any:
+            if request.method == "GET" and request.url.path in partial:
+                watch = request.url.query.get("watch") == "true"
+                request.headers["Accept"] = PARTIAL if watch else PARTIAL_LIST
+            return await send(request)
+
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
             headers=info.as_http_headers(),
             proxy=info.proxy_url,
             trust_env=bool(info.trust_env),
             trace_configs=[trace],
+            middlewares=(metadata_alone,),
         )
         return kopf.AiohttpSession(
             server=info.server, default_namespace=info.default_namespace, aiohttp_session=session

@@ -14,6 +14,7 @@ from andante.app.kinds import APPLIED, DEPLOYMENT, KINDS
 from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, with_hash
 from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS
 from andante.app.settings import OperatorSettings
+from andante.app.slim import is_partial
 from andante.app.status.conditions import Problem
 from andante.app.world import Key, World, key_of
 from andante.ports import (
@@ -130,10 +131,12 @@ class ChildSync:
         """What stands in the way; else whether it was as wanted, by the watch, and nothing was written."""
         key = key_of(manifest)
         known = live = self._world.get(*key)
-        if live is None:
-            # Ours are watched by label: one that is not known is new, or somebody else's.
+        if live is None or is_partial(live):
+            # Ours are watched by label: one that is not known is new, or somebody else's. Of most kinds the watch tells
+            # only that one has changed.
             try:
                 live = self._cluster.read(kind=key[0], namespace=key[1], name=key[2])
+                self._world.put(live)
             except NotFoundError:
                 live = None
         action = plan_child(live, manifest, service, spelling=state.spellings.get((key[0], key[2])))

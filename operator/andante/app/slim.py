@@ -1,0 +1,128 @@
+"""What the operator keeps of an object that it has seen: the little that is read, of what is its services' own.
+
+Whoever may set a label can make objects of any size that carry ours, so that an object which no LLMService owns is not
+kept at all, and of a metadata object (a watch that was asked for no more) only what tells one version from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from andante.api.v1alpha1 import KIND
+from andante.app.kinds import DEPLOYMENT, POD
+from andante.ports import Object
+
+_METADATA = (
+    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
+    "annotations", "ownerReferences",
+)  # fmt: skip
+_OWN_PREFIX = "andante.dev/"
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_MOST_MESSAGE = 1024
+"""Characters of a condition's or container's message; what is longer tells no more."""
+
+
+def belongs(obj: Object) -> bool:
+    """Whether an object is a service, or may be a part of one: owned by an LLMService, or a ReplicaSet's pod."""
+    if obj["kind"] == KIND:
+        return True
+    owner = "ReplicaSet" if obj["kind"] == POD.kind else KIND
+    return any(o.get("kind") == owner for o in obj["metadata"].get("ownerReferences") or ())
+
+
+def is_partial(obj: Object) -> bool:
+    """Whether only the metadata of the object is known."""
+    return obj.get("partial") is True
+
+
+def slim(obj: Object, *, partial: bool = False) -> Object:
+    """`obj` without what nothing here reads; `partial`: it came without its content."""
+    kind = obj["kind"]
+    if kind == KIND:
+        return {**obj, "metadata": _without_managers(obj["metadata"])}
+    if partial:
+        return {"kind": kind, "apiVersion": obj.get("apiVersion"), "metadata": _few(obj["metadata"]), "partial": True}
+    if kind == POD.kind:
+        return {
+            "kind": kind,
+            "apiVersion": obj.get("apiVersion"),
+            "metadata": _few(obj["metadata"], annotation=_DELETION_COST),
+            "spec": _pod_spec(obj.get("spec") or {}),
+            "status": _pod_status(obj.get("status") or {}),
+        }
+    if kind == DEPLOYMENT.kind:
+        metadata = _without_managers(obj["metadata"])
+        managers = _of_replicas(obj["metadata"])
+        return {**obj, "metadata": {**metadata, "managedFields": managers} if managers else metadata}
+    return {**obj, "metadata": _without_managers(obj["metadata"])}
+
+
+def _without_managers(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metadata.items() if name != "managedFields"}
+
+
+def _of_replicas(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Who holds the Deployment's replicas: the one thing that field managers are asked for."""
+    return [
+        {
+            "manager": entry.get("manager"),
+            "operation": entry.get("operation"),
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        }
+        for entry in metadata.get("managedFields") or ()
+        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+
+
+def _few(metadata: Mapping[str, Any], *, annotation: str = "") -> dict[str, Any]:
+    kept = {name: metadata[name] for name in _METADATA if name in metadata}
+    annotations = metadata.get("annotations") or {}
+    kept["annotations"] = {
+        name: value for name, value in annotations.items() if name.startswith(_OWN_PREFIX) or name == annotation
+    }
+    return kept
+
+
+def _pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: spec[name] for name in ("nodeName", "hostNetwork") if name in spec}
+    kept["containers"] = [
+        {name: container[name] for name in ("name", "resources") if name in container}
+        for container in spec.get("containers") or ()
+    ]
+    return kept
+
+
+def _pod_status(status: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: status[name] for name in ("phase", "podIP") if name in status}
+    kept["conditions"] = [
+        {**_named(condition, "type", "status", "reason"), **_message(condition)}
+        for condition in status.get("conditions") or ()
+    ]
+    for containers in ("initContainerStatuses", "containerStatuses"):
+        if status.get(containers):
+            kept[containers] = [_container(container) for container in status[containers]]
+    return kept
+
+
+def _container(status: Mapping[str, Any]) -> dict[str, Any]:
+    kept = _named(status, "name", "image", "ready", "restartCount")
+    for when in ("state", "lastState"):
+        if status.get(when):
+            kept[when] = {
+                what: {**_named(state or {}, "reason", "exitCode"), **_message(state or {}, end=True)}
+                for what, state in status[when].items()
+            }
+    return kept
+
+
+def _named(of: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: of[name] for name in names if name in of}
+
+
+def _message(of: Mapping[str, Any], *, end: bool = False) -> dict[str, str]:
+    """A condition's message from its beginning; what a container said last, from its `end`."""
+    message = str(of.get("message") or "")
+    if not message:
+        return {}
+    return {"message": message[-_MOST_MESSAGE:] if end else message[:_MOST_MESSAGE]}
