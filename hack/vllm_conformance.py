@@ -62,7 +62,7 @@ if kind != "stock":
         # Combinations that `qoe` refuses at start run stock here, as with policy fcfs.
         def settings(self):
             supported = (
-                self.vllm_config.speculative_config is None and not self.use_pp and self.connector is None
+                not self.use_pp and self.connector is None
                 and self.policy.value == "fcfs" and not self.is_encoder_decoder
                 and self.vllm_config.model_config.runner_type != "pooling"
             )

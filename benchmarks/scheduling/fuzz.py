@@ -3,8 +3,10 @@
 The stand-in runner's token is its position in the sequence, so a right answer is `range(prompt, prompt + n)`: a lost,
 doubled or misordered token shows at once. After each phase every KV block must be free again, and the policy must still
 be in charge. Requests come with shared prefixes, LoRA adapters, grammars that are long in compiling or do not compile,
-several answers to one reader, and with any value that a client can put into `vllm_xargs`. Where the policy is one of
-ours, an idle engine must start somebody in the very step in which somebody can run.
+several answers to one reader, and with any value that a client can put into `vllm_xargs`. With speculative decoding a
+step brings a request up to four tokens, or one with all drafts refused. The table must know of as many tokens as the
+readers got. Where the policy is one of ours, an idle engine must start somebody in the very step in which somebody can
+run.
 `python -m benchmarks.scheduling.fuzz --steps 1000000` (make scheduler-fuzz).
 """
 
@@ -26,7 +28,7 @@ from benchmarks.scheduling.virtual_time import VirtualClock, block_hasher, build
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from vllm.v1.engine import FinishReason
-from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 from andante.domain.compiled import Ints
@@ -54,6 +56,9 @@ class AnyText:
 
     def accept_tokens(self, *_: Any) -> bool:
         return True
+
+    def validate_tokens(self, tokens: list[int]) -> list[int]:
+        return tokens
 
     def is_terminated(self) -> bool:
         return False
@@ -104,11 +109,13 @@ def fuzz(
     prefix_caching: bool = True,
     chunked_prefill: bool = True,
     kv_offload: bool = False,
+    speculative: bool = False,
     policy: SchedulingPolicy | None = None,
 ) -> FuzzReport:
     """`steps` engine steps in phases, each with an engine of its own; `policy` None: a StormPolicy.
 
     `kv_offload`: KV goes to the host's memory and comes back over a link that takes several steps for it.
+    `speculative`: with draft tokens, some of which hold.
 
     Raises FuzzFailureError when a stream is not exact, a block leaks, or requests stop making progress.
     """
@@ -118,7 +125,7 @@ def fuzz(
     while report.steps < steps:
         engine = _Engine(
             source, policy or StormPolicy(source), depth=depth, prefix_caching=prefix_caching,
-            chunked_prefill=chunked_prefill, kv_offload=kv_offload, report=report,
+            chunked_prefill=chunked_prefill, kv_offload=kv_offload, speculative=speculative, report=report,
             name=f"seed {seed}, phase {phase}",
         )  # fmt: skip
         engine.run(min(PHASE_STEPS, steps - report.steps))
@@ -131,7 +138,7 @@ class _Engine:
 
     def __init__(
         self, source: random.Random, policy: SchedulingPolicy, *, depth: int, prefix_caching: bool,
-        chunked_prefill: bool, kv_offload: bool, report: FuzzReport, name: str,
+        chunked_prefill: bool, kv_offload: bool, speculative: bool, report: FuzzReport, name: str,
     ) -> None:  # fmt: skip
         self._source, self._depth, self._report, self._name = source, depth, report, name
         self._clock = VirtualClock()
@@ -153,6 +160,8 @@ class _Engine:
 
         self._blocks = source.choice([12, 24, 60])
         self._max_loras = source.choice([0, 1, 2])
+        drafted_ahead = "ngram" if depth == 1 else "ngram_gpu"  # which is the one that vLLM allows there
+        self._draft_tokens = source.randrange(1, 4) if speculative else 0
         self._compiling: list[Future[Any]] = []
         self._longest = min(self._blocks * 16 - 40, 300)
         self._scheduler: Any = build_scheduler(
@@ -160,12 +169,15 @@ class _Engine:
             max_num_batched_tokens=source.choice([64, 512]) if chunked_prefill else 16_384,
             prefix_caching=prefix_caching, async_scheduling=depth > 1, chunked_prefill=chunked_prefill,
             offloaded_blocks=source.choice([30, 200]) if kv_offload else 0, max_loras=self._max_loras,
+            draft_tokens=self._draft_tokens, draft_method=source.choice([drafted_ahead, "eagle"]),
         )  # fmt: skip
         self._link: VirtualHostLink | None = None
         if kv_offload:
             self._link = VirtualHostLink(block_bytes=1, bytes_per_second=source.choice([1e9, 1000.0, 50.0]))
         self._hasher = block_hasher(16) if prefix_caching or kv_offload else None
         self._flights: deque[tuple[Any, ModelRunnerOutput]] = deque()
+        self._next: dict[str, int] = {}
+        """The position of each request's next token, as the runner knows it: vLLM counts drafts before they hold."""
         self._streams: dict[str, list[int]] = {}
         self._open: dict[str, Request] = {}
         self._count = 0
@@ -180,6 +192,8 @@ class _Engine:
             if self._compiling and self._source.random() < 0.05:
                 self._compile(self._compiling.pop(self._source.randrange(len(self._compiling))))
             self._step()
+            if self._source.random() < 0.02:
+                self._check_table()
         idle = 0
         while self._open:
             if self._compiling:
@@ -288,10 +302,26 @@ class _Engine:
     def _compute(self, batch: Any) -> ModelRunnerOutput:
         ids = list(batch.num_scheduled_tokens)
         requests = self._scheduler.requests
+        started = {new.req_id for new in batch.scheduled_new_reqs} | batch.scheduled_cached_reqs.resumed_req_ids
+        for request_id in started:
+            self._next[request_id] = requests[request_id].num_tokens
+        sampled: list[list[int]] = []
+        for request_id in ids:
+            drafts = batch.scheduled_spec_decode_tokens.get(request_id, ())
+            if self._depth == 1 and -1 in drafts and request_id not in started:
+                raise self._failure(f"{request_id}: draft tokens that no drafter made")
+            if requests[request_id].is_prefill_chunk:
+                sampled.append([])
+                continue
+            # vLLM pads whoever starts; nothing of that can hold.
+            held = 0 if request_id in started else self._source.randint(0, len(drafts))
+            position = self._next[request_id]
+            sampled.append(list(range(position, position + 1 + held)))
+            self._next[request_id] = position + 1 + held
         return ModelRunnerOutput(
             req_ids=ids,
             req_id_to_index={request_id: index for index, request_id in enumerate(ids)},
-            sampled_token_ids=[[] if requests[i].is_prefill_chunk else [requests[i].num_computed_tokens] for i in ids],
+            sampled_token_ids=sampled,
         )
 
     def _finish(self) -> None:
@@ -311,6 +341,18 @@ class _Engine:
                 if answer.finish_reason is not None:
                     self._check(answer.request_id, whole=answer.finish_reason is not FinishReason.ERROR)
                     self._report.ended += 1
+        # A drafter may have nothing to say, of some requests or at all.
+        if self._draft_tokens and self._depth == 1 and self._source.random() < 0.9:
+            drafts = [[5] * self._source.randint(0, self._draft_tokens) for _ in output.req_ids]
+            self._scheduler.update_draft_token_ids(DraftTokenIds(output.req_ids, drafts))
+
+    def _check_table(self) -> None:
+        """What the policy would be told of each is what its reader got."""
+        table = self._scheduler._table
+        view, rows = table.view(self._clock.now, prefilling=[])
+        for request_id, counted in zip(table.names(rows), view.delivered.tolist(), strict=True):
+            if counted != len(self._streams[request_id]):
+                raise self._failure(f"{request_id}: {counted} tokens counted, {len(self._streams[request_id])} given")
 
     def _check(self, request_id: str, *, whole: bool) -> None:
         request, stream = self._open.pop(request_id), self._streams.pop(request_id)
@@ -330,8 +372,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100_000, help="engine steps in all (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    modes = list(product((1, 2), (True, False), (True, False), (False, True), (StormPolicy, QoEPolicy)))
-    for index, (depth, caching, chunked, offload, policy) in enumerate(modes):
+    switch = (False, True)
+    modes = list(product((1, 2), switch, switch, switch, switch, (StormPolicy, QoEPolicy)))
+    for index, (depth, caching, chunked, offload, speculative, policy) in enumerate(modes):
         started = time.perf_counter()
         report = fuzz(
             steps=arguments.steps // len(modes),
@@ -340,11 +383,12 @@ def main() -> int:
             prefix_caching=caching,
             chunked_prefill=chunked,
             kv_offload=offload,
+            speculative=speculative,
             policy=QoEPolicy(QoEPolicySettings(kv_offload=offload)) if policy is QoEPolicy else None,
         )
         print(
             f"depth {depth}, prefix caching {caching}, chunked prefill {chunked}, KV offload {offload}, "
-            f"{policy.__name__}: {report} "
+            f"speculative {speculative}, {policy.__name__}: {report} "
             f"in {time.perf_counter() - started:.0f} s",
             flush=True,
         )

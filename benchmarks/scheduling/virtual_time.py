@@ -26,6 +26,7 @@ from vllm.config import (
     ModelConfig,
     ParallelConfig,
     SchedulerConfig,
+    SpeculativeConfig,
     VllmConfig,
 )
 from vllm.sampling_params import SamplingParams
@@ -95,12 +96,15 @@ def build_scheduler(
     offloaded_blocks: int = 0,
     watermark: float = 0.0,
     max_loras: int = 0,
+    draft_tokens: int = 0,
+    draft_method: str = "ngram",
 ) -> Any:
     """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks.
 
     `offloaded_blocks`: what vLLM's OffloadingConnector keeps in the host's memory; 0: there is none.
     `watermark`: share of the blocks that vLLM's own admissions leave free.
     `max_loras`: LoRA adapters in a batch at most; 0: there are none.
+    `draft_tokens`: speculative decoding with so many draft tokens a step, by `draft_method`; 0: there is none.
     """
     config = VllmConfig(
         model_config=ModelConfig(
@@ -120,6 +124,8 @@ def build_scheduler(
     )
     if max_loras:
         config.lora_config = LoRAConfig(max_loras=max_loras)
+    if draft_tokens:
+        config.speculative_config = _speculative(config, draft_tokens, draft_method)
     if offloaded_blocks:
         config.kv_transfer_config = KVTransferConfig(**kv_transfer(connector_bytes(offloaded_blocks)))
     config.scheduler_config.async_scheduling = async_scheduling
@@ -136,6 +142,19 @@ def build_scheduler(
         hash_block_size=block_size,
         log_stats=False,
     )
+
+
+def _speculative(config: VllmConfig, tokens: int, method: str) -> SpeculativeConfig:
+    speculative = SpeculativeConfig(
+        method="ngram",
+        num_speculative_tokens=tokens,
+        prompt_lookup_max=2,
+        target_model_config=config.model_config,
+        target_parallel_config=config.parallel_config,
+    )
+    # The scheduler asks for no more of a method than its name; a draft model of that kind would have to be loaded.
+    object.__setattr__(speculative, "method", method)
+    return speculative
 
 
 def block_hasher(block_size: int) -> Callable[[Request], list[Any]]:

@@ -32,7 +32,14 @@ class Decisions:
         self._standing_left = 0
 
     def decide(
-        self, policy: SchedulingPolicy, now: float, *, waiting: int, running: int, cached_share: float
+        self,
+        policy: SchedulingPolicy,
+        now: float,
+        *,
+        waiting: int,
+        running: int,
+        cached_share: float,
+        tokens_per_step: float,
     ) -> tuple[Plan | None, Ints]:
         """The plan and the rows that its indices are into; None: vLLM's own order.
 
@@ -41,10 +48,12 @@ class Decisions:
         if not waiting and not running:
             return None, NOBODY
         started = time.perf_counter()
-        if not waiting and not self._gathering.tight(self._step_time.line):
+        if not waiting and not self._gathering.tight(self._step_time.line, tokens_per_step):
             return None, NOBODY
         self._eligibility.refresh()
-        engine = self._gathering.engine(now, step_time=self._step_time.line, cached_share=cached_share)
+        engine = self._gathering.engine(
+            now, step_time=self._step_time.line, cached_share=cached_share, tokens_per_step=tokens_per_step
+        )
         key = (self._table.version, running, engine.unfinished_prefill)
         unchanged = key == self._standing_key and engine.kv_free <= self._standing_free
         if self._standing and self._standing_left and unchanged:

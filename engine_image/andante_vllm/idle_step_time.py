@@ -27,6 +27,7 @@ _FIELDS: Final = {
     "andante_scheduler_step_time_prefill_token_seconds": "prefill_token",
     "andante_scheduler_step_time_sequence_seconds": "sequence",
     "andante_scheduler_step_time_context_token_seconds": "context_token",
+    "andante_scheduler_tokens_per_step": "tokens_per_step",
 }
 
 
@@ -81,6 +82,7 @@ class IdleStepTime:
                 prefill_token=fit["prefill_token"],
                 sequence=fit["sequence"],
                 context_token=fit["context_token"],
+                tokens_per_step=fit["tokens_per_step"],
                 chunk=self._start.chunk,
             )
             self.fitted = True
@@ -101,7 +103,7 @@ def metric_files() -> Path | None:
 
 
 def _read(folder: Path) -> dict[str, float]:
-    """The newest value of each coefficient; none of those that nobody has shown."""
+    """The newest value of each number; none of those that nobody has shown."""
     files = map(str, folder.glob("gauge_mostrecent_*.db"))
     metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
     samples = (sample for metric in metrics for sample in metric.samples)

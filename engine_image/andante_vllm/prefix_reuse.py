@@ -41,6 +41,8 @@ class PrefixCacheLookup:
         if isinstance(coordinator, UnitaryKVCacheCoordinator) and coordinator.block_size == pool.hash_block_size:
             (only,) = coordinator.single_type_managers
             self._block_size = coordinator.block_size if isinstance(only, FullAttentionManager) else 0
+        self._dropped = 1 if coordinator.eagle_group_ids else 0
+        """Blocks at the end of a hit that are computed again, for a drafter that reads the hidden states there."""
 
     def of_waiting(self, request: Request) -> Reuse:
         """Of a request that holds no KV blocks."""
@@ -58,7 +60,7 @@ class PrefixCacheLookup:
             blocks = pool.get_cached_block(hashes[place], (0,))
             return blocks is not None and blocks[0].ref_cnt > 0
 
-        cached = _first_without(held, longest)
+        cached = max(_first_without(held, longest) - self._dropped, 0)
         return Reuse(cached * self._block_size, _first_without(in_use, cached) * self._block_size)
 
     def of_running(self, request: Request) -> int:

@@ -74,7 +74,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
                 self._policy = policy_for(
                     self._policy, host_chunks=seam.host.cache_capacity, gpu_blocks=seam.gpu_blocks
                 )
-        self._step_time = OnlineStepTime(settings.step_time)
+        self._step_time = OnlineStepTime(settings.step_time.with_drafts(seam.most_drafts))
         self._table = RequestTable(classes=MAX_CLASSES, kept_block=0 if seam.host is None else seam.block_size)
         eligibility = Eligibility(self, self._table)
         prefixes = PrefixCacheLookup(self.kv_cache_manager)
@@ -162,6 +162,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             waiting=len(self.waiting),
             running=len(self.running),
             cached_share=self._books.cached_share,
+            tokens_per_step=self._books.tokens_per_step,
         )
         if plan is None:
             return None
@@ -196,6 +197,14 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
 class QoEScheduler(QoEScheduling, AsyncScheduler):
     """vLLM's scheduler with Andante's choice of whom to serve; right for async and for synchronous engines."""
+
+    def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
+        super()._update_after_schedule(scheduler_output)
+        if self.num_spec_tokens and not self.scheduler_config.async_scheduling:
+            # AsyncScheduler stands in for draft tokens that stay on the device. In a synchronous engine they come here
+            # after the step, and what no drafter made would be verified as if one had.
+            for request_id in scheduler_output.num_scheduled_tokens:
+                self.requests[request_id].spec_token_ids = []
 
 
 class SyncQoEScheduler(QoEScheduling, Scheduler):

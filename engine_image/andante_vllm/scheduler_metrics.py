@@ -59,8 +59,13 @@ class SchedulerMetrics:
         self._turn = 0
         self.step_base = gauge("step_time_base_seconds", "Fitted step time: constant part.")
         self.step_prefill = gauge("step_time_prefill_token_seconds", "Fitted step time: each prefill token.")
-        self.step_sequence = gauge("step_time_sequence_seconds", "Fitted step time: each decoding sequence.")
+        self.step_sequence = gauge(
+            "step_time_sequence_seconds", "Fitted step time: each decoding sequence, with its draft tokens."
+        )
         self.step_context = gauge("step_time_context_token_seconds", "Fitted step time: each token of context.")
+        self.tokens_per_step = gauge(
+            "tokens_per_step", "Running mean of the tokens that a step brings a decoding sequence."
+        )
         self.step_error = gauge("step_time_relative_error", "Running mean of |predicted - observed| / observed.")
 
     def set_active(self, active: bool, reason: str) -> None:
@@ -107,10 +112,11 @@ class SchedulerMetrics:
             self._decisions.inc(self._chosen)
             self._chosen, self._noted_kv_use = 0, None
 
-    def set_fit(self, line: LinearStepTime, error: float) -> None:
-        """Shows the fitted step time."""
+    def set_fit(self, line: LinearStepTime, error: float, *, tokens_per_step: float) -> None:
+        """Shows the fitted step time, and what a step brings."""
         self.step_base.set(line.base)
         self.step_prefill.set(line.prefill_token)
         self.step_sequence.set(line.sequence)
         self.step_context.set(line.context_token)
+        self.tokens_per_step.set(tokens_per_step)
         self.step_error.set(error)

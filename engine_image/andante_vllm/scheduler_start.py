@@ -30,8 +30,8 @@ def why_not(scheduler: Any, settings: SchedulerSettings) -> str:
     if reason:
         return reason
     unsupported = {
-        "speculative decoding": scheduler.vllm_config.speculative_config is not None,
         "pipeline parallelism": scheduler.use_pp,
+        "a diffusion model": scheduler.vllm_config.model_config.is_diffusion,
         "a pooling model": scheduler.vllm_config.model_config.runner_type == "pooling",
         "an encoder-decoder model": scheduler.is_encoder_decoder,
         "--scheduling-policy priority": scheduler.policy is not QueuePolicy.FCFS,

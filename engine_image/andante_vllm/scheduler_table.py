@@ -27,6 +27,7 @@ from andante_vllm.scheduler_columns import (
     ROW_SHARED,
     Columns,
     Unsettled,
+    deliver_together,
     fill_view,
     settle,
 )
@@ -180,6 +181,21 @@ class RequestTable:
             self._pending = batch
         self._pending_times.append(now)
         self._context += batch.rows.size  # exact for who runs; once somebody starts or leaves it is added up anew
+
+    def deliver(self, batch: Batch, counts: Ints, now: float) -> None:
+        """To each of `batch` its number of tokens (>= 0), handed over together at `now`."""
+        self._settle()
+        deliver_together(self._columns, batch.rows, counts, now)
+        self._context += int(counts.sum())
+
+    def ended_at(self, request_id: str, known: int) -> None:
+        """Its answer ended with so many tokens known, the prompt's included: those of its last step that came after
+        were not handed over.
+        """
+        row = self._rows.get(request_id)
+        if row is not None:
+            numbers = self._columns.numbers
+            numbers[ROW_DELIVERED, row] = min(numbers[ROW_DELIVERED, row], max(known - numbers[ROW_PROMPT, row], 0.0))
 
     def _settle(self) -> None:
         """Counts what has been put off."""

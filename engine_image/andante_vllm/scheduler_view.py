@@ -23,7 +23,7 @@ MAX_CLASSES = 64
 _LOOKED_UP_EACH_STEP = 8
 """Requests whose share of the prefix cache is looked up after a decision, in turn: what it holds changes."""
 _TIGHT_BLOCKS = 2
-"""Free blocks for each running request, below which blocks may run out in the next steps."""
+"""Free blocks for each running request, below which blocks may run out in the next steps; its drafts take more."""
 _TIGHT_STEP = 0.7
 """Share of the time that the most demanding reader needs for a token, above which a step may become too long."""
 
@@ -101,7 +101,9 @@ class Gathering:
                 self._table.lost(request_id, kept=self.kept_by_host(request_id))
         return self._table.view(now, prefilling=[request.request_id for request in self._seam.prefilling])
 
-    def engine(self, now: float, *, step_time: LinearStepTime, cached_share: float) -> EngineView:
+    def engine(
+        self, now: float, *, step_time: LinearStepTime, cached_share: float, tokens_per_step: float
+    ) -> EngineView:
         """The view of the engine."""
         seam = self._seam
         return EngineView(
@@ -116,22 +118,26 @@ class Gathering:
             cached_share=cached_share,
             tightest_pace=self._table.tightest_pace,
             admitted=float(self._table.admitted),
+            tokens_per_step=tokens_per_step,
+            draft_slots=seam.draft_slots,
         )
 
-    def tight(self, step_time: LinearStepTime) -> bool:
+    def tight(self, step_time: LinearStepTime, tokens_per_step: float) -> bool:
         """Whether a step could go wrong although nobody waits: blocks may run out, or it may be too slow to read by.
 
         Asked in every step of an engine with room for all, so without a view.
         """
-        running = self._seam.running
-        if self._seam.free_blocks < _TIGHT_BLOCKS * (1 + running):
+        seam, running = self._seam, self._seam.running
+        soon = _TIGHT_BLOCKS * (seam.block_size + seam.draft_slots)
+        if seam.free_blocks * seam.block_size < soon * (1 + running):
             return True
         pace = self._table.tightest_pace
         if pace <= 0:
             return False
-        prefill = min(self._seam.unfinished_prefill(), self._seam.step_tokens)
+        prefill = min(seam.unfinished_prefill(), seam.step_tokens)
         context = self._table.running_context()
-        return step_time.seconds(prefill_tokens=prefill, sequences=running, context_tokens=context) > _TIGHT_STEP / pace
+        seconds = step_time.seconds(prefill_tokens=prefill, sequences=running, context_tokens=context)
+        return seconds > _TIGHT_STEP * tokens_per_step / pace
 
 
 def _choices(arguments: Mapping[str, Any]) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+import numpy as np
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 # isort: split
 from andante.domain.scheduling.latency import OnlineStepTime
+from andante.domain.scheduling.tokens_per_step import TokensPerStep
 from andante_vllm.eligibility import Eligibility
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 from andante_vllm.scheduler_table import Batch, RequestTable
@@ -31,7 +33,7 @@ class _Flight(NamedTuple):
     prefill: float
     """Tokens."""
     decoding: float
-    """Sequences."""
+    """Sequences, each with its draft tokens."""
     context: float
     """Tokens that the decoding sequences have in all."""
     whole: Batch | None
@@ -51,12 +53,21 @@ class StepBooks:
         self._taken_off: dict[str, float] = {}
         self._last_update = 0.0
         self._steps = 0
+        self._speculative = seam.most_drafts > 0
+        self._tokens_per_step = TokensPerStep()
         self.cached_share = 0.0
         """Share of a preempted request's tokens that the prefix cache held when it came back, running mean."""
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a step brings a decoding sequence, running mean."""
+        return self._tokens_per_step.mean
 
     def left(self, request: Request, now: float) -> None:
         """It ended, or its client left."""
         self._eligibility.leaves(request)
+        if self._speculative:
+            self._table.ended_at(request.request_id, request.num_tokens)
         self._table.remove(
             request.request_id,
             ended_itself=_ended_itself(request),
@@ -78,15 +89,18 @@ class StepBooks:
                 self._eligibility.waits(request)
             else:
                 self._table.started(request.request_id)  # its KV is on its way back from the host
-        tokens = batch.num_scheduled_tokens
+        tokens, drafts = batch.num_scheduled_tokens, batch.scheduled_spec_decode_tokens
         started = [new.req_id for new in batch.scheduled_new_reqs]
         started.extend(batch.scheduled_cached_reqs.resumed_req_ids)
-        prefill = sum(tokens[request_id] for request_id in started)
         for request_id in started:
             self._started(request_id, tokens[request_id], now)
         total = batch.total_num_scheduled_tokens
         if not total:
             return
+        if drafts:
+            tokens = {request_id: number - len(drafts.get(request_id, ())) for request_id, number in tokens.items()}
+            total = sum(tokens.values())
+        prefill = sum(tokens[request_id] for request_id in started)
         sequences = len(tokens)
         decoding = sequences - len(started)
         prefilling = self._seam.prefilling.union(self._seam.requests(started))
@@ -127,7 +141,9 @@ class StepBooks:
                     seconds=seconds,
                 )
             if self._steps % _EXPORT_EVERY == 1:  # not where times are handed over as well
-                self._metrics.set_fit(self._step_time.line, self._step_time.relative_error)
+                self._metrics.set_fit(
+                    self._step_time.line, self._step_time.relative_error, tokens_per_step=self.tokens_per_step
+                )
         self._last_update = now
 
     def _started(self, request_id: str, tokens: int, now: float) -> None:
@@ -157,7 +173,10 @@ class StepBooks:
         return None
 
     def _deliver(self, flight: _Flight | None, output: ModelRunnerOutput, now: float) -> None:
-        # Nobody gets two in a step: without speculative decoding, which is refused, each who gets any gets one.
+        if self._speculative:
+            self._deliver_several(flight, output, now)
+            return
+        # Each who gets any gets one.
         if all(output.sampled_token_ids):
             whole = flight.whole if flight is not None else None
             if whole is None or whole.layout != self._table.layout:
@@ -167,6 +186,15 @@ class StepBooks:
         some = [name for name, tokens in zip(output.req_ids, output.sampled_token_ids, strict=True) if tokens]
         if some:
             self._table.deliver_one_each(self._table.batch(some), now)
+
+    def _deliver_several(self, flight: _Flight | None, output: ModelRunnerOutput, now: float) -> None:
+        """With speculative decoding: the draft tokens that held, and one more."""
+        counts = np.array([len(tokens) for tokens in output.sampled_token_ids], dtype=np.int64)
+        self._table.deliver(self._table.batch(output.req_ids), counts, now)
+        if flight is not None and flight.decoding > 0:
+            # Who ends a prefill has no draft tokens yet: nobody gets more than one but those who decode.
+            held = np.maximum(counts - 1, 0).sum()
+            self._tokens_per_step.observe(sequences=flight.decoding, held=float(held))
 
 
 def _ended_itself(request: Request) -> bool:

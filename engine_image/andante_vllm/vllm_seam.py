@@ -36,7 +36,7 @@ class Orders(NamedTuple):
     preempt: list[Request]
     victims: list[Request]
     tokens: int | None
-    """Of the step, at most."""
+    """Of the step, at most, draft tokens aside."""
 
     def refused(self) -> list[Request]:
         """After the step: whom the plan let in and vLLM did not start."""
@@ -73,8 +73,25 @@ class VLLMSeam:
 
     @property
     def step_tokens(self) -> int:
-        """Tokens that a step computes at most."""
-        return int(self._vllm.max_num_scheduled_tokens)
+        """Tokens that the next step computes at most, draft tokens aside."""
+        return int(max(self._vllm.max_num_scheduled_tokens - self.drafts, 1))
+
+    @property
+    def most_drafts(self) -> int:
+        """Draft tokens that a sequence brings to a step at most; 0 without speculative decoding."""
+        return int(self._vllm.num_spec_tokens)
+
+    @property
+    def draft_slots(self) -> int:
+        """Tokens of KV that a decoding sequence holds beside its own: those verified, and those being drafted."""
+        return int(self._vllm.num_spec_tokens + self._vllm.num_lookahead_tokens)
+
+    @property
+    def drafts(self) -> int:
+        """Draft tokens that the next step verifies of who runs: vLLM counts them among a step's tokens."""
+        if not self._vllm.num_spec_tokens:
+            return 0
+        return sum(len(request.spec_token_ids) for request in self._vllm.running)
 
     @property
     def prefilling(self) -> set[Request]:
@@ -148,7 +165,7 @@ class VLLMSeam:
             vllm.running.extend(victims)
         whole = vllm.max_num_scheduled_tokens
         if orders.tokens is not None:
-            vllm.max_num_scheduled_tokens = min(whole, orders.tokens)
+            vllm.max_num_scheduled_tokens = min(whole, orders.tokens + self.drafts)
         held = vllm.waiting
         vllm.waiting = FCFSRequestQueue(orders.admit)
         try:

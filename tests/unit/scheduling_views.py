@@ -10,7 +10,9 @@ import numpy as np
 from andante.domain.scheduling.view import EngineView, RequestView
 from andante.domain.step_time import LinearStepTime
 
-EXACT: dict[str, Any] = {"block_size": int, "max_seqs": int, "max_step_tokens": int, "step_time": lambda line: line}
+EXACT: dict[str, Any] = {
+    "block_size": int, "max_seqs": int, "max_step_tokens": int, "draft_slots": int, "step_time": lambda line: line,
+}  # fmt: skip
 """What is not a float in an engine view; compiled code takes no other type."""
 STEP_TIME = LinearStepTime(base=0.02, prefill_token=1e-4, sequence=1.5e-4, context_token=3e-7)
 

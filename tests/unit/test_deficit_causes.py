@@ -172,9 +172,21 @@ def test_several_sequences_share_their_replica() -> None:
     assert many.step > one.step
 
 
+def test_a_step_of_several_tokens_brings_an_idle_replica_to_its_end_sooner() -> None:
+    """With speculative decoding: the pace that one token a step misses is kept."""
+    plain, speculative = (
+        IdleReplica(base=0.05, prefill_token=0.0, sequence=0.0, context_token=0.0, tokens_per_step=tokens)
+        for tokens in (1.0, 2.5)
+    )
+    assert _timeline(speculative).step == pytest.approx(0.02)
+    assert _timeline(speculative).first == _timeline(plain).first
+    assert _timeline(speculative, hidden_tokens=100).hidden == pytest.approx(2.0)
+    assert _idle_qoe(_timeline(speculative), "code", 600) == 1.0
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -1.0])
 def test_a_broken_fit_breaks_no_request(wrong: float) -> None:
-    engine = IdleReplica(base=wrong, prefill_token=wrong, sequence=wrong, context_token=wrong)
+    engine = IdleReplica(base=wrong, prefill_token=wrong, sequence=wrong, context_token=wrong, tokens_per_step=wrong)
     timeline = _timeline(engine, hidden_tokens=5)
     assert timeline.step > 0
     assert math.isfinite(timeline.at(1000))

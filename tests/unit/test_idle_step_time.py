@@ -21,14 +21,15 @@ from andante.domain.step_time import LinearStepTime
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 metrics = SchedulerMetrics(model_name="m", policy="qoe")
 if len(sys.argv) > 1:
-    metrics.set_fit(LinearStepTime(*map(float, sys.argv[1:])), 0.1)
+    *line, tokens = map(float, sys.argv[1:])
+    metrics.set_fit(LinearStepTime(*line), 0.1, tokens_per_step=tokens)
 """
 
 
-def _scheduler(folder: Path, *line: float) -> None:
-    """A process of its own that shows this fit, or none yet."""
+def _scheduler(folder: Path, *fit: float) -> None:
+    """A process of its own that shows this fit (a line, and the tokens of a step), or none yet."""
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "PYTHONPATH": f"{ROOT}/operator:{ROOT}/engine_image"}
-    command = [sys.executable, "-c", SCHEDULER, *map(str, line)]
+    command = [sys.executable, "-c", SCHEDULER, *map(str, fit)]
     subprocess.run(command, check=True, env=environment)
 
 
@@ -51,10 +52,12 @@ def test_the_fit_of_the_other_process_is_used(tmp_path: Path) -> None:
     watch = Watch(tmp_path)
     _scheduler(tmp_path)
     assert (watch.later(), watch.step_time.fitted) == (START, False)
-    _scheduler(tmp_path, 0.01, 2e-5, 3e-5, 4e-8)
-    assert watch.later() == IdleReplica(base=0.01, prefill_token=2e-5, sequence=3e-5, context_token=4e-8)
+    _scheduler(tmp_path, 0.01, 2e-5, 3e-5, 4e-8, 2.5)
+    assert watch.later() == IdleReplica(
+        base=0.01, prefill_token=2e-5, sequence=3e-5, context_token=4e-8, tokens_per_step=2.5
+    )
     assert watch.step_time.fitted
-    _scheduler(tmp_path, 0.02, 2e-5, 3e-5, 4e-8)
+    _scheduler(tmp_path, 0.02, 2e-5, 3e-5, 4e-8, 1.0)
     assert watch.later().base == 0.02
 
 
@@ -75,7 +78,7 @@ def test_the_chunk_is_the_engines_and_outlives_a_fit(tmp_path: Path) -> None:
     watch = Watch(tmp_path)
     watch.step_time.use_chunk(512)
     assert watch.later().chunk == 512
-    _scheduler(tmp_path, 0.01, 2e-5, 3e-5, 4e-8)
+    _scheduler(tmp_path, 0.01, 2e-5, 3e-5, 4e-8, 2.5)
     assert (watch.later().chunk, watch.later().base) == (512, 0.01)
 
 

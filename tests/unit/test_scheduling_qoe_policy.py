@@ -224,6 +224,14 @@ def test_nobody_is_computed_again_for_who_gets_in_within_a_moment(
     assert plan.preempt.size == taken_off
 
 
+@pytest.mark.parametrize(("tokens_per_step", "taken_off"), [(1.0, 1), (3.0, 0)])
+def test_a_stream_ends_the_sooner_the_more_tokens_a_step_brings(tokens_per_step: float, taken_off: int) -> None:
+    room = engine(kv_capacity=3200, kv_free=64, cached_share=1.0, tokens_per_step=tokens_per_step)
+    plan = seasoned().decide(long_and_short(running=2, remaining=[2000.0, 900.0, 20.0]), room)
+    assert plan is not None
+    assert plan.preempt.size == taken_off
+
+
 def test_a_surge_may_spend_ten_seconds_of_recompute_at_once_and_then_what_is_earned() -> None:
     policy = seasoned(recompute_share=0.05)
     slow = STEP_TIME._replace(prefill_token=0.002)  # three seconds for a comeback

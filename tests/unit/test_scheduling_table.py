@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andante.domain.pace import Expectation
-from andante.domain.qoe import score_timeline
+from andante.domain.qoe import QoEState, score_timeline
 from andante.domain.scheduling.lengths import LengthEstimator
 from andante_vllm.scheduler_table import RequestTable
 
@@ -50,6 +50,53 @@ def test_lag_and_area_are_those_of_the_measure(steps: list[tuple[float, set[str]
         if delivery:
             score = score_timeline(np.array(delivery), expected_ttft=1.0, pace=4.8)
             assert view.delay_area[index] == pytest.approx(score.mean_delay * len(delivery), abs=1e-6)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.001, 2.0),
+            st.dictionaries(st.sampled_from("abcd"), st.integers(0, 5), min_size=1),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
+)
+def test_several_tokens_together_are_those_of_the_measure(steps: list[tuple[float, dict[str, int], bool]]) -> None:
+    table = table_of("abcd")
+    states = {name: QoEState(expected_ttft=1.0, pace=4.8) for name in "abcd"}
+    for name in "abcd":
+        table.started(name)
+    now = 0.0
+    for gap, batch, one_each in steps:
+        now += gap
+        counts = dict.fromkeys(batch, 1) if one_each else batch
+        if one_each:
+            table.deliver_one_each(table.batch(list(batch)), now)
+        else:
+            table.deliver(table.batch(list(batch)), np.array(list(batch.values()), dtype=np.int64), now)
+        for name, count in counts.items():
+            if count:
+                states[name].deliver(now, count)
+    view, rows = table.view(now, prefilling=[])
+    for index, name in enumerate(table.names(rows)):
+        assert view.delivered[index] == states[name].delivered_tokens
+        assert view.lag[index] == pytest.approx(states[name].lag, abs=1e-9)
+        assert view.delay_area[index] == pytest.approx(states[name].delay_area, abs=1e-6)
+    assert table.running_context() == view.context.sum()
+
+
+def test_an_answer_is_no_longer_than_what_was_handed_over_of_its_last_step() -> None:
+    """Of five tokens of the last step two came after the end."""
+    names = [f"answer {index}" for index in range(200)]
+    table = table_of(names)
+    table.deliver(table.batch(names), np.full(200, 5, dtype=np.int64), 1.0)
+    for name in names:
+        table.ended_at(name, known=13)
+        table.remove(name, ended_itself=True)
+    enter(table, "new", arrival=9.0)
+    view, _ = table.view(10.0, prefilling=[])
+    assert view.remaining.tolist() == [rest_after_answers_of_three_tokens(ended_itself=True)]
 
 
 def test_a_row_that_is_used_again_starts_from_nothing() -> None:

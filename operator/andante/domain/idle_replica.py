@@ -1,8 +1,8 @@
 """What an idle replica of the same kind would give a request: the part of its waiting that no further replica relieves.
 
     prefill   ceil(uncached / chunk) steps and the time of each uncached prompt token
-    decoding  one step a token, of the request's own sequences alone
-    first visible token at  prefill + hidden tokens · step,  the others a step apart
+    decoding  one step a token, of the request's own sequences alone; with speculative decoding, one for several tokens
+    first visible token at  prefill + hidden tokens · step / tokens of a step,  the others step / tokens of a step apart
 
 The coefficients are those of the fitted step time (`andante.domain.scheduling.latency`).
 """
@@ -79,6 +79,8 @@ class IdleReplica:
     context_token: float
     chunk: int = 8192
     """Prompt tokens of one step at most; >= 1."""
+    tokens_per_step: float = 1.0
+    """Tokens that a step brings a sequence, mean; what is below 1 counts as 1."""
 
     @classmethod
     def from_profile(cls, coefficients: StepTimeCoefficients) -> Self:
@@ -104,6 +106,7 @@ class IdleReplica:
         base, token = _sane(self.base), _sane(self.prefill_token)
         prefill = math.ceil(uncached / max(1, self.chunk)) * base + token * uncached
         step = base + _sane(self.sequence) * sequences + _sane(self.context_token) * context
+        step /= max(_sane(self.tokens_per_step), 1.0)
         step = min(max(step, _SHORTEST_STEP), MAX_SECONDS)
         return IdleTimeline(prefill=min(prefill, MAX_SECONDS), hidden=min(hidden * step, MAX_SECONDS), step=step)
 

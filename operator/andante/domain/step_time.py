@@ -140,6 +140,10 @@ class LinearStepTime(NamedTuple):
             + self.context_token * context_tokens
         )
 
+    def with_drafts(self, tokens: int) -> LinearStepTime:
+        """The line where each decoding sequence brings so many draft tokens, which cost what prefill tokens do."""
+        return self._replace(sequence=self.sequence + tokens * self.prefill_token)
+
     @classmethod
     def from_profile(cls, coefficients: StepTimeCoefficients) -> LinearStepTime:
         """A line through the profile, above its crossover: where an engine is short of something."""

@@ -36,3 +36,16 @@ def test_the_policies_themselves_are_as_exact_and_starve_nobody(
 ) -> None:
     report = fuzz(steps=STEPS, seed=11, depth=depth, prefix_caching=prefix_caching, policy=policy())
     assert report.ended > 50
+
+
+@pytest.mark.parametrize("depth", [1, 2], ids=["sync", "async"])
+@pytest.mark.parametrize("policy", [None, QoEPolicy, AndesPolicy], ids=["storm", "qoe", "andes"])
+@pytest.mark.parametrize("kv_offload", [False, True], ids=["recompute", "host"])
+def test_draft_tokens_lose_nothing_and_are_nobodys_tokens_until_they_hold(
+    policy: type[QoEPolicy] | type[AndesPolicy] | None, kv_offload: bool, depth: int
+) -> None:
+    report = fuzz(
+        steps=STEPS, seed=7, depth=depth, kv_offload=kv_offload, speculative=True, policy=policy() if policy else None
+    )
+    assert report.ended > 50
+    assert report.tokens > 2 * report.steps

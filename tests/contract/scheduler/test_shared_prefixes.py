@@ -100,6 +100,23 @@ def test_what_is_looked_up_is_what_vllm_finds(prompts: list[tuple[int, int, int,
             break
 
 
+def test_of_what_is_found_the_last_block_is_computed_again_for_a_drafter_that_reads_hidden_states() -> None:
+    scheduler = build_scheduler(
+        Scheduler, kv_blocks=60, block_size=BLOCK, max_num_seqs=8, max_num_batched_tokens=4096,
+        draft_tokens=2, draft_method="eagle",
+    )  # fmt: skip
+    hasher = block_hasher(BLOCK)
+    lookup = PrefixCacheLookup(scheduler.kv_cache_manager)
+    scheduler.add_request(request("first", [5] * 100, hasher))
+    scheduler.schedule()
+    for tokens in (100, 40, 20, 3):
+        newcomer = request(f"{tokens} tokens", [5] * tokens, hasher)
+        asked = lookup.of_waiting(newcomer)
+        assert asked.cached == scheduler.kv_cache_manager.get_computed_blocks(newcomer)[1]
+        assert asked == lookup._of_every_block(newcomer)
+    assert lookup.of_waiting(request("last", [5] * 100, hasher)) == (80, 80)
+
+
 def test_a_request_that_may_not_read_the_cache_finds_nothing_in_it() -> None:
     scheduler = stock_scheduler(60)
     hasher = block_hasher(BLOCK)

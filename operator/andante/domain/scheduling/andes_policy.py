@@ -54,7 +54,7 @@ class AndesPolicy:
         short = (
             engine.kv_free - needed < (1 - self._settings.kv_trigger) * engine.kv_capacity
             or len(requests) > engine.max_seqs  # vLLM's slots; the paper's engine has none
-            or (engine.tightest_pace > 0 and step > 1 / engine.tightest_pace)
+            or (engine.tightest_pace > 0 and step > engine.tokens_per_step / engine.tightest_pace)
         )
         if not short:
             self._admissions += waiting.size
@@ -133,7 +133,7 @@ class AndesPolicy:
         if engine.tightest_pace <= 0:
             return engine.max_seqs
         each = engine.step_time.sequence + engine.step_time.context_token * float(requests.context.mean())
-        size = (1 / engine.tightest_pace - engine.step_time.base) / max(each, 1e-9)
+        size = (engine.tokens_per_step / engine.tightest_pace - engine.step_time.base) / max(each, 1e-9)
         return int(min(max(size, 1.0), float(engine.max_seqs)))
 
     def _due(self, requests: RequestView) -> Floats:
@@ -152,7 +152,8 @@ class AndesPolicy:
             prefill_tokens=0, sequences=batch, context_tokens=batch * float(requests.context.mean())
         )
         due = self._due(requests)
-        have = requests.delivered + self._settings.horizon / np.maximum(requests.seconds_per_token, latency)
+        between = np.maximum(requests.seconds_per_token, latency / engine.tokens_per_step)
+        have = requests.delivered + self._settings.horizon / between
         return np.where(due <= have, 1.0, np.minimum(1.0, (have / np.maximum(due, 1e-9)) ** 2))
 
     def _value(self, requests: RequestView, serve: Floats, wait: Floats) -> Floats:
@@ -170,4 +171,5 @@ class AndesPolicy:
 
 def _kv(requests: RequestView, engine: EngineView) -> Floats:
     """l_i: KV tokens that each request needs, in whole blocks."""
-    return np.asarray(np.ceil((requests.context + 1) / engine.block_size) * engine.block_size)
+    tokens = requests.context + 1 + engine.draft_slots
+    return np.asarray(np.ceil(tokens / engine.block_size) * engine.block_size)

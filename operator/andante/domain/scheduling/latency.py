@@ -2,7 +2,8 @@
 
     step = base + prefill_token P + sequence S + context_token C   [seconds]
 
-P prefill tokens, S decoding sequences, C the sum of their contexts. The profile's form has a maximum in it
+P prefill tokens, S decoding sequences, each with the draft tokens that it brings (as many in one step as in another, so
+that they are a part of what a sequence costs), C the sum of their contexts. The profile's form has a maximum in it
 (`andante.domain.step_time`); around the batch sizes at which an engine spends its time a line does, and it can be
 fitted by least squares with forgetting.
 """

@@ -140,8 +140,8 @@ def decide(
     running, waiting, held, asked = _split(requests)
     room = room_of(engine, running.size, held, settings)
     step_tokens = step_tokens_for(engine, running.size, room.step_seconds, settings, settings.step_margin)
-    # Every stream may need a block in the next steps.
-    tight = engine.kv_free < 2 * engine.block_size * (1 + running.size)
+    # Every stream may need a block in the next steps, and the blocks of its drafts.
+    tight = engine.kv_free < 2 * (engine.block_size + engine.draft_slots) * (1 + running.size)
     if fits_all(requests, engine, room, waiting, asked):
         if not tight and prefill_keeps_pace(requests, engine, waiting, running.size, step_tokens):
             return False, nobody, nobody, nobody, NO_LIMIT

@@ -146,7 +146,7 @@ def preempt(
     # As few as make room for the first who must wait, within what the storm guard allows.
     blocks = 0.0
     for i in order[: admit.size + 1]:
-        blocks += kv_needed(requests, i, engine.block_size)
+        blocks += kv_needed(requests, engine, i)
     needed = blocks - room.kv
     seconds = tokens = 0.0
     count = 0

@@ -88,7 +88,7 @@ def if_served(requests: Table, work: Work, room: Room) -> Floats:
     """QoE at the end of each who is served now."""
     served = np.empty(requests.shape[1])
     for i in range(served.size):
-        next_token = requests[ELAPSED, i] + room.interval + work.prefill[i]
+        next_token = requests[ELAPSED, i] + room.step_interval + work.prefill[i]
         served[i] = final_qoe_of(requests, i, next_token, room.interval)
     return served
 
@@ -106,7 +106,7 @@ def gains(requests: Table, work: Work, room: Room, served: Floats, horizon: floa
             gain[i] = _BATCH_VALUE * requests[WEIGHT, i]
             continue
         later = work.recompute[i] if requests[RUNNING, i] else work.prefill[i]
-        waited = final_qoe_of(requests, i, requests[ELAPSED, i] + horizon + room.interval + later, room.interval)
+        waited = final_qoe_of(requests, i, requests[ELAPSED, i] + horizon + room.step_interval + later, room.interval)
         value = served[i] - waited
         if objective == MAXMIN:
             value = max(worst - waited, 0.0) + 1e-3 * value
@@ -131,7 +131,8 @@ def worth_a_slower_step(
     if room.interval > settings.pace_margin / max(engine.tightest_pace, 1e-9):
         longer = 0.1 * room.interval
         for i in running:
-            slower = final_qoe_of(requests, i, requests[ELAPSED, i] + room.interval + longer, room.interval + longer)
+            next_token = requests[ELAPSED, i] + room.step_interval + longer * engine.tokens_per_step
+            slower = final_qoe_of(requests, i, next_token, room.interval + longer)
             slope = requests[WEIGHT, i] * max(served[i] - slower, 0.0) / longer
             whole += slope
             rest += slope / requests[REMAINING, i]
@@ -157,7 +158,8 @@ def costs(requests: Table, work: Work, engine: EngineView, scarce: int, interval
     for i in range(cost.size):
         rest, context, kv, prefill = requests[REMAINING, i], work.context[i], work.held[i], work.prefill[i]
         if scarce == TIME:
-            cost[i] = prefill + rest * (engine.step_time.sequence + engine.step_time.context_token * context)
+            steps = rest / engine.tokens_per_step
+            cost[i] = prefill + steps * (engine.step_time.sequence + engine.step_time.context_token * context)
         elif kv_offload:
             # Prefill takes the whole GPU, and who comes back from the host needs none: that tells the two apart.
             held = kv / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs

@@ -27,7 +27,8 @@ class Room(NamedTuple):
     step_seconds: float  # a decode step of the running requests
     step_cap: float  # the longest decode step that keeps up with the most demanding reader
     prefill: float  # prompt tokens that may be admitted now
-    interval: float  # seconds between two tokens of a request, prefills of others included
+    step_interval: float  # seconds between two steps of a request, prefills of others included
+    interval: float  # seconds between two tokens of a request, the same included
     kv_used_share: float
     slots_used_share: float
     prefill_used_share: float
@@ -40,15 +41,17 @@ def room_of(engine: EngineView, running: int, context: float, settings: Settings
     headroom = settings.kv_headroom * (_OFFLOAD_HEADROOM if settings.kv_offload else 1.0)
     cap = prefill = np.inf  # where nobody reads, nobody is kept waiting
     if engine.tightest_pace > 0:
-        cap = settings.pace_margin / engine.tightest_pace
+        cap = settings.pace_margin * engine.tokens_per_step / engine.tightest_pace
         prefill = settings.prefill_cap / max(engine.step_time.prefill_token, 1e-9)
+    step_interval = seconds * 1.3 + 1e-4
     return Room(
         engine.kv_free - headroom * engine.kv_capacity,
         engine.max_seqs - running,
         seconds,
         cap,
         prefill - engine.unfinished_prefill,
-        seconds * 1.3 + 1e-4,
+        step_interval,
+        step_interval / engine.tokens_per_step,
         1 - engine.kv_free / engine.kv_capacity,
         running / engine.max_seqs,
         engine.unfinished_prefill / prefill,
@@ -60,7 +63,7 @@ def step_tokens_for(engine: EngineView, running: int, seconds: float, settings: 
     """Tokens of a step of `margin` times what the most demanding reader takes for one; `seconds` without prefill."""
     if engine.tightest_pace <= 0 or not running:
         return NO_LIMIT
-    left = margin / engine.tightest_pace - seconds
+    left = margin * engine.tokens_per_step / engine.tightest_pace - seconds
     if left < settings.least_prefill * engine.step_time.base:
         # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
         left = settings.long_prefill * engine.step_time.base
@@ -84,9 +87,10 @@ def prefill_keeps_pace(requests: Table, engine: EngineView, waiting: Ints, runni
 
 
 @part
-def kv_needed(requests: Table, i: int, block_size: int) -> float:
+def kv_needed(requests: Table, engine: EngineView, i: int) -> float:
     """Tokens of KV, in whole free blocks, that the request in column `i` takes when it starts."""
-    own: float = math.ceil((requests[CONTEXT, i] + 1) / block_size) * block_size - requests[SHARED, i]
+    tokens = requests[CONTEXT, i] + 1 + engine.draft_slots
+    own: float = math.ceil(tokens / engine.block_size) * engine.block_size - requests[SHARED, i]
     return own
 
 
@@ -99,7 +103,7 @@ def prefix(
     for count, i in enumerate(order[: max(room.slots + more_slots, 0)]):
         total += requests[CONTEXT, i]
         prefill += requests[CONTEXT, i] - requests[KEPT, i]
-        blocks += kv_needed(requests, i, engine.block_size)
+        blocks += kv_needed(requests, engine, i)
         step = room.step_seconds + engine.step_time.sequence * (count + 1) + engine.step_time.context_token * total
         if blocks > room.kv + more_kv or not (step <= room.step_cap or worth_it[i]):
             return count

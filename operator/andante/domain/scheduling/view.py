@@ -121,7 +121,7 @@ class EngineView(NamedTuple):
     block_size: int
     max_seqs: int
     max_step_tokens: int
-    """Tokens that one step computes at most."""
+    """Tokens that one step computes at most, draft tokens aside."""
     unfinished_prefill: float
     """Tokens of running requests that are still to be prefilled."""
     step_time: LinearStepTime
@@ -131,6 +131,10 @@ class EngineView(NamedTuple):
     """Most demanding pace among the requests in the engine, tokens/s; 0 when nobody reads."""
     admitted: float
     """Requests that the engine has started so far; NaN where it does not count: then a plan's admissions were made."""
+    tokens_per_step: float = 1.0
+    """Tokens that a step brings a decoding sequence, mean, >= 1; more than 1 with speculative decoding."""
+    draft_slots: int = 0
+    """Tokens of KV that a decoding sequence holds for draft tokens, beside its own; 0 without speculative decoding."""
 
 
 class Plan(NamedTuple):
@@ -143,7 +147,10 @@ class Plan(NamedTuple):
     victims: Ints = NOBODY
     """Running requests to take off first should blocks run out within the step, first victim first."""
     step_tokens: int | None = None
-    """Tokens that the step computes at most, so that prefill leaves the others their pace; None: the engine's limit."""
+    """Tokens that the step computes at most, draft tokens aside, so that prefill leaves the others their pace.
+
+    None: the engine's limit.
+    """
 
 
 class SchedulingPolicy(Protocol):
