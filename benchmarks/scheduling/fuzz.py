@@ -2,11 +2,11 @@
 
 The stand-in runner's token is its position in the sequence, so a right answer is `range(prompt, prompt + n)`: a lost,
 doubled or misordered token shows at once. After each phase every KV block must be free again, and the policy must still
-be in charge. Requests come with shared prefixes, LoRA adapters, grammars that are long in compiling or do not compile,
-several answers to one reader, and with any value that a client can put into `vllm_xargs`. With speculative decoding a
-step brings a request up to four tokens, or one with all drafts refused. The table must know of as many tokens as the
-readers got. Where the policy is one of ours, an idle engine must start somebody in the very step in which somebody can
-run.
+be in charge. What the host's memory is said to keep of a request must be what vLLM's lookups find there. Requests come
+with shared prefixes, LoRA adapters, grammars that are long in compiling or do not compile, several answers to one
+reader, and with any value that a client can put into `vllm_xargs`. With speculative decoding a step brings a request up
+to four tokens, or one with all drafts refused. The table must know of as many tokens as the readers got. Where the
+policy is one of ours, an idle engine must start somebody in the very step in which somebody can run.
 `python -m benchmarks.scheduling.fuzz --steps 1000000` (make scheduler-fuzz).
 """
 
@@ -28,6 +28,7 @@ from benchmarks.scheduling.virtual_time import VirtualClock, block_hasher, build
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from vllm.v1.engine import FinishReason
+from vllm.v1.kv_offload.base import LookupResult, ReqContext, make_offload_key
 from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
@@ -194,6 +195,8 @@ class _Engine:
             self._step()
             if self._source.random() < 0.02:
                 self._check_table()
+            if self._link is not None and self._source.random() < 0.1:
+                self._look_at_host()
         idle = 0
         while self._open:
             if self._compiling:
@@ -212,6 +215,32 @@ class _Engine:
             raise self._failure("the policy has failed")
         if len(self._scheduler._table):
             raise self._failure(f"{len(self._scheduler._table)} rows of ended requests are left in the table")
+        host = self._scheduler._seam.host
+        if host is not None:
+            self._settle_host()
+            if host.policy.followed:
+                raise self._failure(f"{host.policy.followed} ended requests are left with the host's memory")
+
+    def _look_at_host(self) -> None:
+        """What is said to be kept of each request is what vLLM's own lookups find."""
+        host, manager = self._scheduler._seam.host, self._scheduler.connector.connector_scheduler.manager
+        context = ReqContext(req_id="who looks")
+        for request in self._scheduler.requests.values():
+            found = 0
+            for block_hash in request.block_hashes:
+                if manager.lookup(make_offload_key(block_hash, 0), context) is LookupResult.MISS:
+                    break
+                found += 16
+            if host.kept(request) != found:
+                raise self._failure(f"{request.request_id}: {host.kept(request)} tokens kept, {found} found")
+
+    def _settle_host(self) -> None:
+        """Steps without requests, in which vLLM stores the last chunks."""
+        for _ in range(3):
+            self._clock.now += 0.05
+            batch = self._scheduler.schedule()
+            self._link.begin(batch.kv_connector_metadata, self._clock.now)
+            self._deliver(batch, self._compute(batch))
 
     def _arrive(self) -> None:
         self._count += 1

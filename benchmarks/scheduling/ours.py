@@ -15,6 +15,7 @@ from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import SchedulingPolicy
 from andante.domain.step_time import LinearStepTime, Profile
+from andante_vllm import host_kv
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import Classes, SchedulerSettings
 
@@ -60,8 +61,8 @@ def virtual_qoe_scheduler(
             if not online_step_time:
                 self._step_time.observe = _learn_nothing  # type: ignore[method-assign]
             if not ended_first and self._seam.host is not None:
-                self._seam.host = VLLMsOrder(self._seam.host.cache_capacity)
-                self.connector.connector_scheduler.manager._policy = self._seam.host
+                self.connector.connector_scheduler.manager._policy = VLLMsOrder(self._seam.host.chunks)
+                self._seam.host = host_kv.of(self.connector)
 
         def _leave(self, request: Request) -> None:
             if not online_lengths:

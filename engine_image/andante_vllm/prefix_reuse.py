@@ -60,8 +60,8 @@ class PrefixCacheLookup:
             blocks = pool.get_cached_block(hashes[place], (0,))
             return blocks is not None and blocks[0].ref_cnt > 0
 
-        cached = max(_first_without(held, longest) - self._dropped, 0)
-        return Reuse(cached * self._block_size, _first_without(in_use, cached) * self._block_size)
+        cached = max(first_without(held, longest) - self._dropped, 0)
+        return Reuse(cached * self._block_size, first_without(in_use, cached) * self._block_size)
 
     def of_running(self, request: Request) -> int:
         """Tokens of its KV that others hold as well: what it would not give back if it were taken off."""
@@ -86,10 +86,10 @@ class PrefixCacheLookup:
 
 
 def _held_by_others(blocks: Sequence[KVCacheBlock]) -> int:
-    return _first_without(lambda place: blocks[place].ref_cnt > 1, len(blocks))
+    return first_without(lambda place: blocks[place].ref_cnt > 1, len(blocks))
 
 
-def _first_without(has: Callable[[int], bool], count: int) -> int:
+def first_without(has: Callable[[int], bool], count: int) -> int:
     """The first of the places 0 … count - 1 that has it not, `count` where all have: those that have it come first.
 
     Looks at the first and the last place before any other: nearly always nobody, or everybody, has it.

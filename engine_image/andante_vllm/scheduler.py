@@ -71,11 +71,9 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         if self._policy is not None:
             seam.take_over_queue()
             if seam.host is not None:
-                self._policy = policy_for(
-                    self._policy, host_chunks=seam.host.cache_capacity, gpu_blocks=seam.gpu_blocks
-                )
+                self._policy = policy_for(self._policy, host_chunks=seam.host.chunks, gpu_blocks=seam.gpu_blocks)
         self._step_time = OnlineStepTime(settings.step_time.with_drafts(seam.most_drafts))
-        self._table = RequestTable(classes=MAX_CLASSES, kept_block=0 if seam.host is None else seam.block_size)
+        self._table = RequestTable(classes=MAX_CLASSES)
         eligibility = Eligibility(self, self._table)
         prefixes = PrefixCacheLookup(self.kv_cache_manager)
         self._gathering = Gathering(seam, self._table, prefixes, eligibility, settings.classes)

@@ -31,13 +31,13 @@ from andante.domain.scheduling.view import (
 )
 
 (
-    ROW_ARRIVAL, ROW_TTFT, ROW_DEADLINE, ROW_WEIGHT, ROW_PROMPT, ROW_LONGEST, ROW_PREEMPTIONS, ROW_MOST_KEPT,
+    ROW_ARRIVAL, ROW_TTFT, ROW_DEADLINE, ROW_WEIGHT, ROW_PROMPT, ROW_LONGEST, ROW_PREEMPTIONS, ROW_ON_HOST,
     ROW_PERIOD, ROW_DELIVERED, ROW_LAG, ROW_AREA,
     ROW_FIRST_DUE, ROW_CACHED, ROW_SHARED, ROW_NUMBERS,
 ) = range(16)  # fmt: skip
 """What each row of `Columns.numbers` holds, and how many rows there are.
 
-`ROW_MOST_KEPT`: how far KV in the host's memory reaches at most; infinite while none of it was lost.
+`ROW_ON_HOST`: how far its KV in the host's memory reaches, as `RequestTable.on_host` was told last.
 `ROW_FIRST_DUE`: when the first token is due; it follows from arrival and TTFT, but each delivery asks for it.
 `ROW_CACHED`, `ROW_SHARED`: as `RequestTable.reuse` was told last.
 """
@@ -113,7 +113,7 @@ def _copied(numbers: Table, what: int, rows: Ints, view: Table, to: int) -> None
 @unchecked
 @compiled
 def fill_view(
-    columns: Columns, unsettled: Unsettled, lengths: Histograms, prefilling: Ints, now: float, kept_block: int
+    columns: Columns, unsettled: Unsettled, lengths: Histograms, prefilling: Ints, now: float
 ) -> tuple[Table, Ints]:
     """`RequestView.numbers` of all rows that are shown, brought up to date, and those rows."""
     _settled(columns, unsettled, lengths)
@@ -142,13 +142,7 @@ def fill_view(
     for i, row in enumerate(rows):
         view[SHARED, i] = min(numbers[ROW_SHARED, row], view[CONTEXT, i])
     for i, row in enumerate(rows):
-        view[KEPT, i] = min(numbers[ROW_CACHED, row], view[CONTEXT, i])
-    if kept_block:
-        # Of a new request nothing is known: what others have left of its prompt shows when it starts.
-        for i, row in enumerate(rows):
-            if view[RUNNING, i] or view[PREEMPTIONS, i] > 0:
-                on_host = min(view[CONTEXT, i] // kept_block * kept_block, numbers[ROW_MOST_KEPT, row])
-                view[KEPT, i] = max(view[KEPT, i], on_host)
+        view[KEPT, i] = min(max(numbers[ROW_CACHED, row], numbers[ROW_ON_HOST, row]), view[CONTEXT, i])
     view[PREFILLING] = 0.0
     for row in prefilling:
         place = np.searchsorted(rows, row)

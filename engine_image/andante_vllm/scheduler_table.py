@@ -20,8 +20,8 @@ from andante.domain.scheduling.view import RequestView
 from andante_vllm.scheduler_columns import (
     ROW_CACHED,
     ROW_DELIVERED,
-    ROW_MOST_KEPT,
     ROW_NUMBERS,
+    ROW_ON_HOST,
     ROW_PREEMPTIONS,
     ROW_PROMPT,
     ROW_SHARED,
@@ -54,12 +54,8 @@ class RequestTable:
     Rows are handed out in order of arrival and not used again; when all are, those in use are moved together.
     """
 
-    def __init__(self, *, classes: int, kept_block: int = 0) -> None:
-        """`classes` is the number of QoE classes; lengths are learned for each.
-
-        `kept_block`: tokens of a block of KV, where the host's memory keeps full blocks; 0 where it does not.
-        """
-        self._kept_block = kept_block
+    def __init__(self, *, classes: int) -> None:
+        """`classes` is the number of QoE classes; lengths are learned for each."""
         self.lengths = LengthEstimator(classes)
         self._rows: dict[str, int] = {}
         self._ids = [""]
@@ -122,7 +118,7 @@ class RequestTable:
         columns.class_index[row] = class_index
         columns.numbers[:, row] = (
             arrival, ttft, math.nan if expectation.deadline is None else expectation.deadline, weight, prompt_tokens,
-            longest, 0.0, math.inf, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft, 0.0, 0.0,
+            longest, 0.0, 0.0, 1 / expectation.pace if reads else 0.0, 0.0, 0.0, 0.0, arrival + ttft, 0.0, 0.0,
         )  # fmt: skip
         if reads:
             self._paces[expectation.pace] = self._paces.get(expectation.pace, 0) + 1
@@ -231,14 +227,14 @@ class RequestTable:
         if row is not None:
             self._columns.running[row] = False
             self._columns.numbers[ROW_PREEMPTIONS, row] += 1
-            self._columns.numbers[ROW_MOST_KEPT, row] = kept
+            self._columns.numbers[ROW_ON_HOST, row] = kept
             self._batch = None
 
-    def lost(self, request_id: str, *, kept: int) -> None:
-        """The host's memory gave up KV of it; `kept` tokens are left."""
+    def on_host(self, request_id: str, *, kept: int) -> None:
+        """The host's memory now holds KV of `kept` of its tokens, from the first on."""
         row = self._rows.get(request_id)
         if row is not None:
-            self._columns.numbers[ROW_MOST_KEPT, row] = kept
+            self._columns.numbers[ROW_ON_HOST, row] = kept
 
     def show(self, request_id: str, shown: bool) -> None:
         """Whether the policy sees it: not while the engine could not schedule it."""
@@ -265,7 +261,6 @@ class RequestTable:
             self.lengths.histograms,
             np.array([self._rows[request_id] for request_id in prefilling], dtype=np.int64),
             now,
-            self._kept_block,
         )
         return RequestView(numbers), rows
 

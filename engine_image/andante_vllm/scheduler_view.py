@@ -57,6 +57,9 @@ class Gathering:
             prompt_tokens=request.num_prompt_tokens,
             longest=request.max_tokens,
         )
+        if self._seam.host is not None:
+            self._seam.host.enters(request)
+            self._table.on_host(request.request_id, kept=self._seam.host.kept(request))
         self._eligibility.waits(request)
         self.look_up(request)
 
@@ -89,16 +92,17 @@ class Gathering:
         for request in requests[:_LOOKED_UP_EACH_STEP]:
             self.look_up(request)
 
-    def kept_by_host(self, request_id: str) -> int:
+    def kept_by_host(self, request: Request) -> int:
         """Tokens of it that need not be computed again."""
         host = self._seam.host
-        return 0 if host is None else host.kept(request_id, chunk=self._seam.block_size)
+        return 0 if host is None else host.kept(request)
 
     def requests(self, now: float) -> tuple[RequestView, Ints]:
         """The view of the requests that vLLM could schedule now, and their rows."""
-        if self._seam.host is not None:
-            for request_id in self._seam.host.take_shortened():
-                self._table.lost(request_id, kept=self.kept_by_host(request_id))
+        host = self._seam.host
+        if host is not None:
+            for request in self._seam.requests_in_engine(host.take_changed()):
+                self._table.on_host(request.request_id, kept=host.kept(request))
         return self._table.view(now, prefilling=[request.request_id for request in self._seam.prefilling])
 
     def engine(

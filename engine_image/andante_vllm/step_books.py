@@ -68,6 +68,8 @@ class StepBooks:
         self._eligibility.leaves(request)
         if self._speculative:
             self._table.ended_at(request.request_id, request.num_tokens)
+        if self._seam.host is not None:
+            self._seam.host.leaves(request)
         self._table.remove(
             request.request_id,
             ended_itself=_ended_itself(request),
@@ -77,13 +79,15 @@ class StepBooks:
 
     def taken_off(self, request: Request, now: float, *, by_policy: bool) -> None:
         """It was taken off, by the policy or for want of blocks."""
-        self._table.preempted(request.request_id, kept=self._gathering.kept_by_host(request.request_id))
+        self._table.preempted(request.request_id, kept=self._gathering.kept_by_host(request))
         self._eligibility.waits(request)
         self._taken_off[request.request_id] = now
         (self._metrics.preemptions if by_policy else self._metrics.famine_preemptions).inc()
 
     def scheduled(self, batch: SchedulerOutput, now: float) -> None:
         """Remembers what the step holds, for the fit, and who started."""
+        if self._seam.host is not None:
+            self._seam.host.stepped()
         for request in self._seam.holding:
             if request.status is RequestStatus.WAITING_FOR_STREAMING_REQ:
                 self._eligibility.waits(request)

@@ -22,7 +22,7 @@ from vllm.v1.request import Request, RequestStatus
 
 from andante.domain.scheduling.plan_check import BrokenPlanError
 from andante.domain.scheduling.view import Plan
-from andante_vllm import host_kv_cache
+from andante_vllm import host_kv
 from andante_vllm.waiting_queue import WaitingQueue
 
 _STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
@@ -52,7 +52,7 @@ class VLLMSeam:
         self.block_size: int = scheduler.block_size
         self.gpu_blocks = int(self._pool.num_gpu_blocks - 1)  # vLLM keeps one block for itself
         self.kv_capacity = float(self.gpu_blocks * self.block_size)
-        self.host = host_kv_cache.of(scheduler.connector)
+        self.host = host_kv.of(scheduler.connector)
         """What the host's memory keeps of KV; None where nothing goes there."""
 
     # --- what is read -------------------------------------------------------------------------------------------
@@ -115,6 +115,11 @@ class VLLMSeam:
 
     def requests(self, request_ids: Iterable[str]) -> list[Request]:
         return [self._vllm.requests[request_id] for request_id in request_ids]
+
+    def requests_in_engine(self, request_ids: Iterable[str]) -> list[Request]:
+        """Those of them that have not ended."""
+        requests = self._vllm.requests
+        return [requests[request_id] for request_id in request_ids if request_id in requests]
 
     def holds_kv(self, request: Request) -> bool:
         """Whether a request that does not run holds KV blocks."""

@@ -22,8 +22,8 @@ def enter(table: RequestTable, name: str, *, arrival: float = 0.0, pace: float =
     )  # fmt: skip
 
 
-def table_of(names: Iterable[str], *, pace: float = 4.8, kept_block: int = 0) -> RequestTable:
-    table = RequestTable(classes=1, kept_block=kept_block)
+def table_of(names: Iterable[str], *, pace: float = 4.8) -> RequestTable:
+    table = RequestTable(classes=1)
     for name in names:
         enter(table, name, pace=pace)
     return table
@@ -186,22 +186,21 @@ def kept(table: RequestTable) -> list[float]:
     return table.view(0.0, prefilling=[])[0].kept.tolist()
 
 
-def test_what_the_host_keeps_of_a_request_grows_by_full_blocks_once_it_runs() -> None:
-    table = table_of("ab", kept_block=4)
+def test_what_the_host_keeps_of_a_request_is_as_told_last_whether_it_runs_waits_or_is_new() -> None:
+    table = table_of("abc")
     table.started("a")
-    assert kept(table) == [8.0, 0.0]
-    table.deliver_one_each(table.batch(["a"]), 0.0)
-    table.deliver_one_each(table.batch(["a"]), 0.0)
-    assert kept(table) == [12.0, 0.0]
-
-
-def test_what_the_host_has_lost_of_a_request_is_not_kept() -> None:
-    table = table_of("a", kept_block=4)
-    table.started("a")
-    table.lost("a", kept=4)
-    assert kept(table) == [4.0]
+    table.on_host("a", kept=4)
+    table.on_host("b", kept=8)
+    assert kept(table) == [4.0, 8.0, 0.0]
     table.preempted("a", kept=8)
-    assert kept(table) == [8.0]
+    table.on_host("b", kept=4)
+    assert kept(table) == [8.0, 4.0, 0.0]
+
+
+def test_no_more_is_kept_than_a_request_has() -> None:
+    table = table_of("a")
+    table.on_host("a", kept=1000)
+    assert kept(table) == [10.0]
 
 
 def test_without_host_memory_nothing_is_kept() -> None:
@@ -212,7 +211,7 @@ def test_without_host_memory_nothing_is_kept() -> None:
 
 
 def test_what_others_hold_of_a_request_is_said_by_who_looks_it_up() -> None:
-    table = table_of("ab", kept_block=4)
+    table = table_of("ab")
     table.reuse("a", cached=8, shared=4)
     table.reuse("b", cached=1000, shared=1000)  # no more than it has
     view, _ = table.view(0.0, prefilling=[])

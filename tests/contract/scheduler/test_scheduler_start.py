@@ -15,7 +15,7 @@ from benchmarks.scheduling.workload import LENGTHS, poisson_workload
 from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.profiles import load_profiles
-from andante_vllm import host_kv_cache
+from andante_vllm import host_kv
 from andante_vllm import scheduler as scheduler_module
 from andante_vllm.launch import kv_transfer
 from andante_vllm.scheduler import QoEScheduler
@@ -84,8 +84,8 @@ def test_kv_offload_is_no_reason_not_to_schedule() -> None:
 
 
 def test_the_scheduler_finds_what_the_hosts_memory_holds() -> None:
-    assert host_kv_cache.of(build(WithPolicy, offloaded_blocks=100).connector) is not None
-    assert host_kv_cache.of(build(WithPolicy).connector) is None
+    assert host_kv.of(build(WithPolicy, offloaded_blocks=100).connector) is not None
+    assert host_kv.of(build(WithPolicy).connector) is None
 
 
 @pytest.mark.parametrize(("blocks", "warned"), [(30, True), (100, False)])
