@@ -24,10 +24,12 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 from benchmarks.scheduling.virtual_time import VirtualClock, block_hasher, build_scheduler
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from vllm.v1.engine import FinishReason
+from vllm.v1.kv_cache_interface import SlidingWindowSpec
 from vllm.v1.kv_offload.base import LookupResult, ReqContext, make_offload_key
 from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
@@ -111,12 +113,14 @@ def fuzz(
     chunked_prefill: bool = True,
     kv_offload: bool = False,
     speculative: bool = False,
+    hybrid: bool = False,
     policy: SchedulingPolicy | None = None,
 ) -> FuzzReport:
     """`steps` engine steps in phases, each with an engine of its own; `policy` None: a StormPolicy.
 
     `kv_offload`: KV goes to the host's memory and comes back over a link that takes several steps for it.
     `speculative`: with draft tokens, some of which hold.
+    `hybrid`: the model has layers with a sliding window too, whose KV takes blocks of its own.
 
     Raises FuzzFailureError when a stream is not exact, a block leaks, or requests stop making progress.
     """
@@ -126,12 +130,16 @@ def fuzz(
     while report.steps < steps:
         engine = _Engine(
             source, policy or StormPolicy(source), depth=depth, prefix_caching=prefix_caching,
-            chunked_prefill=chunked_prefill, kv_offload=kv_offload, speculative=speculative, report=report,
-            name=f"seed {seed}, phase {phase}",
+            chunked_prefill=chunked_prefill, kv_offload=kv_offload, speculative=speculative, hybrid=hybrid,
+            report=report, name=f"seed {seed}, phase {phase}",
         )  # fmt: skip
         engine.run(min(PHASE_STEPS, steps - report.steps))
         phase += 1
     return report
+
+
+def _window(tokens: int) -> SlidingWindowSpec:
+    return SlidingWindowSpec(block_size=16, num_kv_heads=1, head_size=1, dtype=torch.float32, sliding_window=tokens)
 
 
 class _Engine:
@@ -139,7 +147,7 @@ class _Engine:
 
     def __init__(
         self, source: random.Random, policy: SchedulingPolicy, *, depth: int, prefix_caching: bool,
-        chunked_prefill: bool, kv_offload: bool, speculative: bool, report: FuzzReport, name: str,
+        chunked_prefill: bool, kv_offload: bool, speculative: bool, hybrid: bool, report: FuzzReport, name: str,
     ) -> None:  # fmt: skip
         self._source, self._depth, self._report, self._name = source, depth, report, name
         self._clock = VirtualClock()
@@ -164,13 +172,15 @@ class _Engine:
         drafted_ahead = "ngram" if depth == 1 else "ngram_gpu"  # which is the one that vLLM allows there
         self._draft_tokens = source.randrange(1, 4) if speculative else 0
         self._compiling: list[Future[Any]] = []
-        self._longest = min(self._blocks * 16 - 40, 300)
+        self._hybrid = hybrid
+        self._longest = min(self._blocks // (1 + hybrid) * 16 - 40, 300)
         self._scheduler: Any = build_scheduler(
             Fuzzed, kv_blocks=self._blocks, block_size=16, max_num_seqs=source.choice([3, 8, 32]),
             max_num_batched_tokens=source.choice([64, 512]) if chunked_prefill else 16_384,
             prefix_caching=prefix_caching, async_scheduling=depth > 1, chunked_prefill=chunked_prefill,
             offloaded_blocks=source.choice([30, 200]) if kv_offload else 0, max_loras=self._max_loras,
             draft_tokens=self._draft_tokens, draft_method=source.choice([drafted_ahead, "eagle"]),
+            more_groups=[_window(source.choice([20, 64]))] if hybrid else (),
         )  # fmt: skip
         self._link: VirtualHostLink | None = None
         if kv_offload:
@@ -231,8 +241,10 @@ class _Engine:
                 if manager.lookup(make_offload_key(block_hash, 0), context) is LookupResult.MISS:
                     break
                 found += 16
-            if host.kept(request) != found:
-                raise self._failure(f"{request.request_id}: {host.kept(request)} tokens kept, {found} found")
+            kept = host.kept(request)
+            # Where there are several kinds of attention, all must be found: those with a window bound it further.
+            if kept > found or (kept < found and not self._hybrid):
+                raise self._failure(f"{request.request_id}: {kept} tokens kept, {found} found")
 
     def _settle_host(self) -> None:
         """Steps without requests, in which vLLM stores the last chunks."""
@@ -402,8 +414,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     switch = (False, True)
-    modes = list(product((1, 2), switch, switch, switch, switch, (StormPolicy, QoEPolicy)))
-    for index, (depth, caching, chunked, offload, speculative, policy) in enumerate(modes):
+    modes = list(product((1, 2), switch, switch, switch, switch, switch, (StormPolicy, QoEPolicy)))
+    for index, (depth, caching, chunked, offload, speculative, hybrid, policy) in enumerate(modes):
         started = time.perf_counter()
         report = fuzz(
             steps=arguments.steps // len(modes),
@@ -413,11 +425,12 @@ def main() -> int:
             chunked_prefill=chunked,
             kv_offload=offload,
             speculative=speculative,
+            hybrid=hybrid,
             policy=QoEPolicy(QoEPolicySettings(kv_offload=offload)) if policy is QoEPolicy else None,
         )
         print(
             f"depth {depth}, prefix caching {caching}, chunked prefill {chunked}, KV offload {offload}, "
-            f"speculative {speculative}, {policy.__name__}: {report} "
+            f"speculative {speculative}, hybrid {hybrid}, {policy.__name__}: {report} "
             f"in {time.perf_counter() - started:.0f} s",
             flush=True,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.utils.hashing import sha256_cbor
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
-from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec, KVCacheSpec, MambaSpec
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
@@ -98,6 +98,7 @@ def build_scheduler(
     max_loras: int = 0,
     draft_tokens: int = 0,
     draft_method: str = "ngram",
+    more_groups: Sequence[KVCacheSpec] = (),
 ) -> Any:
     """An instance of `scheduler_class` as vLLM's engine core would build it, with `kv_blocks` usable blocks.
 
@@ -105,6 +106,7 @@ def build_scheduler(
     `watermark`: share of the blocks that vLLM's own admissions leave free.
     `max_loras`: LoRA adapters in a batch at most; 0: there are none.
     `draft_tokens`: speculative decoding with so many draft tokens a step, by `draft_method`; 0: there is none.
+    `more_groups`: the model's layers that have not full attention, by the kind of their KV cache.
     """
     config = VllmConfig(
         model_config=ModelConfig(
@@ -122,6 +124,8 @@ def build_scheduler(
             watermark=watermark,
         ),
     )
+    if any(isinstance(kind, MambaSpec) for kind in more_groups):
+        config.cache_config.mamba_cache_mode = "align"
     if max_loras:
         config.lora_config = LoRAConfig(max_loras=max_loras)
     if draft_tokens:
@@ -135,7 +139,9 @@ def build_scheduler(
     return scheduler_class(
         vllm_config=config,
         kv_cache_config=KVCacheConfig(
-            num_blocks=kv_blocks + 1, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]
+            num_blocks=kv_blocks + 1,
+            kv_cache_tensors=[],
+            kv_cache_groups=[KVCacheGroupSpec([f"layer {i}"], kind) for i, kind in enumerate((spec, *more_groups))],
         ),
         structured_output_manager=StructuredOutputManager(config),
         block_size=block_size,

@@ -80,13 +80,18 @@ class PrefixCacheLookup:
         )
         shared = tokens
         for manager, blocks in zip(self._manager.coordinator.single_type_managers, found, strict=True):
-            in_use = next((place for place, block in enumerate(blocks) if block.ref_cnt == 0), len(blocks))
+            in_use = next((place for place, block in enumerate(blocks) if not _held_by_any(block, 1)), len(blocks))
             shared = min(shared, in_use * manager.block_size)
         return Reuse(tokens, shared)
 
 
 def _held_by_others(blocks: Sequence[KVCacheBlock]) -> int:
-    return first_without(lambda place: blocks[place].ref_cnt > 1, len(blocks))
+    return first_without(lambda place: _held_by_any(blocks[place], 2), len(blocks))
+
+
+def _held_by_any(block: KVCacheBlock, so_many: int) -> bool:
+    """Whether at least so many hold it; what lies before a sliding window takes no room, as if others held it."""
+    return bool(block.is_null or block.ref_cnt >= so_many)
 
 
 def first_without(has: Callable[[int], bool], count: int) -> int:

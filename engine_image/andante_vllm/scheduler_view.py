@@ -23,7 +23,7 @@ MAX_CLASSES = 64
 _LOOKED_UP_EACH_STEP = 8
 """Requests whose share of the prefix cache is looked up after a decision, in turn: what it holds changes."""
 _TIGHT_BLOCKS = 2
-"""Free blocks for each running request, below which blocks may run out in the next steps; its drafts take more."""
+"""Free blocks for each running request and KV cache group, below which blocks may run out in the next steps."""
 _TIGHT_STEP = 0.7
 """Share of the time that the most demanding reader needs for a token, above which a step may become too long."""
 
@@ -122,6 +122,7 @@ class Gathering:
             cached_share=cached_share,
             tightest_pace=self._table.tightest_pace,
             admitted=float(self._table.admitted),
+            kv_groups=seam.kv_groups,
             tokens_per_step=tokens_per_step,
             draft_slots=seam.draft_slots,
         )
@@ -132,7 +133,7 @@ class Gathering:
         Asked in every step of an engine with room for all, so without a view.
         """
         seam, running = self._seam, self._seam.running
-        soon = _TIGHT_BLOCKS * (seam.block_size + seam.draft_slots)
+        soon = _TIGHT_BLOCKS * (seam.block_size + seam.draft_slots) * len(seam.kv_groups)
         if seam.free_blocks * seam.block_size < soon * (1 + running):
             return True
         pace = self._table.tightest_pace

@@ -23,6 +23,7 @@ from vllm.v1.request import Request, RequestStatus
 from andante.domain.scheduling.plan_check import BrokenPlanError
 from andante.domain.scheduling.view import Plan
 from andante_vllm import host_kv
+from andante_vllm.kv_groups import kv_groups
 from andante_vllm.waiting_queue import WaitingQueue
 
 _STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
@@ -52,6 +53,7 @@ class VLLMSeam:
         self.block_size: int = scheduler.block_size
         self.gpu_blocks = int(self._pool.num_gpu_blocks - 1)  # vLLM keeps one block for itself
         self.kv_capacity = float(self.gpu_blocks * self.block_size)
+        self.kv_groups = kv_groups(scheduler)
         self.host = host_kv.of(scheduler.connector)
         """What the host's memory keeps of KV; None where nothing goes there."""
 

@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from andante.domain.scheduling.kv_groups import ONE_GROUP
 from andante.domain.scheduling.view import EngineView, RequestView
 from andante.domain.step_time import LinearStepTime
 
 EXACT: dict[str, Any] = {
-    "block_size": int, "max_seqs": int, "max_step_tokens": int, "draft_slots": int, "step_time": lambda line: line,
-}  # fmt: skip
+    "block_size": int,
+    "max_seqs": int,
+    "max_step_tokens": int,
+    "draft_slots": int,
+    "step_time": lambda line: line,
+    "kv_groups": lambda groups: groups,
+}
 """What is not a float in an engine view; compiled code takes no other type."""
 STEP_TIME = LinearStepTime(base=0.02, prefill_token=1e-4, sequence=1.5e-4, context_token=3e-7)
 
@@ -33,7 +39,7 @@ def engine(**fields: Any) -> EngineView:
     values: dict[str, Any] = {
         "now": 0.0, "kv_capacity": 20_000.0, "kv_free": 20_000.0, "block_size": 16, "max_seqs": 256,
         "max_step_tokens": 2048, "unfinished_prefill": 0.0, "step_time": STEP_TIME, "cached_share": 0.0,
-        "tightest_pace": 4.8, "admitted": np.nan,
+        "tightest_pace": 4.8, "admitted": np.nan, "kv_groups": ONE_GROUP,
     } | fields  # fmt: skip
     return EngineView(**{name: EXACT.get(name, float)(value) for name, value in values.items()})
 

@@ -29,6 +29,18 @@ def test_kv_that_comes_back_from_the_host_is_as_exact(depth: int, prefix_caching
 
 
 @pytest.mark.parametrize("depth", [1, 2], ids=["sync", "async"])
+@pytest.mark.parametrize("kv_offload", [False, True], ids=["recomputed", "from the host"])
+@pytest.mark.parametrize("policy", [None, QoEPolicy])
+def test_a_model_with_two_kinds_of_attention_is_served_as_exactly(
+    policy: type[QoEPolicy] | None, kv_offload: bool, depth: int
+) -> None:
+    report = fuzz(
+        steps=STEPS, seed=depth, depth=depth, kv_offload=kv_offload, hybrid=True, policy=policy() if policy else None
+    )
+    assert report.ended > 50
+
+
+@pytest.mark.parametrize("depth", [1, 2], ids=["sync", "async"])
 @pytest.mark.parametrize("prefix_caching", [True, False], ids=["cached", "uncached"])
 @pytest.mark.parametrize("policy", [QoEPolicy, AndesPolicy])
 def test_the_policies_themselves_are_as_exact_and_starve_nobody(

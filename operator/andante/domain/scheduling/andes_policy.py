@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from andante.domain.compiled import Floats, Ints
+from andante.domain.scheduling.kv_groups import LEAST, MOST_STARTING, PER_TOKEN
 from andante.domain.scheduling.view import NOBODY, EngineView, Objective, Plan, RequestView
 
 
@@ -170,6 +171,8 @@ class AndesPolicy:
 
 
 def _kv(requests: RequestView, engine: EngineView) -> Floats:
-    """l_i: KV tokens that each request needs, in whole blocks."""
-    tokens = requests.context + 1 + engine.draft_slots
-    return np.asarray(np.ceil(tokens / engine.block_size) * engine.block_size)
+    """l_i: KV that each request needs, in whole blocks."""
+    per_token = engine.kv_groups[:, PER_TOKEN, None]
+    taken = np.ceil((requests.context + 1 + engine.draft_slots) * per_token / engine.block_size) * engine.block_size
+    bounds = engine.kv_groups[:, LEAST, None], engine.kv_groups[:, MOST_STARTING, None]
+    return np.asarray(np.maximum(np.minimum(taken, bounds[1]), bounds[0]).sum(axis=0))

@@ -33,13 +33,14 @@ from andante.domain.scheduling.room import (
     NO_LIMIT,
     Room,
     fits_all,
+    kv_of,
     prefill_keeps_pace,
     prefix,
     room_of,
     scarce_resource,
     step_tokens_for,
 )
-from andante.domain.scheduling.view import CONTEXT, RUNNING, SHARED, EngineView
+from andante.domain.scheduling.view import CONTEXT, RUNNING, EngineView
 
 _FEW = 64
 """Waiting requests that are put in order before more are: hardly ever do more fit.
@@ -56,7 +57,7 @@ _LONG_QUEUE = 5.0
 
 
 @part
-def _split(requests: Table) -> tuple[Ints, Ints, float, float]:
+def _split(requests: Table, engine: EngineView) -> tuple[Ints, Ints, float, float]:
     """Who runs, who waits, the contexts of who runs, added up, and what those who wait need of KV of their own."""
     count = requests.shape[1]
     running, waiting = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
@@ -69,7 +70,7 @@ def _split(requests: Table) -> tuple[Ints, Ints, float, float]:
             found += 1
         else:
             waiting[i - found] = i
-            asked += requests[CONTEXT, i] - requests[SHARED, i]
+            asked += kv_of(requests, i, engine)
     return running[:found], waiting[: count - found], held, asked
 
 
@@ -137,11 +138,12 @@ def decide(
     """
     nobody = np.empty(0, dtype=np.int64)
     _count_admitted(engine, memory)
-    running, waiting, held, asked = _split(requests)
+    running, waiting, held, asked = _split(requests, engine)
     room = room_of(engine, running.size, held, settings)
     step_tokens = step_tokens_for(engine, running.size, room.step_seconds, settings, settings.step_margin)
-    # Every stream may need a block in the next steps, and the blocks of its drafts.
-    tight = engine.kv_free < 2 * (engine.block_size + engine.draft_slots) * (1 + running.size)
+    # Every stream may need a block of each kind in the next steps, and the blocks of its drafts.
+    each = (engine.block_size + engine.draft_slots) * engine.kv_groups.shape[0]
+    tight = engine.kv_free < 2 * each * (1 + running.size)
     if fits_all(requests, engine, room, waiting, asked):
         if not tight and prefill_keeps_pace(requests, engine, waiting, running.size, step_tokens):
             return False, nobody, nobody, nobody, NO_LIMIT

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from andante.domain.compiled import Floats, Ints, Table, part
+from andante.domain.scheduling.kv_groups import kv_given_back
 from andante.domain.scheduling.prediction import final_qoe_of
 from andante.domain.scheduling.qoe_numbers import (
     ADMISSIONS,
@@ -20,7 +21,7 @@ from andante.domain.scheduling.qoe_numbers import (
 )
 from andante.domain.scheduling.qoe_order import keep_least
 from andante.domain.scheduling.qoe_values import Bids, Work
-from andante.domain.scheduling.room import Room, kv_needed, prefix
+from andante.domain.scheduling.room import Room, kv_needed, kv_of, prefix
 from andante.domain.scheduling.view import (
     CONTEXT,
     ELAPSED,
@@ -68,7 +69,9 @@ def earn(engine: EngineView, settings: Settings, memory: Floats) -> None:
 
 
 @part
-def _leavers(requests: Table, work: Work, bids: Bids, worth: float, settings: Settings, at_most: int) -> Ints:
+def _leavers(
+    requests: Table, engine: EngineView, work: Work, bids: Bids, worth: float, settings: Settings, at_most: int
+) -> Ints:
     """Running requests whose going would gain; who loses least for what it gives back comes first.
 
     `worth`: what the scarce resource is worth. A victim gives back its cost and will need its recompute, during which
@@ -86,16 +89,14 @@ def _leavers(requests: Table, work: Work, bids: Bids, worth: float, settings: Se
         if profit > 0:
             # Where it must be computed again, what the exchange leaves counts.
             loss = (
-                bids.gain[i] / bids.cost[i]
-                if settings.kv_offload
-                else profit / -max(requests[CONTEXT, i] - requests[SHARED, i], 1.0)
+                bids.gain[i] / bids.cost[i] if settings.kv_offload else profit / -max(kv_of(requests, i, engine), 1.0)
             )
             count = keep_least(best, losses, count, i, loss)
     return best[:count]
 
 
 @part
-def _left_out(requests: Table, room: Room, order: Ints, admitted: int) -> int:
+def _left_out(requests: Table, engine: EngineView, room: Room, order: Ints, admitted: int) -> int:
     """The place in `order` of the first whom streams that end within `_SOON` do not let in.
 
     `order.size` if they let in all. Who gets in that soon anyway is no reason to compute anybody again.
@@ -104,10 +105,10 @@ def _left_out(requests: Table, room: Room, order: Ints, admitted: int) -> int:
     for i in range(requests.shape[1]):
         if requests[RUNNING, i]:
             ends = min(_SOON / (requests[REMAINING, i] * room.interval), 1.0)
-            kv += (requests[CONTEXT, i] - requests[SHARED, i]) * ends
+            kv += kv_of(requests, i, engine) * ends
             slots += ends
     for place in range(order.size):
-        kv -= requests[CONTEXT, order[place]] - requests[SHARED, order[place]]
+        kv -= kv_of(requests, order[place], engine)
         slots -= 1
         if kv < 0 or slots < 0:
             return max(place, admitted)
@@ -138,11 +139,11 @@ def preempt(
         allowed = int(min(max(left, 0.0), float(AT_ONCE)))
     if allowed < 1:
         return nobody, admit
-    marginal = admit.size if settings.kv_offload else _left_out(requests, room, order, admit.size)
+    marginal = admit.size if settings.kv_offload else _left_out(requests, engine, room, order, admit.size)
     if marginal == order.size:
         return nobody, admit
     first = order[marginal]
-    best = _leavers(requests, work, bids, bids.gain[first] / bids.cost[first], settings, allowed)
+    best = _leavers(requests, engine, work, bids, bids.gain[first] / bids.cost[first], settings, allowed)
     # As few as make room for the first who must wait, within what the storm guard allows.
     blocks = 0.0
     for i in order[: admit.size + 1]:
@@ -155,7 +156,7 @@ def preempt(
         if seconds > memory[RECOMPUTE_CREDIT]:
             return nobody, admit
         count += 1
-        tokens += requests[CONTEXT, i] // engine.block_size * engine.block_size - requests[SHARED, i]
+        tokens += kv_given_back(requests[CONTEXT, i], requests[SHARED, i], engine.block_size, engine.kv_groups)
         if tokens >= needed:
             break
     if tokens < needed:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from andante.domain.compiled import Bools, Floats, Ints, Table, part
+from andante.domain.scheduling.kv_groups import kv_held
 from andante.domain.scheduling.prediction import final_qoe_of
 from andante.domain.scheduling.qoe_numbers import MAXMIN, PERFECT, Settings
 from andante.domain.scheduling.room import MEMORY, TIME, Room
@@ -60,7 +61,7 @@ def work_of(requests: Table, engine: EngineView, kv_offload: bool) -> Work:
         context, rest = requests[CONTEXT, i], requests[REMAINING, i]
         again = engine.step_time.prefill_token * (context - requests[KEPT, i])
         half_way[i] = context + 0.5 * rest
-        held[i] = half_way[i] - requests[SHARED, i]
+        held[i] = kv_held(half_way[i] - requests[SHARED, i], engine.kv_groups)
         recompute[i] = again
         if not kv_offload:
             found = max(requests[KEPT, i], context * engine.cached_share)

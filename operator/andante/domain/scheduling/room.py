@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from andante.domain.compiled import Bools, Ints, Table, part
+from andante.domain.scheduling.kv_groups import kv_held, kv_to_start
 from andante.domain.scheduling.qoe_numbers import Settings
 from andante.domain.scheduling.view import CONTEXT, KEPT, SHARED, EngineView
 
@@ -88,10 +88,15 @@ def prefill_keeps_pace(requests: Table, engine: EngineView, waiting: Ints, runni
 
 @part
 def kv_needed(requests: Table, engine: EngineView, i: int) -> float:
-    """Tokens of KV, in whole free blocks, that the request in column `i` takes when it starts."""
+    """KV, in whole free blocks, that the request in column `i` takes when it starts."""
     tokens = requests[CONTEXT, i] + 1 + engine.draft_slots
-    own: float = math.ceil(tokens / engine.block_size) * engine.block_size - requests[SHARED, i]
-    return own
+    return kv_to_start(tokens, requests[SHARED, i], engine.block_size, engine.kv_groups)
+
+
+@part
+def kv_of(requests: Table, i: int, engine: EngineView) -> float:
+    """KV of its own that the request in column `i` holds, or would hold if it ran."""
+    return kv_held(requests[CONTEXT, i] - requests[SHARED, i], engine.kv_groups)
 
 
 @part

@@ -115,7 +115,7 @@ class EngineView(NamedTuple):
     now: float
     """Seconds on any clock that does not go back."""
     kv_capacity: float
-    """Tokens that the KV cache holds."""
+    """Tokens that the KV cache holds, were all attention full and of one kind."""
     kv_free: float
     """Tokens in free blocks."""
     block_size: int
@@ -131,6 +131,8 @@ class EngineView(NamedTuple):
     """Most demanding pace among the requests in the engine, tokens/s; 0 when nobody reads."""
     admitted: float
     """Requests that the engine has started so far; NaN where it does not count: then a plan's admissions were made."""
+    kv_groups: Table
+    """What a token takes of each kind of KV cache: `andante.domain.scheduling.kv_groups`."""
     tokens_per_step: float = 1.0
     """Tokens that a step brings a decoding sequence, mean, >= 1; more than 1 with speculative decoding."""
     draft_slots: int = 0
