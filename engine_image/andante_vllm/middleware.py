@@ -20,6 +20,7 @@ from andante.domain.answer_length import AnswerLengths
 from andante.domain.request_meter import Outcome
 from andante_vllm import engine_client_hooks as hooks
 from andante_vllm import web_server
+from andante_vllm.body_checks import bound_errors
 from andante_vllm.drain import Announcement, announcement_file
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.idle_step_time import IdleStepTime, metric_files, start_values
@@ -31,6 +32,7 @@ from andante_vllm.replies import Message, Reply, Send
 from andante_vllm.reply_forms import FORMS
 from andante_vllm.request_body import Receive, RequestBody
 from andante_vllm.settings import engine_config_path, qoe_settings_path, read_engine_config
+from andante_vllm.turns import Turns
 
 if TYPE_CHECKING:
     from andante_vllm.connection import Connection
@@ -56,6 +58,8 @@ class DeliveryMeter:
         hooks.install(self._close_server)
         self._app = app
         self._server: Any = None
+        self._turns = Turns()
+        self._errors_are_bounded = False
         config_path = engine_config_path()
         self._settings = LiveQoESettings(qoe_settings_path(config_path), log_error=logger.error, log_info=logger.info)
         self._settings_version = self._settings.version
@@ -74,6 +78,9 @@ class DeliveryMeter:
         self._show(self._classes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._errors_are_bounded and "app" in scope:  # at the start: the first that comes is no request
+            self._errors_are_bounded = True
+            bound_errors(scope["app"].routes, log_warning=logger.warning)
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -130,6 +137,7 @@ class DeliveryMeter:
             reply,
             max_bytes=self._limits.max_body_bytes(scope["path"]),
             max_values=self._limits.max_body_values,
+            weight_factor=self._limits.weight_factor(scope["path"]),
             seconds=self._limits.body_timeout_seconds,
         )
         if await body.refused(scope["headers"]):
@@ -158,6 +166,7 @@ class DeliveryMeter:
                 request.client_left()
             elif not message.get("more_body", False):
                 request.body_received(at=time.monotonic(), unix_time=time.time())
+                await body.wait_turn(self._turns)
             return message
 
         token = hooks.current_request.set(request)

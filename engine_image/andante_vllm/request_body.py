@@ -8,11 +8,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from andante_vllm.json_weight import JSONWeight
 from andante_vllm.replies import Header, Message, Reply
+from andante_vllm.turns import Turns
 
 Receive = Callable[[], Awaitable[Message]]
 
 _SWALLOW_SECONDS: Final = 2.0
+_SMALL_BYTES: Final = 64 * 1024
+_SMALL_VALUES: Final = 4096
+"""What a body may have without waiting for its turn: about a millisecond of work."""
 _DISCONNECT: Final = "http.disconnect"
 
 
@@ -20,12 +25,22 @@ class RequestBody:
     """The `receive` of one request; a body that is too large or too slow gets the reply, and the application none."""
 
     __slots__ = (
-        "_bytes", "_late_at", "_max_bytes", "_max_values", "_over", "_receive", "_reply", "_seconds", "_values",
+        "_bytes", "_late_at", "_max_bytes", "_max_values", "_over", "_receive", "_reply", "_seconds", "_weight",
+        "_weight_factor",
     )  # fmt: skip
 
-    def __init__(self, receive: Receive, reply: Reply, *, max_bytes: int, max_values: int, seconds: float) -> None:
-        """`max_bytes` and `seconds`: of the whole body. `max_values`: how many values a JSON document may list, counted
-        by its commas, those of texts too.
+    def __init__(
+        self,
+        receive: Receive,
+        reply: Reply,
+        *,
+        max_bytes: int,
+        max_values: int,
+        seconds: float,
+        weight_factor: int,
+    ) -> None:
+        """`max_bytes` and `seconds`: of the whole body. `max_values`: how much a JSON document may weigh (`JSONWeight`)
+        times `weight_factor`; at 0 it is no JSON document.
 
         The application parses it in the thread that sends everybody's tokens, and values take longer than texts.
         """
@@ -35,7 +50,9 @@ class RequestBody:
         self._seconds = seconds
         self._late_at = time.monotonic() + seconds
         self._max_values = max_values
-        self._bytes = self._values = 0
+        self._bytes = 0
+        self._weight = JSONWeight()
+        self._weight_factor = weight_factor
         self._over = False
 
     async def refused(self, headers: Iterable[Header]) -> bool:
@@ -60,7 +77,8 @@ class RequestBody:
         if message["type"] == "http.request":
             body = message.get("body", b"")
             self._bytes += len(body)
-            self._values += body.count(b",")
+            if self._weight_factor:
+                self._weight.add(body)
             self._over = not message.get("more_body", False)
             if self._bytes > self._max_bytes or self._values > self._max_values:
                 await self._refuse_large()
@@ -68,6 +86,15 @@ class RequestBody:
         else:
             self._over = True
         return message
+
+    async def wait_turn(self, turns: Turns) -> None:
+        """Returns when the application may have the body: a small one at once."""
+        if self._bytes > _SMALL_BYTES or self._values > _SMALL_VALUES:
+            await turns.take()
+
+    @property
+    def _values(self) -> int:
+        return self._weight.total * self._weight_factor
 
     async def _refuse_large(self) -> None:
         text = f"The request's body has more than the {_size(self._max_bytes)} that this path takes."

@@ -153,7 +153,12 @@ class VirtualGPUConfig(_Strict):
 
 
 _TOKENIZER_PATHS: Final = frozenset({"/tokenize", "/detokenize"})
-_MAX_TOKENIZER_BODY: Final = 256 * 1024
+_MAX_TOKENIZER_BODY: Final = 128 * 1024
+_WEIGHT_FACTORS: Final[Mapping[str, int]] = {
+    "/v1/responses": 5,  # vLLM compares each item with two dozen forms: 70 us of its API server's time
+    "/v1/audio/transcriptions": 0,  # a recording is no JSON document
+    "/v1/audio/translations": 0,
+}
 """The server writes the answer to these, a number for each token, in the thread that sends everybody's tokens."""
 
 
@@ -167,7 +172,8 @@ class HTTPConfig(_Strict):
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 8
     """Largest body of a request."""
     max_body_values: Annotated[int, Field(ge=1024, le=2**31)] = 262_144
-    """Most commas in a request's body: a list of so many token ids."""
+    """Most values of a request's body: an item or a field is one, an object 48 beside it; at /v1/responses 5 times so
+    many."""
     body_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
     """In which a request's body must have come, from the end of its head."""
     max_head_kib: Annotated[int, Field(ge=8, le=1024)] = 64
@@ -183,6 +189,10 @@ class HTTPConfig(_Strict):
         """Largest body of a request for `path`."""
         size = self.max_body_mib * 2**20
         return min(size, _MAX_TOKENIZER_BODY) if path in _TOKENIZER_PATHS else size
+
+    def weight_factor(self, path: str) -> int:
+        """How many of `max_body_values` a value in a body for `path` takes; 0: they are not counted."""
+        return _WEIGHT_FACTORS.get(path, 1)
 
 
 _NODE = "a replica runs on one node; use spec.engine.gpusPerReplica"
