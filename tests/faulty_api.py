@@ -44,6 +44,7 @@ class FaultyAPI:
         self._every, self._draw = every, random.Random(5)  # noqa: S311  no secret
         self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
         self.faults: Counter[str] = Counter()
+        self._open: dict[int, web.Request] = {}
         self.storm: str | None = None
         """A fault of every request, for as long as a test says so: of `STORMS`, or `WATCH_ERROR` for every watch."""
         (self._port,) = free_ports(1)
@@ -66,6 +67,16 @@ class FaultyAPI:
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._session.close()
+
+    def cut(self) -> None:
+        """Ends every answer that is under way, watches above all."""
+
+        def abort() -> None:
+            for request in list(self._open.values()):
+                if request.transport is not None:
+                    request.transport.abort()
+
+        self._loop.call_soon_threadsafe(abort)
 
     def _next_fault(self, request: web.Request) -> str | None:
         if self.storm is not None:
@@ -106,10 +117,14 @@ class FaultyAPI:
                 request.transport.abort()
                 return web.Response()
             response = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
-            await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
+            self._open[id(request)] = request
+            try:
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
+            finally:
+                self._open.pop(id(request), None)
             return response
 
     def __enter__(self) -> Self:

@@ -31,6 +31,7 @@ def test_it_works_on_after_a_storm_of_one_fault(
             ns.apply(name="before")
             wait_for("the first service's Deployment", lambda: ns.get("deployment", "before"), told=operator.tail)
             api.storm = storm
+            api.cut()
             ended = time.monotonic() + STORM_SECONDS
             wait_for("a call to meet it", lambda: api.faults[storm], told=operator.tail)
             time.sleep(max(0.0, ended - time.monotonic()))

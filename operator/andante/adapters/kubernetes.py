@@ -76,7 +76,7 @@ class KubernetesCluster:
             more = [("continue", token)] if token else []
             page = self._call("GET", "list", kind, _path(kind, namespace), query=[*query, *more], accept=accept)
             # One page in full at a time: what belongs to nobody goes at once, and most of the rest.
-            for item in page["items"]:
+            for item in page["items"] or ():  # null in an empty list of metadata
                 obj = self._object(kind, item)
                 if belongs(obj):
                     objects.append(slim(obj, partial=KINDS[kind].metadata_only))

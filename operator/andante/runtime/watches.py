@@ -35,6 +35,7 @@ FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
 CALM_SECONDS = 60.0
 """Watches that lasted that long begin again at once."""
 STOP_SECONDS = 5.0
+"""For kopf to end its tasks."""
 
 
 class Watches:
@@ -122,7 +123,8 @@ class Watches:
             if kind is not SERVICE:
                 # Filtered by the API server: a cluster's other pods and ConfigMaps never travel here.
                 settings.watching.label_selectors[kind.group, kind.plural] = SERVICE_LABEL
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
             standalone=True,  # the Lease is the guard; kopf's peering needs a CRD of its own
@@ -131,6 +133,13 @@ class Watches:
             namespaces=list(self._namespaces),
             stop_flag=stop,
         )
+        ending = asyncio.ensure_future(kopf.run_tasks(tasks, ignored=ours))
+        done, _ = await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
+        # kopf waits for its tasks without bound, and some of them for a login that nobody makes any more.
+        await asyncio.wait([ending], timeout=STOP_SECONDS)
+        for task in (*done, ending):
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
 
     def _take(self, kind: ObjectKind, event: kopf.RawEvent, home: asyncio.AbstractEventLoop) -> None:
         # Items of a list carry no kind of their own.
@@ -166,6 +175,7 @@ class Watches:
             trust_env=bool(info.trust_env),
             trace_configs=[trace],
             middlewares=(metadata_alone,),
+            response_class=_ListsAreLists,
         )
         return kopf.AiohttpSession(
             server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
@@ -177,6 +187,16 @@ class Watches:
     def _expect(self) -> None:
         for part in self._parts():
             self._health.expect(part, within=SILENCE_SECONDS)
+
+
+class _ListsAreLists(aiohttp.ClientResponse):
+    """An empty list of metadata has null for its items, which kopf goes over."""
+
+    async def json(self, **how: Any) -> Any:
+        found = await super().json(**how)
+        if isinstance(found, dict) and "items" in found and found["items"] is None:
+            found["items"] = []
+        return found
 
 
 class _KopfThread:
@@ -199,24 +219,37 @@ class _KopfThread:
         if self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed already
                 self._loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+        await asyncio.to_thread(self._thread.join, STOP_SECONDS + 2.0)
 
     def _run(self) -> None:
         error: Exception = RuntimeError("kopf ended")
+        self._loop = asyncio.new_event_loop()
         try:
-            asyncio.run(self._main())
+            self._loop.run_until_complete(self._main())
         except Exception as raised:  # noqa: BLE001  told to whoever started this
             error = raised
-        with contextlib.suppress(RuntimeError):
+        _abandon(self._loop)
+        with contextlib.suppress(RuntimeError):  # the home loop is closed
             self._home.call_soon_threadsafe(self._tell, error)
 
     async def _main(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._stop = asyncio.Event()
         await self._work(self._stop)
 
     def _tell(self, error: Exception) -> None:
         if not self.ended.done():
             self.ended.set_result(error)
+
+
+def _abandon(loop: asyncio.AbstractEventLoop) -> None:
+    """Ends a loop whose tasks may not end: they get a moment, and then go with it."""
+    loop.set_exception_handler(lambda *_: None)  # what they say on the way out tells nobody anything
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+    loop.close()
 
 
 def _settings() -> kopf.OperatorSettings:
