@@ -55,7 +55,8 @@ FIELDS = _set("""
 # Flags of kubectl, helm, docker, curl, git, pip and vLLM that are named outside of a command.
 FLAGS = _set("""
     --all-namespaces --api-key --build-arg --comment --container --create-namespace --dport --dry-run
-    --enable-auto-tool-choice --follow --force-conflicts --gpu-memory-utilization --help --kube-version --logs
+    --enable-auto-tool-choice --enable-expert-parallel --follow --force-conflicts --gpu-memory-utilization --help
+    --kube-version --logs
     --namespace --no-hooks --output --port --previous --privileged --replicas --require-hashes --reset-then-reuse-values
     --reuse-values --selector --server-side --set --show-labels --skip-crds --speculative-config --tail --timeout --type
     --values --version --wait --watch --watermark

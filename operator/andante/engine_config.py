@@ -196,6 +196,7 @@ class HTTPConfig(_Strict):
 
 
 _NODE = "a replica runs on one node; use spec.engine.gpusPerReplica"
+_REPLICAS = "use spec.scaling.maxReplicas: Andante scales by whole replicas, each with one engine"
 _GATEWAY = "end TLS in a gateway or proxy in front of the Service: probes and scrapes speak plain HTTP"
 OWNED_FLAGS: Final[Mapping[str, str]] = {
     "--model": "use spec.model.id",
@@ -210,8 +211,32 @@ OWNED_FLAGS: Final[Mapping[str, str]] = {
     "-tp": "use spec.engine.gpusPerReplica",
     "--pipeline-parallel-size": _NODE,
     "-pp": _NODE,
-    "--data-parallel-size": "use spec.scaling.maxReplicas: Andante scales by whole replicas",
-    "-dp": "use spec.scaling.maxReplicas: Andante scales by whole replicas",
+    "--data-parallel-size": _REPLICAS,
+    "-dp": _REPLICAS,
+    "--data-parallel-size-local": _REPLICAS,
+    "-dpl": _REPLICAS,
+    "--data-parallel-rank": _REPLICAS,
+    "-dpn": _REPLICAS,
+    "--data-parallel-start-rank": _REPLICAS,
+    "-dpr": _REPLICAS,
+    "--data-parallel-address": _REPLICAS,
+    "-dpa": _REPLICAS,
+    "--data-parallel-rpc-port": _REPLICAS,
+    "-dpp": _REPLICAS,
+    "--data-parallel-backend": _REPLICAS,
+    "-dpb": _REPLICAS,
+    "--data-parallel-hybrid-lb": _REPLICAS,
+    "-dph": _REPLICAS,
+    "--data-parallel-external-lb": _REPLICAS,
+    "-dpe": _REPLICAS,
+    "--data-parallel-multi-port-external-lb": _REPLICAS,
+    "-dpm": _REPLICAS,
+    "--data-parallel-supervisor-port": _REPLICAS,
+    "--no-data-parallel-hybrid-lb": _REPLICAS,
+    "--no-data-parallel-external-lb": _REPLICAS,
+    "--enable-elastic-ep": _REPLICAS,
+    "--no-enable-elastic-ep": _REPLICAS,
+    "--elastic-ep-max-dp-size": _REPLICAS,
     "--scheduler-cls": "use spec.engine.scheduler.policy",
     "--scheduling-policy": "use spec.engine.scheduler.policy, and spec.qoe.classes to serve some requests first",
     "--middleware": "the delivery meter must see what the connection gets; put a proxy in front of the Service",

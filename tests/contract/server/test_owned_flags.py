@@ -55,6 +55,23 @@ def test_short_forms_are_refused(flag: str) -> None:
     assert _refused(flag)
 
 
+def test_a_replica_is_one_engine_so_no_flag_of_data_parallelism_passes(parser: argparse.ArgumentParser) -> None:
+    of_it = [
+        name
+        for action in parser._actions
+        if any(option.startswith(("--data-parallel", "--elastic-ep")) for option in action.option_strings)
+        for name in action.option_strings
+        if not name.startswith("--no-")
+    ]
+    assert len(of_it) > 15
+    assert [name for name in of_it if not _refused(name)] == []
+
+
+@pytest.mark.parametrize("flag", ["--enable-expert-parallel", "-ep", "--enable-eplb", "--numa-bind", "-dcp=2"])
+def test_experts_and_memory_of_one_replica_may_be_laid_out(flag: str) -> None:
+    assert not _refused(flag)
+
+
 def test_all_other_flags_may_be_given(parser: argparse.ArgumentParser) -> None:
     others = [
         name
