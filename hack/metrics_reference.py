@@ -97,6 +97,11 @@ sum(rate(andante_requests_good_total[5m])) / sum(rate(andante_request_qoe_count[
 # Answers that the service failed, refused or cut, and those that clients gave up
 sum by (outcome) (rate(andante_requests_total{outcome!~"completed|aborted"}[5m]))
 
+# Engines that hang: requests are open and no step has computed anything for five minutes. vLLM's health check does not
+# see that. With policy fcfs, vllm:iteration_tokens_total_count takes the place of andante_scheduler_steps_total
+sum by (pod) (andante_open_requests) > 0
+  and on (pod) sum by (pod) (increase(andante_scheduler_steps_total[5m])) == 0
+
 # Time to the first token, 95th percentile
 histogram_quantile(0.95, sum by (le, qoe_class) (rate(andante_ttft_seconds_bucket[5m])))
 ```

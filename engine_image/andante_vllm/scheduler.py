@@ -10,6 +10,7 @@ Gather (`scheduler_view`), decide (`decisions`), apply (`vllm_seam`), and keep t
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import llvmlite.binding.ffi
@@ -128,6 +129,9 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
     def update_from_output(
         self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
     ) -> dict[int, Any]:
+        if scheduler_output.total_num_scheduled_tokens:
+            with self._guard if self._policy is not None else suppress(Exception):
+                self._metrics.computed()
         if self._policy is not None:
             with self._guard:
                 self._books.brought(scheduler_output, model_runner_output, self.now())

@@ -46,6 +46,10 @@ class SchedulerMetrics:
         self._shown_reason: str | None = None
         self._decision_seconds = histogram("decision_seconds", "Time that one decision took.", _DECISION_BUCKETS)
         self._step_seconds = histogram("step_seconds", "Time of one engine step.", _STEP_BUCKETS)
+        self._steps = counter(
+            "steps",
+            "Engine steps that computed something, under any policy. It stands still in an engine that hangs.",
+        )
         self._decisions = counter("decisions", "Steps in which something was short and the policy chose.")
         self.preemptions = counter("preemptions", "Requests that the policy took off.")
         self.famine_preemptions = counter("famine_preemptions", "Requests taken off because blocks ran out in a step.")
@@ -76,6 +80,10 @@ class SchedulerMetrics:
             self.active.labels(self._model_name, self._policy, self._shown_reason).set(0)
         self._shown_reason = reason
         self.active.labels(self._model_name, self._policy, reason).set(1 if active else 0)
+
+    def computed(self) -> None:
+        """A step that computed something ended. Shown at once: whoever asks whether the engine goes on cannot wait."""
+        self._steps.inc()
 
     def decided(self, *, seconds: float, kv_use: float | None) -> None:
         """The policy was asked. `kv_use`: share of the KV cache in use, if something was short; None: nothing was."""

@@ -11,6 +11,7 @@ import yaml
 from benchmarks.scheduling import virtual_time
 from benchmarks.scheduling.virtual_time import build_scheduler
 from benchmarks.scheduling.workload import LENGTHS, poisson_workload
+from vllm.v1.outputs import ModelRunnerOutput
 
 from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
@@ -54,15 +55,26 @@ def test_without_a_config_vllm_schedules(monkeypatch: pytest.MonkeyPatch) -> Non
     assert active(build(QoEScheduler)) == [("policy fcfs", 0.0)]
 
 
-def test_without_a_policy_vllm_schedules_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_policy_vllm_schedules_alone_and_its_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENGINE_CONFIG_VARIABLE, raising=False)
     scheduler = build(QoEScheduler)
-    scheduler._metrics = scheduler._table = None  # whatever asked them for anything would fail
+    scheduler._table = scheduler._books = None  # whatever asked them for anything would fail
     workload = poisson_workload(rate=4.0, duration=1.0, lengths=LENGTHS["chat"], seed=3)
     clock = virtual_time.VirtualClock()
     run = virtual_time.run_workload(workload, scheduler=scheduler, clock=clock, profile=PROFILE)
     assert run.steps > workload.output_tokens.max()
     assert not scheduler.requests
+    counted = scheduler._metrics.registry.get_sample_value("andante_scheduler_steps_total", {"model_name": ""})
+    assert counted == run.steps
+
+
+def test_a_step_that_computes_nothing_is_no_sign_of_life() -> None:
+    scheduler = build(WithPolicy)
+    batch = scheduler.schedule()
+    scheduler.update_from_output(batch, ModelRunnerOutput([], {}))
+    assert batch.total_num_scheduled_tokens == 0
+    counted = scheduler._metrics.registry.get_sample_value("andante_scheduler_steps_total", {"model_name": "tiny"})
+    assert counted == 0
 
 
 def test_an_untested_vllm_version_schedules_itself_and_says_so() -> None:

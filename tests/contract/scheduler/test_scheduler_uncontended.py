@@ -59,4 +59,5 @@ def test_an_engine_that_has_served_everybody_shows_all_its_steps() -> None:
     workload = poisson_workload(rate=4.0, duration=5.0, lengths=LENGTHS["chat"], seed=3)
     run = run_workload(workload, scheduler=scheduler, clock=clock, profile=PROFILE)
     labels = {"model_name": PROFILE.model}
-    assert scheduler._metrics.registry.get_sample_value("andante_scheduler_step_seconds_count", labels) == run.steps
+    for name in ("andante_scheduler_step_seconds_count", "andante_scheduler_steps_total"):
+        assert scheduler._metrics.registry.get_sample_value(name, labels) == run.steps
