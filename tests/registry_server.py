@@ -1,11 +1,7 @@
-"""A real registry for tests: Debian's docker-registry on an address of this machine, with TLS and a login, or without.
-
-The program is taken out of its package, not installed: the package would start a server of its own.
-"""
+"""A registry for tests: Debian's docker-registry on an address of this machine, with TLS and a login, or without."""
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
 from dataclasses import dataclass
@@ -17,31 +13,12 @@ import bcrypt
 import httpx
 import yaml
 from hack.localcluster.control_plane import free_ports
-from hack.localcluster.locking import exclusive
 from hack.localcluster.pki import Authority
 from hack.localcluster.progress import wait_until
-from hack.localcluster.settings import cache
+
+from debian_programs import program
 
 USERNAME, PASSWORD = "andante", "a password: with spaces"
-
-
-def program() -> Path:
-    """The registry's program: on PATH, or from Debian's package, kept in the cache."""
-    found = shutil.which("docker-registry")
-    if found:
-        return Path(found)
-    folder = cache() / "tools" / "docker-registry"
-    unpacked = folder / "usr" / "bin" / "docker-registry"
-    with exclusive(folder, "docker-registry"):
-        if not unpacked.is_file():
-            download = ["apt-get", "download", "-qq", "docker-registry"]
-            if subprocess.run(download, cwd=folder, check=False, capture_output=True).returncode:
-                subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True)
-                subprocess.run(download, cwd=folder, check=True, capture_output=True)
-            (package,) = folder.glob("docker-registry_*.deb")
-            subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True, capture_output=True)
-            package.unlink()
-    return unpacked
 
 
 @dataclass(slots=True)
@@ -97,7 +74,7 @@ class RegistryServer:
             settings["auth"] = {"htpasswd": {"realm": "test", "path": str(self.folder / "htpasswd")}}
         (self.folder / "config.yml").write_text(yaml.safe_dump(settings))
         with (self.folder / "log").open("wb") as log:
-            command = [str(program()), "serve", str(self.folder / "config.yml")]
+            command = [str(program("docker-registry").path), "serve", str(self.folder / "config.yml")]
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_until(self._answers, what="the registry", timeout_seconds=30, still_possible=self._ended)
