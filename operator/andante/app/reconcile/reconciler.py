@@ -14,6 +14,7 @@ from andante.app.reconcile.child_sync import ChildSync, SyncResult
 from andante.app.scaling.judge import foreign_replicas_owner, judge, present_replicas, remembered
 from andante.app.scaling.measurement import nothing_measured
 from andante.app.status.build import build_status, unreadable_status
+from andante.app.status.changes import Change, change
 from andante.app.status.conditions import Observation
 from andante.app.world import merge_patch
 from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError, UnavailableError
@@ -98,18 +99,23 @@ class Reconciler:
         )
 
     def _write_status(self, obj: Object, state: ServiceState, status: LLMServiceStatus) -> float | None:
-        """Write what changed; returns in how many seconds it may be written, where that was too soon."""
+        """Write what changed; returns in how many seconds it may be written, where that was too soon.
+
+        News after a moment, figures once in a window of the measures.
+        """
         now = self._clock.monotonic()
         wanted = status.to_wire()
         live: dict[str, Any] = dict(obj.get("status") or {})
+        much = change(live, wanted)
         patch = merge_patch(live, wanted)
-        if not patch:
+        if much is Change.NONE or not patch:
             return None
         if state.status_written is None:
             state.status_written = now
         since = now - state.status_written
-        if since < SECONDS_BETWEEN_STATUS_WRITES:
-            return SECONDS_BETWEEN_STATUS_WRITES - since
+        between = SECONDS_BETWEEN_STATUS_WRITES if much is Change.NEWS else self._window
+        if since < between:
+            return between - since
         try:
             self._fleet.world.put(self._cluster.patch_status(obj, patch))
         except NotFoundError:

@@ -32,6 +32,17 @@ class TickResult:
     decision: Decision
     memory: Memory
 
+    @property
+    def news(self) -> tuple[object, ...]:
+        """What of it a status tells at once: all but the figures, the texts that quote them, and what was learned."""
+        steps = tuple((s.name, s.replicas, s.reason, s.clamped) for s in self.decision.steps)
+        measured = self.measurement
+        figures = (measured.deficit, measured.idle_deficit, measured.good_fraction, measured.open_requests)
+        kinds = tuple(type(figure) for figure in figures)
+        scheduling = tuple(sorted(measured.scheduling.items()))
+        said = (measured.pods_measured, measured.idle_reason, measured.step_time_fitted, scheduling)
+        return (self.decision.replicas, self.decision.wanted, steps, kinds, *said)
+
 
 def judge(
     service: LLMService,

@@ -75,7 +75,9 @@ class ScalingTick:
         """Number of services that the newest tick decided on."""
 
     async def tick(self) -> list[tuple[str, str]]:
-        """One tick; returns the services (namespace, name) whose result is new, for the caller to reconcile."""
+        """One tick; returns the services (namespace, name) of which there is something to tell, for the
+        caller to reconcile.
+        """
         gathered, changed = await self._gather()
         read = await self._metrics.read([address for g in gathered for address in g.addresses])
         self._measurements.take(read)
@@ -93,10 +95,18 @@ class ScalingTick:
             else:
                 one.state.decision = result
                 decided += 1
-            if one.state.decision != before or one.state.faults.get(FAULT) != had_fault:
+            if self._is_to_be_told(one.state, before) or one.state.faults.get(FAULT) != had_fault:
                 changed.append((one.state.namespace, one.state.name))
         self.services = decided
         return changed
+
+    def _is_to_be_told(self, state: ServiceState, before: TickResult | None) -> bool:
+        """News at once; figures when the last status is a window old."""
+        newest = state.decision
+        if newest is None or before is None or newest.news != before.news:
+            return newest is not before
+        written = state.status_written
+        return newest != before and (written is None or self._clock.monotonic() - written >= self._window)
 
     async def _gather(self) -> tuple[list[_Gathered], list[tuple[str, str]]]:
         """What can be decided on, and the names of services that have just turned out not to be."""

@@ -206,7 +206,7 @@ def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propo
         return Proposal(
             replicas=replicas.spec,
             reason="DeficitTooYoung",
-            message=f"{words} for {lasted:.0f} s of {rules.scale_up_window:.0f} s",
+            message=f"{words}, not yet for {rules.scale_up_window:.0f} s",
         )
     warming = snapshot.warming
     settling = memory.ready_since is not None and now - memory.ready_since < rules.settle
@@ -246,7 +246,7 @@ def _down(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
         return Proposal(
             replicas=present,
             reason="TargetMet",
-            message=f"the target is met; quiet for {quiet:.0f} s of {rules.scale_down_window:.0f} s",
+            message=f"the target is met, but not yet for {rules.scale_down_window:.0f} s without a deficit",
         )
     peak = max((load for _, load in memory.peaks), default=0.0)
     remaining = present - 1
@@ -263,5 +263,6 @@ def _down(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
     return Proposal(
         replicas=remaining,
         reason="OneFewerSuffices",
-        message=f"no deficit for {quiet:.0f} s, peak of {peak:.0f} open requests fits on {remaining} replicas{words}",
+        message=f"no deficit for {rules.scale_down_window:.0f} s, peak of {peak:.0f} open requests fits on {remaining}"
+        f" replicas{words}",
     )

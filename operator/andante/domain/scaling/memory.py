@@ -70,8 +70,8 @@ class Memory:
         )
 
     def to_state(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {
+        """JSON-ready; what is not known is left out, as the API server keeps no nulls."""
+        state = {
             "carried": self.carried,
             "ceiling": None if self.ceiling is None else list(self.ceiling),
             "recent": [list(p) for p in self.recent],
@@ -82,6 +82,7 @@ class Memory:
             "readySince": self.ready_since,
             "changes": [list(c) for c in self.changes],
         }
+        return {name: value for name, value in state.items() if value is not None}
 
     @classmethod
     def from_state(cls, version: int, state: Mapping[str, Any]) -> Self:

@@ -1,0 +1,55 @@
+"""How much a status differs from the one that is there: not at all, in its figures, or in what it says.
+
+Each write costs every watcher of the resource a message. So figures, which change with every tick, are written once in
+a while, and what changes with time alone only beside something else. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+_FLEETING = ("recent", "peaks")
+"""Parts of the scaler's memory that move with every tick; after a restart they fill again within a window."""
+
+
+class Change(IntEnum):
+    """In order of urgency."""
+
+    NONE = 0
+    FIGURES = 1
+    """Measured values, texts that quote them, and what the scaler has learned."""
+    NEWS = 2
+    """Replicas, conditions, a decision, another spec."""
+
+
+def change(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Change:
+    """What of `live` (a status as the API gives it) is no longer so in `wanted`."""
+    if _said(live) != _said(wanted):
+        return Change.NEWS
+    return Change.NONE if _lasting(live) == _lasting(wanted) else Change.FIGURES
+
+
+def _said(status: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in status.items() if name not in ("qoe", "scaling", "conditions")}
+    scaling = status.get("scaling") or {}
+    said["scaling"] = [scaling.get(name) for name in ("desired", "reason", "decisions")]
+    said["state"] = (status.get("qoe") or {}).get("state")
+    said["conditions"] = [
+        [condition.get(name) for name in ("type", "status", "reason", "observedGeneration")]
+        for condition in status.get("conditions") or ()
+    ]
+    return said
+
+
+def _lasting(status: Mapping[str, Any]) -> dict[str, Any]:
+    lasting = dict(status)
+    qoe, scaling = status.get("qoe"), status.get("scaling")
+    if qoe:
+        lasting["qoe"] = {name: value for name, value in qoe.items() if name != "observedAt"}
+    if scaling:
+        memory = scaling.get("memory") or {}
+        state = {name: value for name, value in (memory.get("state") or {}).items() if name not in _FLEETING}
+        lasting["scaling"] = {**scaling, "memory": {**memory, "state": state}}
+    return lasting
