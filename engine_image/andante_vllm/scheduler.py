@@ -200,9 +200,14 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 class QoEScheduler(QoEScheduling, AsyncScheduler):
     """vLLM's scheduler with Andante's choice of whom to serve; right for async and for synchronous engines."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Asked once: vLLM's platform code may set the flag anew when the engine has long been built by it.
+        self._drafts_come_here = self.num_spec_tokens > 0 and not self.scheduler_config.async_scheduling
+
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
         super()._update_after_schedule(scheduler_output)
-        if self.num_spec_tokens and not self.scheduler_config.async_scheduling:
+        if self._drafts_come_here:
             # AsyncScheduler stands in for draft tokens that stay on the device. In a synchronous engine they come here
             # after the step, and what no drafter made would be verified as if one had.
             for request_id in scheduler_output.num_scheduled_tokens:

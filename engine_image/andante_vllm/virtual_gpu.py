@@ -6,13 +6,13 @@ It cannot show numerics, GPU memory behaviour or CUDA graphs, and it is as right
 
 The "model" repeats its prompt: output token k of a request is token k of the prompt, round and round, stop tokens left
 out, unless a grammar forbids it (`virtual_choice`). So a lost, doubled, misordered or mixed-up token shows at once,
-whatever was preempted, paused or resumed.
+whatever was preempted, paused or resumed, and whichever draft tokens were refused (`virtual_drafts`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -23,19 +23,22 @@ from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.v1.core.sched.output import GrammarOutput, SchedulerOutput
 from vllm.v1.executor.abstract import Executor
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheSpec
-from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
+from vllm.v1.outputs import DraftTokenIds, LogprobsLists, ModelRunnerOutput
 
 from andante.domain.step_time import Profile, StepTimeCoefficients, host_step_seconds, prefill_pairs
 from andante.engine_config import VirtualGPUConfig
 from andante.profiles import load_profiles
 from andante_vllm.settings import ConfigError, engine_config_path, read_engine_config
 from andante_vllm.virtual_choice import CLOSING, allowed_token, logprob_rows
+from andante_vllm.virtual_drafts import VirtualDrafts
 from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
 logger = init_logger("vllm.andante.virtual_gpu")  # names outside the vllm tree are silent
 
 _MOST_LOGPROBS = 20
 """Of a request that asks for all."""
+_DRAFTS_AHEAD, _DRAFTS_ON_THE_DEVICE = "ngram", "ngram_gpu"
+"""Methods of speculative decoding that need no draft model; vLLM allows async scheduling with the second only."""
 
 
 @dataclass(slots=True)
@@ -45,10 +48,19 @@ class _Sequence:
     script: list[int]
     """The tokens that it says, round and round."""
     prompt_tokens: int
+    next: int
+    """The position of the token that it says next."""
     stop: frozenset[int] = frozenset()
     """Tokens that end the answer; said under a grammar only."""
     logprobs: int | tuple[int, ...] | None = None
     """How many tokens it wants the log probabilities of, or of which; None: of none."""
+    grammar: bool = False
+    """Whether a grammar says what it may say; then no draft token holds."""
+
+    def say(self, tokens: int) -> list[int]:
+        """The next so many tokens."""
+        start, self.next = self.next, self.next + tokens
+        return [self.token(position) for position in range(start, self.next)]
 
     def token(self, position: int) -> int:
         """The token at `position` of the sequence (0 is the first prompt token; position >= prompt_tokens)."""
@@ -62,6 +74,8 @@ class _Step:
     due: float
     """When it ends, `time.perf_counter()` seconds."""
     output: ModelRunnerOutput
+    drafted: dict[str, int]
+    """Draft tokens of each request that had any."""
 
 
 class _DueOutput(Future[ModelRunnerOutput]):
@@ -81,48 +95,66 @@ class _DueOutput(Future[ModelRunnerOutput]):
 class VirtualDevice:
     """Batches in, tokens and durations out; knows no clock and no vLLM executor."""
 
-    def __init__(self, coefficients: StepTimeCoefficients) -> None:
-        self._coefficients = coefficients
+    def __init__(self, coefficients: StepTimeCoefficients, drafts: VirtualDrafts) -> None:
+        self._coefficients, self._drafts = coefficients, drafts
         self._sequences: dict[str, _Sequence] = {}
 
     def run(self, batch: SchedulerOutput) -> tuple[ModelRunnerOutput, float]:
         """The output of one step and the seconds it takes.
 
-        A request samples a token in the step that brings its computed tokens up to its known length, as on a GPU.
+        A request samples a token in the step that brings its computed tokens up to its known length, as on a GPU, and
+        with it those of its draft tokens that hold.
         """
         for request_id in batch.finished_req_ids:
             self._sequences.pop(request_id, None)
         computed: dict[str, tuple[int, int]] = {}  # request id -> (computed tokens, known length)
+        started = {new.req_id for new in batch.scheduled_new_reqs}
         for new in batch.scheduled_new_reqs:
             prompt = new.prompt_token_ids
             if not prompt:
                 raise ValueError("the virtual GPU repeats token ids: prompt embeddings are not supported")
             stop = new.sampling_params.all_stop_token_ids if new.sampling_params else frozenset()
             script = [token for token in prompt if token not in stop] or [0]
-            self._sequences[new.req_id] = _Sequence(
-                script, len(prompt), stop=frozenset(stop), logprobs=_wanted_logprobs(new.sampling_params)
-            )
             # A request that was preempted before its first step ends may come again as a new one, with output tokens.
             known = len(new.prefill_token_ids) if new.prefill_token_ids else len(prompt)
+            self._sequences[new.req_id] = _Sequence(
+                script, len(prompt), known, stop=frozenset(stop), logprobs=_wanted_logprobs(new.sampling_params),
+                grammar=bool(new.sampling_params and new.sampling_params.structured_outputs),
+            )  # fmt: skip
             computed[new.req_id] = (new.num_computed_tokens, known)
         cached = batch.scheduled_cached_reqs
         for request_id, done, outputs in zip(
             cached.req_ids, cached.num_computed_tokens, cached.num_output_tokens, strict=True
         ):
-            computed[request_id] = (done, self._sequences[request_id].prompt_tokens + outputs)
+            sequence = self._sequences[request_id]
+            known = sequence.prompt_tokens + outputs
+            computed[request_id] = (done, known)
+            if request_id in cached.resumed_req_ids:
+                started.add(request_id)
+                sequence.next = known
+            # Otherwise the device alone knows: the scheduler counts drafts of the step before that may not have held.
 
-        prefill_tokens = pairs = decode_seqs = context_tokens = 0
+        prefill_tokens = pairs = decode_seqs = context_tokens = draft_tokens = 0
         sampled: list[list[int]] = []
         for request_id, tokens in batch.num_scheduled_tokens.items():
             sequence = self._sequences[request_id]
             done, known = computed[request_id]
-            if tokens == 1 and done >= sequence.prompt_tokens and done + 1 >= known:
+            drafted = len(batch.scheduled_spec_decode_tokens.get(request_id, ()))
+            own = tokens - drafted
+            draft_tokens += drafted
+            if own == 1 and done >= sequence.prompt_tokens and done + 1 >= known:
                 decode_seqs += 1
                 context_tokens += done + 1
             else:
-                prefill_tokens += tokens
-                pairs += prefill_pairs(tokens=tokens, offset=done)
-            sampled.append([sequence.token(done + tokens)] if done + tokens >= known else [])
+                prefill_tokens += own
+                pairs += prefill_pairs(tokens=own, offset=done)
+            if done + own < known:
+                sampled.append([])
+                continue
+            # Whoever starts may be padded to as many tokens as the others have; nobody drafted those.
+            nothing = sequence.grammar or request_id in started
+            held = 0 if nothing else self._drafts.held(request_id, sequence.next, drafted)
+            sampled.append(sequence.say(1 + held))
         request_ids = list(batch.num_scheduled_tokens)
         output = ModelRunnerOutput(
             req_ids=request_ids,
@@ -134,29 +166,50 @@ class VirtualDevice:
             prefill_pairs=pairs,
             decode_seqs=decode_seqs,
             context_tokens=context_tokens,
+            draft_tokens=draft_tokens,
         )
         return output, seconds
 
+    def draft(self, output: ModelRunnerOutput, tokens: int) -> DraftTokenIds:
+        """What the device would say next, `tokens` of it, for each who said something in the step of `output`."""
+        drafts: list[list[int]] = []
+        for request_id, said in zip(output.req_ids, output.sampled_token_ids, strict=True):
+            sequence = self._sequences.get(request_id)
+            ahead = tokens if said and sequence is not None and not sequence.grammar else 0
+            drafts.append([] if sequence is None else [sequence.token(sequence.next + place) for place in range(ahead)])
+        return DraftTokenIds(output.req_ids, drafts)
+
     def sample(
-        self, output: ModelRunnerOutput, grammar: GrammarOutput | None, closing: Callable[[], Sequence[int]]
+        self,
+        output: ModelRunnerOutput,
+        grammar: GrammarOutput | None,
+        closing: Callable[[], Sequence[int]],
+        drafted: Mapping[str, int],
     ) -> None:
         """Completes a step's output: what grammars leave no choice about, and log probabilities.
 
-        `closing`: the tokens that end a part of a JSON document, the innermost first.
+        `closing`: the tokens that end a part of a JSON document, the innermost first. `drafted`: how many draft tokens
+        the requests had, each of which has a row in a grammar's mask.
         """
         sampled = output.sampled_token_ids
         if grammar is not None:
-            for row, request_id in enumerate(grammar.structured_output_request_ids):
-                index = output.req_id_to_index.get(request_id)
+            row = 0
+            for request_id in grammar.structured_output_request_ids:
+                index, first = output.req_id_to_index.get(request_id), row
+                row += 1 + drafted.get(request_id, 0)
                 if index is not None and sampled[index]:
-                    mask, stop = grammar.grammar_bitmask[row], self._sequences[request_id].stop
+                    mask, stop = grammar.grammar_bitmask[first], self._sequences[request_id].stop
                     sampled[index] = [allowed_token(sampled[index][0], mask, stop=stop, closing=closing())]
-        rows = logprob_rows(
-            [tokens[0] if tokens else None for tokens in sampled],
-            [self._sequences[request_id].logprobs for request_id in output.req_ids],
-        )
+        places: list[int] = []  # each request's first row
+        said: list[int | None] = []
+        wanted: list[int | tuple[int, ...] | None] = []
+        for request_id, tokens in zip(output.req_ids, sampled, strict=True):
+            places.append(len(said))
+            said += tokens or [None]
+            wanted += [self._sequences[request_id].logprobs] * max(len(tokens), 1)
+        rows = logprob_rows(said, wanted)
         if rows is not None:
-            output.logprobs = LogprobsLists(*rows)
+            output.logprobs = LogprobsLists(*rows, places)
 
 
 def _wanted_logprobs(params: Any) -> int | tuple[int, ...] | None:
@@ -181,12 +234,18 @@ class VirtualGPUExecutor(Executor):
         settings = read_engine_config(engine_config_path()).virtual_gpu
         if settings is None:
             raise ConfigError("virtualGpu: must be set in engine.yaml for the virtual GPU to run")
-        if self.speculative_config is not None:
-            raise ConfigError("virtualGpu: speculative decoding is not supported")
+        speculative = self.speculative_config
+        if speculative is not None and speculative.method not in (_DRAFTS_AHEAD, _DRAFTS_ON_THE_DEVICE):
+            raise ConfigError(
+                f"virtualGpu: no draft model is computed, so that speculative decoding must be of method "
+                f"{_DRAFTS_AHEAD!r} or {_DRAFTS_ON_THE_DEVICE!r}, not {speculative.method!r}"
+            )
         profile = load_profiles()[settings.profile]
         self._settings: VirtualGPUConfig = settings
         self._kv_capacity_tokens = settings.kv_capacity_tokens or profile.kv_capacity_tokens
-        self._device = VirtualDevice(profile.coefficients.scaled(settings.time_scale))
+        drafts = VirtualDrafts(acceptance=settings.draft_acceptance)
+        self._device = VirtualDevice(profile.coefficients.scaled(settings.time_scale), drafts)
+        self._said: ModelRunnerOutput | None = None
         self._host_scale = settings.time_scale
         self._busy_until = 0.0
         self._step: _Step | None = None
@@ -194,13 +253,15 @@ class VirtualGPUExecutor(Executor):
         self._link = self._host_link(profile)
         # The CPU platform switches async scheduling off; this runs before the engine core builds its scheduler and its
         # queue of batches, which take the flag from here.
-        self.scheduler_config.async_scheduling = settings.async_scheduling
+        asynchronous = settings.async_scheduling and (speculative is None or speculative.method != _DRAFTS_AHEAD)
+        self.scheduler_config.async_scheduling = asynchronous
+        self._drafts_ahead = 0 if asynchronous else self.vllm_config.num_speculative_tokens
         logger.info(
             "Virtual GPU: profile %s, time scale %g, KV cache of %d tokens, %s scheduling",
             profile.name,
             settings.time_scale,
             self._kv_capacity_tokens,
-            "async" if settings.async_scheduling else "synchronous",
+            "async" if asynchronous else "synchronous",
         )
 
     def _host_link(self, profile: Profile) -> VirtualHostLink | None:
@@ -272,16 +333,24 @@ class VirtualGPUExecutor(Executor):
         self._busy_until = start + seconds
         if self._link is not None:
             output.kv_connector_output = self._link.arrived(self._busy_until)
-        self._step = _Step(due=self._busy_until, output=output)
+        drafted = {name: len(tokens) for name, tokens in scheduler_output.scheduled_spec_decode_tokens.items()}
+        self._step = _Step(due=self._busy_until, output=output, drafted=drafted)
         return _done(None) if non_block else None
 
     def sample_tokens(self, grammar_output: GrammarOutput | None, non_block: bool = False) -> Any:
         """The output of the step that was started last, at the time it is due."""
         if self._step is None:
             raise RuntimeError("sample_tokens() without execute_model()")
-        self._device.sample(self._step.output, grammar_output, self._closing_tokens)
+        self._said = self._step.output
+        self._device.sample(self._step.output, grammar_output, self._closing_tokens, self._step.drafted)
         future, self._step = _DueOutput(self._step), None
         return future if non_block else future.result()
+
+    def take_draft_token_ids(self) -> DraftTokenIds | None:
+        """Of the step that ended last; None where they stay on the device."""
+        if not self._drafts_ahead or self._said is None:
+            return None
+        return self._device.draft(self._said, self._drafts_ahead)
 
     def _closing_tokens(self) -> Sequence[int]:
         if self._closing is None:

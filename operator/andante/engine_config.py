@@ -150,6 +150,8 @@ class VirtualGPUConfig(_Strict):
     max_num_seqs: Annotated[int, Field(gt=0)] | None = None
     max_num_batched_tokens: Annotated[int, Field(gt=0)] | None = None
     async_scheduling: bool = True
+    draft_acceptance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.7
+    """With speculative decoding: the probability that a draft token holds, if those before it did."""
 
 
 _TOKENIZER_PATHS: Final = frozenset({"/tokenize", "/detokenize"})

@@ -43,6 +43,16 @@ def test_a_long_prefill_is_bound_by_compute() -> None:
     assert seconds == pytest.approx((2413.0 + 561.5 + 19.21 * 2048 + 0.001052 * pairs) * 1e-6)
 
 
+def test_draft_tokens_cost_matrix_products_where_compute_binds_and_nothing_below() -> None:
+    def seconds(sequences: int, drafts: int) -> float:
+        return H100_8B.step_seconds(
+            prefill_tokens=0, prefill_pairs=0, decode_seqs=sequences, context_tokens=256, draft_tokens=drafts
+        )
+
+    assert seconds(2, 6) == seconds(2, 0)
+    assert seconds(500, 1500) - seconds(500, 500) == pytest.approx(1000 * 1e-6 * H100_8B.token_us)
+
+
 def test_an_empty_step_takes_no_time() -> None:
     assert H100_8B.step_seconds(prefill_tokens=0, prefill_pairs=0, decode_seqs=0, context_tokens=0) == 0
 

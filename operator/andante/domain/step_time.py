@@ -29,9 +29,10 @@ def host_step_seconds(sequences: int) -> float:
 class StepTimeCoefficients:
     """Coefficients of the step time of one replica, all its GPUs together; microseconds, finite, >= 0.
 
-    step = fixed + [P>0] prefill_step + max(weight_floor, token (P+S)) + pair Q + decode_seq S + context_token C
+    step = fixed + [P>0] prefill_step + max(weight_floor, token (P+S+D)) + pair Q + decode_seq S + context_token C
 
-    with P prefill tokens, Q their query-key pairs, S decoding sequences, C the sum of their contexts in tokens. The
+    with P prefill tokens, Q their query-key pairs, S decoding sequences, D their draft tokens, C the sum of their
+    contexts in tokens. The
     maximum is needed: a decode step reads all weights whatever S is, so it is flat until P+S passes the crossover.
     """
 
@@ -57,15 +58,23 @@ class StepTimeCoefficients:
                 raise ValueError(f"{field.name} must be a finite number of microseconds >= 0, got {value}")
 
     def step_seconds(
-        self, *, prefill_tokens: float, prefill_pairs: float, decode_seqs: float, context_tokens: float
+        self,
+        *,
+        prefill_tokens: float,
+        prefill_pairs: float,
+        decode_seqs: float,
+        context_tokens: float,
+        draft_tokens: float = 0.0,
     ) -> float:
         """Seconds that one step takes; 0 for an empty batch.
 
         `prefill_tokens`: prompt tokens computed in the step (prefix-cache hits excluded, recomputed tokens included).
         `prefill_pairs`: their query-key pairs, see the function of that name; tokens that a cache supplied count in the
         offset. `decode_seqs`: sequences that decode one token. `context_tokens`: sum of those sequences' contexts.
+        `draft_tokens`: what they verify beside it, for a share of the matrix products only: a sequence's context is
+        read once. What drafting itself takes is not in it.
         """
-        tokens = prefill_tokens + decode_seqs
+        tokens = prefill_tokens + decode_seqs + draft_tokens
         if tokens <= 0:
             return 0.0
         return 1e-6 * (

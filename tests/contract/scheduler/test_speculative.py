@@ -168,3 +168,12 @@ def test_draft_tokens_that_no_drafter_made_are_not_verified() -> None:
     engine.scheduler.update_draft_token_ids = lambda drafts: None
     engine.step(2)
     assert not engine.batch.scheduled_spec_decode_tokens
+
+
+def test_an_engine_that_was_built_async_stays_so() -> None:
+    """vLLM's platform code may set the flag anew later, as it does in a server on a CPU."""
+    engine = Engine(depth=2, held=1)
+    engine.scheduler.scheduler_config.async_scheduling = False
+    engine.add()
+    engine.step(4)
+    assert engine.batch.scheduled_spec_decode_tokens == {"1": [-1] * DRAFTS}
