@@ -51,6 +51,7 @@ def make_scheduler(
     depth: int = 1,
     offloaded_blocks: int = 0,
     watermark: float = 0.0,
+    draft_tokens: int = 0,
 ) -> Any:
     """`fcfs` and `priority` are vLLM's own classes; `andes` and `qoe` are QoEScheduler with that policy."""
     settings: dict[str, Any] = {
@@ -62,6 +63,8 @@ def make_scheduler(
         "async_scheduling": depth > 1,
         "offloaded_blocks": offloaded_blocks,
         "watermark": watermark,
+        "draft_tokens": draft_tokens,
+        "draft_method": "ngram" if depth == 1 else "ngram_gpu",
     }
     if name in ("fcfs", "priority"):
         return build_scheduler(AsyncScheduler if depth > 1 else Scheduler, policy=name, **settings)

@@ -34,7 +34,7 @@ from vllm.utils.hashing import sha256_cbor
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec, KVCacheSpec, MambaSpec
-from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
@@ -42,6 +42,7 @@ from andante.domain.step_time import Profile
 from andante_vllm import request_args
 from andante_vllm.launch import kv_transfer
 from andante_vllm.tiny_model import make_model
+from andante_vllm.virtual_drafts import VirtualDrafts
 from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
 STOP_TOKEN = 3
@@ -211,12 +212,13 @@ def run_workload(
     prefix_caching: bool = True,
     depth: int = 1,
     link: VirtualHostLink | None = None,
+    drafts: VirtualDrafts | None = None,
     until: Callable[[int], bool] | None = None,
     observer: Callable[[float, Any], None] | None = None,
 ) -> Run:
     """Serves `workload` to its end on one virtual GPU. `depth` 2 is async scheduling: the next step is scheduled while
-    one runs. `link` carries the KV that the scheduler's connector offloads. `until(completed)` ends the run early.
-    `observer(now, scheduler)` looks on after every step.
+    one runs. `link` carries the KV that the scheduler's connector offloads. `drafts`: which draft tokens hold.
+    `until(completed)` ends the run early. `observer(now, scheduler)` looks on after every step.
     """
     hasher = block_hasher(profile.block_size) if prefix_caching else None
     requests = make_requests(workload, hasher=hasher)
@@ -241,7 +243,7 @@ def run_workload(
                 arrived += 1
             if len(flights) < depth and scheduler.has_requests():
                 batch = scheduler.schedule()
-                output, seconds, owner, again = _execute(batch, by_id, profile, lengths, emitted)
+                output, seconds, owner, again = _execute(batch, by_id, profile, lengths, emitted, drafts)
                 recomputed += again
                 start = max(clock.now, busy_until)
                 if link is not None:
@@ -278,6 +280,9 @@ def run_workload(
             if link is not None:
                 output.kv_connector_output = link.arrived(clock.now)
             scheduler.update_from_output(batch, output)
+            if drafts is not None and depth == 1:  # with async scheduling they stay on the device
+                ahead = [[TOKEN] * scheduler.num_spec_tokens if tokens else [] for tokens in output.sampled_token_ids]
+                scheduler.update_draft_token_ids(DraftTokenIds(output.req_ids, ahead))
             if observer is not None:
                 observer(clock.now, scheduler)
             for index in owner:
@@ -302,16 +307,28 @@ def run_workload(
 
 
 def _execute(
-    batch: Any, by_id: Mapping[str, Request], profile: Profile, lengths: list[int], emitted: list[int]
+    batch: Any,
+    by_id: Mapping[str, Request],
+    profile: Profile,
+    lengths: list[int],
+    emitted: list[int],
+    drafts: VirtualDrafts | None,
 ) -> tuple[ModelRunnerOutput, float, list[int], int]:
-    """One step of the stand-in runner: its output, its seconds, who got a token, how many tokens were recomputed."""
-    prefill = pairs = decodes = context = recomputed = 0
+    """One step of the stand-in runner: its output, its seconds, who got a token, how many tokens were recomputed.
+
+    Who got several tokens is named as often.
+    """
+    prefill = pairs = decodes = context = recomputed = drafted = 0
+    started = {new.req_id for new in batch.scheduled_new_reqs} | batch.scheduled_cached_reqs.resumed_req_ids
     sampled: list[list[int]] = []
     owner: list[int] = []
     ids = list(batch.num_scheduled_tokens)
-    for request_id, tokens in batch.num_scheduled_tokens.items():
+    for request_id, scheduled in batch.num_scheduled_tokens.items():
         request = by_id[request_id]
-        done = request.num_computed_tokens  # this step's tokens are in it already
+        ahead = len(batch.scheduled_spec_decode_tokens.get(request_id, ()))
+        drafted += ahead
+        tokens = scheduled - ahead
+        done = request.num_computed_tokens - ahead  # this step's tokens are in it already
         if tokens == 1 and done > request.num_prompt_tokens:
             decodes += 1
             context += done
@@ -324,19 +341,24 @@ def _execute(
             sampled.append([])
             continue
         index = int(request_id)
-        emitted[index] += 1
-        if emitted[index] > lengths[index]:  # scheduled while its last token was under way
+        if emitted[index] >= lengths[index]:  # scheduled while its last token was under way
+            emitted[index] += 1
             sampled.append([TOKEN])
             continue
-        sampled.append([STOP_TOKEN if emitted[index] == lengths[index] else TOKEN])
-        owner.append(index)
+        # Whoever starts may be padded to as many tokens as the others have; nobody drafted those.
+        held = drafts.held(request_id, emitted[index], ahead) if drafts is not None and request_id not in started else 0
+        brought = min(1 + held, lengths[index] - emitted[index])
+        emitted[index] += brought
+        last = STOP_TOKEN if emitted[index] == lengths[index] else TOKEN
+        sampled.append([TOKEN] * (brought - 1) + [last])
+        owner += [index] * brought
     output = ModelRunnerOutput(
         req_ids=ids,
         req_id_to_index={request_id: position for position, request_id in enumerate(ids)},
         sampled_token_ids=sampled,
     )
     seconds = profile.coefficients.step_seconds(
-        prefill_tokens=prefill, prefill_pairs=pairs, decode_seqs=decodes, context_tokens=context
+        prefill_tokens=prefill, prefill_pairs=pairs, decode_seqs=decodes, context_tokens=context, draft_tokens=drafted
     )
     return output, seconds, owner, recomputed
 

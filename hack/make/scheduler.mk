@@ -1,4 +1,4 @@
-.PHONY: bench-scheduler bench-ablation bench-sweep bench-prefix bench-classes bench-surge bench-host-kv bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
+.PHONY: bench-scheduler bench-ablation bench-sweep bench-prefix bench-speculative bench-classes bench-surge bench-host-kv bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
 # Strings hash alike in every process, so that a run repeats to the last digit: vLLM keeps sets of request ids.
 SCHEDULER_RUN = env PYTHONHASHSEED=0 PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
@@ -13,6 +13,9 @@ bench-sweep: engine-env ## profiles, lengths, paces and loads against FCFS, in v
 
 bench-prefix: engine-env ## system prompts and sessions, against FCFS at its best, in virtual time (resumable; about an hour)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_prefix $(ARGS)
+
+bench-speculative: engine-env ## draft tokens: qoe against FCFS at its best, on a small engine in virtual time (minutes)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_speculative $(ARGS)
 
 bench-classes: engine-env ## a mix of classes: who pays for whom, in virtual time (resumable)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_classes $(ARGS)
