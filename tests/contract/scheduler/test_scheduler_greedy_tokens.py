@@ -1,7 +1,8 @@
 """Real numerics: a request that is preempted at random says what it says when left alone.
 
 To the token in float32. In bfloat16 a product may depend on the batch's shape, so there the storm may do to the
-log-probabilities what shape alone does (measured here, with stock vLLM), and no more.
+log-probabilities what shape alone does (measured here, with stock vLLM), and no more. One of the storms is over draft
+tokens of which most hold.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vllm import LLM, SamplingParams, TokensPrompt
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import SchedulerSettings
 from andante_vllm.tiny_model import make_model
+from contract.scheduler import knowing_drafter
 from contract.scheduler.rounding import Answer, Rivals, disturbed, first_difference, margin, rounding
 
 REQUESTS = 16
@@ -26,6 +28,13 @@ RIVALS = 20
 SPEAK = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True, logprobs=RIVALS)
 READ = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=RIVALS)
 PREEMPTIONS: list[int] = []
+SEVERAL: list[int] = []
+"""Of each step that brought a request more than one token, how many."""
+SPECULATIVE = {
+    "method": "custom_class",
+    "model": f"{knowing_drafter.__name__}.{knowing_drafter.KnowingDrafter.__name__}",
+    "num_speculative_tokens": knowing_drafter.TOKENS,
+}
 WORKERS: list[Any] = []
 """The model runner of the engine that is disturbed on purpose."""
 
@@ -39,6 +48,10 @@ class StormScheduler(QoEScheduler):
     def _preempt_request(self, *args: Any, **kwargs: Any) -> None:
         PREEMPTIONS.append(1)
         super()._preempt_request(*args, **kwargs)
+
+    def update_from_output(self, batch: Any, output: Any) -> dict[int, Any]:
+        SEVERAL.extend(len(tokens) for tokens in output.sampled_token_ids if len(tokens) > 1)
+        return super().update_from_output(batch, output)
 
 
 class WrongTokenScheduler(StormScheduler):
@@ -115,17 +128,26 @@ def in_small_steps(model: str, dtype: str) -> list[Any]:
     return generate(llm(model, step_tokens=48, dtype=dtype, enable_prefix_caching=False), prompts(), SPEAK)
 
 
-def in_a_storm(model: str, scheduler: type[StormScheduler], *, dtype: str, caching: bool) -> list[Any]:
-    """What the prompts' requests say when they run together on few blocks and `scheduler` takes them off."""
+def in_a_storm(
+    model: str, scheduler: type[StormScheduler], *, dtype: str, caching: bool, least: int = 50, **settings: Any
+) -> list[Any]:
+    """What the prompts' requests say when they run together on few blocks and `scheduler` takes them off.
+
+    Fewer preemptions than `least` would be no storm.
+    """
     PREEMPTIONS.clear()
-    engine = llm(model, dtype=dtype, enable_prefix_caching=caching, scheduler_cls=scheduler, num_gpu_blocks_override=40)
+    SEVERAL.clear()
+    engine = llm(
+        model, dtype=dtype, enable_prefix_caching=caching, scheduler_cls=scheduler, num_gpu_blocks_override=40,
+        **settings,
+    )  # fmt: skip
     core: Any = engine.llm_engine.engine_core
     WORKERS.append(core.engine_core.model_executor.driver_worker.worker.model_runner)
     outputs = generate(engine, prompts(), SPEAK)
     WORKERS.clear()
     del engine, core
     gc.collect()
-    assert len(PREEMPTIONS) > 50
+    assert len(PREEMPTIONS) > least
     return outputs
 
 
@@ -156,6 +178,14 @@ def said(model: str, request: pytest.FixtureRequest) -> Iterator[Said]:
         "uncached": in_a_storm(model, StormScheduler, dtype=dtype, caching=False),
         "wrong": in_a_storm(model, WrongTokenScheduler, dtype=dtype, caching=False),
     }
+    knowing_drafter.TEXTS[:] = [
+        prompt + list(output.outputs[0].token_ids)
+        for prompt, output in zip(prompts(), outputs["uncached"], strict=True)
+    ]
+    outputs["speculative"] = in_a_storm(
+        model, StormScheduler, dtype=dtype, caching=True, least=10, speculative_config=SPECULATIVE
+    )
+    assert len(SEVERAL) > 100
     small_steps = in_small_steps(model, dtype)
     gc.collect()
     stock = Stock(model, dtype)
@@ -166,17 +196,17 @@ def said(model: str, request: pytest.FixtureRequest) -> Iterator[Said]:
 
 
 pytestmark = [
-    pytest.mark.timeout(900),  # the first test of a data type has the engines to start
+    pytest.mark.timeout(1500),  # the first test of a data type has the engines to start
     pytest.mark.filterwarnings("default"),  # torch and vLLM warn about this machine's CPU
 ]
 
 
-@pytest.mark.parametrize("storm", ["cached", "uncached"])
+@pytest.mark.parametrize("storm", ["cached", "uncached", "speculative"])
 def test_a_storm_does_no_more_than_shape_does(said: Said, storm: str) -> None:
     assert not disturbed(said.storms[storm], limit=said.limit)
 
 
-@pytest.mark.parametrize("storm", ["cached", "uncached"])
+@pytest.mark.parametrize("storm", ["cached", "uncached", "speculative"])
 def test_where_rounding_is_fine_a_storm_changes_no_token(said: Said, storm: str) -> None:
     """In bfloat16 the two likeliest tokens can be closer than what shape does, as stock vLLM shows by itself."""
     closest = said.limit if said.dtype == "bfloat16" else 0.0
