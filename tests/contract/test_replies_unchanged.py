@@ -9,10 +9,18 @@ import httpx
 import pytest
 from hack.engine_process import EngineProcess
 
-from contract.conftest import CONFIG
+from contract.conftest import CONFIG, counted
 
 BUFFERING = "x-accel-buffering"
 CHAT = {"messages": [{"role": "user", "content": " the river"}]}
+BEAMS = {"use_beam_search": True, "n": 2}
+"""vLLM asks its engine for each token of each beam, all with one object of parameters."""
+RESPONSE = {
+    "input": " the river",
+    "max_output_tokens": 5,
+    "tools": [{"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}],
+    "tool_choice": "none",
+}
 REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("completions", {"prompt": " the river"}),
     ("completions", {"prompt": [" the river", " stone"], "n": 2, "stream": True}),
@@ -21,24 +29,34 @@ REQUESTS: list[tuple[str, dict[str, Any]]] = [
     ("chat/completions", {**CHAT, "stream": True, "stream_options": {"include_usage": True}}),
     ("chat/completions", {**CHAT, "max_tokens": -1}),
     ("chat/completions", {}),
+    ("completions", {"prompt": " the river", **BEAMS}),
+    ("chat/completions", {**CHAT, **BEAMS}),
+    ("responses", RESPONSE),
+    ("responses", {**RESPONSE, "stream": True}),
 ]
+CHANGING = ("id", "created", "created_at", "completed_at", "item_id", "call_id")
+"""Fields that differ from call to call."""
 
 
-def _comparable(reply: httpx.Response) -> object:
+def _comparable(reply: httpx.Response) -> tuple[int, dict[str, str], list[str]]:
     """Status, headers and documents of a reply without what differs from call to call."""
     headers = {
         name: value for name, value in reply.headers.items() if name not in ("date", "content-length", BUFFERING)
     }
-    lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line and line != "data: [DONE]"]
-    documents = [json.loads(line) for line in lines]
-    for document in documents:
-        for changing in ("id", "created"):
-            document.pop(changing, None)
+    lines = [line for line in reply.text.splitlines() if line.startswith(("data: {", "{"))]
+    documents = [_lasting(json.loads(line.removeprefix("data: "))) for line in lines]
     return reply.status_code, headers, sorted(json.dumps(document, sort_keys=True) for document in documents)
 
 
+def _lasting(value: Any) -> Any:
+    """A part of a document without what differs from call to call."""
+    if isinstance(value, dict):
+        return {name: _lasting(part) for name, part in value.items() if name not in CHANGING}
+    return [_lasting(part) for part in value] if isinstance(value, list) else value
+
+
 @pytest.fixture(scope="module")
-def replies_without_meter(engine: EngineProcess) -> list[object]:
+def replies_without_meter(engine: EngineProcess) -> list[tuple[int, dict[str, str], list[str]]]:
     # The same cache, since vLLM's system fingerprint depends on the model's folder.
     cache = {"ANDANTE_ENGINE_CACHE": str(engine.folder / "cache")}
     with EngineProcess(CONFIG, meter=False, environment=cache) as bare:
@@ -50,9 +68,31 @@ def _post(engine: EngineProcess, path: str, body: dict[str, Any]) -> httpx.Respo
 
 
 def test_replies_are_the_same_with_and_without_the_meter(
-    engine: EngineProcess, replies_without_meter: list[object]
+    engine: EngineProcess, replies_without_meter: list[tuple[int, dict[str, str], list[str]]]
 ) -> None:
-    assert [_comparable(_post(engine, path, body)) for path, body in REQUESTS] == replies_without_meter
+    with_meter = [_comparable(_post(engine, path, body)) for path, body in REQUESTS]
+    assert with_meter == replies_without_meter
+    statuses = [reply[0] for reply in with_meter]
+    assert [path for (path, body), status in zip(REQUESTS, statuses, strict=True) if body and status != 200] == [
+        "chat/completions"  # the one with max_tokens -1
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [REQUESTS[-4], REQUESTS[-3], REQUESTS[-2]], ids=["completions", "chat", "responses"]
+)
+async def test_several_calls_of_the_engine_for_one_reply_are_scored_once(
+    engine: EngineProcess, path: str, body: dict[str, Any]
+) -> None:
+    before = engine.metrics()
+    reply = _post(engine, path, body)
+    assert reply.status_code == 200, reply.text
+    increase = await counted(engine, before, requests=1)
+    assert increase["andante_requests_total:completed"] == 1
+    assert increase["andante_request_qoe_count"] == 1
+    # Five tokens long is the text of each beam, which all come together.
+    assert 5 <= increase["andante_tokens_total:visible"] <= 10
+    assert increase["andante_open_requests"] == 0
 
 
 @pytest.mark.parametrize(("stream", "headers"), [(True, ["no"]), (False, [])])
