@@ -19,7 +19,8 @@ PACKAGES_FOLDER: Final = "packages"
 ENGINE_PACKAGE: Final = "andante_vllm"
 SHARED: Final = ("__init__.py", "domain", "engine_config.py", "profiles")
 """What the engine needs of `andante`."""
-_IGNORED = shutil.ignore_patterns("__pycache__")
+_IGNORED = shutil.ignore_patterns("__pycache__", "scaling")
+"""Compiled code, and the scaler's law, which the operator alone needs."""
 
 
 def copy_to(folder: Path) -> int:
