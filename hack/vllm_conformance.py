@@ -65,12 +65,13 @@ if kind != "stock":
                 not self.use_pp and self.connector is None
                 and self.policy.value == "fcfs" and not self.is_encoder_decoder
                 and self.vllm_config.model_config.runner_type != "pooling"
+                and not self.vllm_config.model_config.is_diffusion
             )
             return SchedulerSettings(policy=QoEPolicy() if supported else None, policy_name="qoe")
 
         ours.QoEScheduling.load_settings = settings
     sync_module.Scheduler = ours.SyncQoEScheduler
-    async_module.AsyncScheduler = ours.QoEScheduler
+    async_module.AsyncScheduler = ours.AsyncQoEScheduler
 '''
 
 

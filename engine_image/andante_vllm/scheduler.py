@@ -197,7 +197,11 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             logger.exception("andante_scheduler_active does not show that the policy failed")
 
 
-class QoEScheduler(QoEScheduling, AsyncScheduler):
+class AsyncQoEScheduler(QoEScheduling, AsyncScheduler):
+    """Over vLLM's asynchronous class, for vLLM's own tests of that class; engines use `QoEScheduler`."""
+
+
+class QoEScheduler(AsyncQoEScheduler):
     """vLLM's scheduler with Andante's choice of whom to serve; right for async and for synchronous engines."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
