@@ -11,7 +11,8 @@ import httpx
 import pytest
 from hack.engine_process import EngineProcess
 
-from andante.adapters.exposition import parse
+from andante.adapters.exposition import WANTED, sample_of
+from andante.adapters.exposition_lines import WantedLines
 from andante.domain.pace import PRESETS
 from andante.engine_config import QoEClassSettings
 from andante.ports import PodSample
@@ -103,7 +104,9 @@ def _request(engine: EngineProcess, path: str, what: dict[str, Any], stream: boo
 async def _sample(client: httpx.AsyncClient, engine: EngineProcess) -> PodSample:
     """What the operator would have read now."""
     reply = await client.get(f"{engine.url}/metrics")
-    sample = parse(reply.text, at=time.time())
+    lines = WantedLines(WANTED)
+    lines.feed(reply.content)
+    sample = sample_of(lines, at=time.time())
     assert isinstance(sample, PodSample), sample
     return sample
 
