@@ -133,9 +133,10 @@ def test_what_loses_its_owner_is_no_longer_there() -> None:
 
 def test_of_what_is_kept_whole_there_is_one_for_each_service() -> None:
     world = World()
-    for number in range(9):
-        world.put(_object("1", name=f"x{number}", labels={"andante.dev/llmservice": "x"}))
-    assert world.of_service(KIND, "n", "x") == []
+    for name in ("x", "x1", "x2"):
+        world.put({**_object("1", name=name, labels={"andante.dev/llmservice": "x"}), "spec": {"maxUnavailable": 1}})
+    found = {obj["metadata"]["name"]: is_partial(obj) for obj in world.of_service(KIND, "n", "x")}
+    assert found == {"x": False, "x1": True, "x2": True}
 
 
 def test_a_watch_of_metadata_leaves_what_is_known_of_the_same_version() -> None:

@@ -45,11 +45,13 @@ class World:
     def put(self, obj: Object, *, partial: bool = False) -> bool:
         """Take an object in; whether it was news. What is older than what is known, or than its end, is dropped.
 
-        What belongs to no service is not kept. `partial`: only the metadata came.
+        What belongs to no service is not kept, and of what may be any number only the metadata. `partial`: only they
+        came.
         """
         key = key_of(obj)
-        if not belongs(obj) or not _may_be_large(obj, partial=partial):
+        if not belongs(obj):
             return self.drop(obj)
+        partial = partial or not _may_be_large(obj)
         with self._lock:
             known = self._objects.get(key)
             if known is not None and not _is_newer(obj, known):
@@ -140,13 +142,13 @@ class World:
                 del self._of_service[index]
 
 
-def _may_be_large(obj: Object, *, partial: bool) -> bool:
+def _may_be_large(obj: Object) -> bool:
     """Whether an object may be kept as it is: anybody can make any number that name an LLMService as their owner.
 
     Those that are kept with their content are one of a kind for each service, of the service's own name.
     """
     kind = obj["kind"]
-    if partial or kind in (KIND, POD.kind) or (kind in KINDS and KINDS[kind].metadata_only):
+    if kind in (KIND, POD.kind) or (kind in KINDS and KINDS[kind].metadata_only):
         return True
     return bool(obj["metadata"]["name"] == service_of(obj)[1])
 
