@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -75,3 +76,23 @@ def test_a_spec_that_cannot_be_read_stays_so_until_it_changes() -> None:
     fleet.world.put(_service("2"))
     obj, state = fleet.find("team", "chat") or pytest.fail("no service")
     assert state.service(obj).name == "chat"
+
+
+def test_services_come_and_go_while_all_are_asked_for() -> None:
+    fleet = _fleet()
+
+    def live(number: int) -> None:
+        for version in range(1, 400, 2):
+            metadata = {"name": f"s{number}", "uid": f"{number}-{version}"}
+            fleet.world.put(_service(str(version), **metadata))
+            fleet.find("team", f"s{number}")
+            fleet.world.drop(_service(str(version + 1), **metadata))
+            fleet.find("team", f"s{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        lives = [pool.submit(live, number) for number in range(4)]
+        while not all(one.done() for one in lives):
+            fleet.all()
+        for one in lives:
+            one.result()
+    assert fleet.all() == []

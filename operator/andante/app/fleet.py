@@ -86,7 +86,9 @@ class Fleet:
     def all(self) -> list[tuple[Object, ServiceState]]:
         """All living services with their states."""
         names = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in self.world.all(KIND)}
-        for name in [name for name in self._states if name not in names]:
+        with self._lock:  # reconciles find and forget services in other threads meanwhile
+            gone = self._states.keys() - names
+        for name in gone:
             self.find(*name)
         return [found for name in sorted(names) if (found := self.find(*name)) is not None]
 

@@ -10,6 +10,9 @@ from typing import Any
 from andante.engine_config import ENGINE_PORT
 from andante.ports import Object, PodAddress
 
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""Annotation by which a ReplicaSet chooses whom to take away first: the lowest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pods:

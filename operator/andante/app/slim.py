@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from andante.api.v1alpha1 import KIND
+from andante.api.v1alpha1.pod_template import OWNED_PREFIX
 from andante.app.kinds import DEPLOYMENT, POD
+from andante.app.pods import DELETION_COST
 from andante.ports import Object
 
 _METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
     "annotations", "ownerReferences",
 )  # fmt: skip
-_OWN_PREFIX = "andante.dev/"
-_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _MOST_MESSAGE = 1024
 """Characters of a condition's or container's message; what is longer tells no more."""
 
@@ -47,7 +47,7 @@ def slim(obj: Object, *, partial: bool = False) -> Object:
         return {
             "kind": kind,
             "apiVersion": obj.get("apiVersion"),
-            "metadata": _few(obj["metadata"], annotation=_DELETION_COST),
+            "metadata": _few(obj["metadata"], annotation=DELETION_COST),
             "spec": _pod_spec(obj.get("spec") or {}),
             "status": _pod_status(obj.get("status") or {}),
         }
@@ -79,7 +79,7 @@ def _few(metadata: Mapping[str, Any], *, annotation: str = "") -> dict[str, Any]
     kept = {name: metadata[name] for name in _METADATA if name in metadata}
     annotations = metadata.get("annotations") or {}
     kept["annotations"] = {
-        name: value for name, value in annotations.items() if name.startswith(_OWN_PREFIX) or name == annotation
+        name: value for name, value in annotations.items() if name.startswith(OWNED_PREFIX) or name == annotation
     }
     return kept
 

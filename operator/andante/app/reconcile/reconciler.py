@@ -95,7 +95,7 @@ class Reconciler:
             crash_logs=state.crash_logs.of(pods, self._cluster, now=self._clock.monotonic()),
             measurement=newest.measurement if newest else None,
             decision=newest.decision if newest else None,
-            faults=state.faults,
+            faults=dict(state.faults),  # the tick, in another thread, notes them
         )
 
     def _write_status(self, obj: Object, state: ServiceState, status: LLMServiceStatus) -> float | None:

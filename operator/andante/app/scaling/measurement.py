@@ -62,21 +62,25 @@ class Measurement:
 
 def nothing_measured(why: str, *, scheduling: Mapping[str, str | None] | None = None) -> Measurement:
     """The measurement of a service of which nothing could be read; `scheduling` as Measurement's."""
-    missing = Missing(why=why)
+    return _everywhere(Missing(why=why), scheduling=scheduling or {})
+
+
+def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]) -> Measurement:
+    """A measurement whose figures all are unknown, for one reason."""
     return Measurement(
-        deficit=missing,
-        load_deficit=missing,
-        idle_deficit=missing,
-        mean_qoe=missing,
-        good_fraction=missing,
-        smooth_goodput=missing,
-        load_goodput=missing,
-        throughput=missing,
-        open_requests=missing,
+        deficit=figure,
+        load_deficit=figure,
+        idle_deficit=figure,
+        mean_qoe=figure,
+        good_fraction=figure,
+        smooth_goodput=figure,
+        load_goodput=figure,
+        throughput=figure,
+        open_requests=figure,
         worst_class=None,
         pods_measured=0,
         open_by_pod={},
-        scheduling=scheduling or {},
+        scheduling=scheduling,
     )
 
 
@@ -159,7 +163,7 @@ class Measurements:
         fresh = {n: h for n, h in histories.items() if now - h.samples[-1].at <= self._stale_after}
         if not fresh:
             if histories:
-                return _all_stale(max(h.samples[-1].at for h in histories.values()))
+                return _everywhere(Stale(at=max(h.samples[-1].at for h in histories.values())), scheduling={})
             return nothing_measured(_why(pods, read), scheduling=_said_by_unread(pods, read))
         # A pod that was read once has gauges but no window yet; its neighbours' windows still speak.
         windows = [h for h in fresh.values() if h.seconds > 0]
@@ -182,24 +186,6 @@ def _said_by_unread(
 ) -> dict[str, str | None]:
     unread = {p.name: read.get((p.namespace, p.name)) for p in pods}
     return {name: u.scheduling for name, u in unread.items() if isinstance(u, Unread) and u.scheduling is not None}
-
-
-def _all_stale(at: float) -> Measurement:
-    stale = Stale(at=at)
-    return Measurement(
-        deficit=stale,
-        load_deficit=stale,
-        idle_deficit=stale,
-        mean_qoe=stale,
-        good_fraction=stale,
-        smooth_goodput=stale,
-        load_goodput=stale,
-        throughput=stale,
-        open_requests=stale,
-        worst_class=None,
-        pods_measured=0,
-        open_by_pod={},
-    )
 
 
 def _measure(

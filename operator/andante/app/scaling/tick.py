@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from andante.api.v1alpha1 import LLMService, SpecError
 from andante.app.fleet import Fleet, ServiceState
-from andante.app.pods import Pods
+from andante.app.pods import DELETION_COST, Pods
 from andante.app.scaling.judge import TickResult, classes_without_qoe, judge, present_replicas, remembered
 from andante.app.scaling.measurement import Measurement, Measurements
 from andante.ports import (
@@ -35,7 +35,6 @@ WINDOW_TICKS = 4
 """A window of the measures, in ticks: long enough to hold requests, short enough to answer a surge."""
 STALE_TICKS = 3
 """Metrics older than this many ticks are stale."""
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 SERVICES_BETWEEN_PAUSES = 50
 """A tick over a thousand services must not keep the watches waiting."""
 FAULT = "tick"
