@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -79,20 +82,32 @@ def test_a_spec_that_cannot_be_read_stays_so_until_it_changes() -> None:
 
 
 def test_services_come_and_go_while_all_are_asked_for() -> None:
-    fleet = _fleet()
+    standing = [_service("1", name=f"standing{number}", uid=f"u{number}") for number in range(1000)]
+    fleet = _fleet(*standing)
+    over = threading.Event()
 
-    def live(number: int) -> None:
-        for version in range(1, 400, 2):
-            metadata = {"name": f"s{number}", "uid": f"{number}-{version}"}
+    def come_and_go() -> None:
+        for version in itertools.count(1, 2):
+            metadata = {"name": f"s{version}", "uid": f"u-{version}"}
             fleet.world.put(_service(str(version), **metadata))
-            fleet.find("team", f"s{number}")
+            fleet.find("team", f"s{version}")
             fleet.world.drop(_service(str(version + 1), **metadata))
-            fleet.find("team", f"s{number}")
+            fleet.find("team", f"s{version}")
+            if over.is_set():
+                return
 
-    with ThreadPoolExecutor(4) as pool:
-        lives = [pool.submit(live, number) for number in range(4)]
-        while not all(one.done() for one in lives):
-            fleet.all()
-        for one in lives:
-            one.result()
-    assert fleet.all() == []
+    every = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns within a loop over a thousand names
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            others = [pool.submit(come_and_go) for _ in range(2)]
+            try:
+                for _ in range(300):
+                    fleet.all()
+            finally:
+                over.set()
+            for other in others:
+                other.result()
+    finally:
+        sys.setswitchinterval(every)
+    assert len(fleet.all()) == len(standing)
