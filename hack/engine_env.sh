@@ -68,6 +68,9 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$recipe" ]; then
       "$UV" pip install --python "$env/bin/python" --no-deps --require-hashes -r "$lock"
     done
     shim_metadata "$env"
+    # Where Python may not write, as in a pod, each start of an engine would compile vLLM anew, 15 s of processor. A few
+    # packages carry templates that are no Python: they fail alone.
+    "$env/bin/python" -m compileall -q -j 0 "$env/lib" >/dev/null 2>&1 || true
     echo "$recipe" > "$stamp"
   fi
 fi
