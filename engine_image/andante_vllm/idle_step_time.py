@@ -16,6 +16,7 @@ from typing import Final
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from andante.domain import metric_names
 from andante.domain.idle_replica import START, IdleReplica
 from andante.engine_config import EngineConfig
 from andante.profiles import load_profiles
@@ -23,11 +24,11 @@ from andante.profiles import load_profiles
 LOOK_EVERY_SECONDS: Final = 5.0
 _UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, RuntimeError, struct.error)
 _FIELDS: Final = {
-    "andante_scheduler_step_time_base_seconds": "base",
-    "andante_scheduler_step_time_prefill_token_seconds": "prefill_token",
-    "andante_scheduler_step_time_sequence_seconds": "sequence",
-    "andante_scheduler_step_time_context_token_seconds": "context_token",
-    "andante_scheduler_tokens_per_step": "tokens_per_step",
+    metric_names.STEP_TIME_BASE_SECONDS: "base",
+    metric_names.STEP_TIME_PREFILL_TOKEN_SECONDS: "prefill_token",
+    metric_names.STEP_TIME_SEQUENCE_SECONDS: "sequence",
+    metric_names.STEP_TIME_CONTEXT_TOKEN_SECONDS: "context_token",
+    metric_names.SCHEDULER_TOKENS_PER_STEP: "tokens_per_step",
 }
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause, DeficitByCause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.request_meter import Objective, Outcome, RequestScore
@@ -93,12 +94,12 @@ class MeterMetrics:
             return Gauge(name, text, labels, registry=registry, multiprocess_mode="mostrecent")
 
         qoe_buckets = {round(bucket, 6) for bucket in _QOE_BUCKETS} | self._objectives
-        self._requests = counter("andante_requests", "Ended requests.", "outcome")
-        self._good = counter("andante_requests_good", "Ended requests that were good.")
-        self._qoe = histogram("andante_request_qoe", "QoE of ended requests.", qoe_buckets)
-        self._andes_qoe = histogram("andante_request_andes_qoe", "Andes' own QoE of ended requests.", qoe_buckets)
+        self._requests = counter(metric_names.REQUESTS, "Ended requests.", "outcome")
+        self._good = counter(metric_names.GOOD_REQUESTS, "Ended requests that were good.")
+        self._qoe = histogram(metric_names.REQUEST_QOE, "QoE of ended requests.", qoe_buckets)
+        self._andes_qoe = histogram(metric_names.REQUEST_ANDES_QOE, "Andes' own QoE of ended requests.", qoe_buckets)
         self._delay = histogram(
-            "andante_request_delay_seconds", "Mean delay of ended requests.", {*_DELAY_BUCKETS, *self._delays}
+            metric_names.REQUEST_DELAY_SECONDS, "Mean delay of ended requests.", {*_DELAY_BUCKETS, *self._delays}
         )
 
         def only_grows(name: str, text: str, *more_labels: str) -> Gauge:
@@ -106,53 +107,55 @@ class MeterMetrics:
             return Gauge(name, text, (*LABELS, *more_labels), registry=registry, multiprocess_mode="sum")
 
         self._deficit = only_grows(
-            "andante_request_deficit_sum", "Sum of the deficits of ended requests; only grows.", "cause"
+            metric_names.REQUEST_DEFICIT_SUM, "Sum of the deficits of ended requests; only grows.", "cause"
         )
         self._idle_deficit = only_grows(
-            "andante_request_idle_deficit_sum",
+            metric_names.REQUEST_IDLE_DEFICIT_SUM,
             "Sum of those of cause idle, by what delays the request on an idle replica; only grows.",
             "why",
         )
         self._client_expectations = counter(
-            "andante_client_expectations",
+            metric_names.CLIENT_EXPECTATIONS,
             "Ended requests whose client said what it expects itself, by what became of that.",
             "effect",
         )
         self._unknown_class = Counter(
-            "andante_unknown_class_requests",
+            metric_names.UNKNOWN_CLASS_REQUESTS,
             "Ended requests that named a class which is not there, counted as of the default class.",
             ("model_name",),
             registry=registry,
         ).labels(self._model_name)
-        self._tokens = counter("andante_tokens", "Prompt tokens, and tokens handed to clients.", "kind")
-        self._idle_penalty = counter("andante_idle_penalty_tokens", "Tokens that idle users could have read.")
+        self._tokens = counter(metric_names.TOKENS, "Prompt tokens, and tokens handed to clients.", "kind")
+        self._idle_penalty = counter(metric_names.IDLE_PENALTY_TOKENS, "Tokens that idle users could have read.")
         self._unavoidable_penalty = counter(
-            "andante_unavoidable_idle_penalty_tokens",
+            metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
             "Of those, what the users would have lost on an idle replica, too.",
         )
-        self._open = gauge("andante_open_requests", "Requests in flight.")
-        self._open_qoe = gauge("andante_open_qoe_sum", "Sum of the QoE of requests in flight, were they to end now.")
+        self._open = gauge(metric_names.OPEN_REQUESTS, "Requests in flight.")
+        self._open_qoe = gauge(metric_names.OPEN_QOE_SUM, "Sum of the QoE of requests in flight, were they to end now.")
         self._open_deficit = gauge(
-            "andante_open_deficit_sum", "Sum of the deficits of requests in flight.", (*LABELS, "cause")
+            metric_names.OPEN_DEFICIT_SUM, "Sum of the deficits of requests in flight.", (*LABELS, "cause")
         )
         self._open_bad = gauge(
-            "andante_open_bad_requests", "Requests in flight that would be bad, were they to end now."
+            metric_names.OPEN_BAD_REQUESTS, "Requests in flight that would be bad, were they to end now."
         )
-        self._ttft = histogram("andante_ttft_seconds", "Time to the first visible token.", set(_TTFT_BUCKETS))
-        self._max_tbt = histogram("andante_max_tbt_seconds", "Longest time between visible tokens.", set(_TBT_BUCKETS))
+        self._ttft = histogram(metric_names.TTFT_SECONDS, "Time to the first visible token.", set(_TTFT_BUCKETS))
+        self._max_tbt = histogram(
+            metric_names.MAX_TBT_SECONDS, "Longest time between visible tokens.", set(_TBT_BUCKETS)
+        )
         self._settings_valid = gauge(
-            "andante_qoe_settings_valid",
+            metric_names.QOE_SETTINGS_VALID,
             "1 if qoe.yaml as it is now is in force, 0 if it was refused.",
             ("model_name",),
         )
 
         self._step_time_fitted = gauge(
-            "andante_idle_step_time_fitted",
+            metric_names.IDLE_STEP_TIME_FITTED,
             "1 if deficits of cause idle are from the fitted step time, 0 if from a profile or a usual GPU.",
             ("model_name",),
         )
         self._connections_ended = Counter(
-            "andante_connections_ended",
+            metric_names.CONNECTIONS_ENDED,
             "Connections of clients that the server ended by itself.",
             ("model_name", "reason"),
             registry=registry,

@@ -9,6 +9,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from andante.domain import metric_names
 from andante.domain.step_time import LinearStepTime
 
 _DECISION_BUCKETS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7.5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
@@ -25,18 +26,18 @@ class SchedulerMetrics:
         names = ("model_name",)
 
         def counter(name: str, text: str) -> Counter:
-            return Counter(f"andante_scheduler_{name}", text, names, registry=registry).labels(model_name)
+            return Counter(name, text, names, registry=registry).labels(model_name)
 
         def gauge(name: str, text: str) -> Gauge:
-            metric = Gauge(f"andante_scheduler_{name}", text, names, registry=registry, multiprocess_mode="mostrecent")
+            metric = Gauge(name, text, names, registry=registry, multiprocess_mode="mostrecent")
             return metric.labels(model_name)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            metric = Histogram(f"andante_scheduler_{name}", text, names, registry=registry, buckets=buckets)
+            metric = Histogram(name, text, names, registry=registry, buckets=buckets)
             return metric.labels(model_name)
 
         self.active = Gauge(
-            "andante_scheduler_active",
+            metric_names.SCHEDULER_ACTIVE,
             "1 while Andante's policy schedules, 0 while vLLM's own scheduling does; `reason` says why.",
             labelnames=("model_name", "policy", "reason"),
             registry=registry,
@@ -44,33 +45,49 @@ class SchedulerMetrics:
         )
         self._model_name, self._policy = model_name, policy
         self._shown_reason: str | None = None
-        self._decision_seconds = histogram("decision_seconds", "Time that one decision took.", _DECISION_BUCKETS)
-        self._step_seconds = histogram("step_seconds", "Time of one engine step.", _STEP_BUCKETS)
+        self._decision_seconds = histogram(
+            metric_names.SCHEDULER_DECISION_SECONDS, "Time that one decision took.", _DECISION_BUCKETS
+        )
+        self._step_seconds = histogram(metric_names.SCHEDULER_STEP_SECONDS, "Time of one engine step.", _STEP_BUCKETS)
         self._steps = counter(
-            "steps",
+            metric_names.SCHEDULER_STEPS,
             "Engine steps that computed something, under any policy. It stands still in an engine that hangs.",
         )
-        self._decisions = counter("decisions", "Steps in which something was short and the policy chose.")
-        self.preemptions = counter("preemptions", "Requests that the policy took off.")
-        self.famine_preemptions = counter("famine_preemptions", "Requests taken off because blocks ran out in a step.")
-        self.stalled_seconds = counter("stalled_seconds", "Time between a preemption and the request's return.")
-        self.recomputed_tokens = counter("recomputed_tokens", "Tokens computed again after a preemption.")
-        self._kv_use = gauge("kv_use_ratio", "Share of the KV cache in use at the last contended step.")
+        self._decisions = counter(
+            metric_names.SCHEDULER_DECISIONS, "Steps in which something was short and the policy chose."
+        )
+        self.preemptions = counter(metric_names.SCHEDULER_PREEMPTIONS, "Requests that the policy took off.")
+        self.famine_preemptions = counter(
+            metric_names.SCHEDULER_FAMINE_PREEMPTIONS, "Requests taken off because blocks ran out in a step."
+        )
+        self.stalled_seconds = counter(
+            metric_names.SCHEDULER_STALLED_SECONDS, "Time between a preemption and the request's return."
+        )
+        self.recomputed_tokens = counter(
+            metric_names.SCHEDULER_RECOMPUTED_TOKENS, "Tokens computed again after a preemption."
+        )
+        self._kv_use = gauge(
+            metric_names.SCHEDULER_KV_USE_RATIO, "Share of the KV cache in use at the last contended step."
+        )
         self._noted_decisions: list[float] = []
         self._noted_steps: list[float] = []
         self._chosen = 0
         self._noted_kv_use: float | None = None
         self._turn = 0
-        self.step_base = gauge("step_time_base_seconds", "Fitted step time: constant part.")
-        self.step_prefill = gauge("step_time_prefill_token_seconds", "Fitted step time: each prefill token.")
+        self.step_base = gauge(metric_names.STEP_TIME_BASE_SECONDS, "Fitted step time: constant part.")
+        self.step_prefill = gauge(metric_names.STEP_TIME_PREFILL_TOKEN_SECONDS, "Fitted step time: each prefill token.")
         self.step_sequence = gauge(
-            "step_time_sequence_seconds", "Fitted step time: each decoding sequence, with its draft tokens."
+            metric_names.STEP_TIME_SEQUENCE_SECONDS, "Fitted step time: each decoding sequence, with its draft tokens."
         )
-        self.step_context = gauge("step_time_context_token_seconds", "Fitted step time: each token of context.")
+        self.step_context = gauge(
+            metric_names.STEP_TIME_CONTEXT_TOKEN_SECONDS, "Fitted step time: each token of context."
+        )
         self.tokens_per_step = gauge(
-            "tokens_per_step", "Running mean of the tokens that a step brings a decoding sequence."
+            metric_names.SCHEDULER_TOKENS_PER_STEP, "Running mean of the tokens that a step brings a decoding sequence."
         )
-        self.step_error = gauge("step_time_relative_error", "Running mean of |predicted - observed| / observed.")
+        self.step_error = gauge(
+            metric_names.STEP_TIME_RELATIVE_ERROR, "Running mean of |predicted - observed| / observed."
+        )
 
     def set_active(self, active: bool, reason: str) -> None:
         """Says whether the policy schedules, and why; what was said before no longer holds."""

@@ -6,7 +6,8 @@ import pytest
 
 from andante.adapters.exposition import WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
-from andante.app.scaling.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, REQUESTS, VISIBLE_TOKENS
+from andante.app.scaling.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS
+from andante.domain import metric_names
 from andante.domain.idle_replica import IdleReason
 from andante.ports import PodSample, Unread
 
@@ -54,7 +55,7 @@ def _sample(text: str = TEXT) -> PodSample:
 
 
 def test_counters_are_summed_over_classes_and_outcomes() -> None:
-    assert _sample().counters[REQUESTS] == 9.0
+    assert _sample().counters[metric_names.REQUESTS] == 9.0
 
 
 def test_tokens_are_told_apart_by_kind() -> None:

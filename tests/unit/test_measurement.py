@@ -6,19 +6,8 @@ import dataclasses
 
 import pytest
 
-from andante.app.scaling.measurement import (
-    COUNTERS,
-    DEFICIT,
-    IDLE_DEFICIT,
-    IDLE_PENALTY,
-    QOE_COUNT,
-    QOE_SUM,
-    REQUESTS,
-    UNAVOIDABLE_PENALTY,
-    VISIBLE_TOKENS,
-    Measurement,
-    Measurements,
-)
+from andante.app.scaling.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS, Measurement, Measurements
+from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
@@ -33,14 +22,14 @@ def _sample(
 ) -> PodSample:
     counters = {
         **dict.fromkeys(COUNTERS, 0.0),
-        REQUESTS: requests,
-        QOE_COUNT: requests,
-        QOE_SUM: 0.9 * requests,
+        metric_names.REQUESTS: requests,
+        metric_names.REQUEST_QOE_COUNT: requests,
+        metric_names.REQUEST_QOE_SUM: 0.9 * requests,
         DEFICIT[Cause.LOAD]: deficit,
         DEFICIT[Cause.IDLE]: idle,
         IDLE_DEFICIT[IdleReason.PROMPT]: idle,
         VISIBLE_TOKENS: 100.0 * requests,
-        IDLE_PENALTY: 10.0 * requests,
+        metric_names.IDLE_PENALTY_TOKENS: 10.0 * requests,
     }
     return PodSample(
         at=at,
@@ -95,7 +84,7 @@ def test_smooth_goodput_takes_the_idling_off() -> None:
 
 def test_idling_that_an_idle_replica_would_bring_too_is_no_reason_to_keep_one() -> None:
     last = _sample(10, requests=1)
-    last = dataclasses.replace(last, counters={**last.counters, UNAVOIDABLE_PENALTY: 4.0})
+    last = dataclasses.replace(last, counters={**last.counters, metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS: 4.0})
     result = _run((0, {"a": _sample(0)}), (10, {"a": last}))
     assert (value_of(result.smooth_goodput), value_of(result.load_goodput)) == (pytest.approx(9.0), pytest.approx(9.4))
 

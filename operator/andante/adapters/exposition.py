@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from andante.adapters.exposition_lines import Reading, TextError, WantedLines
-from andante.app.scaling.measurement import COUNTERS, QOE_COUNT, QOE_SUM
+from andante.app.scaling.measurement import COUNTERS
 from andante.app.text import clip
+from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.ports import PodSample, Unread
 
-OPEN_REQUESTS = "andante_open_requests"
-OPEN_QOE = "andante_open_qoe_sum"
-OPEN_DEFICIT = "andante_open_deficit_sum"
-SCHEDULER_ACTIVE = "andante_scheduler_active"
-STEP_TIME_FITTED = "andante_idle_step_time_fitted"
-_OPEN_DEFICITS = {cause.value: f"{OPEN_DEFICIT}/{cause.value}" for cause in Cause}
-_NEEDED = (OPEN_REQUESTS, OPEN_QOE, *_OPEN_DEFICITS.values(), *COUNTERS)
+_OPEN_DEFICITS = {cause.value: f"{metric_names.OPEN_DEFICIT_SUM}/{cause.value}" for cause in Cause}
+_NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE_SUM, *_OPEN_DEFICITS.values(), *COUNTERS)
 """What an engine shows from its start; whatever of it is not there is unknown, not 0."""
-WANTED = frozenset({name.split("/", 1)[0] for name in _NEEDED} | {STEP_TIME_FITTED, SCHEDULER_ACTIVE})
+WANTED = frozenset(
+    {name.split("/", 1)[0] for name in _NEEDED} | {metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE}
+)
 _PART_LABELS = ("kind", "cause", "why")
 """Labels that tell the parts of a metric apart; a metric has one of them at most."""
 MAX_REASON = 200
@@ -55,18 +53,18 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
     for name, labels, value in readings:
         if name not in WANTED:
             continue
-        if name == SCHEDULER_ACTIVE:
+        if name == metric_names.SCHEDULER_ACTIVE:
             scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=value == 1)
             continue
         part = next((labels[label] for label in _PART_LABELS if labels.get(label)), None)
         key = f"{name}/{part}" if part else name
         sums[key] = sums.get(key, 0.0) + value
         qoe_class = labels.get("qoe_class", "")
-        if name == OPEN_REQUESTS:
+        if name == metric_names.OPEN_REQUESTS:
             open_by_class[qoe_class] = open_by_class.get(qoe_class, 0.0) + value
-        if name in (QOE_SUM, QOE_COUNT):
+        if name in (metric_names.REQUEST_QOE_SUM, metric_names.REQUEST_QOE_COUNT):
             pair = by_class.setdefault(qoe_class, [0.0, 0.0])
-            pair[name == QOE_COUNT] += value
+            pair[name == metric_names.REQUEST_QOE_COUNT] += value
     # Of the sums, too: two values may be finite, and their sum not.
     odd = next((f"{name} is {value:g}" for name, value in sums.items() if not abs(value) < MOST), None)
     if odd:
@@ -74,16 +72,17 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
     missing = [name for name in _NEEDED if name not in sums]
     if missing:
         why = f"no metric {missing[0]}: is this an engine of this operator's version of Andante?"
-        if scheduling is not None and OPEN_REQUESTS in missing:
+        if scheduling is not None and metric_names.OPEN_REQUESTS in missing:
             why = "the engine runs without Andante's delivery meter, so QoE is not measured"
         return Unread(why=why, scheduling=scheduling)
+    fitted = sums.get(metric_names.IDLE_STEP_TIME_FITTED)
     return PodSample(
         at=at,
         counters={c: sums[c] for c in COUNTERS},
-        open_requests=sums[OPEN_REQUESTS],
-        open_qoe_sum=sums[OPEN_QOE],
+        open_requests=sums[metric_names.OPEN_REQUESTS],
+        open_qoe_sum=sums[metric_names.OPEN_QOE_SUM],
         open_deficit={cause: sums[key] for cause, key in _OPEN_DEFICITS.items()},
-        step_time_fitted=None if STEP_TIME_FITTED not in sums else bool(sums[STEP_TIME_FITTED]),
+        step_time_fitted=None if fitted is None else bool(fitted),
         by_class={name: (pair[0], pair[1]) for name, pair in by_class.items()},
         open_by_class=open_by_class,
         scheduling=scheduling,

@@ -14,12 +14,13 @@ from urllib3.util.retry import Retry
 
 from andante.adapters.exposition import WANTED, collect
 from andante.adapters.exposition_lines import Reading
+from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
 
 # The time of each series' newest sample is asked for too: Prometheus answers with what it saw up to 5 minutes ago.
 _METRICS = "|".join(sorted(WANTED))
 QUERY = f'sum by (__name__, namespace, pod, qoe_class, kind, cause, why, reason) ({{__name__=~"{_METRICS}"}})'
-AGE_QUERY = "min by (namespace, pod) (timestamp(andante_open_requests))"
+AGE_QUERY = f"min by (namespace, pod) (timestamp({metric_names.OPEN_REQUESTS}))"
 
 
 class PrometheusSource:

@@ -7,24 +7,26 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from andante.app.text import clip
+from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.ports import PodAddress, PodSample, Unread
 
-REQUESTS = "andante_requests_total"
-GOOD = "andante_requests_good_total"
-QOE_SUM = "andante_request_qoe_sum"
-QOE_COUNT = "andante_request_qoe_count"
-DEFICIT = {cause: f"andante_request_deficit_sum/{cause.value}" for cause in Cause}
-IDLE_DEFICIT = {why: f"andante_request_idle_deficit_sum/{why.value}" for why in IdleReason}
-VISIBLE_TOKENS = "andante_tokens_total/visible"
-IDLE_PENALTY = "andante_idle_penalty_tokens_total"
-UNAVOIDABLE_PENALTY = "andante_unavoidable_idle_penalty_tokens_total"
+DEFICIT = {cause: f"{metric_names.REQUEST_DEFICIT_SUM}/{cause.value}" for cause in Cause}
+IDLE_DEFICIT = {why: f"{metric_names.REQUEST_IDLE_DEFICIT_SUM}/{why.value}" for why in IdleReason}
+VISIBLE_TOKENS = f"{metric_names.TOKENS}/visible"
 COUNTERS = (
-    REQUESTS, GOOD, QOE_SUM, QOE_COUNT, *DEFICIT.values(), *IDLE_DEFICIT.values(), VISIBLE_TOKENS, IDLE_PENALTY,
-    UNAVOIDABLE_PENALTY,
-)  # fmt: skip
+    metric_names.REQUESTS,
+    metric_names.GOOD_REQUESTS,
+    metric_names.REQUEST_QOE_SUM,
+    metric_names.REQUEST_QOE_COUNT,
+    *DEFICIT.values(),
+    *IDLE_DEFICIT.values(),
+    VISIBLE_TOKENS,
+    metric_names.IDLE_PENALTY_TOKENS,
+    metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
+)
 _LONGEST_REASON = 160
 """Characters of why one pod could not be read: an engine's answer is its tenant's text."""
 
@@ -199,7 +201,7 @@ def _measure(
     gained = {c: sum(h.increase(c) for h in windows) for c in COUNTERS}
     opened = sum(s.open_requests for s in newest)
     unscored = sum(s.open_by_class.get(name, 0.0) for s in newest for name in without_qoe)
-    ended, counted = gained[QOE_COUNT], gained[QOE_COUNT] + opened - unscored
+    ended, counted = gained[metric_names.REQUEST_QOE_COUNT], gained[metric_names.REQUEST_QOE_COUNT] + opened - unscored
 
     def share(total: float, of: float) -> Figure:
         return Observed(value=total / of, at=at) if of > 0 else NoTraffic()
@@ -207,17 +209,17 @@ def _measure(
     lacked = {cause: gained[DEFICIT[cause]] + sum(s.open_deficit[cause.value] for s in newest) for cause in Cause}
     why = max(IdleReason, key=lambda reason: gained[IDLE_DEFICIT[reason]])
     tokens = sum(h.increase(VISIBLE_TOKENS) / h.seconds for h in windows)
-    penalty = sum(h.increase(IDLE_PENALTY) / h.seconds for h in windows)
-    unavoidable = sum(h.increase(UNAVOIDABLE_PENALTY) / h.seconds for h in windows)
-    busy = opened > 0 or gained[REQUESTS] > 0
+    penalty = sum(h.increase(metric_names.IDLE_PENALTY_TOKENS) / h.seconds for h in windows)
+    unavoidable = sum(h.increase(metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS) / h.seconds for h in windows)
+    busy = opened > 0 or gained[metric_names.REQUESTS] > 0
     return Measurement(
         deficit=share(sum(lacked.values()), counted),
         load_deficit=share(lacked[Cause.LOAD], counted),
         idle_deficit=share(lacked[Cause.IDLE], counted),
         idle_reason=why if gained[IDLE_DEFICIT[why]] > 0 else None,
         step_time_fitted=all(s.step_time_fitted for s in newest),
-        mean_qoe=share(gained[QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
-        good_fraction=share(gained[GOOD], ended),
+        mean_qoe=share(gained[metric_names.REQUEST_QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
+        good_fraction=share(gained[metric_names.GOOD_REQUESTS], ended),
         smooth_goodput=Observed(value=tokens - penalty, at=at) if busy else NoTraffic(),
         load_goodput=Observed(value=tokens - penalty + unavoidable, at=at) if busy else NoTraffic(),
         throughput=Observed(value=tokens, at=at) if busy else NoTraffic(),

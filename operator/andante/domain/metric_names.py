@@ -1,0 +1,58 @@
+"""Names of the engine's metrics, as `/metrics` shows them: the engine writes them, the operator reads them.
+
+A counter's name ends in `_total`. A histogram has `_bucket`, `_sum` and `_count` after its name. What each metric means
+stands with the object that writes it, and in docs/reference/metrics.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Ended requests.
+REQUESTS: Final = "andante_requests_total"
+GOOD_REQUESTS: Final = "andante_requests_good_total"
+REQUEST_QOE: Final = "andante_request_qoe"
+REQUEST_QOE_SUM: Final = f"{REQUEST_QOE}_sum"
+REQUEST_QOE_COUNT: Final = f"{REQUEST_QOE}_count"
+REQUEST_ANDES_QOE: Final = "andante_request_andes_qoe"
+REQUEST_DELAY_SECONDS: Final = "andante_request_delay_seconds"
+REQUEST_DEFICIT_SUM: Final = "andante_request_deficit_sum"
+REQUEST_IDLE_DEFICIT_SUM: Final = "andante_request_idle_deficit_sum"
+TTFT_SECONDS: Final = "andante_ttft_seconds"
+MAX_TBT_SECONDS: Final = "andante_max_tbt_seconds"
+CLIENT_EXPECTATIONS: Final = "andante_client_expectations_total"
+UNKNOWN_CLASS_REQUESTS: Final = "andante_unknown_class_requests_total"
+
+# Tokens.
+TOKENS: Final = "andante_tokens_total"
+IDLE_PENALTY_TOKENS: Final = "andante_idle_penalty_tokens_total"
+UNAVOIDABLE_IDLE_PENALTY_TOKENS: Final = "andante_unavoidable_idle_penalty_tokens_total"
+
+# Requests in flight.
+OPEN_REQUESTS: Final = "andante_open_requests"
+OPEN_QOE_SUM: Final = "andante_open_qoe_sum"
+OPEN_DEFICIT_SUM: Final = "andante_open_deficit_sum"
+OPEN_BAD_REQUESTS: Final = "andante_open_bad_requests"
+
+# The server.
+QOE_SETTINGS_VALID: Final = "andante_qoe_settings_valid"
+IDLE_STEP_TIME_FITTED: Final = "andante_idle_step_time_fitted"
+CONNECTIONS_ENDED: Final = "andante_connections_ended_total"
+
+# The scheduler.
+SCHEDULER_ACTIVE: Final = "andante_scheduler_active"
+SCHEDULER_DECISION_SECONDS: Final = "andante_scheduler_decision_seconds"
+SCHEDULER_STEP_SECONDS: Final = "andante_scheduler_step_seconds"
+SCHEDULER_STEPS: Final = "andante_scheduler_steps_total"
+SCHEDULER_DECISIONS: Final = "andante_scheduler_decisions_total"
+SCHEDULER_PREEMPTIONS: Final = "andante_scheduler_preemptions_total"
+SCHEDULER_FAMINE_PREEMPTIONS: Final = "andante_scheduler_famine_preemptions_total"
+SCHEDULER_STALLED_SECONDS: Final = "andante_scheduler_stalled_seconds_total"
+SCHEDULER_RECOMPUTED_TOKENS: Final = "andante_scheduler_recomputed_tokens_total"
+SCHEDULER_KV_USE_RATIO: Final = "andante_scheduler_kv_use_ratio"
+SCHEDULER_TOKENS_PER_STEP: Final = "andante_scheduler_tokens_per_step"
+STEP_TIME_BASE_SECONDS: Final = "andante_scheduler_step_time_base_seconds"
+STEP_TIME_PREFILL_TOKEN_SECONDS: Final = "andante_scheduler_step_time_prefill_token_seconds"  # noqa: S105
+STEP_TIME_SEQUENCE_SECONDS: Final = "andante_scheduler_step_time_sequence_seconds"
+STEP_TIME_CONTEXT_TOKEN_SECONDS: Final = "andante_scheduler_step_time_context_token_seconds"  # noqa: S105
+STEP_TIME_RELATIVE_ERROR: Final = "andante_scheduler_step_time_relative_error"
