@@ -12,9 +12,9 @@ from pathlib import Path
 import yaml
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import render
-from andante.app.kinds import POD_MONITOR
+from andante.app.children import POD_MONITOR, render
 from andante.app.settings import OperatorSettings
+from andante.generate.chart_rules import child_rules
 from andante.generate.crd import crd_yaml
 from andante.generate.reference import reference
 from hack import metrics_reference
@@ -60,6 +60,7 @@ def outputs() -> Mapping[Path, str]:
         ROOT / "crds" / "andante.dev_llmservices.yaml": crd_yaml(),
         ROOT / "docs" / "reference" / "llmservice.md": reference(),
         ROOT / "docs" / "reference" / "metrics.md": metrics_reference.page(),
+        ROOT / "charts" / "andante-operator" / "templates" / "_child_rules.tpl": child_rules(),
         **golden,
     }
 

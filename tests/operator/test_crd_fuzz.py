@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 
 from andante.api.v1alpha1 import LLMService
 from andante.api.values import DURATION_PATTERN
-from andante.app.children import PodTemplateError, render
-from andante.app.kinds import POD_MONITOR
+from andante.app.children import POD_MONITOR, PodTemplateError, render
 from andante.app.settings import OperatorSettings
 from andante.domain.pace import PRESETS
 from andante.engine_config import CLASS_NAME_PATTERN, OWNED_FLAGS, check_extra_arg

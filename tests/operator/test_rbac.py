@@ -16,7 +16,7 @@ import pytest
 from hack.localcluster.api import ControlPlane
 from hack.localcluster.progress import wait_until
 
-from andante.app.kinds import APPLIED
+from andante.app.children import APPLIED
 from helm_release import OPERATOR, POD_MONITOR_CRD, SYSTEM, Release, helm_binary
 from operator_pods import container_waits, engines, make_ready, pods_of, set_pod_status, wait_pods
 from operator_process import Namespace, OperatorProcess, wait_for

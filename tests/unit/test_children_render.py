@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import render
-from andante.app.kinds import POD_MONITOR
+from andante.app.children import POD_MONITOR, render
 from andante.app.settings import OperatorSettings, SettingsError
 from andante.engine_config import EngineConfig, QoESettings
 

@@ -13,8 +13,7 @@ import kubernetes
 import urllib3
 
 from andante.api.v1alpha1 import KIND
-from andante.app.children import FIELD_MANAGER, SERVICE_LABEL
-from andante.app.kinds import KINDS
+from andante.app.children import FIELD_MANAGER, KINDS, SERVICE_LABEL
 from andante.app.slim import belongs, slim
 from andante.ports import Clock, ConflictError, NotFoundError, Object, RefusedError, UnavailableError
 

@@ -1,13 +1,12 @@
-"""The kinds of objects that belong to a service: the one table that watches, lists, writes and the chart's test read.
+"""What the operator knows of a kind of objects, and the kinds that it reads itself.
 
-A new kind of child needs a line here, a function in `andante.app.children`, and its rights in the operator's chart.
+The table of all kinds is that of the children, in `andante.app.children`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from andante.api.v1alpha1 import GROUP, KIND, PLURAL, VERSION
@@ -28,6 +27,8 @@ class ObjectKind:
     """Whether it is watched by its metadata, and read when they say that it has changed: it seldom does."""
     used_by_pods: bool = False
     """Whether the pods of the Deployment name such a child, and so must not start while its name is another's."""
+    purpose: str = ""
+    """Of a child: what it is for, as the comment over the operator's rights to it says (a sentence)."""
 
     @property
     def api_version(self) -> str:
@@ -41,26 +42,6 @@ class ObjectKind:
 
 SERVICE: Final = ObjectKind(kind=KIND, group=GROUP, version=VERSION, plural=PLURAL)
 POD: Final = ObjectKind(kind="Pod", group="", version="v1", plural="pods")
-DEPLOYMENT: Final = ObjectKind(kind="Deployment", group="apps", version="v1", plural="deployments")
-POD_MONITOR: Final = ObjectKind(
-    kind="PodMonitor", group="monitoring.coreos.com", version="v1", plural="podmonitors",
-    crd="podmonitors.monitoring.coreos.com", metadata_only=True,
-)  # fmt: skip
-
-APPLIED: Final = (
-    ObjectKind(
-        kind="ServiceAccount", group="", version="v1", plural="serviceaccounts", metadata_only=True, used_by_pods=True
-    ),
-    ObjectKind(kind="ConfigMap", group="", version="v1", plural="configmaps", metadata_only=True, used_by_pods=True),
-    ObjectKind(kind="Service", group="", version="v1", plural="services", metadata_only=True),
-    ObjectKind(kind="PodDisruptionBudget", group="policy", version="v1", plural="poddisruptionbudgets"),
-    ObjectKind(
-        kind="NetworkPolicy", group="networking.k8s.io", version="v1", plural="networkpolicies", metadata_only=True
-    ),
-    POD_MONITOR,
-    DEPLOYMENT,
+DEPLOYMENT: Final = ObjectKind(
+    kind="Deployment", group="apps", version="v1", plural="deployments", purpose="The engine pods."
 )
-"""Children that the operator writes, in the order of writing: what a pod needs comes before the Deployment."""
-CHILDREN: Final = (*APPLIED, POD)
-"""What is watched beside the services, by `andante.dev/llmservice`; pods are the Deployment's."""
-KINDS: Final[Mapping[str, ObjectKind]] = MappingProxyType({kind.kind: kind for kind in (SERVICE, *CHILDREN)})

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from andante.api.v1alpha1 import KIND
-from andante.app.children import SERVICE_LABEL
-from andante.app.kinds import KINDS, POD
+from andante.app.children import KINDS, SERVICE_LABEL
+from andante.app.kinds import POD
 from andante.app.slim import belongs, is_partial, slim
 from andante.ports import Object
 

@@ -16,8 +16,9 @@ from andante.adapters.lease import LeaseGuard
 from andante.adapters.own_metrics import OwnMetrics
 from andante.adapters.prometheus import PrometheusSource
 from andante.adapters.scrape import DirectScrape
+from andante.app.children import CHILDREN
 from andante.app.fleet import Fleet
-from andante.app.kinds import CHILDREN, SERVICE, ObjectKind
+from andante.app.kinds import SERVICE, ObjectKind
 from andante.app.reconcile.child_sync import ChildSync
 from andante.app.reconcile.reconciler import Reconciler
 from andante.app.scaling.tick import ScalingTick, window_seconds

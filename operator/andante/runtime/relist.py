@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from andante.app.kinds import KINDS
+from andante.app.children import KINDS
 from andante.app.world import World
 from andante.ports import Cluster, NotFoundError, RefusedError, UnavailableError
 from andante.runtime.queue import FIRST_RETRY_SECONDS, ReconcileQueue

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children.config_map import config_map
+from andante.app.children.config_map import CONFIG_MAP, config_map
 from andante.app.children.deployment import deployment
 from andante.app.children.names import (
     FIELD_MANAGER,
     SERVICE_LABEL,
     Manifest,
+    RenderInput,
     endpoint,
     labels,
     selector_labels,
     selector_text,
 )
 from andante.app.children.network import (
+    CLUSTER_SERVICE,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    POD_MONITOR,
+    SERVICE_ACCOUNT,
     cluster_service,
     disruption_budget,
     network_policy,
@@ -24,8 +32,28 @@ from andante.app.children.network import (
     service_account,
 )
 from andante.app.children.pod_patch import PodTemplateError
-from andante.app.kinds import POD_MONITOR
+from andante.app.kinds import DEPLOYMENT, POD, SERVICE, ObjectKind
 from andante.app.settings import OperatorSettings
+
+TABLE: Final[Mapping[ObjectKind, Callable[[RenderInput], Manifest | None]]] = MappingProxyType(
+    {
+        SERVICE_ACCOUNT: service_account,
+        CONFIG_MAP: config_map,
+        CLUSTER_SERVICE: cluster_service,
+        DISRUPTION_BUDGET: disruption_budget,
+        NETWORK_POLICY: network_policy,
+        POD_MONITOR: pod_monitor,
+        DEPLOYMENT: deployment,
+    }
+)
+"""Every kind of child and what makes it, in the order of writing: what a pod needs comes before the Deployment.
+
+Watches, lists, writes, and the rights in the operator's chart follow this table. None: the child is not wanted.
+"""
+APPLIED: Final = tuple(TABLE)
+CHILDREN: Final = (*APPLIED, POD)
+"""What is watched beside the services; pods are the Deployment's."""
+KINDS: Final[Mapping[str, ObjectKind]] = MappingProxyType({kind.kind: kind for kind in (SERVICE, *CHILDREN)})
 
 
 def render(
@@ -44,22 +72,17 @@ def render(
 
     Raises PodTemplateError naming the field where podTemplate touches what the operator owns.
     """
-    children = [
-        service_account(service),
-        config_map(service),
-        cluster_service(service),
-        disruption_budget(service),
-    ]
-    if service.spec.network_policy.enabled:
-        children.append(network_policy(service, settings=settings))
-    if service.spec.monitoring.pod_monitor and POD_MONITOR.crd in installed_crds:
-        children.append(pod_monitor(service))
-    children.append(deployment(service, settings=settings, replicas=replicas))
-    return tuple(children)
+    given = RenderInput(service=service, settings=settings, replicas=replicas)
+    kinds = (kind for kind in TABLE if not kind.crd or kind.crd in installed_crds)
+    return tuple(child for kind in kinds if (child := TABLE[kind](given)) is not None)
 
 
 __all__ = [
+    "APPLIED",
+    "CHILDREN",
     "FIELD_MANAGER",
+    "KINDS",
+    "POD_MONITOR",
     "SERVICE_LABEL",
     "Manifest",
     "PodTemplateError",

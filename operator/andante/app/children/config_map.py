@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import Final
 
 import yaml
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children.names import Manifest, engine_config_map_name, manifest
+from andante.app.children.names import Manifest, RenderInput, engine_config_map_name, manifest
+from andante.app.kinds import ObjectKind
 from andante.engine_config import (
     ENGINE_CONFIG_FILE,
     QOE_SETTINGS_FILE,
@@ -20,6 +22,15 @@ from andante.engine_config import (
     VirtualGPUConfig,
 )
 
+CONFIG_MAP: Final = ObjectKind(
+    kind="ConfigMap",
+    group="",
+    version="v1",
+    plural="configmaps",
+    metadata_only=True,
+    used_by_pods=True,
+    purpose="The engine's settings.",
+)
 MODEL_MOUNT = "/models"
 """Where a model that does not come from the hub is mounted."""
 
@@ -81,10 +92,11 @@ def engine_config_hash(service: LLMService) -> str:
     return hashlib.sha256(engine_yaml(service).encode()).hexdigest()[:16]
 
 
-def config_map(service: LLMService) -> Manifest:
+def config_map(given: RenderInput) -> Manifest:
+    service = given.service
     return manifest(
         service,
-        kind="ConfigMap",
+        kind=CONFIG_MAP,
         name=engine_config_map_name(service),
         body={"data": {ENGINE_CONFIG_FILE: engine_yaml(service), QOE_SETTINGS_FILE: qoe_yaml(service)}},
     )

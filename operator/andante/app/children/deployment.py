@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from andante.api.v1alpha1 import LLMService
-from andante.app.children.names import Manifest, manifest, selector_labels
+from andante.app.children.names import Manifest, RenderInput, manifest, selector_labels
 from andante.app.children.pod import pod_template, termination_grace_period_seconds
 from andante.app.children.pod_patch import patch_pod_template
-from andante.app.settings import OperatorSettings
+from andante.app.kinds import DEPLOYMENT
 
 REVISION_HISTORY_LIMIT = 3
 
 
-def deployment(service: LLMService, *, settings: OperatorSettings, replicas: int | None) -> Manifest:
-    """`replicas` None leaves the field out. Raises PodTemplateError where a patch touches what the operator owns."""
+def deployment(given: RenderInput) -> Manifest:
+    """Raises PodTemplateError where a patch touches what the operator owns."""
+    service, settings, replicas = given.service, given.settings, given.replicas
     rollout = service.spec.rollout
     spec: dict[str, Any] = {
         "selector": {"matchLabels": selector_labels(service)},
@@ -34,4 +34,4 @@ def deployment(service: LLMService, *, settings: OperatorSettings, replicas: int
     }
     if replicas is not None:
         spec["replicas"] = replicas
-    return manifest(service, kind="Deployment", body={"spec": spec})
+    return manifest(service, kind=DEPLOYMENT, body={"spec": spec})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from andante.api.v1alpha1 import API_VERSION, KIND, LLMService
-from andante.app.kinds import KINDS
+from andante.app.kinds import ObjectKind
+from andante.app.settings import OperatorSettings
 
 Manifest = dict[str, Any]
 
@@ -15,6 +17,16 @@ FIELD_MANAGER: Final = "andante"
 CONFIG_HASH_ANNOTATION: Final = "andante.dev/engine-config-hash"
 SERVICE_LABEL: Final = "andante.dev/llmservice"
 ENGINE_NAME: Final = "andante-engine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderInput:
+    """What a child is made from."""
+
+    service: LLMService
+    settings: OperatorSettings
+    replicas: int | None
+    """For the Deployment; None leaves the field out."""
 
 
 def selector_labels(service: LLMService) -> dict[str, str]:
@@ -45,7 +57,7 @@ def endpoint(service: LLMService) -> str:
     return f"http://{service.name}.{service.namespace}.svc/v1"
 
 
-def manifest(service: LLMService, *, kind: str, body: Mapping[str, Any], name: str | None = None) -> Manifest:
+def manifest(service: LLMService, *, kind: ObjectKind, body: Mapping[str, Any], name: str | None = None) -> Manifest:
     """A child: named after the service, labelled, owned by it."""
     metadata: dict[str, Any] = {
         "name": name or service.name,
@@ -63,4 +75,4 @@ def manifest(service: LLMService, *, kind: str, body: Mapping[str, Any], name: s
                 "controller": True,
             }
         ]
-    return {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata, **body}
+    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, **body}

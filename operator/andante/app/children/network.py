@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from andante.api.v1alpha1 import LLMService
 from andante.api.v1alpha1.pod_template import ENGINE_CONTAINER
-from andante.app.children.names import Manifest, labels, manifest, selector_labels
-from andante.app.settings import OperatorSettings
+from andante.app.children.names import Manifest, RenderInput, labels, manifest, selector_labels
+from andante.app.kinds import ObjectKind
 from andante.engine_config import ENGINE_PORT
 
 METRICS_INTERVAL = "15s"
 
+SERVICE_ACCOUNT: Final = ObjectKind(
+    kind="ServiceAccount",
+    group="",
+    version="v1",
+    plural="serviceaccounts",
+    metadata_only=True,
+    used_by_pods=True,
+    purpose="The pods' identity.",
+)
+CLUSTER_SERVICE: Final = ObjectKind(
+    kind="Service", group="", version="v1", plural="services", metadata_only=True, purpose="What clients reach."
+)
+DISRUPTION_BUDGET: Final = ObjectKind(
+    kind="PodDisruptionBudget",
+    group="policy",
+    version="v1",
+    plural="poddisruptionbudgets",
+    purpose="So that a drained node takes one replica at a time.",
+)
+NETWORK_POLICY: Final = ObjectKind(
+    kind="NetworkPolicy",
+    group="networking.k8s.io",
+    version="v1",
+    plural="networkpolicies",
+    metadata_only=True,
+    purpose="Where spec.networkPolicy asks for one.",
+)
+POD_MONITOR: Final = ObjectKind(
+    kind="PodMonitor",
+    group="monitoring.coreos.com",
+    version="v1",
+    plural="podmonitors",
+    crd="podmonitors.monitoring.coreos.com",
+    metadata_only=True,
+    purpose="Tells a Prometheus Operator to scrape the engines, where its CRD is installed.",
+)
 
-def service_account(service: LLMService) -> Manifest:
+
+def service_account(given: RenderInput) -> Manifest:
     """An identity of its own, without a token: an engine has no business with the API server."""
-    return manifest(service, kind="ServiceAccount", body={"automountServiceAccountToken": False})
+    return manifest(given.service, kind=SERVICE_ACCOUNT, body={"automountServiceAccountToken": False})
 
 
-def cluster_service(service: LLMService) -> Manifest:
+def cluster_service(given: RenderInput) -> Manifest:
     """Port 80 of `<name>.<namespace>.svc` to the ready engines."""
     return manifest(
-        service,
-        kind="Service",
+        given.service,
+        kind=CLUSTER_SERVICE,
         body={
             "spec": {
                 "type": "ClusterIP",
-                "selector": selector_labels(service),
+                "selector": selector_labels(given.service),
                 # By number: a sidecar may have a port of that name, too.
                 "ports": [
                     {
@@ -42,15 +78,15 @@ def cluster_service(service: LLMService) -> Manifest:
     )
 
 
-def disruption_budget(service: LLMService) -> Manifest:
+def disruption_budget(given: RenderInput) -> Manifest:
     """One replica at a time may be evicted; a service of one replica can be, or its node could never be drained."""
     return manifest(
-        service,
-        kind="PodDisruptionBudget",
+        given.service,
+        kind=DISRUPTION_BUDGET,
         body={
             "spec": {
                 "maxUnavailable": 1,
-                "selector": {"matchLabels": selector_labels(service)},
+                "selector": {"matchLabels": selector_labels(given.service)},
                 # A replica that never got ready must not hold up a drain.
                 "unhealthyPodEvictionPolicy": "AlwaysAllow",
             }
@@ -58,8 +94,11 @@ def disruption_budget(service: LLMService) -> Manifest:
     )
 
 
-def network_policy(service: LLMService, *, settings: OperatorSettings) -> Manifest:
-    """Ingress to the engine's port from the listed peers and the operator; nothing else."""
+def network_policy(given: RenderInput) -> Manifest | None:
+    """Ingress to the engine's port from the listed peers and the operator; nothing else. None where none is wanted."""
+    service, settings = given.service, given.settings
+    if not service.spec.network_policy.enabled:
+        return None
     peers: list[dict[str, Any]] = [dict(peer) for peer in service.spec.network_policy.allow_from]
     if not peers:
         peers = [{"podSelector": {}}]
@@ -71,7 +110,7 @@ def network_policy(service: LLMService, *, settings: OperatorSettings) -> Manife
     )
     return manifest(
         service,
-        kind="NetworkPolicy",
+        kind=NETWORK_POLICY,
         body={
             "spec": {
                 "podSelector": {"matchLabels": selector_labels(service)},
@@ -82,11 +121,14 @@ def network_policy(service: LLMService, *, settings: OperatorSettings) -> Manife
     )
 
 
-def pod_monitor(service: LLMService) -> Manifest:
-    """Tells a Prometheus Operator to scrape the engines."""
+def pod_monitor(given: RenderInput) -> Manifest | None:
+    """Tells a Prometheus Operator to scrape the engines. None where spec.monitoring.podMonitor is off."""
+    service = given.service
+    if not service.spec.monitoring.pod_monitor:
+        return None
     return manifest(
         service,
-        kind="PodMonitor",
+        kind=POD_MONITOR,
         body={
             "spec": {
                 "selector": {"matchLabels": labels(service)},

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import FIELD_MANAGER, Manifest, PodTemplateError, render
+from andante.app.children import APPLIED, FIELD_MANAGER, KINDS, Manifest, PodTemplateError, render
 from andante.app.fleet import ServiceState
-from andante.app.kinds import APPLIED, DEPLOYMENT, KINDS
+from andante.app.kinds import DEPLOYMENT
 from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, with_hash
 from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS
 from andante.app.settings import OperatorSettings
