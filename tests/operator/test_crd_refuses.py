@@ -15,6 +15,20 @@ from hack.localcluster.api import ControlPlane
 CASES: list[dict[str, Any]] = yaml.safe_load(
     Path(__file__).with_name("invalid_services.yaml").read_text(encoding="utf-8")
 )
+CASES += [
+    {
+        "why": "annotations without end",
+        "spec": {"engine": {"podTemplate": {"metadata": {"annotations": {f"a{i}": "x" * 16_384 for i in range(5)}}}}},
+        "field": "spec.engine.podTemplate.metadata.annotations",
+        "says": "hold more than 65536 characters together",
+    },
+    {
+        "why": "variables without end",
+        "spec": {"engine": {"env": [{"name": f"V{i}", "value": "x" * 8192} for i in range(9)]}},
+        "field": "spec.engine.env",
+        "says": "hold more than 65536 characters together",
+    },
+]
 
 
 def merged(base: Any, patch: Any) -> Any:

@@ -90,11 +90,11 @@ def test_a_quota_in_the_way_is_named(place: Namespace) -> None:
 
 def test_pod_security_in_the_way_is_named(place: Namespace) -> None:
     place.plane.kubectl("label", "namespace", place.name, "pod-security.kubernetes.io/enforce=restricted")
-    patch = {"spec": {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}}
+    patch = {"spec": {"containers": [{"name": "proxy", "image": "proxy:1"}]}}
     engine = {"gpusPerReplica": 0, "virtualGPU": {"profile": "llama-3-8b-1xa100"}, "podTemplate": patch}
     place.apply(name="security", engine=engine)
     told = place.wait_condition("Degraded", "True", "PodSecurityViolation", name="security")
-    assert "hostPath" in told
+    assert "allowPrivilegeEscalation" in told
     place.plane.kubectl("label", "namespace", place.name, "pod-security.kubernetes.io/enforce-")
 
 
@@ -124,6 +124,19 @@ def test_a_pod_template_that_takes_what_is_ours_is_refused_with_the_field(place:
     else:
         assert "podTemplate" in done.stderr
     assert place.kubectl("get", "deployments", "-o", "name") == before
+
+
+def test_a_folder_of_the_node_that_is_not_allowed_is_told_and_costs_nothing_that_runs(place: Namespace) -> None:
+    place.apply(name="folder")
+    (pod,) = wait_pods(place, 1, name="folder")
+    model = {"id": "m", "source": {"synthetic": None, "hostPath": {"path": "/srv/models"}}}
+    place.patch({"model": model}, name="folder")
+    told = place.wait_condition("SpecValid", "False", "NotAllowed", name="folder")
+    assert "spec.model.source.hostPath" in told
+    assert "allowHostPath" in told
+    assert [p["metadata"]["uid"] for p in pods_of(place, "folder")] == [pod["metadata"]["uid"]]
+    place.patch({"model": {"id": "synthetic", "source": {"synthetic": {}, "hostPath": None}}}, name="folder")
+    place.wait_condition("SpecValid", "True", "Valid", name="folder")
 
 
 def test_events_tell_of_a_change_once(place: Namespace) -> None:

@@ -14,10 +14,14 @@ from andante.app.settings import OperatorSettings
 from unit.test_children_strategic_merge import JSON
 
 
-def pod(patch: Any = None, *, operator: Any = None, **engine: Any) -> dict[str, Any]:
+def pod(
+    patch: Any = None, *, operator: Any = None, allowed: dict[str, bool] | None = None, **engine: Any
+) -> dict[str, Any]:
     spec = {"model": {"id": "org/model"}, "engine": {**engine, **({"podTemplate": patch} if patch else {})}}
     service = LLMService.parse({"metadata": {"name": "chat"}, "spec": spec})
-    settings = OperatorSettings(engine_image="e:1", operator_image="o:1", engine_pod_template=operator or {})
+    settings = OperatorSettings(
+        engine_image="e:1", operator_image="o:1", engine_pod_template=operator or {}, **(allowed or {})
+    )
     template: dict[str, Any] = render(service, settings=settings, replicas=1)[-1]["spec"]["template"]
     return template
 
@@ -97,6 +101,80 @@ def test_what_the_operator_owns_is_refused_with_the_reason(patch: Any, field: st
         pod(patch)
     assert caught.value.field == f"spec.engine.podTemplate.{field}"
     assert why in caught.value.problem
+
+
+def _volume(**source: Any) -> dict[str, Any]:
+    return {"spec": {"volumes": [{"name": "node", **source}]}}
+
+
+HOST = {"path": "/", "type": "Directory"}
+REACHES_OUT = [
+    ({"spec": {"serviceAccountName": "admin"}}, "spec.serviceAccountName", "has no rights"),
+    ({"spec": {"serviceAccount": "admin"}}, "spec.serviceAccount", "has no rights"),
+    ({"spec": {"automountServiceAccountToken": True}}, "spec.automountServiceAccountToken", "no token"),
+    ({"spec": {"nodeName": "control-plane-1"}}, "spec.nodeName", "nodeSelector"),
+    ({"spec": {"hostNetwork": True}}, "spec.hostNetwork", "network of their own"),
+    ({"spec": {"hostPID": True}}, "spec.hostPID", "processes"),
+    ({"spec": {"hostIPC": True}}, "spec.hostIPC", "shared memory"),
+    (_containers(securityContext={"privileged": True}),
+     "spec.containers[engine].securityContext.privileged", "root on its node"),
+    ({"spec": {"initContainers": [{"name": "tune", "image": "x", "securityContext": {"privileged": True}}]}},
+     "spec.initContainers[tune].securityContext.privileged", "root on its node"),
+    (_containers(securityContext={"capabilities": {"add": ["CHOWN", "SYS_ADMIN"]}}),
+     "spec.containers[engine].securityContext.capabilities.add", "must not be SYS_ADMIN"),
+    (_containers(securityContext={"procMount": "Unmasked"}),
+     "spec.containers[engine].securityContext.procMount", "kernel"),
+    ({"spec": {"containers": [{"name": "proxy", "image": "p", "ports": [{"containerPort": 80, "hostPort": 80}]}]}},
+     "spec.containers[proxy].ports.hostPort", "use a Service"),
+    (_volume(hostPath=HOST), "spec.volumes[node].hostPath", "allowHostPath is false"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("patch", "field", "why"), REACHES_OUT, ids=[field for _, field, _ in REACHES_OUT])
+def test_what_reaches_beyond_the_pod_is_refused_to_a_service(patch: Any, field: str, why: str) -> None:
+    with pytest.raises(PodTemplateError) as caught:
+        pod(patch)
+    assert caught.value.field == f"spec.engine.podTemplate.{field}"
+    assert why in caught.value.problem
+
+
+@pytest.mark.parametrize(("patch", "field", "why"), REACHES_OUT, ids=[field for _, field, _ in REACHES_OUT])
+def test_what_reaches_beyond_the_pod_is_the_administrators_to_set(patch: Any, field: str, why: str) -> None:
+    side = {"spec": {"containers": [{"name": "side", "image": "s"}]}}
+    assert {c["name"] for c in pod(side, operator=patch)["spec"]["containers"]} >= {"engine", "side"}
+
+
+def test_a_folder_of_the_node_is_mounted_where_the_chart_allows_it() -> None:
+    template = pod(_volume(hostPath=HOST), allowed={"allow_host_path": True})
+    assert {"name": "node", "hostPath": HOST} in template["spec"]["volumes"]
+
+
+def test_a_folder_of_the_administrators_cannot_be_turned_into_another() -> None:
+    with pytest.raises(PodTemplateError, match="allowHostPath"):
+        pod(_volume(hostPath=HOST), operator=_volume(hostPath={**HOST, "path": "/srv/drivers"}))
+
+
+@pytest.mark.parametrize("image", ["side:1", None], ids=["a patch", "an empty patch"])
+def test_no_patch_is_applied_where_the_chart_allows_none(image: str | None) -> None:
+    patch = {"spec": {"containers": [{"name": "side", "image": image}]}} if image else {"metadata": {}}
+    with pytest.raises(PodTemplateError, match="allowPodTemplate is false") as caught:
+        pod(patch, allowed={"allow_pod_template": False})
+    assert (caught.value.field, caught.value.reason) == ("spec.engine.podTemplate", "NotAllowed")
+
+
+@pytest.mark.parametrize(("characters", "fits"), [(60_000, True), (70_000, False)])
+@pytest.mark.parametrize("field", ["podTemplate", "affinity"])
+def test_a_free_object_has_an_end(field: str, characters: int, fits: bool) -> None:
+    words = ["x" * 1000] * (characters // 1003)
+    free = (
+        {"spec": {"hostAliases": [{"ip": "10.0.0.1", "hostnames": words}]}} if field == "podTemplate" else {"a": words}
+    )
+    if fits:
+        pod(**({"patch": free} if field == "podTemplate" else {field: free}))
+        return
+    with pytest.raises(PodTemplateError, match="65536 are allowed") as caught:
+        pod(**({"patch": free} if field == "podTemplate" else {field: free}))
+    assert caught.value.field == f"spec.engine.{field}"
 
 
 def test_the_operators_own_patch_cannot_change_whose_pods_they_are() -> None:

@@ -10,11 +10,13 @@ import pytest
 import yaml
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import POD_MONITOR, render
+from andante.app.children import POD_MONITOR, PodTemplateError, render
 from andante.app.settings import OperatorSettings, SettingsError
 from andante.engine_config import EngineConfig, QoESettings
 
-SETTINGS = OperatorSettings(engine_image="engine:1", operator_image="operator:1", operator_namespace="andante-system")
+SETTINGS = OperatorSettings(
+    engine_image="engine:1", operator_image="operator:1", operator_namespace="andante-system", allow_host_path=True
+)
 MODEL: dict[str, Any] = {"id": "org/model"}
 
 
@@ -169,6 +171,15 @@ def test_a_model_of_ones_own_is_mounted_read_only_where_the_engine_looks(
     assert any(v["name"] == "model" and volume in v for v in pod["volumes"])
     assert {"name": "model", "mountPath": "/models", "readOnly": True} in pod["containers"][0]["volumeMounts"]
     assert yaml.safe_load(every["ConfigMap"]["data"]["engine.yaml"])["model"]["id"] == path
+
+
+def test_a_model_on_the_node_is_refused_where_the_chart_does_not_allow_it() -> None:
+    source = {"hostPath": {"path": "/srv/m"}}
+    service = LLMService.parse({"metadata": {"name": "chat"}, "spec": {"model": {**MODEL, "source": source}}})
+    settings = SETTINGS.model_copy(update={"allow_host_path": False})
+    with pytest.raises(PodTemplateError, match=r"^spec\.model\.source\.hostPath: .*allowHostPath") as caught:
+        render(service, settings=settings, replicas=1)
+    assert caught.value.reason == "NotAllowed"
 
 
 def test_replicas_spread_over_nodes_unless_the_user_says_where() -> None:

@@ -43,6 +43,10 @@ class OperatorSettings(BaseModel):
     operator_image_pull_policy: PullPolicy = "IfNotPresent"
     engine_pod_template: Mapping[str, Any] = Field(default_factory=dict)
     """Strategic-merge patch over every engine's pod template ({metadata, spec}), below the LLMService's own."""
+    allow_pod_template: bool = True
+    """Whether LLMServices may patch their pods (spec.engine.podTemplate)."""
+    allow_host_path: bool = False
+    """Whether LLMServices may mount folders of the node: model.source.hostPath, or a hostPath volume of podTemplate."""
     prometheus_url: Annotated[str, Field(alias="prometheusURL", pattern=r"^(https?://\S+)?$")] = ""
     """Base URL of Prometheus; empty: the operator scrapes the engine pods itself."""
     tick_seconds: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 15.0

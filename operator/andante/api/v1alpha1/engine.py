@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from andante.api.rules import PATTERN_HINT, Rule, cel_list, cel_map, list_by, matching, rules
-from andante.api.v1alpha1.pod_template import PodTemplate
+from andante.api.v1alpha1.pod_template import MOST_CHARACTERS, PodTemplate
 from andante.api.values import APIModel, Duration, FreeObject, ObjectName, Quantity
 from andante.engine_config import OWNED_FLAGS, check_extra_arg
 
@@ -61,6 +61,60 @@ ExtraArgument = Annotated[
 ]
 
 
+class KeyReference(APIModel):
+    """A key of a Secret or ConfigMap in the service's namespace."""
+
+    name: ObjectName
+    """Name of the Secret or ConfigMap."""
+    key: Annotated[str, Field(min_length=1, max_length=253)]
+    """Its key."""
+    optional: bool | None = None
+    """True: pods start without it, and the variable is not set."""
+
+
+class FieldReference(APIModel):
+    """A field of the pod."""
+
+    api_version: Annotated[str, Field(max_length=32)] | None = None
+    """Version of the pod's schema. Default: v1."""
+    field_path: Annotated[str, Field(min_length=1, max_length=512)]
+    """Path, such as metadata.name."""
+
+
+class ResourceFieldReference(APIModel):
+    """A request or limit of a container."""
+
+    container_name: Annotated[str, Field(max_length=63)] | None = None
+    """The container. Default: the engine."""
+    resource: Annotated[str, Field(min_length=1, max_length=253)]
+    """Such as limits.memory."""
+    divisor: Quantity | None = None
+    """Unit of the value. Default: 1."""
+
+
+class EnvVarSource(APIModel):
+    """Where the value of a variable comes from, as in a pod. One of the four."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            Rule(
+                rule="[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef),"
+                " has(self.resourceFieldRef)].exists_one(given, given)",
+                message="give exactly one source: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef",
+            )
+        )
+    )
+
+    secret_key_ref: KeyReference | None = None
+    """A key of a Secret. The author of an LLMService can hand any Secret of the namespace to the engine this way."""
+    config_map_key_ref: KeyReference | None = None
+    """A key of a ConfigMap."""
+    field_ref: FieldReference | None = None
+    """A field of the pod."""
+    resource_field_ref: ResourceFieldReference | None = None
+    """A request or limit of a container."""
+
+
 class EnvVar(APIModel):
     """One environment variable of the engine, as in a pod."""
 
@@ -99,8 +153,8 @@ class EnvVar(APIModel):
     """Name of the variable."""
     value: Annotated[str, Field(max_length=8192)] | None = None
     """Its value. Secrets do not belong here: use valueFrom.secretKeyRef."""
-    value_from: FreeObject | None = None
-    """Where the value comes from (secretKeyRef, configMapKeyRef, fieldRef, resourceFieldRef), as in a pod."""
+    value_from: EnvVarSource | None = None
+    """Where the value comes from, as in a pod."""
 
 
 ResourceList = Annotated[
@@ -315,9 +369,21 @@ class Engine(APIModel):
     """Further flags of `vllm serve`, such as --enable-auto-tool-choice. One that Andante sets itself is refused."""
     env: Annotated[
         tuple[EnvVar, ...],
-        Field(max_length=64, json_schema_extra=list_by("name")),
+        Field(
+            max_length=64,
+            json_schema_extra={
+                **list_by("name"),
+                **rules(
+                    Rule(
+                        rule=f"self.map(v, has(v.value) ? size(v.value) : 0).sum() <= {MOST_CHARACTERS}",
+                        message=f"the values hold more than {MOST_CHARACTERS} characters together; keep long texts in a"
+                        " ConfigMap and name it in valueFrom.configMapKeyRef",
+                    )
+                ),
+            },
+        ),
     ] = ()
-    """Environment variables of the engine."""
+    """Environment variables of the engine: 65,536 characters of values together at most."""
     resources: Resources | None = None
     """CPU and memory of the engine's container; merged over the operator's defaults."""
     cache: Cache = Cache(empty_dir=EmptyDirCache())
@@ -327,7 +393,8 @@ class Engine(APIModel):
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = ()
     """Taints that the pods tolerate. The taint named like the GPU resource is tolerated already."""
     affinity: FreeObject | None = None
-    """Affinity of the pods, as in a pod. Default: replicas spread over nodes where possible."""
+    """Affinity of the pods, as in a pod, 65,536 characters of JSON at most. Default: replicas spread over nodes where
+    possible."""
     runtime_class_name: ObjectName | None = None
     """RuntimeClass of the pods, where GPUs need one."""
     priority_class_name: ObjectName | None = None
@@ -335,7 +402,10 @@ class Engine(APIModel):
     pod_template: PodTemplate | None = None
     """Strategic-merge patch over the generated pod template, for everything that has no field of its own: the last
     word is yours. The engine's container is named `engine`. What the operator needs to keep (the engine's command,
-    args and ports, its config volume, the selector labels, restartPolicy, terminationGracePeriodSeconds) is refused."""
+    args and ports, its config volume, the selector labels, restartPolicy, terminationGracePeriodSeconds) is refused,
+    and so is what reaches beyond the pod: another ServiceAccount, its token, a node by name, the node's namespaces,
+    privileged containers, host ports, hostPath where the chart does not allow it. 65,536 characters of JSON at most.
+    The chart's allowPodTemplate may switch it off."""
 
     @property
     def resolved_tensor_parallel_size(self) -> int:

@@ -96,7 +96,8 @@ class ModelSource(APIModel):
     pvc: PVCSource | None = None
     """A persistent volume claim that holds the files."""
     host_path: HostPathSource | None = None
-    """A folder of the node. Not possible under Pod Security `baseline` or `restricted`."""
+    """A folder of the node. Needs the chart value allowHostPath. Not possible under Pod Security `baseline`
+    or `restricted`."""
     image: ImageSource | None = None
     """An OCI image mounted as a volume."""
     synthetic: SyntheticSource | None = None

@@ -41,24 +41,41 @@ OWNED_CONTAINER_FIELDS: Final[Mapping[str, str]] = {
 OWNED_POD_FIELDS: Final[Mapping[str, str]] = {
     "restartPolicy": "a Deployment's pods always restart",
     "terminationGracePeriodSeconds": "it follows from spec.rollout.drainTimeout",
+    "serviceAccountName": "engines run as the service's own ServiceAccount, which has no rights",
+    "serviceAccount": "engines run as the service's own ServiceAccount, which has no rights",
+    "automountServiceAccountToken": "engines get no token of the API server",
+    "nodeName": "the scheduler chooses the node; use spec.engine.nodeSelector or affinity",
+    "hostNetwork": "engines have a network of their own, apart from the node's",
+    "hostPID": "engines see their own processes alone, not the node's",
+    "hostIPC": "engines have shared memory of their own, apart from the node's",
 }
+"""Fields of the pod that the service's patch must leave alone, and why. The chart's enginePodTemplate may set them."""
+MOST_CHARACTERS: Final = 65_536
+"""Of a resource's free parts, each: podTemplate, affinity, and the values of env. The operator keeps all of them."""
 
 
-_WORDS: Final[dict[str, Any]] = {"type": "array", "maxItems": 256, "items": {"type": "string", "maxLength": 32_768}}
+PRIVILEGED_REASON: Final = "such a container is root on its node; an administrator may set it for all engines"
+_SECURITY_CONTEXT: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"privileged": {"type": "boolean"}},
+    **PRESERVE_UNKNOWN,
+}
+_WORDS: Final[dict[str, Any]] = {"type": "array", "maxItems": 128, "items": {"type": "string", "maxLength": 8192}}
 _OBJECTS: Final[dict[str, Any]] = {"type": "array", "maxItems": 64, "items": {"type": "object", **PRESERVE_UNKNOWN}}
 
 
 def _named(**typed_fields: Any) -> dict[str, Any]:
     # Rules see only fields that the schema gives a type.
     fields: dict[str, Any] = {"name": {"type": "string", "maxLength": 253}, **typed_fields}
-    return {"type": "array", "maxItems": 32, "items": {"type": "object", "properties": fields, **PRESERVE_UNKNOWN}}
+    item = {"type": "object", "maxProperties": 64, "properties": fields, **PRESERVE_UNKNOWN}
+    return {"type": "array", "maxItems": 32, "items": item}
 
 
 def _labels(kind: str, owned: tuple[str, ...]) -> dict[str, Any]:
     return {
         "type": "object",
         "maxProperties": 64,
-        "additionalProperties": {"type": "string", "maxLength": 262_144 if kind == "annotation" else 63},
+        "additionalProperties": {"type": "string", "maxLength": 16_384 if kind == "annotation" else 63},
         **rules(
             Rule(
                 rule=f"!{cel_list(owned)}.exists(owned, owned in self)",
@@ -69,12 +86,17 @@ def _labels(kind: str, owned: tuple[str, ...]) -> dict[str, Any]:
                 rule=f"!self.exists(key, key.startsWith('{OWNED_PREFIX}'))",
                 message=f"{kind}s that begin with {OWNED_PREFIX} belong to the operator; take another key",
             ),
+            Rule(
+                rule=f"self.map(key, size(self[key])).sum() <= {MOST_CHARACTERS}",
+                message=f"{kind}s hold more than {MOST_CHARACTERS} characters together; keep long texts in a ConfigMap",
+            ),
         ),
     }
 
 
 _METADATA_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
+    "maxProperties": 16,
     **PRESERVE_UNKNOWN,
     "properties": {"labels": _labels("label", OWNED_LABELS), "annotations": _labels("annotation", OWNED_ANNOTATIONS)},
 }
@@ -109,18 +131,35 @@ def _spec_rules() -> dict[str, JsonValue]:
         " take another name",
         field_path=".initContainers",
     )
-    return rules(*container_rules, *pod_rules, *volume_rules, package)
+    privileged = [
+        Rule(
+            rule=f"!has(self.{field}) || self.{field}.all(c, !has(c.securityContext)"
+            " || !has(c.securityContext.privileged) || !c.securityContext.privileged)",
+            message=f"{field}: privileged must not be true: {PRIVILEGED_REASON}",
+            field_path=f".{field}",
+        )
+        for field in ("containers", "initContainers")
+    ]
+    return rules(*container_rules, *pod_rules, *volume_rules, package, *privileged)
 
 
 _SPEC_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
+    "maxProperties": 64,
     **PRESERVE_UNKNOWN,
     "properties": {
-        "containers": _named(command=_WORDS, args=_WORDS, ports=_OBJECTS),
-        "initContainers": _named(),
+        "containers": _named(command=_WORDS, args=_WORDS, ports=_OBJECTS, securityContext=_SECURITY_CONTEXT),
+        "initContainers": _named(securityContext=_SECURITY_CONTEXT),
         "volumes": _named(),
         "restartPolicy": {"type": "string", "maxLength": 32},
         "terminationGracePeriodSeconds": {"type": "integer"},
+        "serviceAccountName": {"type": "string", "maxLength": 253},
+        "serviceAccount": {"type": "string", "maxLength": 253},
+        "automountServiceAccountToken": {"type": "boolean"},
+        "nodeName": {"type": "string", "maxLength": 253},
+        "hostNetwork": {"type": "boolean"},
+        "hostPID": {"type": "boolean"},
+        "hostIPC": {"type": "boolean"},
     },
     **_spec_rules(),
 }

@@ -31,7 +31,7 @@ from andante.app.children.network import (
     pod_monitor,
     service_account,
 )
-from andante.app.children.pod_patch import PodTemplateError
+from andante.app.children.permitted import PodTemplateError
 from andante.app.kinds import DEPLOYMENT, POD, SERVICE, ObjectKind
 from andante.app.settings import OperatorSettings
 

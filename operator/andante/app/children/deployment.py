@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from andante.app.children.names import Manifest, RenderInput, manifest, selector_labels
+from andante.app.children.permitted import check_permitted
 from andante.app.children.pod import pod_template, termination_grace_period_seconds
 from andante.app.children.pod_patch import patch_pod_template
 from andante.app.kinds import DEPLOYMENT
@@ -14,8 +15,9 @@ REVISION_HISTORY_LIMIT = 3
 
 
 def deployment(given: RenderInput) -> Manifest:
-    """Raises PodTemplateError where a patch touches what the operator owns."""
+    """Raises PodTemplateError where a patch touches what the operator owns, or asks for what the cluster forbids."""
     service, settings, replicas = given.service, given.settings, given.replicas
+    check_permitted(service, settings=settings)
     rollout = service.spec.rollout
     spec: dict[str, Any] = {
         "selector": {"matchLabels": selector_labels(service)},
@@ -30,6 +32,7 @@ def deployment(given: RenderInput) -> Manifest:
             pod_template(service, settings=settings),
             operator_patch=settings.engine_pod_template,
             service_patch=service.spec.engine.pod_template,
+            allow_host_path=settings.allow_host_path,
         ),
     }
     if replicas is not None:

@@ -21,24 +21,21 @@ from andante.api.v1alpha1.pod_template import (
     PACKAGE_CONTAINER,
     PodTemplate,
 )
+from andante.app.children.permitted import POD_TEMPLATE as SERVICE_PATCH
+from andante.app.children.permitted import PodTemplateError
+from andante.app.children.pod_rights import check_rights
 from andante.app.children.strategic_merge import PatchError, strategic_merge
 
-SERVICE_PATCH = "spec.engine.podTemplate"
 OPERATOR_PATCH = "enginePodTemplate"
 """Where the operator-wide patch comes from: the field of operator.yaml (chart value enginePodTemplate)."""
 
 
-class PodTemplateError(ValueError):
-    """A podTemplate cannot be used: `field` is the path, `problem` says why and what to do instead."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field = field
-        self.problem = problem
-
-
 def patch_pod_template(
-    generated: Mapping[str, Any], *, operator_patch: Mapping[str, Any], service_patch: PodTemplate | None
+    generated: Mapping[str, Any],
+    *,
+    operator_patch: Mapping[str, Any],
+    service_patch: PodTemplate | None,
+    allow_host_path: bool,
 ) -> dict[str, Any]:
     """The pod template with both patches applied, the service's last. Raises PodTemplateError."""
     template = _merge(generated, operator_patch, OPERATOR_PATCH)
@@ -52,6 +49,7 @@ def patch_pod_template(
     _check_metadata(template, patched, SERVICE_PATCH)
     _check_pod(template, patched)
     _check_engine(_engine(template, SERVICE_PATCH), _engine(patched, SERVICE_PATCH))
+    check_rights(template, patched, allow_host_path=allow_host_path)
     return patched
 
 

@@ -69,7 +69,7 @@ class ChildSync:
             # Pods that run go on as they are, and as many of them as readers need.
             resized = self._look(partial(self._resize, service, replicas), "the Deployment")
             return SyncResult(
-                spec_problem=Problem(reason="PodTemplateRefused", message=str(error)),
+                spec_problem=Problem(reason=error.reason, message=str(error)),
                 problems=[resized] if isinstance(resized, Problem) else [],
             )
         looks: list[_Look] = []
