@@ -86,6 +86,24 @@ def test_the_pod_with_the_fewest_readers_goes_first(operator: OperatorProcess, n
         assert left["metadata"]["name"] == busy["metadata"]["name"] != idle["metadata"]["name"]
 
 
+@pytest.mark.parametrize("mode", ["Auto", "Manual"])
+def test_the_pod_with_the_fewest_readers_goes_first_when_a_person_lowers_the_number(
+    operator: OperatorProcess, ns: Namespace, mode: str
+) -> None:
+    ns.apply(scaling={**SCALING, "minReplicas": 2, "mode": mode}, replicas=2)
+    with engines(2) as found:
+        serve_all(ns, found)
+        idle, busy = wait_pods(ns, 2)
+        # The unmarked choice of Kubernetes is the newer pod, or any: let the older one be the empty one.
+        found[1].open_requests = 5
+        with traffic(found[1], qoe=1.0):
+            wait_for("the load to be seen", lambda: ns.status().get("qoe", {}).get("state") == "Observed")
+            lower = {"replicas": 1} if mode == "Manual" else {"scaling": {"minReplicas": 1, "maxReplicas": 1}}
+            ns.patch(lower)
+            (left,) = wait_pods(ns, 1, timeout=60)
+        assert left["metadata"]["name"] == busy["metadata"]["name"] != idle["metadata"]["name"]
+
+
 def test_without_metrics_nothing_is_taken_away_and_it_says_so(operator: OperatorProcess, ns: Namespace) -> None:
     ns.apply(scaling={**SCALING, "minReplicas": 2})
     with engines(2) as found:

@@ -52,9 +52,7 @@ def _ticking(*, broken_since: str = "2") -> tuple[ScalingTick, Fleet, list[str]]
     world.put(_starting_pod("bad", broken_since, "not a time"))
     world.put(_starting_pod("good", "3", "2026-01-01T00:00:00Z"))
     fleet = Fleet(world)
-    tick = ScalingTick(
-        fleet=fleet, cluster=None, metrics=NoMetrics(), clock=Clock(), tick_seconds=15, on_fault=faults.append,  # type: ignore[arg-type]
-    )  # fmt: skip
+    tick = ScalingTick(fleet=fleet, metrics=NoMetrics(), clock=Clock(), tick_seconds=15, on_fault=faults.append)
     return tick, fleet, faults
 
 

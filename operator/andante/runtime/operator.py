@@ -214,7 +214,6 @@ class Operator:
         settings, clock = self._settings, self._clock
         scaling = ScalingTick(
             fleet=fleet,
-            cluster=self._cluster,
             metrics=self._metrics(),
             clock=clock,
             tick_seconds=settings.tick_seconds,

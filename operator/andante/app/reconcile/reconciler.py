@@ -11,6 +11,7 @@ from typing import Any
 from andante.api.v1alpha1 import LLMService, LLMServiceStatus, SpecError
 from andante.app.fleet import Fleet, ServiceState
 from andante.app.reconcile.child_sync import ChildSync, SyncResult
+from andante.app.reconcile.victim_marks import mark_victims
 from andante.app.scaling.judge import foreign_replicas_owner, judge, present_replicas, remembered
 from andante.app.scaling.measurement import nothing_measured
 from andante.app.status.build import build_status, unreadable_status
@@ -50,7 +51,15 @@ class Reconciler:
         except SpecError as error:
             logger.warning("%s/%s: the spec cannot be read: %s", namespace, name, error)
             return self._write_status(obj, state, unreadable_status(obj, str(error), now=self._clock.now()))
-        synced = self._children.sync(service, state, replicas=self._replicas_to_apply(service, state))
+        replicas = self._replicas_to_apply(service, state)
+        mark_victims(
+            self._cluster,
+            self._fleet.pods(state),
+            deployment=self._fleet.deployment(state),
+            replicas=replicas,
+            open_by_pod=state.decision.measurement.open_by_pod if state.decision else {},
+        )
+        synced = self._children.sync(service, state, replicas=replicas)
         observation = self._observe(service, state, synced)
         memory = state.decision.memory if state.decision else None
         delay = self._write_status(obj, state, build_status(observation, memory=memory, now=self._clock.now()))

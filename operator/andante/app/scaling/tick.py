@@ -1,7 +1,7 @@
-"""One scaling tick for all services: read every engine pod once, decide for each, set what follows from it.
+"""One scaling tick for all services: read every engine pod once, decide for each; reconcile acts on the decisions.
 
-Gather, decide, effects: the first and the last talk to the cluster, what is between is pure. A service whose figures or
-objects cannot be worked with costs its own decision and no other's: it keeps the one that it had.
+A service whose figures or objects cannot be worked with costs its own decision and no other's: it keeps the one that it
+had.
 """
 
 from __future__ import annotations
@@ -13,19 +13,15 @@ from dataclasses import dataclass
 
 from andante.api.v1alpha1 import LLMService, SpecError
 from andante.app.fleet import Fleet, ServiceState
-from andante.app.pods import DELETION_COST, Pods
-from andante.app.scaling.judge import TickResult, classes_without_qoe, judge, present_replicas, remembered
-from andante.app.scaling.measurement import Measurement, Measurements
+from andante.app.pods import Pods
+from andante.app.scaling.judge import TickResult, classes_without_qoe, judge, remembered
+from andante.app.scaling.measurement import Measurements
 from andante.ports import (
     Clock,
-    Cluster,
     MetricsSource,
-    NotFoundError,
     Object,
     PodAddress,
     PodSample,
-    RefusedError,
-    UnavailableError,
     Unread,
 )
 
@@ -59,14 +55,13 @@ class ScalingTick:
         self,
         *,
         fleet: Fleet,
-        cluster: Cluster,
         metrics: MetricsSource,
         clock: Clock,
         tick_seconds: float,
         on_fault: Callable[[str], None] = lambda kind: None,
     ) -> None:
         """`on_fault` is told the kind of each fault that cost one service its part."""
-        self._fleet, self._cluster, self._metrics, self._clock = fleet, cluster, metrics, clock
+        self._fleet, self._metrics, self._clock = fleet, metrics, clock
         self._on_fault = on_fault
         self._window = window_seconds(tick_seconds)
         self._measurements = Measurements(window=self._window, stale_after=STALE_TICKS * tick_seconds)
@@ -88,7 +83,6 @@ class ScalingTick:
             before = one.state.decision
             try:
                 result = self._decide(one, read)
-                await self._effects(one, result)
             except Exception as error:  # noqa: BLE001  one service must not cost the others their tick
                 self._fault(one.state, error, again=had_fault)
             else:
@@ -143,35 +137,12 @@ class ScalingTick:
             now=now,
         )
 
-    async def _effects(self, one: _Gathered, result: TickResult) -> None:
-        """What a decision asks for beside the replicas, which reconcile sets."""
-        if result.decision.replicas < present_replicas(one.service, one.deployment):
-            await asyncio.to_thread(self._choose_victims, one.pods, result.measurement)
-
     def _fault(self, state: ServiceState, error: Exception, *, again: str | None) -> None:
         text = f"{type(error).__name__}: {error}"
         state.faults[FAULT] = text
         self._on_fault(FAULT)
         if text != again:  # once for each fault, not once for each tick
             logger.error("%s/%s: no decision in this tick: %s", state.namespace, state.name, text, exc_info=error)
-
-    def _choose_victims(self, pods: Pods, measurement: Measurement) -> None:
-        """The pod with the fewest readers goes first: least QoE is at risk."""
-        for pod in pods.ready:
-            metadata = pod["metadata"]
-            cost = str(int(measurement.open_by_pod.get(metadata["name"], 0.0)))
-            if (metadata.get("annotations") or {}).get(DELETION_COST, "0") == cost:
-                continue
-            try:
-                self._cluster.annotate_pod(
-                    namespace=metadata["namespace"], name=metadata["name"], annotations={DELETION_COST: cost}
-                )
-            except (NotFoundError, RefusedError) as error:
-                logger.warning("pod %s: deletion cost not set: %s", metadata["name"], error)
-            except UnavailableError as error:
-                # It would not answer for the next pod either, and the tick is not to wait for it.
-                logger.warning("deletion costs of %s not set: %s", metadata["namespace"], error)
-                return
 
 
 def window_seconds(tick_seconds: float) -> float:
