@@ -49,6 +49,17 @@ class OwnMetrics:
         self._queue = prometheus_client.Gauge(
             "andante_operator_queue_services", "Services that wait for a reconcile or a retry.", registry=self.registry
         )
+        self._rollouts = prometheus_client.Gauge(
+            "andante_operator_rollouts",
+            "Services that replace their pods (rolling), or wait for their turn to (waiting).",
+            ("state",),
+            registry=self.registry,
+        )
+
+    def rollouts(self, *, rolling: int, waiting: int) -> None:
+        """How many services do what, by the newest round."""
+        self._rollouts.labels("rolling").set(rolling)
+        self._rollouts.labels("waiting").set(waiting)
 
     def api_call(self, verb: str, kind: str) -> None:
         """A call was sent."""

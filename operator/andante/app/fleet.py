@@ -14,6 +14,7 @@ from andante.app.kinds import DEPLOYMENT, POD
 from andante.app.pods import Pods, is_replica_of, sort_pods
 from andante.app.reconcile.child_plan import is_owned
 from andante.app.reconcile.repairs import Repairs
+from andante.app.rollout.turn import Turn
 from andante.app.scaling.judge import TickResult
 from andante.app.status.crash_logs import CrashLogs
 from andante.app.world import World
@@ -37,6 +38,7 @@ class ServiceState:
     spellings: dict[tuple[str, str], str] = field(default_factory=dict)
     """By kind and name of a child: digest of what the API server made of the manifest that was applied last."""
     repairs: Repairs = field(default_factory=Repairs)
+    turn: Turn = field(default_factory=Turn)
     crash_logs: CrashLogs = field(default_factory=CrashLogs)
     status_written: float | None = None
     """When status was written last, monotonic seconds."""

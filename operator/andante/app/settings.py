@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from andante.domain.rollout_budget import BUDGET_PATTERN
+
 OPERATOR_CONFIG_FILE: Final = "/etc/andante/operator.yaml"
 
 
@@ -53,6 +55,8 @@ class OperatorSettings(BaseModel):
     """Seconds between two scaling ticks."""
     scrape_timeout_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 3.0
     """Seconds that one scrape or query may take."""
+    rollout_budget: Annotated[str, Field(pattern=BUDGET_PATTERN)] = "10%"
+    """How many services may replace their pods at once for a change of the operator's or the chart's: 3, or 10%."""
     resync_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 900.0
     """Seconds between two looks at everything, whatever the watches told; also for kinds that came or went."""
     watch_namespaces: tuple[Annotated[str, Field(min_length=1, max_length=63)], ...] = ()

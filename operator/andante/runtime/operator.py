@@ -21,9 +21,11 @@ from andante.app.fleet import Fleet
 from andante.app.kinds import SERVICE, ObjectKind
 from andante.app.reconcile.child_sync import ChildSync
 from andante.app.reconcile.reconciler import Reconciler
+from andante.app.rollout.turns import RolloutTurns
 from andante.app.scaling.tick import ScalingTick, window_seconds
 from andante.app.settings import OperatorSettings
 from andante.app.world import World
+from andante.domain.rollout_budget import RolloutBudget
 from andante.ports import MetricsSource, NotFoundError, RefusedError, UnavailableError
 from andante.runtime.health import Health
 from andante.runtime.queue import ReconcileQueue
@@ -219,6 +221,7 @@ class Operator:
             tick_seconds=settings.tick_seconds,
             on_fault=self._own.fault,
         )
+        turns = RolloutTurns(fleet=fleet, budget=RolloutBudget.parse(settings.rollout_budget), clock=clock)
         self._health.expect(TICK, within=120 + 4 * settings.tick_seconds)
         while True:
             started = clock.monotonic()
@@ -232,6 +235,10 @@ class Operator:
                 self._health.word_of(TICK)
                 for key in changed:
                     queue.add(*key)
+                found = turns.round()
+                for key in found.begin:
+                    queue.add(*key)
+                self._own.rollouts(rolling=found.rolling, waiting=found.waiting)
                 self._own.ticked(seconds=clock.monotonic() - started, services=scaling.services)
             await asyncio.sleep(max(0.1, settings.tick_seconds - (clock.monotonic() - started)))
 

@@ -20,8 +20,8 @@ class Condition(APIModel):
     """One aspect of the service's state, by the Kubernetes conventions. Unknown means: it could not be observed."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    """One of Ready, Progressing, Degraded, EngineCompatible, MetricsAvailable, ScalingActive, AbleToScale, SLOMet,
-    ObjectiveUnreachable and SpecValid."""
+    """One of Ready, Progressing, RolledOut, Degraded, EngineCompatible, MetricsAvailable, ScalingActive, AbleToScale,
+    SLOMet, ObjectiveUnreachable and SpecValid."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=1024)]

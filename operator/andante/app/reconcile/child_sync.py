@@ -13,6 +13,8 @@ from andante.app.fleet import ServiceState
 from andante.app.kinds import DEPLOYMENT
 from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, with_hash
 from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS
+from andante.app.rollout.marks import alters_pods, is_authors_change, with_marks
+from andante.app.rollout.progress import has_served
 from andante.app.settings import OperatorSettings
 from andante.app.slim import is_partial
 from andante.app.status.conditions import Problem
@@ -39,6 +41,8 @@ class SyncResult:
 
     spec_problem: Problem | None = None
     problems: Sequence[Problem] = ()
+    waits: Problem | None = None
+    """Why new pods are not made yet although nothing is wrong: it is not this service's turn."""
 
 
 class ChildSync:
@@ -68,14 +72,22 @@ class ChildSync:
         except PodTemplateError as error:
             # Pods that run go on as they are, and as many of them as readers need.
             resized = self._look(partial(self._resize, service, replicas), "the Deployment")
+            state.turn.end()
             return SyncResult(
                 spec_problem=Problem(reason=error.reason, message=str(error)),
                 problems=[resized] if isinstance(resized, Problem) else [],
             )
         looks: list[_Look] = []
         pods_may_start = True
+        manifests = tuple(with_marks(m, service) if m["kind"] == DEPLOYMENT.kind else m for m in manifests)
+        waits = self._waits(service, state, next(m for m in manifests if m["kind"] == DEPLOYMENT.kind))
         for manifest in map(with_hash, manifests):
             work = partial(self._sync_one, service, state, manifest)
+            known = self._world.get(*key_of(manifest))
+            if waits and KINDS[manifest["kind"]].used_by_pods and known is not None and is_ours(known, service):
+                continue  # pods of the old template that start meanwhile need what the old operator wrote for them
+            if waits and manifest["kind"] == DEPLOYMENT.kind:
+                work = partial(self._resize, service, replicas)
             if manifest["kind"] == DEPLOYMENT.kind and not pods_may_start:
                 # Its pods would run as somebody else's ServiceAccount, or with somebody else's settings.
                 work = partial(self._resize, service, replicas)
@@ -87,12 +99,36 @@ class ChildSync:
         conflict = next((look for look in (*looks, *pruned) if isinstance(look, ConflictError)), None)
         if conflict:
             raise conflict  # what it was about has changed meanwhile: look again
-        if pruned or not all(look is True for look in looks):
+        if isinstance(looks[-1], bool) and pods_may_start and not waits:
+            state.turn.end()  # the Deployment, which comes last, is as wanted
+        if waits or pruned or not all(look is True for look in looks):
             # Also after a write: the world before it may come again, and then it is not as wanted.
             state.as_wanted = None
         else:
             state.as_wanted = world
-        return SyncResult(problems=[look for look in (*looks, *pruned) if isinstance(look, Problem)])
+        return SyncResult(problems=[look for look in (*looks, *pruned) if isinstance(look, Problem)], waits=waits)
+
+    def _waits(self, service: LLMService, state: ServiceState, wanted: Manifest) -> Problem | None:
+        """Why the pods may not be replaced yet; None where they may be, or need not be.
+
+        What its author asks for begins at once: one service, at a moment that a person chose. A service that has never
+        served has nothing to lose, and the change may be its cure.
+        """
+        turn, live = state.turn, self._world.get(DEPLOYMENT.kind, service.namespace, service.name)
+        if live is None or not is_ours(live, service) or not alters_pods(live, wanted):
+            return None
+        if turn.granted_at is not None or not has_served(live) or is_authors_change(live, wanted, service):
+            return None
+        if turn.waiting_since is None:
+            before = service.status.condition("RolledOut")
+            waited = before is not None and before.reason == "RolloutWaiting"
+            turn.waiting_since = before.last_transition_time.timestamp() if before and waited else self._clock.now()
+        budget = self._settings.rollout_budget
+        message = (
+            "the operator or its chart makes other pods than these; they are replaced when it is this service's turn:"
+            f" the chart value rolloutBudget ({budget}) says how many services replace their pods at once"
+        )
+        return Problem(reason="RolloutWaiting", message=message)
 
     def _look(self, work: Callable[[], Problem | bool], what: str) -> _Look:
         """`work`, or what the API server has against it: a child that cannot be had must not cost the others.

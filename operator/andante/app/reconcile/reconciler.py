@@ -50,6 +50,7 @@ class Reconciler:
             service = state.service(obj)
         except SpecError as error:
             logger.warning("%s/%s: the spec cannot be read: %s", namespace, name, error)
+            state.turn.end()
             return self._write_status(obj, state, unreadable_status(obj, str(error), now=self._clock.now()))
         replicas = self._replicas_to_apply(service, state)
         mark_victims(
@@ -101,6 +102,7 @@ class Reconciler:
             wanted_replicas=present_replicas(service, deployment),
             spec_problem=synced.spec_problem,
             child_problems=synced.problems,
+            rollout_waits=synced.waits,
             crash_logs=state.crash_logs.of(pods, self._cluster, now=self._clock.monotonic()),
             measurement=newest.measurement if newest else None,
             decision=newest.decision if newest else None,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from andante.api.v1alpha1 import Condition, LLMService
 from andante.app.pods import Pods, containers_of
+from andante.app.rollout.progress import is_unfinished, progress_of
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.advice import asked_for, with_advice
 from andante.app.text import clip
@@ -42,6 +43,7 @@ class Observation:
     wanted_replicas: int
     spec_problem: Problem | None = None
     child_problems: Sequence[Problem] = ()
+    rollout_waits: Problem | None = None
     crash_logs: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """By pod and container name: the last lines of the crashed container's log."""
     measurement: Measurement | None = None
@@ -158,6 +160,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
         yield "SpecValid", "True", "Valid", "the operator can act on every field"
     yield _ready(o, below)
     yield _progressing(o)
+    yield _rolled_out(o)
     problem = o.spec_problem or next(iter(o.child_problems), None) or below or _internal(o)
     if problem:
         yield "Degraded", "True", problem.reason, problem.message
@@ -198,6 +201,23 @@ def _progressing(o: Observation) -> tuple[str, Status, str, str]:
         words = f"{ready} serve, {starting} start, {draining} drain, {o.wanted_replicas} are wanted"
         return "Progressing", "True", "ReplicasChanging", words
     return "Progressing", "False", "Settled", f"{ready} replicas, as wanted"
+
+
+def _rolled_out(o: Observation) -> tuple[str, Status, str, str]:
+    """Whether all pods are those that are wanted."""
+    if o.spec_problem:
+        return "RolledOut", "False", o.spec_problem.reason, o.spec_problem.message
+    if o.rollout_waits:
+        return "RolledOut", "False", o.rollout_waits.reason, o.rollout_waits.message
+    if o.deployment is None:
+        return "RolledOut", "Unknown", "NoDeployment", "the Deployment is not there yet"
+    if not is_unfinished(o.deployment):
+        return "RolledOut", "True", "UpToDate", "all pods have the newest template"
+    progress, status = progress_of(o.deployment), o.deployment.get("status") or {}
+    if progress.get("reason") == "ProgressDeadlineExceeded":
+        return "RolledOut", "False", "ProgressDeadlineExceeded", progress.get("message", "")
+    words = f"{status.get('updatedReplicas') or 0} of {status.get('replicas') or 0} pods have the newest template"
+    return "RolledOut", "False", "RollingOut", words
 
 
 def _compatible(o: Observation) -> tuple[str, Status, str, str]:
