@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -27,7 +28,8 @@ class Clock:
 
 
 def _says(answer: bytes) -> Answer:
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")  # what is not read when it closes would make that a reset
         writer.write(answer)
         await writer.drain()
         writer.close()
@@ -97,6 +99,9 @@ def _scrape(*, timeout: float = 5.0, whole: float = 10.0) -> DirectScrape:
         (_says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"0" * 10_000_000)), "gzip"),
         (_says(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"), "andante_open_requests"),
         (_says(b""), "/metrics:"),
+        (_says(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel"), "ended before the answer did"),
+        (_says(b"HTTP/1.1 200 OK\r\n" + b"X-Filler: 1\r\n" * 10_000), "bytes of headers"),
+        (_says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n"), "/metrics:"),
     ],
 )
 def test_a_pod_that_does_not_answer_well_says_why_and_costs_no_other(answer: Answer, word: str) -> None:
@@ -110,6 +115,45 @@ def test_a_pod_that_does_not_answer_well_says_why_and_costs_no_other(answer: Ans
         assert isinstance(bad, Unread)
         assert word in bad.why
         assert isinstance(read["team", "good"], PodSample)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        GOOD,
+        b"HTTP/1.1 200 OK\r\n\r\n" + TEXT.encode(),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(TEXT), TEXT.encode()),
+    ],
+)
+def test_each_way_to_send_a_body_is_read(answer: bytes) -> None:
+    async def run() -> None:
+        pods = Pods()
+        await pods.add("good", _says(answer))
+        read = await _scrape().read(pods.addresses)
+        pods.close()
+        assert isinstance(read["team", "good"], PodSample)
+
+    asyncio.run(run())
+
+
+def test_pods_are_read_off_the_event_loop_of_the_operator() -> None:
+    async def run() -> None:
+        pods = Pods()
+        await pods.add("good", _says(GOOD))
+        threads: list[int] = []
+
+        class Noting(Clock):
+            def now(self) -> float:
+                threads.append(threading.get_ident())
+                return 100.0
+
+        await DirectScrape(clock=Noting(), timeout_seconds=5.0, round_seconds=10.0).read(pods.addresses)
+        pods.close()
+        assert threads
+        assert threading.get_ident() not in threads
 
     asyncio.run(run())
 

@@ -17,8 +17,6 @@ _NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE_SUM, *_OPEN_DEFICIT
 WANTED = frozenset(
     {name.split("/", 1)[0] for name in _NEEDED} | {metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE}
 )
-_PART_LABELS = ("kind", "cause", "why")
-"""Labels that tell the parts of a metric apart; a metric has one of them at most."""
 MAX_REASON = 200
 _WAS_ACTIVE = "policy"
 
@@ -56,14 +54,15 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         if name == metric_names.SCHEDULER_ACTIVE:
             scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=value == 1)
             continue
-        part = next((labels[label] for label in _PART_LABELS if labels.get(label)), None)
+        # What tells the parts of a metric apart; a metric has one of these labels at most.
+        part = labels.get("cause") or labels.get("why") or labels.get("kind")
         key = f"{name}/{part}" if part else name
         sums[key] = sums.get(key, 0.0) + value
-        qoe_class = labels.get("qoe_class", "")
         if name == metric_names.OPEN_REQUESTS:
+            qoe_class = labels.get("qoe_class", "")
             open_by_class[qoe_class] = open_by_class.get(qoe_class, 0.0) + value
-        if name in (metric_names.REQUEST_QOE_SUM, metric_names.REQUEST_QOE_COUNT):
-            pair = by_class.setdefault(qoe_class, [0.0, 0.0])
+        elif name in (metric_names.REQUEST_QOE_SUM, metric_names.REQUEST_QOE_COUNT):
+            pair = by_class.setdefault(labels.get("qoe_class", ""), [0.0, 0.0])
             pair[name == metric_names.REQUEST_QOE_COUNT] += value
     # Of the sums, too: two values may be finite, and their sum not.
     odd = next((f"{name} is {value:g}" for name, value in sums.items() if not abs(value) < MOST), None)

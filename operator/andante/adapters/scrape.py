@@ -1,32 +1,34 @@
 """Reads the engine pods themselves, where no Prometheus is named.
 
-Bounded in time for each pod and for the whole round, in size, in number at once, and in the share of each namespace:
-one namespace of silent pods must not keep the others from being read. A pod that fails again and again is asked less
-often.
+In a thread and on an event loop of its own: what tenants' pods say, and how fast, is no matter of the watches, the
+ticks and health. Bounded in time for each pod and for the whole round, in size, in number at once, and in the share of
+each namespace: one namespace of silent pods must not keep the others from being read. A pod that fails again and again
+is asked less often.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import aiohttp
+import uvloop
 
+from andante.adapters.bounded_get import BoundedGet, GetError
 from andante.adapters.exposition import WANTED, sample_of
 from andante.adapters.exposition_lines import TextError, WantedLines
 from andante.app.text import clip
 from andante.ports import Clock, PodAddress, PodSample, Unread
 
-AT_ONCE = 64
-"""Pods that are asked at the same time."""
-NAMESPACE_AT_ONCE = 16
+AT_ONCE = 128
+"""Pods that are asked at the same time; most of them are silent ones, where there are such."""
+NAMESPACE_AT_ONCE = 32
 """Of them, pods of one namespace, where there is more than one."""
 FAILURES_BEFORE_BACK_OFF = 3
 ROUNDS_LEFT_OUT = 3
 """Rounds in which a pod is not asked that has failed that often in a row."""
-_PIECE = 64 * 1024
 
 _Key = tuple[str, str]
 
@@ -46,12 +48,20 @@ class DirectScrape:
 
     def __init__(self, *, clock: Clock, timeout_seconds: float, round_seconds: float) -> None:
         """`timeout_seconds` for one pod, `round_seconds` for all."""
-        self._clock, self._round_seconds = clock, round_seconds
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._clock = clock
+        self._timeout_seconds, self._round_seconds = timeout_seconds, round_seconds
         self._failing: dict[_Key, _Failing] = {}
+        self._thread: _LoopThread | None = None
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
-        """One entry per pod, by (namespace, name)."""
+        """One entry per pod, by (namespace, name). One round at a time."""
+        if not pods:
+            return {}
+        if self._thread is None:
+            self._thread = _LoopThread()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._round(pods), self._thread.loop))
+
+    async def _round(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
         late = Unread(why=f"not reached within the {self._round_seconds:g} s of a round")
         found: dict[_Key, PodSample | Unread] = {(pod.namespace, pod.name): late for pod in pods}
         queues: dict[str, deque[PodAddress]] = defaultdict(deque)
@@ -70,53 +80,41 @@ class DirectScrape:
         """Puts what each pod of `queues` answers into `found`, until the time for all is over."""
         gate = asyncio.Semaphore(AT_ONCE)
         share = AT_ONCE if len(queues) == 1 else NAMESPACE_AT_ONCE
-        connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
-        session = aiohttp.ClientSession(
-            timeout=self._timeout,
-            connector=connector,
-            trust_env=False,
-            auto_decompress=False,
-            headers={"Accept-Encoding": "identity"},
-        )
 
         async def one_after_another(queue: deque[PodAddress]) -> None:
             while queue:
                 pod = queue.popleft()
                 async with gate:
-                    answer = await self._read(session, pod)
+                    answer = await self._read(pod)
                 found[pod.namespace, pod.name] = answer
                 self._note(pod, answer)
 
-        async with session:
-            workers = [
-                asyncio.create_task(one_after_another(queue))
-                for queue in queues.values()
-                for _ in range(min(share, len(queue)))
-            ]
-            _, late = await asyncio.wait(workers, timeout=self._round_seconds)
-            for worker in late:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        workers = [
+            asyncio.create_task(one_after_another(queue))
+            for queue in queues.values()
+            for _ in range(min(share, len(queue)))
+        ]
+        _, late = await asyncio.wait(workers, timeout=self._round_seconds)
+        for worker in late:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _read(self, session: aiohttp.ClientSession, pod: PodAddress) -> PodSample | Unread:
-        host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
+    async def _read(self, pod: PodAddress) -> PodSample | Unread:
         lines = WantedLines(WANTED)
+        host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
+        get = BoundedGet(host=f"{host}:{pod.port}", path="/metrics", take=lines.feed)
         try:
-            async with session.get(f"http://{host}:{pod.port}/metrics", allow_redirects=False) as response:
-                if response.status != 200:
-                    return Unread(why=f"/metrics answered HTTP {response.status}")
-                encoding = response.headers.get("Content-Encoding", "identity")
-                if encoding != "identity":
-                    # A few bytes may unpack to any number of them.
-                    return Unread(why=f"/metrics came as {clip(encoding, 20)!r}, which was not asked for")
-                async for piece in response.content.iter_chunked(_PIECE):
-                    lines.feed(piece)
+            async with asyncio.timeout(self._timeout_seconds):
+                await asyncio.get_running_loop().create_connection(lambda: get, pod.ip, pod.port)
+                await get.done
         except TimeoutError:
-            return Unread(why=f"/metrics did not answer in {self._timeout.total:g} s")
+            return Unread(why=f"/metrics did not answer in {self._timeout_seconds:g} s")
         except TextError as error:
             return Unread(why=str(error))
-        except (aiohttp.ClientError, ValueError) as error:
+        except (GetError, OSError) as error:
             return Unread(why=clip(f"/metrics: {error}", 200))
+        finally:
+            get.abort()
         return sample_of(lines, at=self._clock.now())
 
     def _passed_over(self, pod: PodAddress) -> Unread | None:
@@ -138,3 +136,11 @@ class DirectScrape:
             self._failing[key] = _Failing(ip=pod.ip, times=1, why=answer.why)
         else:
             failing.times, failing.why, failing.left_out = failing.times + 1, answer.why, 0
+
+
+class _LoopThread:
+    """An event loop that runs in a thread of its own, as long as the process."""
+
+    def __init__(self) -> None:
+        self.loop = uvloop.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name="scrape", daemon=True).start()
