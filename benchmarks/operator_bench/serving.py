@@ -90,7 +90,8 @@ class ReadyFleet:
         command = [sys.executable, "-m", "benchmarks.operator_bench.engines"]
         command += ["--pods", str(self._folder / "pods.json"), "--control", str(self._control)]
         command += ["--federation-port", str(self._federation)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        roots = (ROOT, ROOT / "operator", ROOT / "engine_image")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, roots))}
         process = Process(command, log=self._folder / "engines.log", environment=environment)
         try:
             wait_until(
