@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from andante.app.scaling.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS, Measurement, Measurements
+from andante.app.scaling.measurement import (
+    COUNTERS,
+    DEFICIT,
+    IDLE_DEFICIT,
+    VISIBLE_TOKENS,
+    Measurement,
+    Measurements,
+    PodHistory,
+)
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
@@ -95,6 +106,27 @@ def test_a_counter_that_fell_was_reset_and_counts_from_zero() -> None:
         (15, {"a": _sample(15, requests=2, deficit=0.5)}),
     )
     assert value_of(result.deficit) == pytest.approx(0.25)
+
+
+@given(st.lists(st.floats(0.0, 1e6), min_size=2, max_size=12))
+def test_what_a_counter_gained_counts_from_zero_after_each_reset(values: list[float]) -> None:
+    history = PodHistory()
+    for at, value in enumerate(values):
+        history.add(_sample(15.0 * at, requests=value), window=60.0)
+    kept = values[-5:]
+    by_hand = sum(b - a if b >= a else b for a, b in pairwise(kept))
+    assert dict(zip(COUNTERS, history.gained(), strict=True))[metric_names.REQUESTS] == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_a_class_counts_from_zero_after_a_restart_that_was_made_up_for() -> None:
+    def classes(at: float, total: float, count: float) -> PodSample:
+        return dataclasses.replace(_sample(at), by_class={"reading": (total, count)})
+
+    history = PodHistory()
+    # Ten requests of QoE .9, then a restart and twelve of .5: the count has grown, and still it is another one.
+    for sample in (classes(0, 9.0, 10), classes(15, 1.0, 2), classes(30, 6.0, 12)):
+        history.add(sample, window=60.0)
+    assert history.class_qoe() == {"reading": (6.0, 12.0)}
 
 
 def test_a_window_forgets_what_is_older() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add, sub
 
 from andante.app.text import clip
 from andante.domain import metric_names
@@ -27,6 +29,7 @@ COUNTERS = (
     metric_names.IDLE_PENALTY_TOKENS,
     metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
 )
+_PLACES = {name: place for place, name in enumerate(COUNTERS)}
 _LONGEST_REASON = 160
 """Characters of why one pod could not be read: an engine's answer is its tenant's text."""
 
@@ -86,44 +89,93 @@ def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]
     )
 
 
-@dataclass(slots=True)
-class PodHistory:
-    """The samples of one pod that a window needs, oldest first."""
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """What one sample counted, as if the engine had never restarted."""
 
-    samples: deque[PodSample] = field(default_factory=deque)
+    at: float
+    counters: array[float]
+    """In the order of COUNTERS; a dict for each of six samples of ten thousand pods would be most of the memory."""
+    by_class: Mapping[str, tuple[float, float]]
+
+
+class PodHistory:
+    """The newest sample of one pod, and what those that a window needs counted, oldest first.
+
+    A counter that fell was reset and counts from 0: what it had counted before is added from then on.
+    """
+
+    __slots__ = ("_before", "_before_by_class", "_points", "newest")
+
+    def __init__(self) -> None:
+        self.newest: PodSample | None = None
+        self._points: deque[_Point] = deque()
+        self._before: array[float] | None = None
+        """Per counter, what it had counted before its resets; None: there was none."""
+        self._before_by_class: dict[str, tuple[float, float]] = {}
 
     def add(self, sample: PodSample, *, window: float) -> None:
-        """Keep `sample`; of the older ones, those of the window and one before it."""
-        if self.samples and sample.at <= self.samples[-1].at:
+        """Keep `sample`; of what the older ones counted, that of the window and of one before it."""
+        last = self.newest
+        if last is not None and sample.at <= last.at:
             return  # the same scrape seen twice, or a clock that went back
-        self.samples.append(sample)
-        while len(self.samples) > 2 and self.samples[1].at <= sample.at - window:
-            self.samples.popleft()
+        if last is not None:
+            self._note_resets(last, sample)
+        self._points.append(self._point(sample))
+        self.newest = sample
+        while len(self._points) > 2 and self._points[1].at <= sample.at - window:
+            self._points.popleft()
 
-    def increase(self, counter: str) -> float:
-        """What the counter gained over the window; a counter that fell was reset and counts from 0."""
-        gained = 0.0
-        previous = self.samples[0].counters.get(counter, 0.0)
-        for sample in list(self.samples)[1:]:
-            value = sample.counters.get(counter, 0.0)
-            gained += value - previous if value >= previous else value
-            previous = value
-        return gained
+    def gained(self) -> list[float]:
+        """What each of COUNTERS gained over the window."""
+        return list(map(sub, self._points[-1].counters, self._points[0].counters))
 
     def class_qoe(self) -> dict[str, tuple[float, float]]:
-        """Per class: sum and count of QoE gained over the window (a reset counts from 0)."""
+        """Per class: sum and count of QoE gained over the window."""
+        first, last = self._points[0].by_class, self._points[-1].by_class
+        if first is last:
+            return {}
         gained: dict[str, tuple[float, float]] = {}
-        first, last = self.samples[0].by_class, self.samples[-1].by_class
         for name, (total, count) in last.items():
             before_total, before_count = first.get(name, (0.0, 0.0))
-            if count < before_count:
-                before_total = before_count = 0.0
             gained[name] = (total - before_total, count - before_count)
         return gained
 
     @property
     def seconds(self) -> float:
-        return self.samples[-1].at - self.samples[0].at if self.samples else 0.0
+        """Length of the window."""
+        return self._points[-1].at - self._points[0].at if self._points else 0.0
+
+    def _note_resets(self, last: PodSample, sample: PodSample) -> None:
+        for place, name in enumerate(COUNTERS):
+            before = last.counters.get(name, 0.0)
+            if sample.counters.get(name, 0.0) < before:
+                if self._before is None:
+                    self._before = array("d", bytes(8 * len(COUNTERS)))
+                self._before[place] += before
+        for name, (total, count) in last.by_class.items():
+            if sample.by_class.get(name, (0.0, 0.0))[1] < count:
+                earlier = self._before_by_class.get(name, (0.0, 0.0))
+                self._before_by_class[name] = (earlier[0] + total, earlier[1] + count)
+
+    def _point(self, sample: PodSample) -> _Point:
+        counters = array("d", [sample.counters.get(name, 0.0) for name in COUNTERS])
+        if self._before is not None:
+            counters = array("d", map(add, counters, self._before))
+        by_class: dict[str, tuple[float, float]] = dict(sample.by_class)
+        for name, (total, count) in self._before_by_class.items():
+            now = by_class.get(name, (0.0, 0.0))
+            by_class[name] = (now[0] + total, now[1] + count)
+        previous = self._points[-1] if self._points else None
+        if previous is None:
+            return _Point(sample.at, counters, by_class)
+        # An idle pod counts nothing: what it had counted is not kept six times.
+        same = previous.counters == counters
+        return _Point(
+            sample.at,
+            previous.counters if same else counters,
+            previous.by_class if previous.by_class == by_class else by_class,
+        )
 
 
 class Measurements:
@@ -154,24 +206,25 @@ class Measurements:
         if not pods:
             return nothing_measured("no replica is ready")
         histories = {
-            pod.name: self._pods[key]
+            pod.name: (history, history.newest)
             for pod in pods
-            if (key := (pod.namespace, pod.name)) in self._pods and self._pods[key].samples
+            if (history := self._pods.get((pod.namespace, pod.name))) is not None and history.newest is not None
         }
-        ahead = max((h.samples[-1].at - now for h in histories.values()), default=0.0)
+        ahead = max((newest.at - now for _, newest in histories.values()), default=0.0)
         if ahead > self._stale_after:
             # Such a sample would look fresh long after it ceased to be.
             return nothing_measured(f"the metrics are {ahead:.0f} s ahead of the operator's clock: a clock is wrong")
-        fresh = {n: h for n, h in histories.items() if now - h.samples[-1].at <= self._stale_after}
+        fresh = {name: kept for name, kept in histories.items() if now - kept[1].at <= self._stale_after}
         if not fresh:
             if histories:
-                return _everywhere(Stale(at=max(h.samples[-1].at for h in histories.values())), scheduling={})
+                return _everywhere(Stale(at=max(newest.at for _, newest in histories.values())), scheduling={})
             return nothing_measured(_why(pods, read), scheduling=_said_by_unread(pods, read))
         # A pod that was read once has gauges but no window yet; its neighbours' windows still speak.
-        windows = [h for h in fresh.values() if h.seconds > 0]
+        windows = [history for history, _ in fresh.values() if history.seconds > 0]
         if not windows:
             return nothing_measured("the first sample was just taken; a window needs two")
-        return _measure(fresh, windows, without_qoe, _said_by_unread(pods, read))
+        newest = {name: sample for name, (_, sample) in fresh.items()}
+        return _measure(newest, windows, without_qoe, _said_by_unread(pods, read))
 
 
 def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> str:
@@ -191,14 +244,19 @@ def _said_by_unread(
 
 
 def _measure(
-    fresh: Mapping[str, PodHistory],
+    by_pod: Mapping[str, PodSample],
     windows: Sequence[PodHistory],
     without_qoe: Collection[str],
     said_by_unread: Mapping[str, str | None],
 ) -> Measurement:
-    newest = [h.samples[-1] for h in fresh.values()]
+    newest = list(by_pod.values())
     at = max(s.at for s in newest)
-    gained = {c: sum(h.increase(c) for h in windows) for c in COUNTERS}
+    by_window = [history.gained() for history in windows]
+    gained = dict(zip(COUNTERS, map(sum, zip(*by_window, strict=True)), strict=True))
+    rates = {
+        name: sum(its[_PLACES[name]] / history.seconds for its, history in zip(by_window, windows, strict=True))
+        for name in (VISIBLE_TOKENS, metric_names.IDLE_PENALTY_TOKENS, metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS)
+    }
     opened = sum(s.open_requests for s in newest)
     unscored = sum(s.open_by_class.get(name, 0.0) for s in newest for name in without_qoe)
     ended, counted = gained[metric_names.REQUEST_QOE_COUNT], gained[metric_names.REQUEST_QOE_COUNT] + opened - unscored
@@ -208,9 +266,8 @@ def _measure(
 
     lacked = {cause: gained[DEFICIT[cause]] + sum(s.open_deficit[cause.value] for s in newest) for cause in Cause}
     why = max(IdleReason, key=lambda reason: gained[IDLE_DEFICIT[reason]])
-    tokens = sum(h.increase(VISIBLE_TOKENS) / h.seconds for h in windows)
-    penalty = sum(h.increase(metric_names.IDLE_PENALTY_TOKENS) / h.seconds for h in windows)
-    unavoidable = sum(h.increase(metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS) / h.seconds for h in windows)
+    tokens, penalty = rates[VISIBLE_TOKENS], rates[metric_names.IDLE_PENALTY_TOKENS]
+    unavoidable = rates[metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS]
     busy = opened > 0 or gained[metric_names.REQUESTS] > 0
     return Measurement(
         deficit=share(sum(lacked.values()), counted),
@@ -225,9 +282,9 @@ def _measure(
         throughput=Observed(value=tokens, at=at) if busy else NoTraffic(),
         open_requests=Observed(value=opened, at=at),
         worst_class=_worst_class(windows),
-        pods_measured=len(fresh),
-        open_by_pod={name: h.samples[-1].open_requests for name, h in fresh.items()},
-        scheduling={**said_by_unread, **{name: h.samples[-1].scheduling for name, h in fresh.items()}},
+        pods_measured=len(by_pod),
+        open_by_pod={name: sample.open_requests for name, sample in by_pod.items()},
+        scheduling={**said_by_unread, **{name: sample.scheduling for name, sample in by_pod.items()}},
     )
 
 
