@@ -36,7 +36,7 @@ from andante.runtime.web import OwnWeb
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
-SCRAPE_SHARE = 0.6
+READ_SHARE = 0.6
 """Of a tick, for reading all pods."""
 REFUSED_SECONDS = 10.0
 """`helm uninstall` takes the operator's rights away and ends its pod; the operator may notice the first earlier."""
@@ -244,13 +244,11 @@ class Operator:
 
     def _metrics(self) -> MetricsSource:
         settings = self._settings
+        one = settings.scrape_timeout_seconds
+        whole = max(one, READ_SHARE * settings.tick_seconds)
         if settings.prometheus_url:
-            return PrometheusSource(url=settings.prometheus_url, timeout_seconds=settings.scrape_timeout_seconds)
-        return DirectScrape(
-            clock=self._clock,
-            timeout_seconds=settings.scrape_timeout_seconds,
-            round_seconds=max(settings.scrape_timeout_seconds, SCRAPE_SHARE * settings.tick_seconds),
-        )
+            return PrometheusSource(url=settings.prometheus_url, timeout_seconds=one, round_seconds=whole)
+        return DirectScrape(clock=self._clock, timeout_seconds=one, round_seconds=whole)
 
 
 async def _until(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
