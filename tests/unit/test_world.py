@@ -169,3 +169,24 @@ def test_of_pods_and_of_metadata_little_is_kept() -> None:
     kept = [world.get("Pod", "n", "x"), world.get("ConfigMap", "n", "y")]
     assert None not in kept
     assert len(str(kept)) < 5_000
+
+
+def test_replicas_share_what_is_equal_of_them() -> None:
+    world = World()
+    for name in "ab":
+        world.put(
+            {
+                "kind": "Pod",
+                "metadata": {
+                    **_object("1", name=name)["metadata"],
+                    "labels": {"andante.dev/llmservice": "x"},
+                    "ownerReferences": [{"kind": "ReplicaSet", "name": "x-1", "controller": True}],
+                },
+                "spec": {"containers": [{"name": "engine", "resources": {"limits": {"memory": "1Gi"}}}]},
+                "status": {"phase": "Running", "podIP": f"10.0.0.{name}"},
+            }
+        )
+    one, other = world.of_service("Pod", "n", "x")
+    assert one["spec"] is other["spec"]
+    assert one["metadata"]["ownerReferences"] is other["metadata"]["ownerReferences"]
+    assert one["status"]["podIP"] != other["status"]["podIP"]

@@ -10,6 +10,8 @@ from typing import Any
 from andante.engine_config import ENGINE_PORT
 from andante.ports import Object, PodAddress
 
+TEMPLATE_HASH = "pod-template-hash"
+"""Label that a Deployment gives its ReplicaSets and their pods."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 """Annotation by which a ReplicaSet chooses whom to take away first: the lowest."""
 
@@ -86,7 +88,7 @@ def is_replica_of(pod: Object, deployment: str) -> bool:
     By the name that Deployments give their ReplicaSets. The garbage collector removes a pod that names an owner which
     does not exist, and a ReplicaSet those that it did not ask for.
     """
-    hashed = (pod["metadata"].get("labels") or {}).get("pod-template-hash")
+    hashed = (pod["metadata"].get("labels") or {}).get(TEMPLATE_HASH)
     return bool(hashed) and any(
         owner.get("controller") and owner.get("kind") == "ReplicaSet" and owner.get("name") == f"{deployment}-{hashed}"
         for owner in pod["metadata"].get("ownerReferences") or ()

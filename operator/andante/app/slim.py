@@ -6,19 +6,28 @@ kept at all, and of a metadata object (a watch that was asked for no more) only 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from andante.api.v1alpha1 import KIND
 from andante.api.v1alpha1.pod_template import OWNED_PREFIX
+from andante.app.children import SERVICE_LABEL
 from andante.app.kinds import DEPLOYMENT, POD
-from andante.app.pods import DELETION_COST
+from andante.app.pods import DELETION_COST, TEMPLATE_HASH
 from andante.ports import Object
 
 _METADATA = (
     "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels",
     "annotations", "ownerReferences",
 )  # fmt: skip
+_POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
+_POD_LABELS = (SERVICE_LABEL, TEMPLATE_HASH)
+_SHARED_PARTS, _LONGEST_SHARED = 4_096, 2_000
+"""Parts of pods that are kept once for all that have them, and their most characters: replicas of one service differ in
+little.
+"""
 _MOST_MESSAGE = 1024
 """Characters of a condition's or container's message; what is longer tells no more."""
 
@@ -46,9 +55,8 @@ def slim(obj: Object, *, partial: bool = False) -> Object:
     if kind == POD.kind:
         return {
             "kind": kind,
-            "apiVersion": obj.get("apiVersion"),
-            "metadata": _few(obj["metadata"], annotation=DELETION_COST),
-            "spec": _pod_spec(obj.get("spec") or {}),
+            "metadata": _pod_metadata(obj["metadata"]),
+            "spec": _shared(_pod_spec(obj.get("spec") or {})),
             "status": _pod_status(obj.get("status") or {}),
         }
     if kind == DEPLOYMENT.kind:
@@ -75,13 +83,21 @@ def _of_replicas(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _few(metadata: Mapping[str, Any], *, annotation: str = "") -> dict[str, Any]:
-    kept = {name: metadata[name] for name in _METADATA if name in metadata}
+def _few(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    kept = _named(metadata, *_METADATA)
     annotations = metadata.get("annotations") or {}
-    kept["annotations"] = {
-        name: value for name, value in annotations.items() if name.startswith(OWNED_PREFIX) or name == annotation
-    }
+    kept["annotations"] = {name: value for name, value in annotations.items() if name.startswith(OWNED_PREFIX)}
     return kept
+
+
+def _pod_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    owners = [_named(owner, "kind", "name", "controller") for owner in metadata.get("ownerReferences") or ()]
+    return {
+        **_named(metadata, *_POD_METADATA),
+        "labels": _shared(_named(metadata.get("labels") or {}, *_POD_LABELS)),
+        "annotations": _shared(_named(metadata.get("annotations") or {}, DELETION_COST)),
+        "ownerReferences": _shared(owners),
+    }
 
 
 def _pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,13 +111,14 @@ def _pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pod_status(status: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: status[name] for name in ("phase", "podIP") if name in status}
-    kept["conditions"] = [
+    conditions = [
         {**_named(condition, "type", "status", "reason"), **_message(condition)}
         for condition in status.get("conditions") or ()
     ]
+    kept["conditions"] = _shared(conditions)
     for containers in ("initContainerStatuses", "containerStatuses"):
         if status.get(containers):
-            kept[containers] = [_container(container) for container in status[containers]]
+            kept[containers] = _shared([_container(container) for container in status[containers]])
     return kept
 
 
@@ -126,3 +143,14 @@ def _message(of: Mapping[str, Any], *, end: bool = False) -> dict[str, str]:
     if not message:
         return {}
     return {"message": message[-_MOST_MESSAGE:] if end else message[:_MOST_MESSAGE]}
+
+
+def _shared(part: Any) -> Any:
+    """`part`, or an equal one that another object has already."""
+    text = json.dumps(part)
+    return _known(text) if len(text) <= _LONGEST_SHARED else part
+
+
+@lru_cache(maxsize=_SHARED_PARTS)
+def _known(text: str) -> Any:
+    return json.loads(text)

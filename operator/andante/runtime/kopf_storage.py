@@ -12,7 +12,11 @@ import kopf
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """No object has been handled before."""
+    """No object has been handled before, and nothing of one is ever compared with what it was."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing of it: kopf would copy each object of each event to find what has changed."""
+        return kopf.BodyEssence({})
 
     def fetch(self, **_: Any) -> None:
         """Nothing."""

@@ -20,6 +20,7 @@ import kopf
 from andante.adapters.kubernetes import PAGE, PARTIAL, PARTIAL_LIST
 from andante.app.children import SERVICE_LABEL
 from andante.app.kinds import SERVICE, ObjectKind
+from andante.app.slim import slim
 from andante.app.world import World, service_of
 from andante.runtime.health import Health
 from andante.runtime.kopf_storage import NoDiffBase, NoProgress
@@ -36,6 +37,8 @@ CALM_SECONDS = 60.0
 """Watches that lasted that long begin again at once."""
 STOP_SECONDS = 5.0
 """For kopf to end its tasks."""
+IDLE_WORKER_SECONDS = 0.5
+"""For which kopf keeps a task, with the newest event in it, for each object that it has heard of."""
 
 
 class Watches:
@@ -175,7 +178,7 @@ class Watches:
             trust_env=bool(info.trust_env),
             trace_configs=[trace],
             middlewares=(metadata_alone,),
-            response_class=_ListsAreLists,
+            response_class=_SlimLists,
         )
         return kopf.AiohttpSession(
             server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
@@ -189,13 +192,19 @@ class Watches:
             self._health.expect(part, within=SILENCE_SECONDS)
 
 
-class _ListsAreLists(aiohttp.ClientResponse):
-    """An empty list of metadata has null for its items, which kopf goes over."""
+class _SlimLists(aiohttp.ClientResponse):
+    """Lists of what is kept of each object: kopf holds every object of a list for seconds, whatever page it came on.
+
+    An empty list of metadata has null for its items, which kopf goes over.
+    """
 
     async def json(self, **how: Any) -> Any:
         found = await super().json(**how)
-        if isinstance(found, dict) and "items" in found and found["items"] is None:
-            found["items"] = []
+        if isinstance(found, dict) and "items" in found:
+            kind = str(found.get("kind") or "").removesuffix("List")
+            partial = kind == "PartialObjectMetadata"
+            # Items of a list carry no kind of their own.
+            found["items"] = [slim({**item, "kind": kind}, partial=partial) for item in found["items"] or ()]
         return found
 
 
@@ -259,6 +268,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.persistence.finalizer = "andante.dev/operator"
     settings.persistence.progress_storage = NoProgress()
     settings.persistence.diffbase_storage = NoDiffBase()
+    settings.queueing.idle_timeout = IDLE_WORKER_SECONDS
     # A watch that the network dropped silently must not blind the operator for good.
     settings.watching.server_timeout = SERVER_TIMEOUT_SECONDS
     settings.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
