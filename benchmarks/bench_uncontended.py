@@ -19,7 +19,7 @@ from benchmarks.results_file import write_result
 from hack.engine_process import EngineProcess
 
 THROUGHPUT = "tokens_per_second"
-PREEMPTIONS = ("andante_scheduler_preemptions_total", "andante_scheduler_famine_preemptions_total")
+PREEMPTIONS = ("andante_scheduler_preemptions_total", "andante_scheduler_out_of_blocks_preemptions_total")
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
         samples = ours.metrics()
     preempted = [value for (name, _), value in samples.items() if name in PREEMPTIONS]
     if len(preempted) != len(PREEMPTIONS) or any(preempted):
-        raise RuntimeError(f"preemptions (the policy's, by famine): {preempted}; 0 of both were expected")
+        raise RuntimeError(f"preemptions (the policy's, out of blocks): {preempted}; 0 of both were expected")
     path = write_result(
         "uncontended",
         headline=headline,

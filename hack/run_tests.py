@@ -62,7 +62,7 @@ SUITES: tuple[Suite, ...] = (
             ("make", "workflow-lint"),
         ),
     ),
-    Suite("unit", "measures, policies, borders", (_pytest("tests/unit"),)),
+    Suite("unit", "measures, policies, boundaries", (_pytest("tests/unit"),)),
     Suite("golden", "CRD, manifests, charts: no generated file drifts", (("make", "helm"), _pytest("tests/golden"))),
     Suite("contract", "our classes inside the real vLLM, on a virtual GPU", (("make", "test-contract"),), _linux),
     Suite(

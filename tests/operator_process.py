@@ -29,7 +29,7 @@ def wait_for(what: str, holds: Callable[[], Any], *, timeout: float = 60.0, told
         if found:
             return found
         if time.monotonic() > until:
-            raise AssertionError(f"waited {timeout:.0f} s for {what}, in vain; {told()}")
+            raise AssertionError(f"waited {timeout:.0f} s for {what}, which did not happen; {told()}")
         time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
-"""Fuzzes the shipped scheduler class: random arrivals, aborts, preemptions and block famine, at any depth.
+"""Fuzzes the shipped scheduler class: random arrivals, aborts, preemptions and steps out of blocks, at any depth.
 
 The stand-in runner's token is its position in the sequence, so a right answer is `range(prompt, prompt + n)`: a lost,
 doubled or misordered token shows at once. After each phase every KV block must be free again, and the policy must still

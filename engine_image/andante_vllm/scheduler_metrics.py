@@ -56,9 +56,9 @@ class SchedulerMetrics:
         self._decisions = counter(
             metric_names.SCHEDULER_DECISIONS, "Steps in which something was short and the policy chose."
         )
-        self.preemptions = counter(metric_names.SCHEDULER_PREEMPTIONS, "Requests that the policy took off.")
-        self.famine_preemptions = counter(
-            metric_names.SCHEDULER_FAMINE_PREEMPTIONS, "Requests taken off because blocks ran out in a step."
+        self.preemptions = counter(metric_names.SCHEDULER_PREEMPTIONS, "Requests that the policy preempted.")
+        self.out_of_blocks_preemptions = counter(
+            metric_names.SCHEDULER_OUT_OF_BLOCKS_PREEMPTIONS, "Requests preempted because KV blocks ran out in a step."
         )
         self.stalled_seconds = counter(
             metric_names.SCHEDULER_STALLED_SECONDS, "Time between a preemption and the request's return."

@@ -82,7 +82,7 @@ class StepBooks:
         self._table.preempted(request.request_id, kept=self._gathering.kept_by_host(request))
         self._eligibility.waits(request)
         self._taken_off[request.request_id] = now
-        (self._metrics.preemptions if by_policy else self._metrics.famine_preemptions).inc()
+        (self._metrics.preemptions if by_policy else self._metrics.out_of_blocks_preemptions).inc()
 
     def scheduled(self, batch: SchedulerOutput, now: float) -> None:
         """Remembers what the step holds, for the fit, and who started."""

@@ -40,7 +40,7 @@ def wait_until(
         if reason:
             raise ClusterError(f"waited for {what}: {reason}")
         if now - started > timeout_seconds:
-            raise ClusterError(f"waited {timeout_seconds:.0f} s for {what}, in vain")
+            raise ClusterError(f"waited {timeout_seconds:.0f} s for {what}, which did not happen")
         if now - said >= say_every_seconds:
             say(f"waiting for {what} ({now - started:.0f} s of at most {timeout_seconds:.0f} s)")
             said = now

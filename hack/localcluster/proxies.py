@@ -1,7 +1,7 @@
 """Calls to a cluster on this machine never go to the proxy of the environment: it could not reach the addresses.
 
 A machine behind a proxy often has HTTPS_PROXY set and NO_PROXY not. Downloads need the proxy; kubectl, helm, the
-Kubernetes client and the cluster's own servers would ask it for 10.x and 127.0.0.1, and wait in vain.
+Kubernetes client and the cluster's own servers would ask it for 10.x and 127.0.0.1, and wait for nothing.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ demo-engine: engine-env ## no cluster: one engine under a burst, stock and QoE s
 bench-decision: engine-env ## what a decision costs beside vLLM's own scheduling (wants a quiet machine)
 	$(SCHEDULER_RUN) -m benchmarks.scheduling.bench_decision $(ARGS)
 
-scheduler-fuzz: engine-env ## random requests of every kind under preemption, abort and block famine (ARGS="--steps 1000000")
+scheduler-fuzz: engine-env ## random requests of every kind under preemption, abort and too few blocks (ARGS="--steps 1000000")
 	nice -n 10 $(SCHEDULER_RUN) -m benchmarks.scheduling.fuzz $(ARGS)
 
 vllm-conformance: engine-env ## vLLM's own scheduler tests with our class in place of its own

@@ -207,7 +207,7 @@ def _wait(
             return answer
         hindered = hindrance()
         if time.monotonic() > until:
-            raise HookError(f"waited {timeout_seconds:g} s for {what}, in vain; {hindered or remedy}")
+            raise HookError(f"waited {timeout_seconds:g} s for {what}, which did not happen; {hindered or remedy}")
         if hindered not in (None, told):
             print(f"not yet: {hindered}", flush=True)
             told = hindered

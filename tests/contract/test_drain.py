@@ -68,7 +68,7 @@ async def test_an_answer_is_whole_however_late_the_server_gets_round_to_its_last
         (core,) = _children_called(engine.pid, "VLLM::EngineCor")
         engine.terminate()
         await _becomes(lambda: "API server: stopping engine client" in engine.log, seconds=20)
-        # Both in vain where the core is told last.
+        # Both without effect where the core is told last.
         await _becomes(lambda: "EngineCore: start mode=drain" in engine.log, seconds=0.5)
         os.kill(engine.pid, signal.SIGSTOP)
         await _becomes(lambda: _state(core) == "Z", seconds=6)

@@ -20,7 +20,7 @@ CLASSES = [f"reader-{number}" for number in range(READERS)]
 
 @pytest.fixture(scope="module")
 def slow_engine() -> Iterator[EngineProcess]:
-    """0.4 s a token: slower than people read, so QoE is lost. Each reader is a class of his own, to be told apart."""
+    """0.4 s a token: slower than people read, so QoE is lost. Each reader is a class of their own, to be told apart."""
     qoe = {**QOE, "classes": [*QOE["classes"], *({"name": name, **EXPECTATION} for name in CLASSES)]}
     with EngineProcess({**CONFIG, "virtualGpu": {**VIRTUAL, "timeScale": 60.0}}, qoe=qoe) as process:
         yield process

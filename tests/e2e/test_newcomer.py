@@ -1,4 +1,4 @@
-"""A newcomer's first ten minutes: what the pages tell him to type works and prints what they promise."""
+"""A newcomer's first ten minutes: what the pages tell them to type works and prints what they promise."""
 
 from __future__ import annotations
 

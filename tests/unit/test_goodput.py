@@ -144,7 +144,7 @@ def test_paradox_2_abandoning_a_late_request_never_improves_smooth_goodput(
     state = SmoothGoodputState(expected_ttft=ttft, pace=pace)
     for at in delivery[:cut]:
         state.deliver(at)
-    # His user waits on, at least until the served one had his answer.
+    # That user waits on, at least until the served one has an answer.
     abandoned = benefit(cut, state.open_idle_latency(delivery[-1]), alpha=pace)
     assert abandoned <= served + 1e-9
 

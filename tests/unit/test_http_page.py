@@ -1,4 +1,4 @@
-"""docs/reference/http.md names every refusal that the engine's border gives, in its words, and no other."""
+"""docs/reference/http.md names every refusal that the engine's server gives, in its words, and no other."""
 
 from __future__ import annotations
 

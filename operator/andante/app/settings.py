@@ -27,7 +27,7 @@ def _field_name(name: str) -> str:
 
 
 class OperatorSettings(BaseModel):
-    """The operator's settings; a field that is not known is refused, a typing error must not pass for a default."""
+    """The operator's settings; a field that is not known is refused, a typo must not pass for a default."""
 
     model_config = ConfigDict(
         alias_generator=_field_name, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
@@ -58,7 +58,7 @@ class OperatorSettings(BaseModel):
     rollout_budget: Annotated[str, Field(pattern=BUDGET_PATTERN)] = "10%"
     """How many services may replace their pods at once for a change of the operator's or the chart's: 3, or 10%."""
     resync_seconds: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 900.0
-    """Seconds between two looks at everything, whatever the watches told; also for kinds that came or went."""
+    """Seconds between two full checks of all objects, even if no change was reported; finds kinds that came or went."""
     watch_namespaces: tuple[Annotated[str, Field(min_length=1, max_length=63)], ...] = ()
     """Namespaces whose LLMServices are served; empty: all."""
     operator_namespace: Annotated[str, Field(max_length=63)] = ""

@@ -87,7 +87,7 @@ def test_what_is_reckoned_is_what_vllm_takes(model: str, prompt: int, step_token
         assert abs(held - reckoned) <= 2 * len(groups)
 
 
-def famines(more_groups: Sequence[KVCacheSpec], *, kv_blocks: int) -> int:
+def preemptions_out_of_blocks(more_groups: Sequence[KVCacheSpec], *, kv_blocks: int) -> int:
     """How often blocks ran out under requests that the policy had let in."""
     classes = (PRESETS["reading"],)
     workload = poisson_workload(rate=20.0, duration=12.0, lengths=LENGTHS["chat"], seed=1, classes=classes)
@@ -98,9 +98,9 @@ def famines(more_groups: Sequence[KVCacheSpec], *, kv_blocks: int) -> int:
     )  # fmt: skip
     run_workload(workload, scheduler=scheduler, clock=clock, profile=PROFILE)
     assert scheduler._policy is not None
-    return int(scheduler._metrics.famine_preemptions._value.get())
+    return int(scheduler._metrics.out_of_blocks_preemptions._value.get())
 
 
 def test_blocks_run_out_no_oftener_with_three_kinds_of_attention_on_three_times_the_blocks() -> None:
     wide = SlidingWindowSpec(sliding_window=1024, **LAYERS)
-    assert famines([wide, wide], kv_blocks=2100) <= 1.2 * famines([], kv_blocks=700)
+    assert preemptions_out_of_blocks([wide, wide], kv_blocks=2100) <= 1.2 * preemptions_out_of_blocks([], kv_blocks=700)

@@ -163,7 +163,7 @@ class Scaling(APIModel):
     min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Fewest replicas in Auto mode."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Most replicas in Auto mode. Default: minReplicas, so that no GPU is bought without a word of yours."""
+    """Most replicas in Auto mode. Default: minReplicas, so that Andante adds no GPU that you did not allow."""
     target: ScalingTarget | None = None
     """The quality to keep. Default: the share of good requests that qoe.objective promises."""
     budget: Budget | None = None

@@ -180,8 +180,8 @@ class ChildSync:
             return known is not None
         if action is Action.NAME_TAKEN:
             message = (
-                f"a {key[0]} named {key[2]!r} exists in this namespace and is not of this service. It stays untouched;"
-                " delete or rename it, or give the LLMService another name"
+                f"a {key[0]} named {key[2]!r} exists in this namespace and is not of this service. Andante does not"
+                " touch it; delete or rename it, or give the LLMService another name"
             )
             return Problem(reason="NameTaken", message=message)
         if action is Action.LEAVING:

@@ -165,7 +165,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     if problem:
         yield "Degraded", "True", problem.reason, problem.message
     else:
-        yield "Degraded", "False", "AsWanted", "nothing stands in the way"
+        yield "Degraded", "False", "AsWanted", "no problem is known"
     yield _compatible(o)
     yield _metrics(o)
     yield from _scaling(o)
@@ -191,14 +191,14 @@ def _ready(o: Observation, below: Problem | None) -> tuple[str, Status, str, str
     if below:
         return "Ready", "False", below.reason, below.message
     if o.wanted_replicas == 0:
-        return "Ready", "False", "ScaledToZero", "no replica is wanted"
+        return "Ready", "False", "ScaledToZero", "spec.replicas is 0"
     return "Ready", "False", "EngineStarting", f"0 of {o.wanted_replicas} replicas serve; the engine is loading"
 
 
 def _progressing(o: Observation) -> tuple[str, Status, str, str]:
     starting, draining, ready = len(o.pods.starting), len(o.pods.draining), len(o.pods.ready)
     if starting or draining or ready != o.wanted_replicas:
-        words = f"{ready} serve, {starting} start, {draining} drain, {o.wanted_replicas} are wanted"
+        words = f"{ready} of {o.wanted_replicas} replicas are ready; {starting} starting; {draining} stopping"
         return "Progressing", "True", "ReplicasChanging", words
     return "Progressing", "False", "Settled", f"{ready} replicas, as wanted"
 
@@ -247,7 +247,7 @@ def _metrics(o: Observation) -> tuple[str, Status, str, str]:
     if fault:
         return "MetricsAvailable", "Unknown", fault.reason, fault.message
     if o.measurement is None:
-        return "MetricsAvailable", "Unknown", "NotReadYet", "the first tick after the operator's start is still to come"
+        return "MetricsAvailable", "Unknown", "NotReadYet", "the operator started a moment ago and has not measured yet"
     figure, ready = o.measurement.deficit, len(o.pods.ready)
     if isinstance(figure, Stale):
         return "MetricsAvailable", "False", "Stale", "the newest metrics are too old to decide on"
@@ -268,7 +268,7 @@ def _scaling(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     elif (fault := _internal(o)) is not None:
         yield "ScalingActive", "Unknown", fault.reason, f"the replicas stay as they are: {fault.message}"
     elif o.decision is None:
-        yield "ScalingActive", "Unknown", "NotDecidedYet", "the first tick after the operator's start is still to come"
+        yield "ScalingActive", "Unknown", "NotDecidedYet", "the operator started a moment ago and has not measured yet"
     elif o.decision.steps[0].reason == "MetricsMissing":
         yield "ScalingActive", "False", "MetricsMissing", o.decision.decisive.message
     else:
@@ -284,7 +284,7 @@ def _scaling(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     elif limit:
         yield "AbleToScale", "False", limit.reason, limit.message
     else:
-        yield "AbleToScale", "True", "Free", "nothing bounds the number of replicas that is wanted"
+        yield "AbleToScale", "True", "Free", "no limit keeps Andante from the number of replicas that it wants"
 
 
 def _slo(o: Observation) -> tuple[str, Status, str, str]:
@@ -308,13 +308,20 @@ def _unreachable(o: Observation) -> tuple[str, Status, str, str]:
         return "ObjectiveUnreachable", "Unknown", "NotMeasured", why
     objective = o.service.spec.qoe.objective
     tolerated = (1 - objective.good_fraction) * objective.qoe
-    words = f"on an idle replica requests would lack {figure.value:.3f} of QoE, {tolerated:.3f} is tolerated"
+    words = f"on an idle replica QoE would be {figure.value:.3f} too low ({tolerated:.3f} is allowed)"
     if not o.measurement.step_time_fitted:
         words += " (an estimate: not all engines have fitted their step time)"
     if figure.value <= tolerated:
         return "ObjectiveUnreachable", "False", "Reachable", words
     if o.measurement.idle_reason is None:
-        return "ObjectiveUnreachable", "Unknown", "NotMeasured", f"{words}; no request that ended says why yet"
+        return (
+            "ObjectiveUnreachable",
+            "Unknown",
+            "NotMeasured",
+            f"{words}; the cause is not known before a request has ended",
+        )
     problem = _UNREACHABLE[o.measurement.idle_reason]
-    message = with_advice(problem.reason, f"no number of replicas meets the objective: {words}, for {problem.message}")
+    message = with_advice(
+        problem.reason, f"more replicas cannot meet the objective: even {words}. The cause: {problem.message}"
+    )
     return "ObjectiveUnreachable", "True", problem.reason, message

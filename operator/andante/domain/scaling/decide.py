@@ -200,13 +200,13 @@ def _propose(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
 
 def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Proposal:
     replicas, rules = snapshot.replicas, snapshot.rules
-    words = f"QoE deficit by load {deficit:.3f} above the tolerated {rules.tolerated_deficit:.3f}"
+    words = f"QoE is {deficit:.3f} too low because of load ({rules.tolerated_deficit:.3f} is allowed)"
     lasted = now - (memory.deficit_since if memory.deficit_since is not None else now)
     if lasted < rules.scale_up_window:
         return Proposal(
             replicas=replicas.spec,
             reason="DeficitTooYoung",
-            message=f"{words}, not yet for {rules.scale_up_window:.0f} s",
+            message=f"{words}; Andante adds replicas when that has lasted {rules.scale_up_window:.0f} s",
         )
     warming = snapshot.warming
     settling = memory.ready_since is not None and now - memory.ready_since < rules.settle
@@ -214,7 +214,8 @@ def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propo
         return Proposal(
             replicas=replicas.spec,
             reason="NewReplicaSettling",
-            message=f"{words}, of requests that began before the newest replica was ready",
+            message=f"{words}; a replica became ready less than {rules.settle:.0f} s ago, and Andante waits to see"
+            " whether it is enough",
         )
     qoe = max(rules.target_qoe - deficit, rules.target_qoe / MAX_GROWTH)
     needed = math.ceil(max(replicas.ready, 1) * rules.target_qoe / qoe - 1e-9)
@@ -223,16 +224,17 @@ def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propo
         return Proposal(
             replicas=max(replicas.spec, replicas.ready + warming),
             reason="WarmingUp",
-            message=f"{words}; {needed} replicas would do, {warming} are warming up beside {replicas.ready} ready",
+            message=f"{words}; {needed} replicas are enough: {replicas.ready} are ready and {warming} are starting",
         )
     share = qoe / rules.target_qoe
     # Those that had their time and a node, and still do not serve, are no capacity.
     wanted = needed + replicas.overdue_on_a_node
-    overdue = f", {replicas.overdue_on_a_node} overdue ones are not counted on" if replicas.overdue_on_a_node else ""
+    late = replicas.overdue_on_a_node
+    overdue = f", and {late} that should be ready by now do not count" if late else ""
     return Proposal(
         replicas=max(wanted, replicas.spec),
         reason="QoEDeficit",
-        message=f"{words}: {replicas.ready} ready replicas deliver {share:.0%} of the target,"
+        message=f"{words}: {replicas.ready} ready replicas reach {share:.0%} of the target;"
         f" {needed} are needed{overdue}",
     )
 
@@ -246,23 +248,29 @@ def _down(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
         return Proposal(
             replicas=present,
             reason="TargetMet",
-            message=f"the target is met, but not yet for {rules.scale_down_window:.0f} s without a deficit",
+            message="the target is met; Andante removes a replica after"
+            f" {rules.scale_down_window:.0f} s without a deficit",
         )
     peak = max((load for _, load in memory.peaks), default=0.0)
     remaining = present - 1
     capacity = known_capacity(memory, now)
     if peak / remaining > max(LEAST_CAPACITY, DOWN_MARGIN * (capacity or 0.0)):
-        known = "unknown" if capacity is None else f"{capacity:.1f}"
+        learned = (
+            "and what a replica can carry is not known yet"
+            if capacity is None
+            else f"and {DOWN_MARGIN:.0%} of the {capacity:.1f} that one can carry is the limit"
+        )
         return Proposal(
             replicas=present,
             reason="OneFewerTooFew",
-            message=f"a peak of {peak:.0f} open requests is too much for {remaining} replicas of capacity {known}",
+            message=f"{remaining} replicas are too few for a peak of {peak:.0f} open requests:"
+            f" {peak / remaining:.1f} for each, {learned}",
         )
     goodput = value_of(snapshot.smooth_goodput)
     words = "" if goodput is None else f", smooth goodput {goodput:.0f} tokens/s"
     return Proposal(
         replicas=remaining,
         reason="OneFewerSuffices",
-        message=f"no deficit for {rules.scale_down_window:.0f} s, peak of {peak:.0f} open requests fits on {remaining}"
-        f" replicas{words}",
+        message=f"{remaining} replicas are enough: no deficit for {rules.scale_down_window:.0f} s,"
+        f" a peak of {peak:.0f} open requests{words}",
     )

@@ -92,8 +92,8 @@ def foreign_owner(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: f
     if owner is None:
         return None
     message = (
-        f"the Deployment's replicas were set by {owner!r}: they stay as they are. Stop it from setting them, then give"
-        " them back to Andante by setting scaling.mode to Manual and to Auto again"
+        f"{owner!r} set the Deployment's replicas, and Andante leaves them as they are. Stop {owner!r}; then give"
+        " control back: set scaling.mode to Manual, and to Auto again"
     )
     return Proposal(replicas=snapshot.replicas.spec, reason="ForeignOwner", message=message)
 

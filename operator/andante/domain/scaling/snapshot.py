@@ -137,5 +137,5 @@ class Snapshot:
 
     @property
     def idle(self) -> bool:
-        """Measured well, and nobody asks anything."""
+        """Measured well, and there are no requests."""
         return isinstance(self.deficit, NoTraffic)

@@ -46,7 +46,7 @@ class QoEPolicySettings:
     stay_bonus: float = 0.5
     """With `kv_offload`: a running request's gain counts 1 + this times, so that two do not take turns by the step."""
     kv_offload: bool = False
-    """KV of whoever is taken off is kept in host memory: he may be taken off again, as often as that pays.
+    """KV of a preempted request is kept in host memory: the request may be preempted again, as often as that pays.
 
     Nobody's wait is then reckoned at less than `longest_horizon`.
     """
