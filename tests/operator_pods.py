@@ -145,6 +145,22 @@ def make_ready(ns: Namespace, pod: dict[str, Any], engine: FakeEngine) -> None:
     )
 
 
+def make_unready(ns: Namespace, pod: dict[str, Any], engine: FakeEngine) -> None:
+    """Its engine runs and answers, and fails the readiness probe."""
+    container = {"name": "engine", "image": "x", "imageID": "", "ready": False, "started": True, "restartCount": 0}
+    set_pod_status(
+        ns,
+        pod,
+        {
+            "phase": "Running",
+            "podIP": engine.address,
+            "podIPs": [{"ip": engine.address}],
+            "conditions": [{"type": "Ready", "status": "False"}],
+            "containerStatuses": [{**container, "state": {"running": {}}}],
+        },
+    )
+
+
 def container_waits(reason: str, message: str = "", **container: Any) -> dict[str, Any]:
     """A pod's status whose engine container waits for that reason."""
     return {

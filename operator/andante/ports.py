@@ -18,6 +18,8 @@ class PodAddress:
     name: str
     ip: str
     port: int
+    ready: bool = True
+    """Whether the pod takes new requests: one that does not may still answer those that it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from operator_pods import engines, serve_all, traffic, wait_pods
+from operator_pods import engines, make_unready, serve_all, traffic, wait_pods
 from operator_process import Namespace, OperatorProcess, wait_for
 
 SCALING = {"minReplicas": 1, "maxReplicas": 3, "behavior": {"scaleDown": {"stabilizationWindow": "4s"}}}
@@ -72,6 +72,36 @@ def test_what_idle_replicas_lack_too_buys_none_and_says_so(operator: OperatorPro
             assert qoe["deficit"] == qoe["idleDeficit"] > 0.1
             engine.thinks = False
             wait_for("a second replica", lambda: ns.replicas() > 1, told=operator.tail)
+
+
+def test_what_readers_lack_on_a_pod_that_fails_its_readiness_buys_replicas(
+    operator: OperatorProcess, ns: Namespace
+) -> None:
+    ns.apply(scaling={**SCALING, "minReplicas": 2})
+    with engines(2) as found:
+        serve_all(ns, found)
+        make_unready(ns, wait_pods(ns, 2)[1], found[1])
+        found[1].open_requests, found[1].open_qoe = 30, 0.4
+        with traffic(found[1], qoe=0.4):
+            wait_for("a third replica", lambda: ns.replicas() == 3, told=operator.tail)
+        assert ns.status()["readyReplicas"] == 1
+
+
+def test_requests_of_an_engine_that_went_are_counted(operator: OperatorProcess, ns: Namespace) -> None:
+    ns.apply(scaling={**SCALING, "minReplicas": 2})
+    with engines(2) as found:
+        serve_all(ns, found)
+        found[1].open_requests = 7
+        wait_for("the load to be seen", lambda: ns.status().get("qoe", {}).get("state") == "Observed")
+        ticks = operator.metric("andante_operator_tick_seconds_count")
+        wait_for("two ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 2)
+        before = operator.metric("andante_operator_open_requests_gone_total")
+        ns.kubectl("delete", "pod", wait_pods(ns, 2)[1]["metadata"]["name"], "--force", "--grace-period=0")
+        wait_for(
+            "its requests to be counted",
+            lambda: operator.metric("andante_operator_open_requests_gone_total") == before + 7,
+            told=operator.tail,
+        )
 
 
 def test_the_pod_with_the_fewest_readers_goes_first(operator: OperatorProcess, ns: Namespace) -> None:

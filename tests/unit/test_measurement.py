@@ -88,6 +88,46 @@ def test_pods_add_up() -> None:
     assert value_of(result.deficit) == pytest.approx(0.25)
 
 
+LEAVING = dataclasses.replace(B, ready=False)
+
+
+def test_what_requests_lack_on_a_pod_that_is_not_ready_counts() -> None:
+    opened = dataclasses.replace(_sample(15, requests=2, deficit=1.0, opened=4), open_deficit={**OPEN, "load": 1.0})
+    result = _run(
+        (0, {"a": _sample(0), "b": _sample(0)}),
+        (15, {"a": _sample(15, requests=4), "b": opened}),
+        pods=(A, LEAVING),
+    )
+    assert value_of(result.load_deficit) == pytest.approx((1.0 + 1.0) / (4 + 2 + 4))
+    assert value_of(result.throughput) == pytest.approx(600 / 15)
+
+
+def test_a_pod_that_is_not_ready_is_no_capacity_and_its_requests_no_load() -> None:
+    result = _run(
+        (0, {"a": _sample(0), "b": _sample(0)}),
+        (15, {"a": _sample(15, opened=3), "b": _sample(15, opened=4)}),
+        pods=(A, LEAVING),
+    )
+    assert (value_of(result.open_requests), result.pods_measured) == (3.0, 1)
+    assert result.open_by_pod == {"a": 3.0}
+
+
+@pytest.mark.parametrize("unread", [Unread(why="connection refused"), _sample(-1000.0), _sample(1000.0)])
+def test_a_pod_that_is_not_ready_and_cannot_be_read_is_no_gap(unread: PodSample | Unread) -> None:
+    result = _run(
+        (0, {"a": _sample(0), "b": unread}),
+        (15, {"a": _sample(15, requests=2), "b": unread}),
+        pods=(A, LEAVING),
+    )
+    assert value_of(result.deficit) == 0.0
+    assert result.pods_measured == 1
+
+
+def test_pods_that_are_not_ready_alone_are_no_measurement() -> None:
+    result = _run((0, {"b": _sample(0)}), (15, {"b": _sample(15, requests=2)}), pods=(LEAVING,))
+    assert result.deficit == Missing(why="no replica is ready")
+
+
 def test_smooth_goodput_takes_the_idling_off() -> None:
     result = _run((0, {"a": _sample(0)}), (10, {"a": _sample(10, requests=1)}))
     assert value_of(result.smooth_goodput) == pytest.approx(9.0)

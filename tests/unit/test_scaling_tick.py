@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from andante.app.fleet import Fleet
+from andante.app.scaling.measurement import COUNTERS
 from andante.app.scaling.tick import ScalingTick
 from andante.app.world import World
+from andante.domain.deficit_cause import Cause
 from andante.ports import PodAddress, PodSample, Unread
 
 
@@ -80,3 +82,88 @@ def test_a_fault_is_named_in_the_state_and_goes_with_its_cause() -> None:
     fleet.world.put(_starting_pod("bad", "9", "2026-01-01T00:00:00Z"))
     assert asyncio.run(tick.tick()) == [("team", "bad")]
     assert _state(fleet, "bad").faults == {}
+
+
+class OpenRequests:
+    """Every pod is read, and holds as many requests as its name says."""
+
+    def __init__(self) -> None:
+        self.asked: list[PodAddress] = []
+
+    async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
+        self.asked = list(pods)
+        return {
+            (pod.namespace, pod.name): PodSample(
+                at=Clock().now(),
+                counters=dict.fromkeys(COUNTERS, 0.0),
+                open_requests=float(pod.name.rsplit("-", 1)[1]),
+                open_qoe_sum=0.0,
+                open_deficit=dict.fromkeys((cause.value for cause in Cause), 0.0),
+            )
+            for pod in pods
+        }
+
+
+def _pod(requests: int, version: str, *, ready: bool = True, started: bool = True, **metadata: str) -> dict[str, Any]:
+    pod = _starting_pod("good", version, "2026-01-01T00:00:00Z")
+    name = f"good-{requests}"
+    return {
+        **pod,
+        "metadata": {**pod["metadata"], "name": name, "uid": name, **metadata},
+        "spec": {"containers": [{"name": "engine"}]},
+        "status": {
+            "phase": "Running",
+            "podIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [{"name": "engine", "started": started}],
+        },
+    }
+
+
+def _reading() -> tuple[ScalingTick, Fleet, OpenRequests, list[float]]:
+    world, metrics, gone = World(), OpenRequests(), list[float]()
+    world.put(_service("good", "1"))
+    tick = ScalingTick(
+        fleet=Fleet(world), metrics=metrics, clock=Clock(), tick_seconds=15, on_gone=gone.append,
+    )  # fmt: skip
+    return tick, tick._fleet, metrics, gone
+
+
+def test_pods_that_have_served_are_read_and_those_that_load_are_not() -> None:
+    tick, fleet, metrics, _ = _reading()
+    fleet.world.put(_pod(1, "2"))
+    fleet.world.put(_pod(2, "3", ready=False))
+    fleet.world.put(_pod(3, "4", ready=False, started=False))
+    fleet.world.put(_pod(4, "5", deletionTimestamp="2026-01-01T01:00:00Z"))
+    asyncio.run(tick.tick())
+    assert [(pod.name, pod.ready) for pod in metrics.asked] == [("good-1", True), ("good-2", False), ("good-4", False)]
+
+
+def test_requests_that_were_open_on_an_engine_that_went_are_counted_once() -> None:
+    tick, fleet, _, gone = _reading()
+    fleet.world.put(_pod(1, "2"))
+    fleet.world.put(_pod(7, "3", deletionTimestamp="2026-01-01T01:00:00Z"))
+    asyncio.run(tick.tick())
+    assert gone == []
+    fleet.world.drop(_pod(7, "4"))
+    asyncio.run(tick.tick())
+    asyncio.run(tick.tick())
+    assert gone == [7.0]
+
+
+def test_an_engine_that_starts_anew_in_its_pod_has_lost_its_requests() -> None:
+    tick, fleet, _, gone = _reading()
+    fleet.world.put(_pod(5, "2"))
+    asyncio.run(tick.tick())
+    fleet.world.put(_pod(5, "3", ready=False, started=False))
+    asyncio.run(tick.tick())
+    assert gone == [5.0]
+
+
+def test_of_a_service_that_was_deleted_no_request_is_counted() -> None:
+    tick, fleet, _, gone = _reading()
+    fleet.world.put(_pod(5, "2"))
+    asyncio.run(tick.tick())
+    fleet.world.drop(_service("good", "9"))
+    asyncio.run(tick.tick())
+    assert gone == []

@@ -46,6 +46,11 @@ class OwnMetrics:
             ("kind",),
             registry=self.registry,
         )
+        self._gone = prometheus_client.Counter(
+            "andante_operator_open_requests_gone",
+            "Requests that were open on an engine when it was read last before it went: cut, or ended unseen.",
+            registry=self.registry,
+        )
         self._queue = prometheus_client.Gauge(
             "andante_operator_queue_services", "Services that wait for a reconcile or a retry.", registry=self.registry
         )
@@ -77,6 +82,10 @@ class OwnMetrics:
     def fault(self, kind: str) -> None:
         """A fault was caught."""
         self._faults.labels(kind).inc()
+
+    def gone(self, requests: float) -> None:
+        """An engine went, with so many requests open when it was read last."""
+        self._gone.inc(requests)
 
     def queue_length(self, length: Callable[[], int]) -> None:
         """Show the length of the reconcile queue."""

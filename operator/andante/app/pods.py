@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from andante.api.v1alpha1.pod_template import ENGINE_CONTAINER
 from andante.engine_config import ENGINE_PORT
 from andante.ports import Object, PodAddress
 
@@ -29,19 +30,16 @@ class Pods:
     """Failed or succeeded: they will never serve again."""
 
     def addresses(self) -> list[PodAddress]:
-        """Where the engines of the ready pods answer.
+        """Where engines answer: those of the ready pods first, then those that have served and take nothing new.
 
-        Not of those in the network of their node: what the operator asks there may be another's, and out of the
-        tenant's reach.
+        Those are pods on their way out, and pods that no longer pass their readiness probe: what their readers lack
+        counts. A pod that still loads its model has nothing to tell, and is not asked.
         """
+        served = [pod for pod in (*self.starting, *self.draining) if _has_started(pod)]
         return [
-            PodAddress(
-                namespace=p["metadata"]["namespace"], name=p["metadata"]["name"], ip=p["status"]["podIP"],
-                port=ENGINE_PORT,
-            )
-            for p in self.ready
-            if p["status"].get("podIP") and not p["spec"].get("hostNetwork")
-        ]  # fmt: skip
+            *(address for pod in self.ready if (address := _address(pod, ready=True))),
+            *(address for pod in served if (address := _address(pod, ready=False))),
+        ]
 
     def starting_ages(self, now: float) -> tuple[float, ...]:
         """Seconds since each starting pod was created."""
@@ -76,6 +74,26 @@ def containers_of(pod: Object) -> tuple[Mapping[str, Any], ...]:
 def created_at(obj: Object) -> float:
     """Unix time of creation."""
     return datetime.fromisoformat(obj["metadata"]["creationTimestamp"]).timestamp()
+
+
+def _address(pod: Object, *, ready: bool) -> PodAddress | None:
+    """Where the engine answers; None where that is not known, or not to be asked.
+
+    In the network of its node is another's what the operator would ask there, and out of the tenant's reach.
+    """
+    ip = (pod.get("status") or {}).get("podIP")
+    if not ip or pod["spec"].get("hostNetwork"):
+        return None
+    metadata = pod["metadata"]
+    return PodAddress(namespace=metadata["namespace"], name=metadata["name"], ip=ip, port=ENGINE_PORT, ready=ready)
+
+
+def _has_started(pod: Object) -> bool:
+    """Whether the engine runs and has passed its startup probe."""
+    return any(
+        container.get("name") == ENGINE_CONTAINER and container.get("started") is True
+        for container in (pod.get("status") or {}).get("containerStatuses") or ()
+    )
 
 
 def _is_ready(status: Mapping[str, Any]) -> bool:

@@ -123,7 +123,7 @@ def _pod_status(status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _container(status: Mapping[str, Any]) -> dict[str, Any]:
-    kept = _named(status, "name", "image", "ready", "restartCount")
+    kept = _named(status, "name", "image", "ready", "started", "restartCount")
     for when in ("state", "lastState"):
         if status.get(when):
             kept[when] = {

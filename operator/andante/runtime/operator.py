@@ -220,6 +220,7 @@ class Operator:
             clock=clock,
             tick_seconds=settings.tick_seconds,
             on_fault=self._own.fault,
+            on_gone=self._own.gone,
         )
         turns = RolloutTurns(fleet=fleet, budget=RolloutBudget.parse(settings.rollout_budget), clock=clock)
         self._health.expect(TICK, within=120 + 4 * settings.tick_seconds)

@@ -53,10 +53,12 @@ class Measurement:
     throughput: Figure
     """Visible tokens/s."""
     open_requests: Figure
+    """On the ready pods."""
     worst_class: str | None
     pods_measured: int
+    """Of the ready ones."""
     open_by_pod: Mapping[str, float]
-    """Open requests of each measured pod, by name."""
+    """Open requests of each of them, by name."""
     idle_reason: IdleReason | None = None
     """What most of the idle deficit of the requests that ended in the window comes from; None: there was none."""
     step_time_fitted: bool = False
@@ -202,14 +204,15 @@ class Measurements:
         now: float,
         without_qoe: Collection[str] = (),
     ) -> Measurement:
-        """The service whose ready pods are `pods`, at `now` (Unix time); classes `without_qoe` have no QoE (batch)."""
-        if not pods:
+        """The service whose pods are `pods`, at `now` (Unix time); classes `without_qoe` have no QoE (batch).
+
+        Of pods that are not ready, what their requests got and lack counts, as far as it is known. They are no
+        capacity, and what they hold is no load on those that are: a figure that is not known of them is no gap.
+        """
+        ready = [pod for pod in pods if pod.ready]
+        if not ready:
             return nothing_measured("no replica is ready")
-        histories = {
-            pod.name: (history, history.newest)
-            for pod in pods
-            if (history := self._pods.get((pod.namespace, pod.name))) is not None and history.newest is not None
-        }
+        histories = self._histories(ready)
         ahead = max((newest.at - now for _, newest in histories.values()), default=0.0)
         if ahead > self._stale_after:
             # Such a sample would look fresh long after it ceased to be.
@@ -218,13 +221,37 @@ class Measurements:
         if not fresh:
             if histories:
                 return _everywhere(Stale(at=max(newest.at for _, newest in histories.values())), scheduling={})
-            return nothing_measured(_why(pods, read), scheduling=_said_by_unread(pods, read))
+            return nothing_measured(_why(ready, read), scheduling=_said_by_unread(ready, read))
         # A pod that was read once has gauges but no window yet; its neighbours' windows still speak.
         windows = [history for history, _ in fresh.values() if history.seconds > 0]
         if not windows:
             return nothing_measured("the first sample was just taken; a window needs two")
-        newest = {name: sample for name, (_, sample) in fresh.items()}
-        return _measure(newest, windows, without_qoe, _said_by_unread(pods, read))
+        leaving = [
+            (history, newest)
+            for history, newest in self._histories([pod for pod in pods if not pod.ready]).values()
+            if abs(now - newest.at) <= self._stale_after
+        ]
+        return _measure(
+            {name: sample for name, (_, sample) in fresh.items()},
+            [newest for _, newest in leaving],
+            [*windows, *(history for history, _ in leaving if history.seconds > 0)],
+            without_qoe,
+            _said_by_unread(ready, read),
+        )
+
+    def open_when_read_last(self, key: tuple[str, str], *, now: float) -> float:
+        """Requests that were open on a pod when it was read last; 0 where that is too long ago to say."""
+        history = self._pods.get(key)
+        newest = history.newest if history else None
+        return newest.open_requests if newest and abs(now - newest.at) <= self._stale_after else 0.0
+
+    def _histories(self, pods: Sequence[PodAddress]) -> dict[str, tuple[PodHistory, PodSample]]:
+        """Of those that were ever read, by name, with the newest sample."""
+        return {
+            pod.name: (history, history.newest)
+            for pod in pods
+            if (history := self._pods.get((pod.namespace, pod.name))) is not None and history.newest is not None
+        }
 
 
 def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> str:
@@ -245,11 +272,14 @@ def _said_by_unread(
 
 def _measure(
     by_pod: Mapping[str, PodSample],
+    leaving: Sequence[PodSample],
     windows: Sequence[PodHistory],
     without_qoe: Collection[str],
     said_by_unread: Mapping[str, str | None],
 ) -> Measurement:
+    """`by_pod`: of the ready pods. `leaving`: of those that only answer what they have. `windows`: of both."""
     newest = list(by_pod.values())
+    everywhere = [*newest, *leaving]
     at = max(s.at for s in newest)
     by_window = [history.gained() for history in windows]
     gained = dict(zip(COUNTERS, map(sum, zip(*by_window, strict=True)), strict=True))
@@ -258,24 +288,24 @@ def _measure(
         for name in (VISIBLE_TOKENS, metric_names.IDLE_PENALTY_TOKENS, metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS)
     }
     opened = sum(s.open_requests for s in newest)
-    unscored = sum(s.open_by_class.get(name, 0.0) for s in newest for name in without_qoe)
-    ended, counted = gained[metric_names.REQUEST_QOE_COUNT], gained[metric_names.REQUEST_QOE_COUNT] + opened - unscored
+    scored = sum(s.open_requests - sum(s.open_by_class.get(n, 0.0) for n in without_qoe) for s in everywhere)
+    ended, counted = gained[metric_names.REQUEST_QOE_COUNT], gained[metric_names.REQUEST_QOE_COUNT] + scored
 
     def share(total: float, of: float) -> Figure:
         return Observed(value=total / of, at=at) if of > 0 else NoTraffic()
 
-    lacked = {cause: gained[DEFICIT[cause]] + sum(s.open_deficit[cause.value] for s in newest) for cause in Cause}
+    lacked = {cause: gained[DEFICIT[cause]] + sum(s.open_deficit[cause.value] for s in everywhere) for cause in Cause}
     why = max(IdleReason, key=lambda reason: gained[IDLE_DEFICIT[reason]])
     tokens, penalty = rates[VISIBLE_TOKENS], rates[metric_names.IDLE_PENALTY_TOKENS]
     unavoidable = rates[metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS]
-    busy = opened > 0 or gained[metric_names.REQUESTS] > 0
+    busy = any(s.open_requests > 0 for s in everywhere) or gained[metric_names.REQUESTS] > 0
     return Measurement(
         deficit=share(sum(lacked.values()), counted),
         load_deficit=share(lacked[Cause.LOAD], counted),
         idle_deficit=share(lacked[Cause.IDLE], counted),
         idle_reason=why if gained[IDLE_DEFICIT[why]] > 0 else None,
         step_time_fitted=all(s.step_time_fitted for s in newest),
-        mean_qoe=share(gained[metric_names.REQUEST_QOE_SUM] + sum(s.open_qoe_sum for s in newest), counted),
+        mean_qoe=share(gained[metric_names.REQUEST_QOE_SUM] + sum(s.open_qoe_sum for s in everywhere), counted),
         good_fraction=share(gained[metric_names.GOOD_REQUESTS], ended),
         smooth_goodput=Observed(value=tokens - penalty, at=at) if busy else NoTraffic(),
         load_goodput=Observed(value=tokens - penalty + unavoidable, at=at) if busy else NoTraffic(),

@@ -59,10 +59,15 @@ class ScalingTick:
         clock: Clock,
         tick_seconds: float,
         on_fault: Callable[[str], None] = lambda kind: None,
+        on_gone: Callable[[float], None] = lambda requests: None,
     ) -> None:
-        """`on_fault` is told the kind of each fault that cost one service its part."""
+        """`on_fault` is told the kind of each fault that cost one service its part; `on_gone`, once an engine is gone,
+        how many requests were open there when it was read last.
+        """
         self._fleet, self._metrics, self._clock = fleet, metrics, clock
-        self._on_fault = on_fault
+        self._on_fault, self._on_gone = on_fault, on_gone
+        self._asked: dict[ServiceState, frozenset[tuple[str, str]]] = {}
+        """The pods that were asked in the newest tick."""
         self._window = window_seconds(tick_seconds)
         self._measurements = Measurements(window=self._window, stale_after=STALE_TICKS * tick_seconds)
         self.services = 0
@@ -73,6 +78,7 @@ class ScalingTick:
         caller to reconcile.
         """
         gathered, changed = await self._gather()
+        self._count_gone(gathered)
         read = await self._metrics.read([address for g in gathered for address in g.addresses])
         self._measurements.take(read)
         decided = 0
@@ -122,6 +128,21 @@ class ScalingTick:
             deployment = self._fleet.deployment(state)
             found.append(_Gathered(state=state, service=service, pods=pods, deployment=deployment, addresses=addresses))
         return found, failed
+
+    def _count_gone(self, gathered: Sequence[_Gathered]) -> None:
+        """Requests of engines that are gone: cut with them, or ended since they were read last. Nobody else can say.
+
+        Of a service that was deleted nothing is counted: its pods may still answer, and nobody reads them.
+        """
+        now = self._clock.now()
+        asked = {one.state: frozenset((a.namespace, a.name) for a in one.addresses) for one in gathered}
+        for state, keys in asked.items():
+            for key in sorted(self._asked.get(state, frozenset()) - keys):
+                requests = self._measurements.open_when_read_last(key, now=now)
+                if requests > 0:
+                    self._on_gone(requests)
+                    logger.info("%s/%s went; %g requests were open there when it was read last", *key, requests)
+        self._asked = asked
 
     def _decide(self, one: _Gathered, read: Mapping[tuple[str, str], PodSample | Unread]) -> TickResult:
         service, now = one.service, self._clock.now()
