@@ -95,6 +95,8 @@ def test_requests_of_an_engine_that_went_are_counted(operator: OperatorProcess, 
         wait_for("the load to be seen", lambda: ns.status().get("qoe", {}).get("state") == "Observed")
         ticks = operator.metric("andante_operator_tick_seconds_count")
         wait_for("two ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 2)
+        assert operator.metric("andante_operator_objects", kind="Pod") >= 2
+        assert operator.metric("andante_operator_service_states") >= 1
         before = operator.metric("andante_operator_open_requests_gone_total")
         ns.kubectl("delete", "pod", wait_pods(ns, 2)[1]["metadata"]["name"], "--force", "--grace-period=0")
         wait_for(

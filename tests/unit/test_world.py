@@ -190,3 +190,14 @@ def test_replicas_share_what_is_equal_of_them() -> None:
     assert one["spec"] is other["spec"]
     assert one["metadata"]["ownerReferences"] is other["metadata"]["ownerReferences"]
     assert one["status"]["podIP"] != other["status"]["podIP"]
+
+
+def test_what_is_kept_is_counted_by_kind() -> None:
+    world = World()
+    for name in "ab":
+        world.put({**_object("1", name=name), "kind": "ConfigMap"})
+        world.put({**_object("2", name=name), "kind": "ConfigMap"})
+    world.drop({**_object("3", name="a"), "kind": "ConfigMap"})
+    assert (world.count("ConfigMap"), world.count("Pod")) == (1, 0)
+    world.replace("ConfigMap", [], version=9)
+    assert world.count("ConfigMap") == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import prometheus_client
 
@@ -60,6 +60,17 @@ class OwnMetrics:
             ("state",),
             registry=self.registry,
         )
+        self._objects = prometheus_client.Gauge(
+            "andante_operator_objects",
+            "Objects of the cluster that the operator keeps.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self._states = prometheus_client.Gauge(
+            "andante_operator_service_states",
+            "LLMServices of which the operator keeps a state: figures, decision, what their children look like.",
+            registry=self.registry,
+        )
 
     def rollouts(self, *, rolling: int, waiting: int) -> None:
         """How many services do what, by the newest round."""
@@ -86,6 +97,12 @@ class OwnMetrics:
     def gone(self, requests: float) -> None:
         """An engine went, with so many requests open when it was read last."""
         self._gone.inc(requests)
+
+    def held(self, kinds: Iterable[str], objects: Callable[[str], int], states: Callable[[], int]) -> None:
+        """Show how many objects of each of `kinds` are kept, and how many services have a state."""
+        for kind in kinds:
+            self._objects.labels(kind).set_function(lambda kind=kind: float(objects(kind)))  # type: ignore[misc]
+        self._states.set_function(lambda: float(states()))
 
     def queue_length(self, length: Callable[[], int]) -> None:
         """Show the length of the reconcile queue."""

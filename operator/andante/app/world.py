@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ class World:
         self._objects: dict[Key, Object] = {}
         # Per kind, by service: a tick over all services must not look at all pods for each of them.
         self._of_service: dict[tuple[str, str, str], set[Key]] = {}
+        self._count: Counter[str] = Counter()
         # Object ids and the versions at which they went, oldest first: the answer to a write of ours may come in later
         # than the news that the object is gone, and must not bring it back.
         self._gone: dict[str, int] = {}
@@ -62,6 +64,7 @@ class World:
                 return False
             self._forget(key)
             self._objects[key] = slim(obj, partial=partial)
+            self._count[key[0]] += 1
             self._of_service.setdefault((key[0], *service_of(obj)), set()).add(key)
             return True
 
@@ -114,6 +117,10 @@ class World:
         with self._lock:
             return self._objects.get((kind, namespace, name))
 
+    def count(self, kind: str) -> int:
+        """How many objects of a kind are kept."""
+        return self._count[kind]
+
     def all(self, kind: str) -> list[Object]:
         """All objects of a kind."""
         with self._lock:
@@ -136,6 +143,7 @@ class World:
     def _forget(self, key: Key) -> None:
         obj = self._objects.pop(key, None)
         if obj is not None:
+            self._count[key[0]] -= 1
             index = (key[0], *service_of(obj))
             self._of_service[index].discard(key)
             if not self._of_service[index]:

@@ -131,6 +131,7 @@ class Operator:
         )
         queue = ReconcileQueue(self._own.timed(reconciler.reconcile), on_fault=self._own.fault)
         self._own.queue_length(lambda: len(queue))
+        self._own.held((SERVICE.kind, *(kind.kind for kind in kinds)), self._world.count, lambda: len(fleet))
         relister = Relister(
             cluster=self._cluster,
             world=self._world,
