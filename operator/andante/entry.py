@@ -19,11 +19,14 @@ from andante.adapters.own_metrics import OwnMetrics
 from andante.app.settings import OPERATOR_CONFIG_FILE, OperatorSettings, SettingsError
 from andante.ports import RefusedError
 from andante.runtime.operator import KindsChangedError, Operator
+from andante.runtime.queue import WORKERS
 
 logger = logging.getLogger("andante")
 
 LIVENESS_PORT = 8080
 METRICS_PORT = 9090
+CONNECTIONS = WORKERS + 8
+"""To the API server, kept: one for each worker, and for lists, the tick and the Lease."""
 EXIT_SETTINGS, EXIT_REFUSED, EXIT_LEASE_LOST = 2, 3, 4
 
 
@@ -55,6 +58,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def _api_client() -> kubernetes.client.ApiClient:
     configuration = kubernetes.client.Configuration()
+    configuration.connection_pool_maxsize = CONNECTIONS
     try:
         kubernetes.config.load_incluster_config(client_configuration=configuration)
     except kubernetes.config.ConfigException:

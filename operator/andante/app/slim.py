@@ -32,6 +32,10 @@ _MOST_MESSAGE = 1024
 """Characters of a condition's or container's message; what is longer tells no more."""
 
 
+class _Slim(dict[str, Any]):
+    """An object of which nothing more can be left out."""
+
+
 def belongs(obj: Object) -> bool:
     """Whether an object is a service, or may be a part of one: owned by an LLMService, or a ReplicaSet's pod."""
     if obj["kind"] == KIND:
@@ -47,6 +51,10 @@ def is_partial(obj: Object) -> bool:
 
 def slim(obj: Object, *, partial: bool = False) -> Object:
     """`obj` without what nothing here reads; `partial`: it came without its content."""
+    return obj if isinstance(obj, _Slim) else _Slim(_slim(obj, partial=partial))
+
+
+def _slim(obj: Object, *, partial: bool) -> dict[str, Any]:
     kind = obj["kind"]
     if kind == KIND:
         return {**obj, "metadata": _without_managers(obj["metadata"])}

@@ -16,6 +16,8 @@ Key = tuple[str, str]
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
+WORKERS = 8
+"""Services that are reconciled at the same time: most of a reconcile is waiting for the API server."""
 SETTLE_SECONDS = 0.05
 """A burst of events about one service becomes one reconcile."""
 
@@ -28,7 +30,7 @@ class ReconcileQueue:
         self,
         reconcile: Callable[[str, str], float | None],
         *,
-        workers: int = 4,
+        workers: int = WORKERS,
         on_fault: Callable[[str], None] = lambda kind: None,
     ) -> None:
         """`on_fault` is told the kind of each fault that is nobody's but ours."""

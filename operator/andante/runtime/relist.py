@@ -104,7 +104,7 @@ class Relister:
         """Whether the place could be listed; where it is refused, `_refused` says so."""
         kind, namespace = place
         try:
-            objects, version = await asyncio.to_thread(self._cluster.list, kind, namespace=namespace)
+            news = await asyncio.to_thread(self._take_list, kind, namespace)
         except RefusedError as error:
             if place not in self._refused:
                 logger.error("%s of %s may not be listed: %s", kind, namespace or "all namespaces", error)
@@ -116,11 +116,16 @@ class Relister:
             return False
         if self._refused.pop(place, None) is not None:
             logger.info("%s of %s may be listed again", kind, namespace)
-        partial = KINDS[kind].metadata_only
-        for key in self._world.replace(kind, objects, version=version, namespace=namespace, partial=partial):
+        for key in news:
             self._queue.add(*key)
         self._failures = 0
         return True
+
+    def _take_list(self, kind: str, namespace: str | None) -> set[tuple[str, str]]:
+        """The services to which a list is news. In a thread: ten thousand pods would hold up the event loop."""
+        objects, version = self._cluster.list(kind, namespace=namespace)
+        partial = KINDS[kind].metadata_only
+        return self._world.replace(kind, objects, version=version, namespace=namespace, partial=partial)
 
     def _back_off(self) -> float:
         self._failures += 1
