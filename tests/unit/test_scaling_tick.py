@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from andante.app.fleet import Fleet
 from andante.app.scaling.measurement import COUNTERS
 from andante.app.scaling.tick import ScalingTick
@@ -167,3 +169,86 @@ def test_of_a_service_that_was_deleted_no_request_is_counted() -> None:
     fleet.world.drop(_service("good", "9"))
     asyncio.run(tick.tick())
     assert gone == []
+
+
+class SetClock:
+    """A wall clock that is set now and then, and a monotonic one."""
+
+    def __init__(self) -> None:
+        self.time, self.ahead = 0.0, 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time + self.ahead
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+class Engines:
+    """Every pod counts what its service's requests lack, from the moment at which it is asked."""
+
+    def __init__(self, clock: SetClock) -> None:
+        self._clock = clock
+        self.open_requests, self.deficit = 0.0, 0.0
+
+    async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
+        sample = PodSample(
+            at=self._clock.now(),
+            counters=dict.fromkeys(COUNTERS, 0.0),
+            open_requests=self.open_requests,
+            open_qoe_sum=self.open_requests * (0.95 - self.deficit),
+            open_deficit={**dict.fromkeys(Cause, 0.0), Cause.LOAD: self.open_requests * self.deficit},
+        )
+        return {(pod.namespace, pod.name): sample for pod in pods}
+
+
+def _ready_pod(name: str, version: str) -> dict[str, Any]:
+    pod = _starting_pod("chat", version, "2026-01-01T00:00:00Z")
+    pod["metadata"] |= {"name": name, "uid": name}
+    status = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
+    return {**pod, "status": status}
+
+
+def _two_replicas(clock: SetClock) -> tuple[ScalingTick, Fleet, Engines]:
+    """A service that may have one to four, and gives none back before five minutes are over."""
+    world, engines = World(), Engines(clock)
+    service = _service("chat", "1")
+    service["spec"]["scaling"] = {"minReplicas": 1, "maxReplicas": 4}
+    world.put(service)
+    metadata = {"name": "chat", "namespace": "team", "uid": "d", "resourceVersion": "2"}
+    metadata["labels"] = {"andante.dev/llmservice": "chat"}  # type: ignore[assignment]
+    metadata["ownerReferences"] = [{"kind": "LLMService", "name": "chat", "uid": "uid-chat"}]  # type: ignore[assignment]
+    world.put({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": metadata, "spec": {"replicas": 2}})
+    for name, version in (("chat-0", "3"), ("chat-1", "4")):
+        world.put(_ready_pod(name, version))
+    fleet = Fleet(world)
+    tick = ScalingTick(fleet=fleet, metrics=engines, clock=clock, tick_seconds=15)
+    return tick, fleet, engines
+
+
+def _wanted_after(tick: ScalingTick, fleet: Fleet, clock: SetClock, *, ticks: int) -> list[int]:
+    wanted = []
+    for _ in range(ticks):
+        clock.time += 15
+        asyncio.run(tick.tick())
+        wanted.append(_state(fleet, "chat").decision.decision.wanted)
+    return wanted
+
+
+@pytest.mark.parametrize("jump", [90, 3_600, 86_400])
+def test_a_clock_that_is_set_forward_takes_no_replica_away(jump: float) -> None:
+    clock = SetClock()
+    tick, fleet, _ = _two_replicas(clock)
+    _wanted_after(tick, fleet, clock, ticks=4)
+    clock.ahead += jump
+    assert _wanted_after(tick, fleet, clock, ticks=4) == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("jump", [-86_400, -3_600, -90, -20, 20, 90, 3_600])
+def test_a_clock_that_is_set_costs_two_ticks(jump: float) -> None:
+    clock = SetClock()
+    tick, fleet, engines = _two_replicas(clock)
+    _wanted_after(tick, fleet, clock, ticks=4)
+    clock.ahead += jump
+    engines.open_requests, engines.deficit = 30.0, 0.4
+    assert _wanted_after(tick, fleet, clock, ticks=3)[-1] == 4

@@ -196,6 +196,10 @@ class Measurements:
             if isinstance(sample, PodSample):
                 self._pods[key].add(sample, window=self._window)
 
+    def forget(self) -> None:
+        """Begin anew, with the samples that come next."""
+        self._pods.clear()
+
     def measure(
         self,
         pods: Sequence[PodAddress],
@@ -260,7 +264,7 @@ def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | 
         for p in pods
         if isinstance(sample := read.get((p.namespace, p.name)), Unread)
     }
-    return "; ".join(sorted(reasons)[:3]) or "no pod could be read"
+    return "; ".join(sorted(reasons)[:3]) or "what was read is from before the operator's clock was set"
 
 
 def _said_by_unread(

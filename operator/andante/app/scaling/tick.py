@@ -33,6 +33,8 @@ STALE_TICKS = 3
 """Metrics older than this many ticks are stale."""
 SERVICES_BETWEEN_PAUSES = 50
 """A tick over a thousand services must not keep the watches waiting."""
+CLOCK_STEP_SECONDS = 1.0
+"""By which a wall clock that is slewed never moves otherwise than time does within one tick."""
 FAULT = "tick"
 """What a fault of this work is called in the service's state and in the operator's metrics."""
 
@@ -70,6 +72,8 @@ class ScalingTick:
         """The pods that were asked in the newest tick."""
         self._window = window_seconds(tick_seconds)
         self._measurements = Measurements(window=self._window, stale_after=STALE_TICKS * tick_seconds)
+        self._clock_ahead: float | None = None
+        """Of the wall clock before the monotonic one, at the newest tick."""
         self.services = 0
         """Number of services that the newest tick decided on."""
 
@@ -80,7 +84,12 @@ class ScalingTick:
         gathered, changed = await self._gather()
         self._count_gone(gathered)
         read = await self._metrics.read([address for g in gathered for address in g.addresses])
-        self._measurements.take(read)
+        if self._clock_was_set():
+            # Every time that the histories and the memories hold is of another clock: two samples begin them anew.
+            logger.warning("the clock was set: nothing is decided until the pods were read twice")
+            self._measurements.forget()
+        else:
+            self._measurements.take(read)
         decided = 0
         for number, one in enumerate(gathered):
             if number % SERVICES_BETWEEN_PAUSES == 0:
@@ -98,6 +107,14 @@ class ScalingTick:
                 changed.append((one.state.namespace, one.state.name))
         self.services = decided
         return changed
+
+    def _clock_was_set(self) -> bool:
+        """Whether the wall clock has moved otherwise than time has since the tick before."""
+        began = self._clock.monotonic()
+        now = self._clock.now()
+        ended = self._clock.monotonic()
+        before, self._clock_ahead = self._clock_ahead, now - ended
+        return before is not None and abs(self._clock_ahead - before) > CLOCK_STEP_SECONDS + (ended - began)
 
     def _is_to_be_told(self, state: ServiceState, before: TickResult | None) -> bool:
         """News at once; figures when the last status is a window old."""
