@@ -39,6 +39,8 @@ STOP_SECONDS = 5.0
 """For kopf to end its tasks."""
 IDLE_WORKER_SECONDS = 0.5
 """For which kopf keeps a task, with the newest event in it, for each object that it has heard of."""
+ABANDON_TRIES, ABANDON_SECONDS = 5, 0.3
+"""For tasks that kopf left behind."""
 
 
 class Watches:
@@ -253,11 +255,12 @@ class _KopfThread:
 def _abandon(loop: asyncio.AbstractEventLoop) -> None:
     """Ends a loop whose tasks may not end: they get a moment, and then go with it."""
     loop.set_exception_handler(lambda *_: None)  # what they say on the way out tells nobody anything
-    left = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+    for _ in range(ABANDON_TRIES):
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:  # some await something new as they are cancelled, and have to be told again
+            loop.run_until_complete(asyncio.wait(left, timeout=ABANDON_SECONDS))
     loop.close()
 
 
