@@ -98,17 +98,10 @@ class ControlPlane(KubeAccess):
         """Return once the API server is ready. Raises ClusterError."""
         _remove_abandoned()
         self._binaries = ensure_binaries(CONTROL_PLANE)
-        api, client, peer = free_ports(3)
-        spec = ControlPlaneSpec(
+        spec = ControlPlaneSpec.without_node(
             name="andante-test",
             state=temporary_state(f"{_PREFIX}{os.getpid()}-{start_ticks(os.getpid())}-"),
-            address="127.0.0.1",
-            api_port=api,
-            etcd_client_port=client,
-            etcd_peer_port=peer,
-            service_cidr="10.96.0.0/16",
-            service_api_address="10.96.0.1",
-            pod_cidr="10.244.0.0/16",
+            ports=free_ports(3),
             scheduler=self._scheduler,
             extra_admission_plugins=self._plugins,
             extra_apiserver_flags=self._flags,

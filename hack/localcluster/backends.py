@@ -212,19 +212,7 @@ class ControlPlaneOnly:
             record.refuse_unknown_state(self.state)
             document = {"backend": self.kind, "ports": list(free_ports(3))}
             record.write(self.state, document)
-        api, client, peer = document["ports"]
-        spec = ControlPlaneSpec(
-            name=self.name,
-            state=self.state,
-            address="127.0.0.1",
-            api_port=api,
-            etcd_client_port=client,
-            etcd_peer_port=peer,
-            service_cidr="10.96.0.0/16",
-            service_api_address="10.96.0.1",
-            pod_cidr="10.244.0.0/16",
-            scheduler=True,
-        )
+        spec = ControlPlaneSpec.without_node(name=self.name, state=self.state, ports=document["ports"], scheduler=True)
         ControlPlaneProcesses(spec, ensure_binaries(CONTROL_PLANE)).start()
 
     def down(self) -> None:

@@ -15,8 +15,10 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from hack.localcluster.binaries import Binaries
 from hack.localcluster.errors import ClusterError
@@ -57,6 +59,36 @@ class ControlPlaneSpec:
     extra_admission_plugins: tuple[str, ...] = ()
     extra_apiserver_flags: tuple[str, ...] = ()
     die_with_parent: bool = False
+
+    @classmethod
+    def without_node(
+        cls,
+        *,
+        name: str,
+        state: Path,
+        ports: Sequence[int],
+        scheduler: bool = False,
+        extra_admission_plugins: tuple[str, ...] = (),
+        extra_apiserver_flags: tuple[str, ...] = (),
+        die_with_parent: bool = False,
+    ) -> Self:
+        """One on which no pod runs, for this machine alone. ports: API server, etcd for clients, etcd for peers."""
+        api, client, peer = ports
+        return cls(
+            name=name,
+            state=state,
+            address="127.0.0.1",
+            api_port=api,
+            etcd_client_port=client,
+            etcd_peer_port=peer,
+            service_cidr="10.96.0.0/16",
+            service_api_address="10.96.0.1",
+            pod_cidr="10.244.0.0/16",
+            scheduler=scheduler,
+            extra_admission_plugins=extra_admission_plugins,
+            extra_apiserver_flags=extra_apiserver_flags,
+            die_with_parent=die_with_parent,
+        )
 
     @property
     def server(self) -> str:

@@ -48,35 +48,24 @@ def test_certificate_of_the_clusters_own_authority_does_not_open_etcd(control_pl
 
 
 def test_etcd_that_an_older_version_started_is_replaced_and_keeps_its_data(tmp_path: Path) -> None:
-    api, client, peer = free_ports(3)
-    spec = ControlPlaneSpec(
-        name="older",
-        state=tmp_path,
-        address="127.0.0.1",
-        api_port=api,
-        etcd_client_port=client,
-        etcd_peer_port=peer,
-        service_cidr="10.96.0.0/16",
-        service_api_address="10.96.0.1",
-        pod_cidr="10.244.0.0/16",
-        die_with_parent=True,
-    )
+    ports = free_ports(3)
+    spec = ControlPlaneSpec.without_node(name="older", state=tmp_path, ports=ports, die_with_parent=True)
     binaries = ensure_binaries(CONTROL_PLANE)
     processes = ControlPlaneProcesses(spec, binaries)
     kubectl = [str(binaries.path("kubectl")), f"--kubeconfig={spec.kubeconfig}", f"--cache-dir={tmp_path / 'cache'}"]
 
     def without_peer_certificates(*arguments: Any) -> list[str]:
         words = etcd_command(*arguments)
-        plain = [word.replace(f"https://127.0.0.1:{peer}", f"http://127.0.0.1:{peer}") for word in words]
+        plain = [word.replace(f"https://127.0.0.1:{ports[2]}", f"http://127.0.0.1:{ports[2]}") for word in words]
         return [word for word in plain if not word.startswith("--peer")]
 
     try:
         with mock.patch.object(control_plane_module, "etcd_command", without_peer_certificates):
             processes.start()
-        assert let_in("127.0.0.1", peer) != []
+        assert let_in("127.0.0.1", ports[2]) != []
         subprocess.run([*kubectl, "create", "configmap", "kept"], check=True, capture_output=True)
         processes.start()
-        assert let_in("127.0.0.1", peer) == []
+        assert let_in("127.0.0.1", ports[2]) == []
         subprocess.run([*kubectl, "get", "configmap", "kept"], check=True, capture_output=True)
     finally:
         processes.stop()
