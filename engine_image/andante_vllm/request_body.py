@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from andante_vllm.json_encoding import JSONEncoding
 from andante_vllm.json_weight import JSONWeight
 from andante_vllm.replies import Header, Message, Reply
 from andante_vllm.turns import Turns
@@ -22,11 +23,13 @@ _DISCONNECT: Final = "http.disconnect"
 
 
 class RequestBody:
-    """The `receive` of one request; a body that is too large or too slow gets the reply, and the application none."""
+    """The `receive` of one request; a body that is too large, too slow or no text gets the reply, and the application
+    none.
+    """
 
     __slots__ = (
-        "_bytes", "_late_at", "_max_bytes", "_max_values", "_over", "_receive", "_reply", "_seconds", "_weight",
-        "_weight_factor",
+        "_bytes", "_encoding", "_late_at", "_max_bytes", "_max_values", "_over", "_receive", "_reply", "_seconds",
+        "_weight", "_weight_factor",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +55,7 @@ class RequestBody:
         self._max_values = max_values
         self._bytes = 0
         self._weight = JSONWeight()
+        self._encoding = JSONEncoding()
         self._weight_factor = weight_factor
         self._over = False
 
@@ -79,9 +83,15 @@ class RequestBody:
             self._bytes += len(body)
             if self._weight_factor:
                 self._weight.add(body)
+                self._encoding.add(body)
             self._over = not message.get("more_body", False)
             if self._bytes > self._max_bytes or self._values > self._max_values:
                 await self._refuse_large()
+                return {"type": _DISCONNECT}
+            problem = self._encoding.problem() if self._over else None
+            if problem is not None:
+                text = f"The request's body cannot be read: {problem}."
+                await self._reply.refuse(400, "BadRequestError", text)
                 return {"type": _DISCONNECT}
         else:
             self._over = True

@@ -54,6 +54,27 @@ async def test_an_endpoint_that_reads_its_body_itself_answers_400_too(
     assert reply.json()["error"]["message"].startswith("The request's body cannot be read: ")
 
 
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b'{"options": "\\ud83d"}', "it has half of a character (a surrogate) alone: \\ud83d."),
+        (b'{"options": "\xed\xa0\xbd"}', "it has half of a character (a surrogate) as bytes."),
+        ('{"options": "a"}'.encode("utf-16"), "it is not in UTF-8."),
+    ],
+)
+async def test_a_body_that_no_engine_can_be_handed_gets_a_400(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: bytes, problem: str
+) -> None:
+    counted = configure(monkeypatch, tmp_path)
+    app.middleware_stack = None  # the meter is made anew
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
+        reply = await client.post("/v1/completions", content=body)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"] == f"The request's body cannot be read: {problem}"
+    assert counted.outcomes == []
+
+
 @pytest.mark.parametrize(("options", "status"), [([], 200), (5, 400), (["fail"], 500)])
 async def test_what_a_check_stumbles_over_gets_a_400(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: Any, status: int
