@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+import msgspec
 from vllm.exceptions import GracefulHTTPError, VLLMClientError, VLLMValidationError
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -127,6 +128,7 @@ def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callabl
         request = current_request.get()
         if request is None:
             return plain_generate(self, prompt, sampling_params, *args, **kwargs)
+        _check_encodable(sampling_params, kwargs)
         try:
             added = request.entered_engine(
                 params=sampling_params,
@@ -190,6 +192,22 @@ async def _observe(
             request.call_ended(first_choice, choices)
         # Closing the outer generator does not close the inner one: without this an abandoned request runs on.
         await outputs.aclose()
+
+
+# What it does not know (tensors, pictures) is vLLM's own to encode; what it knows, vLLM's encoder writes alike.
+_encoder: Final = msgspec.msgpack.Encoder(enc_hook=lambda value: None)
+
+
+def _check_encodable(params: SamplingParams, named: Mapping[str, Any]) -> None:
+    """Raises VLLMValidationError where a value of the request cannot be sent to the engine's process.
+
+    vLLM finds out when it has noted the request as open: it answers 500, and forgets to take the note back, so that
+    such requests would fill its memory and its admission limits.
+    """
+    try:
+        _encoder.encode((params, named.get("priority"), named.get("data_parallel_rank")))
+    except (OverflowError, ValueError) as error:  # a UnicodeEncodeError is a ValueError
+        raise VLLMValidationError(f"a value of the request cannot be handed to the engine: {error}") from error
 
 
 def _prompt_tokens(prompt: Any) -> int:
