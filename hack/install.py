@@ -130,7 +130,7 @@ def install_operator(wanted: Target, *, say: Callable[[str], None]) -> tuple[Pat
                 proxies.bypass_server_of(path)
         with _step(say, "images: build what changed and bring it to the cluster"):
             values = cluster_images.chart_values(wanted, chosen)
-            values = {OPERATOR_CHART: {**values, "tickSeconds": TICK_SECONDS, "allowHostPath": True}}
+            values = {OPERATOR_CHART: {**values, "tickSeconds": TICK_SECONDS}}
         with _step(say, "helm: install the chart and wait for the operator"):
             install_chart(kubeconfig=path, values=values, over=wanted.values)
     return path, chosen
