@@ -237,12 +237,21 @@ class Operator:
                 self._health.word_of(TICK)
                 for key in changed:
                     queue.add(*key)
-                found = turns.round()
-                for key in found.begin:
-                    queue.add(*key)
-                self._own.rollouts(rolling=found.rolling, waiting=found.waiting)
                 self._own.ticked(seconds=clock.monotonic() - started, services=scaling.services)
+            self._hand_out_turns(turns, queue)
             await asyncio.sleep(max(0.1, settings.tick_seconds - (clock.monotonic() - started)))
+
+    def _hand_out_turns(self, turns: RolloutTurns, queue: ReconcileQueue) -> None:
+        try:
+            found = turns.round()
+        except Exception:
+            # Scaling goes on; a rollout that waits a tick longer costs nobody anything.
+            self._own.fault("rollout")
+            logger.exception("no turn to replace pods was handed out")
+            return
+        for key in found.begin:
+            queue.add(*key)
+        self._own.rollouts(rolling=found.rolling, waiting=found.waiting)
 
     def _metrics(self) -> MetricsSource:
         settings = self._settings
