@@ -198,6 +198,38 @@ def traffic(*served: FakeEngine, qoe: float) -> Iterator[None]:
         thread.join()
 
 
+def finish_rollout(ns: Namespace, name: str) -> None:
+    """What the kubelet does: every pod of the service serves, until its Deployment is done with them."""
+
+    def done() -> bool:
+        for pod in pods_of(ns, name):
+            if (pod.get("status") or {}).get("phase") != "Running":
+                at = pod["metadata"]["creationTimestamp"]
+                conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": at}]
+                set_pod_status(ns, pod, {"phase": "Running", "conditions": conditions})
+        return is_rolled_out(ns.get("deployment", name) or {})
+
+    wait_for(f"{name} to be rolled out", done)
+
+
+def is_rolled_out(deployment: dict[str, Any]) -> bool:
+    """Whether its controller has seen the newest template, and all pods are of it and serve."""
+    status = deployment.get("status") or {}
+    reasons = {condition["reason"] for condition in status.get("conditions", ())}
+    return (
+        status.get("observedGeneration") == deployment["metadata"]["generation"]
+        and "NewReplicaSetAvailable" in reasons
+        and status.get("replicas") == status.get("updatedReplicas")
+    )
+
+
+def package_image(deployment: dict[str, Any]) -> str:
+    """The operator's image in the Deployment's pods, which brings Andante's engine package."""
+    (container,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    image: str = container["image"]
+    return image
+
+
 def serve_all(ns: Namespace, found: list[FakeEngine]) -> None:
     """Behind the service's pods, which are as many."""
     for pod, engine in zip(wait_pods(ns, len(found)), found, strict=True):

@@ -10,13 +10,24 @@ import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hack.localcluster.api import ControlPlane
 
 from chart_plane import Plane
-from helm_release import ESTABLISHED, OPERATOR, POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
+from helm_release import ESTABLISHED, IMAGE, OPERATOR, POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
+from operator_pods import (
+    engines,
+    finish_rollout,
+    is_rolled_out,
+    make_ready,
+    package_image,
+    pods_of,
+    traffic,
+    wait_pods,
+)
 from operator_process import Namespace, wait_for
 
 RENDERINGS = ROOT / "tests" / "golden" / "chart"
@@ -167,6 +178,69 @@ def test_upgraded_from_the_previous_chart_a_service_goes_on(plane: Plane, tmp_pa
     plane.release.helm("rollback", "andante", "1")
     assert plane.release.settings()["tickSeconds"] == 2
     plane.release.helm("uninstall", "andante")
+
+
+SERVICES = ("a", "b", "c", "loaded")
+AT_ONCE = 2
+
+
+def test_an_upgrade_replaces_the_pods_of_some_services_at_a_time_and_keeps_all_else(
+    plane: Plane, tmp_path: Path
+) -> None:
+    """From an operator that left no marks on its Deployments, as all did before there were turns."""
+    release, team = plane.release, plane.team
+    release.install(tickSeconds=1, image={**IMAGE, "tag": "old"})
+    plane.wait_served()
+    with plane.operator(tmp_path) as operator, engines(1) as (engine,):
+        for name in SERVICES:
+            team.apply(name=name, scaling={"minReplicas": 1, "maxReplicas": 2})
+            wait_pods(team, 1, name=name)
+        make_ready(team, pods_of(team, "loaded")[0], engine)
+        engine.open_requests, engine.open_qoe = 30, 0.7
+        with traffic(engine, qoe=0.7):
+            wait_for("what was learned", lambda: _learned(team).get("ceiling"), told=operator.tail)
+        for name in SERVICES:
+            finish_rollout(team, name)
+    learned, children = _learned(team)["ceiling"][1], _children(team)
+    marks = ("andante.dev/template-hash-", "andante.dev/engine-spec-hash-")
+    team.kubectl("annotate", "deployments", "--all", *marks)
+
+    release.upgrade(tickSeconds=1, image={**IMAGE, "tag": "new"}, rolloutBudget=AT_ONCE)
+    rolled: set[str] = set()
+    with plane.operator(tmp_path) as operator:
+        while len(rolled) < len(SERVICES):
+            wait_for("a turn", lambda: _begun(team) - rolled, told=operator.tail)
+            ticks = operator.metric("andante_operator_tick_seconds_count")
+            wait_for("ticks", lambda ticks=ticks: operator.metric("andante_operator_tick_seconds_count") >= ticks + 2)
+            for name in sorted(_begun(team) - rolled):
+                finish_rollout(team, name)
+                rolled.add(name)
+        for name in SERVICES:
+            team.wait_condition("RolledOut", "True", "UpToDate", name=name)
+    assert _children(team) == children
+    assert _learned(team)["ceiling"][1] == learned
+    assert team.replicas("loaded") == 2
+
+
+def _begun(team: Namespace) -> set[str]:
+    """Services whose Deployment has the new operator's pods; never are more of them unfinished than may be."""
+    deployments = team.items("deployments")
+    new = [d for d in deployments if package_image(d).endswith(":new")]
+    assert sum(not is_rolled_out(d) for d in new) <= AT_ONCE
+    return {d["metadata"]["name"] for d in new}
+
+
+def _learned(team: Namespace) -> dict[str, Any]:
+    state: dict[str, Any] = team.status("loaded").get("scaling", {}).get("memory", {}).get("state", {})
+    return state
+
+
+def _children(team: Namespace) -> dict[tuple[str, str], str]:
+    """The uid of each child, by kind and name."""
+    kinds = "serviceaccounts,configmaps,services,poddisruptionbudgets,deployments"
+    found = [o for o in team.items(kinds) if "ownerReferences" in o["metadata"]]
+    assert {o["kind"] for o in found} >= {"ServiceAccount", "ConfigMap", "Service", "Deployment"}
+    return {(o["kind"], o["metadata"]["name"]): o["metadata"]["uid"] for o in found}
 
 
 def test_helm_does_not_upgrade_the_crd_and_the_documented_command_does(plane: Plane, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hack.localcluster.api import ControlPlane
 
-from operator_pods import pods_of, set_pod_status
+from operator_pods import finish_rollout, package_image, pods_of
 from operator_process import Namespace, OperatorProcess, wait_for
 
 NAMES = ("a", "b", "c")
@@ -39,24 +39,8 @@ def _template(ns: Namespace, name: str) -> dict[str, Any]:
 
 def _new(ns: Namespace, tag: str) -> set[str]:
     """Services whose pods are to have the operator's image of that tag."""
-    images = {name: _template(ns, name)["spec"]["initContainers"][0]["image"] for name in NAMES}
+    images = {d["metadata"]["name"]: package_image(d) for d in ns.items("deployments")}
     return {name for name, image in images.items() if image.endswith(f":{tag}")}
-
-
-def _all_ready(ns: Namespace, name: str) -> None:
-    """What the kubelet does: every pod of the service serves, until its Deployment is done with them."""
-
-    def done() -> bool:
-        for pod in pods_of(ns, name):
-            if (pod.get("status") or {}).get("phase") != "Running":
-                at = pod["metadata"]["creationTimestamp"]
-                conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": at}]
-                set_pod_status(ns, pod, {"phase": "Running", "conditions": conditions})
-        status = (ns.get("deployment", name) or {}).get("status") or {}
-        reasons = {condition["reason"] for condition in status.get("conditions", ())}
-        return "NewReplicaSetAvailable" in reasons and status.get("replicas") == status.get("updatedReplicas")
-
-    wait_for(f"{name} to be rolled out", done)
 
 
 def _serving(ns: Namespace) -> None:
@@ -64,7 +48,7 @@ def _serving(ns: Namespace) -> None:
         ns.apply(name=name)
     for name in NAMES:
         wait_for(f"the pod of {name}", lambda name=name: pods_of(ns, name))
-        _all_ready(ns, name)
+        finish_rollout(ns, name)
     for name in NAMES:
         ns.wait_condition("RolledOut", "True", "UpToDate", name=name)
 
@@ -95,16 +79,16 @@ def test_services_roll_one_after_the_other_and_go_on_with_a_new_operator(
     _ticks(operator, 4)
     (first,) = _new(ns, "2")
 
-    _all_ready(ns, first)
+    finish_rollout(ns, first)
     ns.wait_condition("RolledOut", "True", "UpToDate", name=first)
     wait_for("the second turn", lambda: len(_new(ns, "2")) == 2, told=operator.tail)
     _ticks(operator, 3)
     assert len(_new(ns, "2")) == 2
     (second,) = _new(ns, "2") - {first}
-    _all_ready(ns, second)
+    finish_rollout(ns, second)
     wait_for("the last turn", lambda: len(_new(ns, "2")) == 3, told=operator.tail)
     (third,) = _new(ns, "2") - {first, second}
-    _all_ready(ns, third)
+    finish_rollout(ns, third)
     for name in NAMES:
         ns.wait_condition("RolledOut", "True", "UpToDate", name=name)
         assert len(pods_of(ns, name)) == 1
