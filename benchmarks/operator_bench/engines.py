@@ -1,8 +1,9 @@
 """The engine pods of the benchmark: one process that answers GET /metrics on a loopback address for each of them.
 
 Each page is what an engine of ours with two QoE classes shows, made by the engine's own metric objects, and vLLM's
-families beside them up to the size of a real page (98,518 bytes, vLLM 0.32 with four classes). Figures move with time
-while the pods are busy. Of hostile pods, each does one of the things that a tenant's pod may do to whoever reads it.
+families beside them up to the size of a real page (98,518 bytes, vLLM 0.32 with four classes). As our engine does, it
+shows the wanted series alone to who names them. Figures move with time while the pods are busy. Of hostile pods, each
+does one of the things that a tenant's pod may do to whoever reads it.
 
 For Prometheus, the wanted series of a namespace's pods stand on one page, with the labels that a scrape would add: a
 Prometheus that reads ten thousand pages of 100 KB would measure itself.
@@ -174,10 +175,11 @@ class _Pod(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
 
-    def data_received(self, _: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         does = self._engines.does(self._number)
         if not does:
-            self._answer(self._engines.page.head(*self._engines.figures(self._number)), self._engines.page.others)
+            others = b"" if b"?name" in data else self._engines.page.others
+            self._answer(self._engines.page.head(*self._engines.figures(self._number)), others)
         else:
             self._work = asyncio.ensure_future(self._misbehave(does))
 

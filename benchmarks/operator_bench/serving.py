@@ -46,7 +46,6 @@ SCENARIOS = {
     "idle": Scenario(busy=False),
     "hostile": Scenario(hostile_percent=10),
     "prometheus": Scenario(prometheus=True),
-    "prometheus idle": Scenario(prometheus=True, busy=False),
     "resync": Scenario(resync_seconds=20.0),
 }
 

@@ -21,6 +21,7 @@ from andante.domain.request_meter import Outcome
 from andante_vllm import engine_client_hooks as hooks
 from andante_vllm import web_server
 from andante_vllm.body_checks import bound_errors
+from andante_vllm.chosen_metrics import chosen_metrics, chosen_names, send_text
 from andante_vllm.drain import Announcement, announcement_file
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.idle_step_time import IdleStepTime, metric_files, start_values
@@ -100,9 +101,14 @@ class DeliveryMeter:
             if scope["method"] == "POST":
                 await self._meter(scope, receive, reply, connection)
             else:
+                names: frozenset[str] = frozenset()
                 if scope["path"] in _METRICS_PATHS:
                     self._refresh_gauges()
-                await self._app(scope, receive, reply.send)
+                    names = chosen_names(scope["query_string"])
+                if names and (folder := metric_files()) is not None:
+                    await send_text(reply.send, chosen_metrics(folder, names))
+                else:
+                    await self._app(scope, receive, reply.send)
         except Exception:
             if reply.refused:
                 return  # the application could not go on without its body

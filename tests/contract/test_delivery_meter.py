@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hack.engine_process import EngineProcess
+from hack.engine_process import EngineProcess, parse_metrics
 
 from contract.conftest import counted, opened, stream_completion, total
 
@@ -33,6 +33,18 @@ async def test_every_form_of_reply_counts_one_request_and_its_tokens(
     # One reader, however many choices: they have 12 tokens when the slowest choice has.
     assert increase["andante_tokens_total:visible"] == 12
     assert increase["andante_ttft_seconds_count"] == 1
+
+
+async def test_who_asks_for_some_series_gets_these_alone_and_as_the_whole_page_has_them(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    names = ("andante_open_requests", "andante_request_qoe_sum", "andante_tokens_total")
+    whole = await client.get(f"{engine.url}/metrics")
+    some = await client.get(f"{engine.url}/metrics", params=[("name[]", name) for name in names])
+    found = parse_metrics(some.text)
+    assert {name for name, _ in found} == set(names)
+    assert found == {key: value for key, value in parse_metrics(whole.text).items() if key[0] in names}
+    assert len(some.content) < len(whole.content) / 10
 
 
 async def test_a_whole_reply_is_delivered_at_once(engine: EngineProcess, client: httpx.AsyncClient) -> None:

@@ -8,9 +8,12 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from andante.adapters import scrape
+from andante.adapters.exposition import WANTED
 from andante.adapters.scrape import FAILURES_BEFORE_BACK_OFF, ROUNDS_LEFT_OUT, DirectScrape
 from andante.ports import PodAddress, PodSample, Unread
 from unit.test_exposition import TEXT
@@ -139,6 +142,25 @@ def test_each_way_to_send_a_body_is_read(answer: bytes) -> None:
     asyncio.run(run())
 
 
+def test_a_pod_is_asked_for_the_wanted_series_alone() -> None:
+    heads: list[bytes] = []
+
+    async def notes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(GOOD)
+        await writer.drain()
+
+    async def run() -> None:
+        pods = Pods()
+        await pods.add("good", notes)
+        await _scrape().read(pods.addresses)
+        pods.close()
+
+    asyncio.run(run())
+    names = parse_qs(urlsplit(heads[0].split()[1].decode()).query)["name[]"]
+    assert set(names) == WANTED
+
+
 def test_pods_are_read_off_the_event_loop_of_the_operator() -> None:
     async def run() -> None:
         pods = Pods()
@@ -174,13 +196,34 @@ def test_a_namespace_of_silent_pods_leaves_the_others_their_share() -> None:
     asyncio.run(run())
 
 
+def test_with_too_little_time_for_all_each_pod_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrape, "AT_ONCE", 1)
+    may_answer = asyncio.Event()
+
+    async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await may_answer.wait()
+
+    async def run() -> None:
+        pods = Pods()
+        for name in ("first", "second"):
+            await pods.add(name, waits)
+        source = _scrape(timeout=60.0, whole=0.5)
+        for _ in range(2):
+            await source.read(pods.addresses)
+        pods.close()
+        assert pods.asked == ["first", "second"]
+
+    asyncio.run(run())
+
+
 def test_who_fails_again_and_again_is_asked_less_often_until_it_answers() -> None:
     async def run() -> None:
         pods = Pods()
         await pods.add("bad", _says(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"))
-        scrape = _scrape()
+        source = _scrape()
         for _ in range(FAILURES_BEFORE_BACK_OFF + ROUNDS_LEFT_OUT):
-            read = await scrape.read(pods.addresses)
+            read = await source.read(pods.addresses)
         pods.close()
         assert len(pods.asked) == FAILURES_BEFORE_BACK_OFF
         left_out = read["team", "bad"]
@@ -188,7 +231,7 @@ def test_who_fails_again_and_again_is_asked_less_often_until_it_answers() -> Non
         assert "HTTP 500" in left_out.why
         port = pods.addresses[0].port
         healed = await asyncio.start_server(_says(GOOD), "127.0.0.1", port)
-        read = await scrape.read(pods.addresses)
+        read = await source.read(pods.addresses)
         healed.close()
         assert isinstance(read["team", "bad"], PodSample)
 

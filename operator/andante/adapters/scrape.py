@@ -30,6 +30,9 @@ FAILURES_BEFORE_BACK_OFF = 3
 ROUNDS_LEFT_OUT = 3
 """Rounds in which a pod is not asked that has failed that often in a row."""
 
+_PATH = "/metrics?" + "&".join(f"name%5B%5D={name}" for name in sorted(WANTED))
+"""Our engines then show these alone. Who does not know the parameter shows the whole page, which is read as well."""
+
 _Key = tuple[str, str]
 
 
@@ -51,6 +54,8 @@ class DirectScrape:
         self._clock = clock
         self._timeout_seconds, self._round_seconds = timeout_seconds, round_seconds
         self._failing: dict[_Key, _Failing] = {}
+        self._late: frozenset[_Key] = frozenset()
+        """Pods that the newest round did not come to."""
         self._thread: _LoopThread | None = None
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
@@ -65,7 +70,8 @@ class DirectScrape:
         late = Unread(why=f"not reached within the {self._round_seconds:g} s of a round")
         found: dict[_Key, PodSample | Unread] = {(pod.namespace, pod.name): late for pod in pods}
         queues: dict[str, deque[PodAddress]] = defaultdict(deque)
-        for pod in pods:
+        # Those first that the last round did not come to: with too little time for all, each has its turn.
+        for pod in sorted(pods, key=lambda pod: (pod.namespace, pod.name) not in self._late):
             passed_over = self._passed_over(pod)
             if passed_over is None:
                 queues[pod.namespace].append(pod)
@@ -73,11 +79,13 @@ class DirectScrape:
                 found[pod.namespace, pod.name] = passed_over
         if queues:
             await self._ask(queues, found)
+        self._late = frozenset(key for key, answer in found.items() if answer is late)
         self._failing = {key: failing for key, failing in self._failing.items() if key in found}
         return found
 
     async def _ask(self, queues: Mapping[str, deque[PodAddress]], found: dict[_Key, PodSample | Unread]) -> None:
         """Puts what each pod of `queues` answers into `found`, until the time for all is over."""
+        cut = Unread(why=f"/metrics did not answer before the {self._round_seconds:g} s of a round were over")
         gate = asyncio.Semaphore(AT_ONCE)
         share = AT_ONCE if len(queues) == 1 else NAMESPACE_AT_ONCE
 
@@ -85,6 +93,7 @@ class DirectScrape:
             while queue:
                 pod = queue.popleft()
                 async with gate:
+                    found[pod.namespace, pod.name] = cut
                     answer = await self._read(pod)
                 found[pod.namespace, pod.name] = answer
                 self._note(pod, answer)
@@ -102,7 +111,7 @@ class DirectScrape:
     async def _read(self, pod: PodAddress) -> PodSample | Unread:
         lines = WantedLines(WANTED)
         host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
-        get = BoundedGet(host=f"{host}:{pod.port}", path="/metrics", take=lines.feed)
+        get = BoundedGet(host=f"{host}:{pod.port}", path=_PATH, take=lines.feed)
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await asyncio.get_running_loop().create_connection(lambda: get, pod.ip, pod.port)

@@ -48,3 +48,17 @@ async def test_only_the_path_of_the_metrics_brings_gauges_up_to_date(counted: Co
     async with serving(_fine) as url, httpx.AsyncClient() as client:
         assert (await client.get(url + path)).text == "fine"
     assert len(counted.open) == times
+
+
+async def test_who_names_series_is_answered_from_the_files_of_the_metrics(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = tmp_path / "metrics"
+    files.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(files))
+    counted = configure(monkeypatch, tmp_path)
+    async with serving(_fine) as url, httpx.AsyncClient() as client:
+        some = await client.get(f"{url}/metrics", params={"name[]": "andante_open_requests"})
+        assert (some.status_code, some.text) == (200, "")  # nobody has written any
+        assert (await client.get(f"{url}/metrics", params={"names": "x"})).text == "fine"
+    assert len(counted.open) == 2
