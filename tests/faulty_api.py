@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import ssl
@@ -10,7 +11,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 import yarl
@@ -39,7 +40,8 @@ class FaultyAPI:
     `kubeconfig` is that of a cluster-admin behind the proxy.
     """
 
-    def __init__(self, plane: ControlPlane, folder: Path, *, every: int) -> None:
+    def __init__(self, plane: ControlPlane, folder: Path, *, every: int, token: str = "") -> None:
+        """`token`: whose `kubeconfig` is in place of the cluster-admin's."""
         self._server, self._tls = plane.server, ssl.create_default_context(cafile=str(plane.ca))
         self._every, self._draw = every, random.Random(5)  # noqa: S311  no secret
         self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
@@ -50,7 +52,7 @@ class FaultyAPI:
         (self._port,) = free_ports(1)
         self.kubeconfig = folder / "faulty.kubeconfig"
         address = f"http://127.0.0.1:{self._port}"
-        write_kubeconfig(self.kubeconfig, name="faulty", server=address, ca=plane.ca, token=plane.token)
+        write_kubeconfig(self.kubeconfig, name="faulty", server=address, ca=plane.ca, token=token or plane.token)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -62,6 +64,9 @@ class FaultyAPI:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
+        await self._listen()
+
+    async def _listen(self) -> None:
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
 
     async def _stop(self) -> None:
@@ -92,6 +97,15 @@ class FaultyAPI:
         self.faults[fault] += 1
         return fault
 
+    def _forward(self, request: web.Request, body: bytes) -> contextlib.AbstractAsyncContextManager[Any]:
+        """The API server's answer."""
+        return self._session.request(
+            request.method,
+            yarl.URL(self._server + request.raw_path, encoded=True),
+            data=body or None,
+            headers={name: request.headers[name] for name in FORWARDED if name in request.headers},
+        )
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         fault = self._next_fault(request)
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
@@ -105,12 +119,7 @@ class FaultyAPI:
                 status=codes[fault],
                 headers={"Retry-After": "1"} if fault == "TooManyRequests" else {},
             )
-        async with self._session.request(
-            request.method,
-            yarl.URL(self._server + request.raw_path, encoded=True),
-            data=await request.read() or None,
-            headers={name: request.headers[name] for name in FORWARDED if name in request.headers},
-        ) as answer:
+        async with self._forward(request, await request.read()) as answer:
             if fault == ANSWER_LOST:
                 await answer.read() if "watch=" not in request.query_string else None
                 assert request.transport is not None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -39,15 +40,24 @@ class FakeEngine:
         self.scheduling: tuple[float, str] = (1, "policy")
         self.answer: tuple[int, bytes] | None = None
         """Status and body to answer with instead."""
+        self.misbehaves: Callable[[BaseHTTPRequestHandler], None] | None = None
+        """What answers instead."""
+        self.asked = 0
+        """Times that its metrics were asked for."""
         engine = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                engine.asked += 1
+                if engine.misbehaves is not None:
+                    engine.misbehaves(self)
+                    return
                 status, body = engine.answer or (200, engine.text().encode())
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(ConnectionError):  # who asked has gone
+                    self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -51,11 +51,14 @@ class OperatorProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.kubeconfig = control_plane.kubeconfig
         self.log = folder / "operator.log"
+        self.environment: dict[str, str] = {}
+        """Variables beside those of the test's own environment."""
 
     def start(self, *, wait: bool = True) -> OperatorProcess:
         config = self._folder / "operator.yaml"
         config.write_text(yaml.safe_dump(self._settings))
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
+        environment |= self.environment
         command = [sys.executable, "-m", "andante.entry", "--config", str(config)]
         command += ["--identity", f"test-{self.health_port}"]  # as a pod's container that restarts
         command += ["--health-port", str(self.health_port), "--metrics-port", str(self.metrics_port)]
@@ -75,6 +78,10 @@ class OperatorProcess:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def exit_status(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return None if self._process is None else self._process.poll()
 
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -1,4 +1,8 @@
-.PHONY: bench-operator
+.PHONY: bench-operator chaos
 bench-operator: setup ## 1,000 LLMServices on a real control plane, beside a minimal kopf operator (BENCH_ARGS="--services 100")
 	@$(MAKE) --no-print-directory control-plane-binaries
 	python -m benchmarks.bench_operator $(BENCH_ARGS)
+
+chaos: setup ## random faults of a real control plane, pods and operators, and what must hold (ARGS="--faults 2000 --seed 7")
+	@$(MAKE) --no-print-directory control-plane-binaries helm
+	PYTHONPATH=operator:engine_image:tests:. python -m chaos $(ARGS)

@@ -1,0 +1,5 @@
+"""`make chaos`: see `python -m chaos --help`."""
+
+from chaos.run import main
+
+main()

@@ -1,0 +1,143 @@
+"""What the cluster and the operators must be like some time after the last fault; `unfinished` says what is missing."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import Any
+
+from andante.api.v1alpha1 import KIND
+from andante.app.children import APPLIED, POD_MONITOR, SERVICE_LABEL
+from andante.app.kinds import ObjectKind
+from chaos.ledger import owner_uids
+from chaos.operators import ChaosOperator
+from chaos.services import NAMESPACES, Part, Service
+from chaos.stage import Stage
+
+SECONDS = 60.0
+"""After the last fault, by which all must be as it should."""
+MEMORY_FACTOR = 1.10
+LONGEST_TICK_SILENCE = 10.0
+CHILDREN = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
+"""Of every service. A PodMonitor comes beside them where its CRD was there when the operator last looked."""
+REPAIRED = ("Service", "PodDisruptionBudget")
+"""Children whose loss costs no pod."""
+
+
+class Convergence:
+    """Asks for what only an operator with living watches does, and waits for the world to be as it should."""
+
+    def __init__(self, stage: Stage, chance: random.Random) -> None:
+        self._stage, self._chance = stage, chance
+        self._calm_mib: dict[int, float] = {}  # by pid, at the end of its first group
+
+    def wait(self, *, seconds: float = SECONDS) -> float:
+        """Seconds that it took; what is still unfinished after `seconds` is wrong."""
+        stage, began = self._stage, time.monotonic()
+        self._ask()
+        while True:
+            lacks = self.unfinished()
+            took = time.monotonic() - began
+            if not lacks:
+                break
+            if took > seconds:
+                tails = [f"{one.name}: {one.health()} {one.process.tail()}" for one in stage.operators.both]
+                stage.wrong.append("\n  ".join([f"not as it should after {took:.0f} s:", *lacks, *tails]))
+                break
+            time.sleep(0.5)
+        stage.ledger.judge()
+        self._weigh()
+        return took
+
+    def _ask(self) -> None:
+        """A new spec and a child that is gone, in each namespace: a watch that is dead would not tell."""
+        for namespace in NAMESPACES:
+            service = self._chance.choice(self._stage.in_part(Part.STEADY, Part.VICTIM, namespace=namespace))
+            kind = self._chance.choice(REPAIRED)
+            (path,) = next(k for k in APPLIED if k.kind == kind).paths([namespace])
+            self._stage.api.delete(f"{path}/{service.name}")
+            with self._stage.locks["services"]:
+                service.model_len += 1
+                self._stage.api.patch(service.path, {"spec": {"model": {"maxModelLen": service.model_len}}})
+
+    def _weigh(self) -> None:
+        for one in self._stage.operators.both:
+            pid, now = one.process.pid, one.resident_mib()
+            calm = self._calm_mib.setdefault(pid, now)
+            if now > MEMORY_FACTOR * calm:
+                self._stage.wrong.append(f"{one.name} holds {now:.0f} MiB, after its first faults it held {calm:.0f}")
+
+    def unfinished(self) -> list[str]:
+        """What is not as it should be; nothing when all is."""
+        objects = [obj for kind in APPLIED for obj in self._list(kind)]
+        lacks = self._operators()
+        for service in self._stage.services:
+            lacks += [f"{service.namespace}/{service.name}: {lack}" for lack in self._service(service, objects)]
+        for path, version in self._stage.decoys.items():
+            found = self._stage.api.get(path)
+            if found is None or found["metadata"]["resourceVersion"] != version:
+                lacks.append(f"{path}, which is nobody's, was touched")
+        return lacks
+
+    def _list(self, kind: ObjectKind) -> list[dict[str, Any]]:
+        (path,) = kind.paths([])
+        found = [{**o, "kind": kind.kind} for o in self._stage.api.items(path)]
+        return [o for o in found if o["metadata"]["namespace"] in NAMESPACES]
+
+    def _operators(self) -> list[str]:
+        leaders = self._stage.operators.leaders()
+        if len(leaders) != 1:
+            return [f"{len(leaders)} operators say that they are ready"]
+        return [lack for one in self._stage.operators.both for lack in self._operator(one, leads=one in leaders)]
+
+    def _operator(self, one: ChaosOperator, *, leads: bool) -> list[str]:
+        status, words = one.health()
+        if status != 200:
+            return [f"{one.name} is not alive: {status} {words}"]
+        silent = words["silentForSeconds"]
+        assert isinstance(silent, dict)
+        return [f"{one.name} does not tick: {words}"] if leads and silent["tick"] > LONGEST_TICK_SILENCE else []
+
+    def _service(self, service: Service, objects: list[dict[str, Any]]) -> list[str]:
+        obj = self._stage.api.get(service.path)
+        if obj is None or obj["metadata"].get("deletionTimestamp"):
+            return ["it is not there"]
+        uid = obj["metadata"]["uid"]
+        here = [o for o in objects if o["metadata"]["namespace"] == service.namespace]
+        ours = [o for o in here if uid in owner_uids(o)]
+        lacks = [f"{o['kind']} {o['metadata']['name']} is left over" for o in here if _is_left_over(o, service, uid)]
+        status = obj.get("status") or {}
+        if status.get("observedGeneration") != obj["metadata"]["generation"]:
+            lacks.append(f"status speaks of generation {status.get('observedGeneration')}")
+        if service.part is Part.TAKEN:
+            if any(o["kind"] in ("Deployment", "ServiceAccount") for o in ours):
+                lacks.append("it runs as another's ServiceAccount")
+            return lacks
+        kinds = sorted(o["kind"] for o in ours if o["kind"] != POD_MONITOR.kind)
+        if kinds != sorted(CHILDREN):
+            return [*lacks, f"its children are {kinds}"]
+        deployment = next(o for o in ours if o["kind"] == "Deployment")
+        config = next(o for o in ours if o["kind"] == "ConfigMap")
+        replicas = deployment["spec"]["replicas"]
+        if replicas != service.replicas:
+            told = (status.get("scaling") or {}).get("decisions", [{}])[:1]
+            lacks.append(f"{replicas} replicas for {service.replicas}; {told}, {_conditions(status)}")
+        elif service not in self._stage.lift and self._stage.kubelet.ready(service) != replicas:
+            lacks.append(f"{self._stage.kubelet.ready(service)} of {replicas} pods are ready")
+        elif (status.get("readyReplicas"), (status.get("scaling") or {}).get("desired")) != (replicas, replicas):
+            lacks.append(f"status does not tell of its {replicas} replicas")
+        if str(service.model_len) not in json.dumps(config["data"]):
+            lacks.append(f"its ConfigMap does not say {service.model_len}")
+        return lacks
+
+
+def _is_left_over(obj: dict[str, Any], service: Service, uid: str) -> bool:
+    """Whether an object is of an earlier life of the service."""
+    owners = [o for o in obj["metadata"].get("ownerReferences") or () if o.get("kind") == KIND]
+    named = any(o["name"] == service.name for o in owners)
+    return named and uid not in owner_uids(obj) and SERVICE_LABEL in (obj["metadata"].get("labels") or {})
+
+
+def _conditions(status: dict[str, Any]) -> list[str]:
+    return [f"{c['type']}={c['status']} {c['reason']}: {c['message'][:160]}" for c in status.get("conditions") or ()]
