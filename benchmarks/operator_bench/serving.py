@@ -251,6 +251,7 @@ def _watch(operator: OperatorProcess, *, seconds: float) -> dict[str, float]:
         "services": services,
         "ticks": gained["ticks"],
         "tick_mean_seconds": round(gained["tick_seconds"] / ticks, 2),
+        "of_which_reading_seconds": round(gained["read_seconds"] / ticks, 2),
         "event_loop_cpu_seconds_per_tick": round(gained["loop"] / ticks, 2),
         "cpu_seconds_per_tick": round(gained["cpu"] / ticks, 2),
         "cpu_percent_of_a_core": round(100 * gained["cpu"] / gained["at"], 1),
@@ -271,5 +272,6 @@ def _snapshot(operator: OperatorProcess) -> dict[str, float]:
         "loop": operator.process.main_thread_cpu_seconds(),
         "ticks": metrics.total("andante_operator_tick_seconds_count"),
         "tick_seconds": metrics.total("andante_operator_tick_seconds_sum"),
+        "read_seconds": metrics.total("andante_operator_read_seconds_sum"),
         "writes": metrics.calls() - reads,
     }

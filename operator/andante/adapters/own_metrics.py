@@ -22,6 +22,12 @@ class OwnMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._read = prometheus_client.Histogram(
+            "andante_operator_read_seconds",
+            "Of a tick, reading all engines: from them, or from Prometheus.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._reconcile = prometheus_client.Histogram(
             "andante_operator_reconcile_seconds",
             "Duration of one reconcile of one service.",
@@ -85,6 +91,10 @@ class OwnMetrics:
         """A tick ended well."""
         self._tick.observe(seconds)
         self._services.set(services)
+
+    def read(self, seconds: float) -> None:
+        """All engines were read, or as many as there was time for."""
+        self._read.observe(seconds)
 
     def tick_failed(self) -> None:
         """A tick raised."""

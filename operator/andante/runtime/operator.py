@@ -222,6 +222,7 @@ class Operator:
             tick_seconds=settings.tick_seconds,
             on_fault=self._own.fault,
             on_gone=self._own.gone,
+            on_read=self._own.read,
         )
         turns = RolloutTurns(fleet=fleet, budget=RolloutBudget.parse(settings.rollout_budget), clock=clock)
         self._health.expect(TICK, within=120 + 4 * settings.tick_seconds)

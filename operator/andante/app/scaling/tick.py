@@ -62,12 +62,13 @@ class ScalingTick:
         tick_seconds: float,
         on_fault: Callable[[str], None] = lambda kind: None,
         on_gone: Callable[[float], None] = lambda requests: None,
+        on_read: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         """`on_fault` is told the kind of each fault that cost one service its part; `on_gone`, once an engine is gone,
-        how many requests were open there when it was read last.
+        how many requests were open there when it was read last; `on_read` how long it took to read all engines.
         """
         self._fleet, self._metrics, self._clock = fleet, metrics, clock
-        self._on_fault, self._on_gone = on_fault, on_gone
+        self._on_fault, self._on_gone, self._on_read = on_fault, on_gone, on_read
         self._asked: dict[ServiceState, frozenset[tuple[str, str]]] = {}
         """The pods that were asked in the newest tick."""
         self._window = window_seconds(tick_seconds)
@@ -83,7 +84,9 @@ class ScalingTick:
         """
         gathered, changed = await self._gather()
         self._count_gone(gathered)
+        began = self._clock.monotonic()
         read = await self._metrics.read([address for g in gathered for address in g.addresses])
+        self._on_read(self._clock.monotonic() - began)
         if self._clock_was_set():
             # Every time that the histories and the memories hold is of another clock: two samples begin them anew.
             logger.warning("the clock was set: nothing is decided until the pods were read twice")
