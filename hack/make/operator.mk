@@ -1,5 +1,5 @@
 .PHONY: bench-operator chaos
-bench-operator: setup ## 1,000 LLMServices on a real control plane, beside a minimal kopf operator (BENCH_ARGS="--services 100")
+bench-operator: setup ## 1,000 LLMServices with ten ready pods each on a real control plane, beside a minimal kopf operator (BENCH_ARGS="--services 100")
 	@$(MAKE) --no-print-directory control-plane-binaries
 	python -m benchmarks.bench_operator $(BENCH_ARGS)
 
