@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import kubernetes
 
@@ -28,7 +29,7 @@ from andante.app.world import World
 from andante.domain.rollout_budget import RolloutBudget
 from andante.ports import MetricsSource, NotFoundError, RefusedError, UnavailableError
 from andante.runtime.health import Health
-from andante.runtime.queue import ReconcileQueue
+from andante.runtime.queue import WORKERS, ReconcileQueue
 from andante.runtime.relist import Relister
 from andante.runtime.watches import Watches
 from andante.runtime.web import OwnWeb
@@ -36,6 +37,8 @@ from andante.runtime.web import OwnWeb
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
+THREADS = 2 * WORKERS
+"""For calls that block: those of the queue's workers, lists, the Lease."""
 READ_SHARE = 0.6
 """Of a tick, for reading all pods."""
 REFUSED_SECONDS = 10.0
@@ -65,6 +68,8 @@ class Operator:
         Raises RefusedError when the cluster refuses what the operator needs, LeaseLostError when another one took over,
         KindsChangedError when it has to be run again, in a new process, and OSError where a port is taken.
         """
+        # By default there are as few as the node has CPUs, and 4: calls that hang must not keep the Lease waiting.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         own_web = OwnWeb(self._health, self._own.registry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,8 +17,8 @@ Key = tuple[str, str]
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
-WORKERS = 8
-"""Services that are reconciled at the same time: most of a reconcile is waiting for the API server."""
+WORKERS, NAMESPACE_WORKERS = 16, 4
+"""Services in work at the same time, and of them those of one namespace: where its calls hang, others must not wait."""
 SETTLE_SECONDS = 0.05
 """A burst of events about one service becomes one reconcile."""
 
@@ -41,6 +42,8 @@ class ReconcileQueue:
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
+        self._at_work: Counter[str] = Counter()
+        self._behind: dict[str, deque[Key]] = {}  # by namespace: those that wait for its own workers
         self._again: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
 
@@ -76,17 +79,34 @@ class ReconcileQueue:
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
+            namespace = key[0]
+            if self._at_work[namespace] >= NAMESPACE_WORKERS:
+                self._behind.setdefault(namespace, deque()).append(key)
+                continue
             self._waiting.discard(key)
             self._busy.add(key)
+            self._at_work[namespace] += 1
             try:
                 delay = await self._once(key)
             finally:
                 self._busy.discard(key)
+                self._next_of(namespace)
             wanted = [d for d in (delay, self._again.pop(key, None)) if d is not None]
             if key in self._failures:
                 wanted = wanted[:1]  # the events of our own half-done work must not shorten the back-off
             if wanted:
                 self.add(*key, delay=min(wanted))
+
+    def _next_of(self, namespace: str) -> None:
+        """One service of the namespace is done with; the next one of those that wait for that is ready."""
+        self._at_work[namespace] -= 1
+        if not self._at_work[namespace]:
+            del self._at_work[namespace]
+        behind = self._behind.get(namespace)
+        if behind:
+            self._ready.put_nowait(behind.popleft())
+        else:
+            self._behind.pop(namespace, None)
 
     async def _once(self, key: Key) -> float | None:
         try:

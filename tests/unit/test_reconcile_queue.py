@@ -1,0 +1,75 @@
+"""The queue of reconciles: a namespace whose calls hang costs no other namespace its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from andante.runtime.queue import NAMESPACE_WORKERS, ReconcileQueue
+
+SERVICES = 3 * NAMESPACE_WORKERS
+
+
+class Namespaces:
+    """Reconciles that hang in the namespace "hung", until they are released."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.began: Counter[str] = Counter()
+        self.most_at_once = self._at_once = 0
+        self._lock = threading.Lock()
+
+    def reconcile(self, namespace: str, name: str) -> None:
+        with self._lock:
+            self.began[namespace] += 1
+            self._at_once += namespace == "hung"
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        if namespace == "hung":
+            self.release.wait(30)
+        with self._lock:
+            self._at_once -= namespace == "hung"
+
+
+@asynccontextmanager
+async def _working(namespaces: Namespaces) -> AsyncIterator[ReconcileQueue]:
+    queue = ReconcileQueue(namespaces.reconcile)
+    work = asyncio.create_task(queue.run())
+    try:
+        yield queue
+    finally:
+        namespaces.release.set()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_namespace_that_hangs_keeps_no_other_waiting() -> None:
+    namespaces = Namespaces()
+    async with _working(namespaces) as queue:
+        for number in range(SERVICES):
+            queue.add("hung", f"s{number}", delay=0)
+        await _until(lambda: namespaces.began["hung"] == NAMESPACE_WORKERS)
+        queue.add("other", "chat", delay=0)
+        await _until(lambda: namespaces.began["other"] == 1)
+        assert namespaces.began["hung"] == NAMESPACE_WORKERS
+        assert len(queue) == SERVICES - NAMESPACE_WORKERS
+
+
+async def test_those_that_had_to_wait_for_their_own_namespace_come_after() -> None:
+    namespaces = Namespaces()
+    async with _working(namespaces) as queue:
+        for number in range(SERVICES):
+            queue.add("hung", f"s{number}", delay=0)
+        await _until(lambda: namespaces.began["hung"] == NAMESPACE_WORKERS)
+        queue.add("hung", f"s{SERVICES - 1}", delay=0)  # it waits already
+        namespaces.release.set()
+        await _until(lambda: len(queue) == 0 and namespaces.began["hung"] == SERVICES)
+        assert namespaces.most_at_once == NAMESPACE_WORKERS
