@@ -10,7 +10,7 @@ from functools import partial
 
 from chaos.faults import Fault, Reach
 from chaos.proxy import Request, Rule
-from chaos.services import VICTIM_NAMESPACES
+from chaos.services import STORMY, VICTIM_NAMESPACES
 from chaos.stage import Stage
 
 WAYS = (
@@ -21,6 +21,8 @@ WAYS = (
 lost after the work was done; a page in place of JSON; ERROR events; and codes of HTTP."""
 SHARES = (0.2, 0.5, 1.0)
 LONGEST_DELAY_SECONDS = 3.0
+HANG_SECONDS = 22.0
+"""Longer than the operator waits for an answer."""
 
 
 def _parts() -> dict[str, Callable[[Request], bool]]:
@@ -54,6 +56,15 @@ def _break(how: str, parts: tuple[str, ...], stage: Stage, chance: random.Random
             if chance.random() < 0.5:
                 one.api.cut()  # so that watches meet it too
         time.sleep(seconds)
+
+
+def _hang_long(stage: Stage, chance: random.Random, seconds: float) -> None:
+    """Every call of one namespace, as where its admission webhook hangs, for longer than a call may take."""
+    with ExitStack() as stack:
+        for one in stage.operators.both:
+            applies = _parts()[STORMY]
+            stack.enter_context(one.api.rule(Rule(how="hang", applies=applies)))
+        time.sleep(HANG_SECONDS + seconds)
 
 
 def _refuse(stage: Stage, chance: random.Random, seconds: float) -> None:
@@ -91,6 +102,7 @@ FAULTS = (
         for how in WAYS
     ),
     *(Fault(name=f"API {how}", reach=Reach.ALL, work=partial(_break, how, EVERYWHERE)) for how in WAYS),
+    Fault(name="API hangs long, one namespace", reach=Reach.VICTIM, work=_hang_long, weight=0.3, long=True),
     Fault(name="API refuses connections", reach=Reach.ALL, work=_refuse, weight=2),
     Fault(name="watches cut", reach=Reach.ALL, work=_cut_watches, weight=2),
     Fault(name="API server restarts", reach=Reach.ALL, work=_restart, weight=0.5),
