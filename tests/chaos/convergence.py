@@ -33,7 +33,7 @@ class Convergence:
 
     def __init__(self, stage: Stage, chance: random.Random) -> None:
         self._stage, self._chance = stage, chance
-        self._calm_mib: dict[int, float] = {}  # by pid, at the end of its first group
+        self._calm_mib: dict[tuple[int, bool], float] = {}  # by pid and whether it leads, at the end of its first group
 
     def wait(self, *, seconds: float = SECONDS) -> float:
         """Seconds that it took; what is still unfinished after `seconds` is wrong."""
@@ -69,9 +69,10 @@ class Convergence:
                 self._stage.api.patch(service.path, {"spec": {"model": {"maxModelLen": service.model_len}}})
 
     def _weigh(self) -> None:
+        leaders = self._stage.operators.leaders()
         for one in self._stage.operators.both:
-            pid, now = one.process.pid, one.resident_mib()
-            calm = self._calm_mib.setdefault(pid, now)
+            now = one.resident_mib()
+            calm = self._calm_mib.setdefault((one.process.pid, one in leaders), now)
             if now > MEMORY_FACTOR * calm:
                 self._stage.wrong.append(f"{one.name} holds {now:.0f} MiB, after its first faults it held {calm:.0f}")
 

@@ -116,6 +116,8 @@ class ChaosAPI(FaultyAPI):
         await self._site.start()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if self._refusals:  # on a connection that was open before
+            return _abort(request)
         looked = Request(method=request.method, path=request.path, watch="watch=" in request.query_string)
         rule = next((r for r in self._rules if r.applies(looked) and self._chance.random() < r.share), None)
         if rule is not None:
