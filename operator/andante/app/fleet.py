@@ -7,6 +7,7 @@ any time: an operator that starts afresh comes to the same end, from the cluster
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 
 from andante.api.v1alpha1 import KIND, LLMService, SpecError
@@ -15,7 +16,7 @@ from andante.app.pods import Pods, is_replica_of, sort_pods
 from andante.app.reconcile.child_plan import is_owned
 from andante.app.reconcile.repairs import Repairs
 from andante.app.rollout.turn import Turn
-from andante.app.scaling.judge import TickResult
+from andante.app.scaling.judge import KEPT_DECISIONS, MadeDecision, TickResult
 from andante.app.status.crash_logs import CrashLogs
 from andante.app.world import World
 from andante.ports import Object
@@ -33,6 +34,8 @@ class ServiceState:
     name: str
     decision: TickResult | None = None
     """The newest decision with what it was made on; None until a tick after the operator's start."""
+    made: deque[MadeDecision] = field(default_factory=lambda: deque(maxlen=KEPT_DECISIONS))
+    """The newest of this process, oldest first: a tick may decide again before a status told of the last one."""
     as_wanted: object | None = None
     """The state of the world in which every child was as wanted, None where none is known to be."""
     spellings: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -59,6 +62,13 @@ class ServiceState:
         if isinstance(self._parsed, SpecError):
             raise self._parsed
         return self._parsed
+
+    def decide(self, result: TickResult, *, desired: int | None, at: float) -> None:
+        """Take a new decision, made at `at` (Unix time). `desired`: what status says was wanted last, if anything."""
+        previous = self.decision.decision.wanted if self.decision else desired
+        if previous is not None and previous != result.decision.wanted:
+            self.made.append(MadeDecision(at=at, previous=previous, decision=result.decision))
+        self.decision = result
 
 
 class Fleet:

@@ -85,15 +85,18 @@ class Reconciler:
         pods, deployment = self._fleet.pods(state), self._fleet.deployment(state)
         if state.decision is None and not pods.ready:
             # Nothing can be measured before a replica serves: no need to wait for a tick to say so.
-            state.decision = judge(
+            now = self._clock.now()
+            result = judge(
                 service,
                 deployment=deployment,
                 pods=pods,
                 measurement=nothing_measured("no replica is ready"),
                 memory=remembered(service),
                 window=self._window,
-                now=self._clock.now(),
+                now=now,
             )
+            scaling = service.status.scaling
+            state.decide(result, desired=scaling.desired if scaling else None, at=now)
         newest = state.decision
         return Observation(
             service=service,
@@ -106,6 +109,7 @@ class Reconciler:
             crash_logs=state.crash_logs.of(pods, self._cluster, now=self._clock.monotonic()),
             measurement=newest.measurement if newest else None,
             decision=newest.decision if newest else None,
+            made=tuple(state.made),
             faults=dict(state.faults),  # the tick, in another thread, notes them
         )
 
@@ -139,12 +143,12 @@ class Reconciler:
         return None
 
     def _tell(self, obj: Object, live: dict[str, Any], wanted: dict[str, Any]) -> None:
-        """Events on change only: a change of replicas, and conditions that turned."""
-        before = (live.get("scaling") or {}).get("desired")
-        scaling = wanted.get("scaling") or {}
-        if before is not None and scaling.get("desired") not in (None, before):
-            message = f"{before} -> {scaling['desired']} replicas: {scaling['decisions'][0]['message']}"
-            self._emit(obj, "Normal", scaling["decisions"][0]["reason"], message)
+        """Events on change only: each change of replicas, and conditions that turned."""
+        told = {_key(decision) for decision in (live.get("scaling") or {}).get("decisions") or ()}
+        for decision in reversed((wanted.get("scaling") or {}).get("decisions") or ()):
+            if _key(decision) not in told:
+                message = f"{decision['from']} -> {decision['to']} replicas: {decision['message']}"
+                self._emit(obj, "Normal", decision["reason"], message)
         known = {c["type"]: c for c in live.get("conditions") or ()}
         for condition in wanted["conditions"]:
             old = known.get(condition["type"])
@@ -161,3 +165,8 @@ class Reconciler:
         except (NotFoundError, RefusedError, UnavailableError) as error:
             # The status says it too; an event is not worth a second reconcile.
             logger.info("event %s not written: %s", reason, error)
+
+
+def _key(decision: dict[str, Any]) -> tuple[object, ...]:
+    """What tells a decision of a status from the others."""
+    return decision.get("at"), decision.get("from"), decision.get("to")

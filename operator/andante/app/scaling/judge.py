@@ -23,6 +23,9 @@ from andante.domain.scaling.snapshot import (
 )
 from andante.ports import Object
 
+KEPT_DECISIONS = 10
+"""Newest changes of the wanted number that a service's status tells."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickResult:
@@ -42,6 +45,16 @@ class TickResult:
         scheduling = tuple(sorted(measured.scheduling.items()))
         said = (measured.pods_measured, measured.idle_reason, measured.step_time_fitted, scheduling)
         return (self.decision.replicas, self.decision.wanted, steps, kinds, *said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeDecision:
+    """A decision that wanted another number of replicas than the one before it."""
+
+    at: float
+    """Unix time."""
+    previous: int
+    decision: Decision
 
 
 def judge(

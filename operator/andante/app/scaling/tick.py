@@ -104,7 +104,8 @@ class ScalingTick:
             except Exception as error:  # noqa: BLE001  one service must not cost the others their tick
                 self._fault(one.state, error, again=had_fault)
             else:
-                one.state.decision = result
+                scaling = one.service.status.scaling
+                one.state.decide(result, desired=scaling.desired if scaling else None, at=self._clock.now())
                 decided += 1
             if self._is_to_be_told(one.state, before) or one.state.faults.get(FAULT) != had_fault:
                 changed.append((one.state.namespace, one.state.name))

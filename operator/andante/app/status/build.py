@@ -14,15 +14,14 @@ from andante.api.v1alpha1 import (
     ScalingStatus,
 )
 from andante.app.children import endpoint, selector_text
+from andante.app.scaling.judge import KEPT_DECISIONS, MadeDecision
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.conditions import Observation, conditions
 from andante.app.text import clip
-from andante.domain.scaling import decide as law
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import VERSION, Memory
 from andante.ports import Object
 
-KEPT_DECISIONS = 10
 LONGEST_MESSAGE = 1024
 """Characters of a decision's message in the resource."""
 
@@ -92,10 +91,10 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
         return before
     budget = service.spec.scaling.budget
     price = budget.price_per_replica_hour if budget else None
-    previous = before.desired if before and before.desired is not None else None
-    kept = before.decisions if before else ()
-    if previous is not None and previous != decision.wanted:
-        kept = (_record(decision, previous=previous, now=now), *kept)[:KEPT_DECISIONS]
+    told = before.decisions if before else ()
+    known = {(record.at, record.from_, record.to) for record in told}
+    made = (_record(one) for one in reversed(observation.made))
+    kept = (*(record for record in made if (record.at, record.from_, record.to) not in known), *told)[:KEPT_DECISIONS]
     step = decision.decisive
     pods = len(observation.pods.ready) + len(observation.pods.starting)
     return ScalingStatus(
@@ -108,12 +107,13 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
     )
 
 
-def _record(decision: law.Decision, *, previous: int, now: float) -> Decision:
+def _record(made: MadeDecision) -> Decision:
+    decision, previous = made.decision, made.previous
     step = decision.decisive
     # The law's own reason says why replicas were wanted; a guard rail that clamped it is among the steps.
     why = decision.steps[0] if decision.steps[0].replicas != previous else step
     return Decision(
-        at=_time(now),
+        at=_time(made.at),
         from_=previous,
         to=decision.wanted,
         reason=why.reason,

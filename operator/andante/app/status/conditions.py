@@ -13,6 +13,7 @@ from typing import Any, Literal
 from andante.api.v1alpha1 import Condition, LLMService
 from andante.app.pods import Pods, containers_of
 from andante.app.rollout.progress import is_unfinished, progress_of
+from andante.app.scaling.judge import MadeDecision
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.advice import asked_for, with_advice
 from andante.app.text import clip
@@ -49,6 +50,8 @@ class Observation:
     measurement: Measurement | None = None
     """None until the first tick after a start."""
     decision: Decision | None = None
+    made: Sequence[MadeDecision] = ()
+    """Decisions that changed the wanted number, oldest first; status may tell of some already."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """By kind of work: what the operator could not do for this service, and did for all others."""
 
