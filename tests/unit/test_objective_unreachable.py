@@ -16,6 +16,7 @@ from andante.app.status.conditions import Observation, conditions
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.domain.scaling.memory import Memory
+from andante.domain.slo.ledger import Ledger
 
 
 def _service(**spec: Any) -> LLMService:
@@ -110,6 +111,7 @@ def _judged(measurement: Measurement, **scaling: Any) -> TickResult:
         pods=sort_pods([pod]),
         measurement=measurement,
         memory=Memory(),
+        ledger=Ledger(),
         window=60.0,
         now=2e9,
     )

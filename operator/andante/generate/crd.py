@@ -55,6 +55,8 @@ PRINTER_COLUMNS: Final[tuple[Mapping[str, Any], ...]] = (
      "description": "Replicas that the scaler wants."},
     {"name": "Scaling", "type": "string", "priority": 1, "jsonPath": ".status.scaling.reason",
      "description": "Why the scaler wants them."},
+    {"name": "Budget", "type": "number", "priority": 1, "jsonPath": ".status.qoe.errorBudgetRemaining",
+     "description": "Share of the error budget that is left."},
     {"name": "Worst", "type": "string", "priority": 1, "jsonPath": ".status.qoe.worstClass",
      "description": "Class with the lowest QoE."},
     {"name": "Endpoint", "type": "string", "priority": 1, "jsonPath": ".status.endpoint",

@@ -34,6 +34,15 @@ class Condition(APIModel):
     """Generation of the spec that this was said about."""
 
 
+class ControllerMemory(APIModel):
+    """What the operator must not forget over a restart."""
+
+    version: Annotated[int, Field(ge=1)]
+    """Format of `state`; an operator that does not know it starts afresh."""
+    state: FreeObject
+    """The operator's own; not an interface."""
+
+
 class QoEStatus(APIModel):
     """The measured quality over the last scaling window, all replicas together."""
 
@@ -55,9 +64,12 @@ class QoEStatus(APIModel):
     smooth_goodput: Figure | None = None
     """Tokens per second that were of use, the penalty for users' idling taken off; may be negative."""
     error_budget_remaining: Figure | None = None
-    """Share of the window's error budget that is left; below 0: overspent."""
+    """Share of the promised window's error budget that is left, at most 1; below 0: overspent. Absent while the
+    requests of the window are too few to say."""
     observed_at: Timestamp | None = None
     """Time of the newest sample in these figures."""
+    ledger: ControllerMemory | None = None
+    """What was counted for the error budget, by hours and days."""
 
 
 class CurvePoint(APIModel):
@@ -101,15 +113,6 @@ class Decision(APIModel):
     """The decisive step for people."""
     steps: Annotated[tuple[DecisionStep, ...], Field(max_length=32)] = ()
     """How it came about."""
-
-
-class ControllerMemory(APIModel):
-    """What the scaler must not forget over a restart of the operator."""
-
-    version: Annotated[int, Field(ge=1)]
-    """Format of `state`; an operator that does not know it starts afresh."""
-    state: FreeObject
-    """The scaler's own; not an interface."""
 
 
 class ScalingStatus(APIModel):
@@ -198,7 +201,7 @@ UNTOUCHED: Final = LLMServiceStatus(
 def _rounded(value: Any) -> Any:
     # The scaler's memory keeps its digits: a rounded stabilisation time would shift decisions.
     if isinstance(value, Mapping):
-        return {k: (v if k == "memory" else _rounded(v)) for k, v in value.items()}
+        return {k: (v if k in ("memory", "ledger") else _rounded(v)) for k, v in value.items()}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return round(value, 4) if isinstance(value, float) else value

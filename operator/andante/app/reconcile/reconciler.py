@@ -12,7 +12,14 @@ from andante.api.v1alpha1 import LLMService, LLMServiceStatus, SpecError
 from andante.app.fleet import Fleet, ServiceState
 from andante.app.reconcile.child_sync import ChildSync, SyncResult
 from andante.app.reconcile.victim_marks import mark_victims
-from andante.app.scaling.judge import foreign_replicas_owner, judge, present_replicas, remembered
+from andante.app.scaling.judge import (
+    foreign_replicas_owner,
+    judge,
+    present_replicas,
+    promise,
+    remembered,
+    remembered_ledger,
+)
 from andante.app.scaling.measurement import nothing_measured
 from andante.app.status.build import build_status, unreadable_status
 from andante.app.status.changes import Change, change
@@ -92,6 +99,7 @@ class Reconciler:
                 pods=pods,
                 measurement=nothing_measured("no replica is ready"),
                 memory=remembered(service),
+                ledger=remembered_ledger(service, now=now),
                 window=self._window,
                 now=now,
             )
@@ -110,6 +118,8 @@ class Reconciler:
             measurement=newest.measurement if newest else None,
             decision=newest.decision if newest else None,
             made=tuple(state.made),
+            budget=newest.ledger.spent(promise(service), now=self._clock.now()) if newest else None,
+            ledger=newest.ledger if newest else None,
             faults=dict(state.faults),  # the tick, in another thread, notes them
         )
 

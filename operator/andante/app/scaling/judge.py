@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from andante.api.v1alpha1 import LLMService
 from andante.api.v1alpha1.scaling import ScalingRules as DirectionRules
 from andante.app.children import FIELD_MANAGER
 from andante.app.pods import Pods, created_at
-from andante.app.scaling.measurement import Measurement
+from andante.app.scaling.measurement import Ended, Measurement
 from andante.domain.scaling.decide import Decision, decide
 from andante.domain.scaling.figures import Figure, Observed, value_of
 from andante.domain.scaling.memory import Memory
@@ -21,6 +21,8 @@ from andante.domain.scaling.snapshot import (
     ScalingRules,
     Snapshot,
 )
+from andante.domain.slo.ledger import Ledger
+from andante.domain.slo.promise import Promise
 from andante.ports import Object
 
 KEPT_DECISIONS = 10
@@ -34,6 +36,8 @@ class TickResult:
     measurement: Measurement
     decision: Decision
     memory: Memory
+    ledger: Ledger = field(default_factory=Ledger)
+    """What was counted for the error budget."""
 
     @property
     def news(self) -> tuple[object, ...]:
@@ -64,6 +68,7 @@ def judge(
     pods: Pods,
     measurement: Measurement,
     memory: Memory,
+    ledger: Ledger,
     window: float,
     now: float,
 ) -> TickResult:
@@ -79,13 +84,34 @@ def judge(
         pods_measured=measurement.pods_measured,
     )
     decision, learned = decide(snapshot, memory, now)
-    return TickResult(measurement=measurement, decision=decision, memory=learned)
+    return TickResult(measurement=measurement, decision=decision, memory=learned, ledger=ledger)
 
 
 def remembered(service: LLMService) -> Memory:
     """The memory that the service's status keeps."""
     memory = service.status.scaling.memory if service.status.scaling else None
     return Memory.from_state(memory.version, memory.state) if memory else Memory()
+
+
+def remembered_ledger(service: LLMService, *, now: float) -> Ledger:
+    """The error budget's ledger that the service's status keeps."""
+    kept = service.status.qoe.ledger if service.status.qoe else None
+    return Ledger.from_state(kept.version, kept.state, now=now) if kept else Ledger()
+
+
+def counted(ledger: Ledger, ended: Ended, service: LLMService, *, now: float) -> Ledger:
+    """The ledger after what ended. What a good request is makes an epoch: sums of two meanings do not add up."""
+    if ended.total <= 0:
+        return ledger
+    objective = service.spec.qoe.objective
+    epoch = f"{objective.qoe:g}/{objective.tolerated_delay:g}"
+    return ledger.add(at=now, bad=ended.bad, total=ended.total, epoch=epoch, window=objective.window)
+
+
+def promise(service: LLMService) -> Promise:
+    """The promise (SLO) of the resource."""
+    objective = service.spec.qoe.objective
+    return Promise(good_fraction=objective.good_fraction, window=objective.window)
 
 
 def present_replicas(service: LLMService, deployment: Object | None) -> int:

@@ -30,8 +30,17 @@ COUNTERS = (
     metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
 )
 _PLACES = {name: place for place, name in enumerate(COUNTERS)}
+_ENDED_PLACES = (_PLACES[metric_names.REQUEST_QOE_COUNT], _PLACES[metric_names.GOOD_REQUESTS])
 _LONGEST_REASON = 160
 """Characters of why one pod could not be read: an engine's answer is its tenant's text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Requests that ended, those of classes without QoE apart."""
+
+    bad: float
+    total: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +125,25 @@ class PodHistory:
         """Per counter, what it had counted before its resets; None: there was none."""
         self._before_by_class: dict[str, tuple[float, float]] = {}
 
-    def add(self, sample: PodSample, *, window: float) -> None:
-        """Keep `sample`; of what the older ones counted, that of the window and of one before it."""
+    def add(self, sample: PodSample, *, window: float) -> Ended | None:
+        """Keep `sample`; of what the older ones counted, that of the window and of one before it.
+
+        Returns what ended since the sample before; None where that is not known.
+        """
         last = self.newest
         if last is not None and sample.at <= last.at:
-            return  # the same scrape seen twice, or a clock that went back
+            return None  # the same scrape seen twice, or a clock that went back
         if last is not None:
             self._note_resets(last, sample)
         self._points.append(self._point(sample))
         self.newest = sample
         while len(self._points) > 2 and self._points[1].at <= sample.at - window:
             self._points.popleft()
+        if last is None:
+            return None
+        before, now = self._points[-2].counters, self._points[-1].counters
+        total, good = (max(0.0, now[place] - before[place]) for place in _ENDED_PLACES)
+        return Ended(bad=max(0.0, total - good), total=total)
 
     def gained(self) -> list[float]:
         """What each of COUNTERS gained over the window."""
@@ -186,19 +203,30 @@ class Measurements:
     def __init__(self, *, window: float, stale_after: float) -> None:
         self._window, self._stale_after = window, stale_after
         self._pods: dict[tuple[str, str], PodHistory] = defaultdict(PodHistory)
+        self._ended: dict[tuple[str, str], Ended] = {}
+        """By pod: what ended between the newest two samples, where the newest was taken in this tick."""
 
     def take(self, read: Mapping[tuple[str, str], PodSample | Unread]) -> None:
         """Add what was read in this tick."""
         for key in list(self._pods):
             if key not in read:
                 del self._pods[key]
+        self._ended.clear()
         for key, sample in read.items():
             if isinstance(sample, PodSample):
-                self._pods[key].add(sample, window=self._window)
+                ended = self._pods[key].add(sample, window=self._window)
+                if ended is not None and ended.total > 0:
+                    self._ended[key] = ended
 
     def forget(self) -> None:
         """Begin anew, with the samples that come next."""
         self._pods.clear()
+        self._ended.clear()
+
+    def ended(self, pods: Sequence[PodAddress]) -> Ended:
+        """What ended on `pods` since they were read before; each request is told in one tick."""
+        found = [self._ended[key] for pod in pods if (key := (pod.namespace, pod.name)) in self._ended]
+        return Ended(bad=sum(each.bad for each in found), total=sum(each.total for each in found))
 
     def measure(
         self,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from andante.api.v1alpha1 import LLMService, SpecError
 from andante.app.fleet import Fleet, ServiceState
 from andante.app.pods import Pods
-from andante.app.scaling.judge import TickResult, classes_without_qoe, judge, remembered
+from andante.app.scaling.judge import TickResult, classes_without_qoe, counted, judge, remembered, remembered_ledger
 from andante.app.scaling.measurement import Measurements
 from andante.ports import (
     Clock,
@@ -169,12 +169,14 @@ class ScalingTick:
         service, now = one.service, self._clock.now()
         before = one.state.decision
         measurement = self._measurements.measure(one.addresses, read, now=now, without_qoe=classes_without_qoe(service))
+        ledger = before.ledger if before else remembered_ledger(service, now=now)
         return judge(
             service,
             deployment=one.deployment,
             pods=one.pods,
             measurement=measurement,
             memory=before.memory if before else remembered(service),
+            ledger=counted(ledger, self._measurements.ended(one.addresses), service, now=now),
             window=self._window,
             now=now,
         )

@@ -20,6 +20,8 @@ from andante.app.status.conditions import Observation, conditions
 from andante.app.text import clip
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import VERSION, Memory
+from andante.domain.slo.ledger import VERSION as LEDGER_VERSION
+from andante.domain.slo.ledger import Spent
 from andante.ports import Object
 
 LONGEST_MESSAGE = 1024
@@ -38,7 +40,7 @@ def build_status(observation: Observation, *, memory: Memory | None, now: float)
         selector=selector_text(service),
         endpoint=endpoint(service),
         engine_version=service.status.engine_version,
-        qoe=_qoe(observation.measurement) if observation.measurement else service.status.qoe,
+        qoe=_qoe(observation.measurement, observation) if observation.measurement else service.status.qoe,
         scaling=_scaling(observation, memory, now),
         conditions=conditions(observation, now=now),
     )
@@ -68,7 +70,8 @@ def _time(at: float) -> datetime:
     return datetime.fromtimestamp(int(at), tz=UTC)
 
 
-def _qoe(measurement: Measurement) -> QoEStatus:
+def _qoe(measurement: Measurement, observation: Observation) -> QoEStatus:
+    budget, ledger = observation.budget, observation.ledger
     figure = measurement.deficit
     states = {Observed: "Observed", Stale: "Stale", Missing: "Missing", NoTraffic: "NoTraffic"}
     return QoEStatus(
@@ -80,7 +83,9 @@ def _qoe(measurement: Measurement) -> QoEStatus:
         idle_deficit=value_of(measurement.idle_deficit),
         worst_class=measurement.worst_class,
         smooth_goodput=value_of(measurement.smooth_goodput),
+        error_budget_remaining=budget.remaining if isinstance(budget, Spent) else None,
         observed_at=_time(figure.at) if isinstance(figure, Observed | Stale) else None,
+        ledger=ControllerMemory(version=LEDGER_VERSION, state=ledger.to_state()) if ledger and ledger.spans else None,
     )
 
 

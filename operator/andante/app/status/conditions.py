@@ -20,6 +20,7 @@ from andante.app.text import clip
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
+from andante.domain.slo.ledger import DAY, HOUR, Ledger, NothingCounted, Spent, TooFewRequests
 from andante.engine_config import POLICY_FAILED
 from andante.ports import Object
 
@@ -52,6 +53,10 @@ class Observation:
     decision: Decision | None = None
     made: Sequence[MadeDecision] = ()
     """Decisions that changed the wanted number, oldest first; status may tell of some already."""
+    budget: Spent | TooFewRequests | NothingCounted | None = None
+    """The promise's error budget; None until it is known what was counted."""
+    ledger: Ledger | None = None
+    """What it is reckoned from."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """By kind of work: what the operator could not do for this service, and did for all others."""
 
@@ -291,14 +296,33 @@ def _scaling(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
 
 
 def _slo(o: Observation) -> tuple[str, Status, str, str]:
-    promised = o.service.spec.qoe.objective.good_fraction
+    """Whether the promise is kept over its whole window."""
+    objective, budget = o.service.spec.qoe.objective, o.budget
+    period = _period(objective.window)
     figure = o.measurement.good_fraction if o.measurement else Missing(why="not measured yet")
-    if isinstance(figure, Observed):
-        words = f"{figure.value:.3f} of the requests of the last window were good, {promised:g} are promised"
-        return "SLOMet", "True" if figure.value >= promised else "False", "Measured", words
-    if isinstance(figure, NoTraffic):
-        return "SLOMet", "Unknown", "NoTraffic", "no request ended in the last window"
-    return "SLOMet", "Unknown", "NotMeasured", figure.why if isinstance(figure, Missing) else "the metrics are stale"
+    if isinstance(figure, Missing | Stale):
+        # What was counted before says nothing of what readers get now.
+        why = figure.why if isinstance(figure, Missing) else "the metrics are stale"
+        return "SLOMet", "Unknown", "NotMeasured", why
+    if budget is None or isinstance(budget, NothingCounted):
+        return "SLOMet", "Unknown", "NoTraffic", f"no request was counted in the last {period}"
+    if isinstance(budget, TooFewRequests):
+        words = f"{budget.total:.0f} requests in the last {period} are too few: less than one of them may be bad"
+        return "SLOMet", "Unknown", "TooFewRequests", words
+    allowed = (1 - objective.good_fraction) * budget.total
+    words = f"{budget.bad:.0f} of {budget.total:.0f} requests of the last {period} were bad, {allowed:.0f} may be"
+    if budget.remaining < 0:
+        return "SLOMet", "False", "BudgetSpent", f"{words}: the error budget is overspent"
+    left = f"{words}: {budget.remaining:.0%} of the error budget is left"
+    if budget.exhausted_in is not None and budget.exhausted_in < objective.window:
+        left += f"; it is spent in {_period(budget.exhausted_in)} if the last hours go on"
+    return "SLOMet", "True", "BudgetLeft", left
+
+
+def _period(seconds: float) -> str:
+    """In whole days, or hours."""
+    length, unit = (DAY, "days") if seconds >= 2 * DAY else (HOUR, "hours")
+    return f"{max(1, round(seconds / length))} {unit}"
 
 
 def _unreachable(o: Observation) -> tuple[str, Status, str, str]:

@@ -113,9 +113,12 @@ class Ledger:
     def _counted(self, begin: float, end: float) -> tuple[float, float]:
         bad = total = 0.0
         for span in self.spans:
+            if span.start > end:
+                continue
             # The newest span is not over: what it counted was all until now.
-            length = max(min(span.length, end - span.start), 1e-9)
-            share = min(1.0, max(0.0, (min(span.start + length, end) - max(span.start, begin)) / length))
+            over = min(span.start + span.length, end)
+            inside = over - max(span.start, begin)
+            share = 1.0 if begin <= span.start else max(0.0, inside) / (over - span.start)
             bad += share * span.bad
             total += share * span.total
         return bad, total
