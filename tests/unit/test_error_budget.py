@@ -9,7 +9,8 @@ import pytest
 from andante.api.v1alpha1 import LLMService, LLMServiceStatus
 from andante.app.pods import sort_pods
 from andante.app.scaling.judge import counted, promise, remembered_ledger
-from andante.app.scaling.measurement import COUNTERS, Ended, Measurement, Measurements, nothing_measured
+from andante.app.scaling.measurement import Measurement, Measurements, nothing_measured
+from andante.app.scaling.pod_history import COUNTERS, Ended
 from andante.app.status.build import build_status
 from andante.app.status.conditions import Observation
 from andante.domain import metric_names

@@ -6,7 +6,7 @@ import pytest
 
 from andante.adapters.exposition import WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
-from andante.app.scaling.measurement import COUNTERS, DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS
+from andante.app.scaling.pod_history import COUNTERS, DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS
 from andante.domain import metric_names
 from andante.domain.idle_replica import IdleReason
 from andante.ports import PodSample, Unread

@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.app.scaling.measurement import (
-    COUNTERS,
-    DEFICIT,
-    IDLE_DEFICIT,
-    VISIBLE_TOKENS,
-    Measurement,
-    Measurements,
-    PodHistory,
-)
+from andante.app.scaling.measurement import Measurement, Measurements
+from andante.app.scaling.pod_history import COUNTERS, DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS, PodHistory
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from andante.adapters import prometheus
 from andante.adapters.prometheus import PrometheusSource
-from andante.app.scaling.measurement import VISIBLE_TOKENS
+from andante.app.scaling.pod_history import VISIBLE_TOKENS
 from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
 from unit.test_exposition import TEXT

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from andante.app.fleet import Fleet
-from andante.app.scaling.measurement import COUNTERS
+from andante.app.scaling.pod_history import COUNTERS
 from andante.app.scaling.tick import ScalingTick
 from andante.app.world import World
 from andante.domain.deficit_cause import Cause

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from andante.adapters.exposition_lines import Reading, TextError, WantedLines
-from andante.app.scaling.measurement import COUNTERS
+from andante.app.scaling.pod_history import COUNTERS
 from andante.app.text import clip
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause

@@ -8,7 +8,8 @@ from andante.api.v1alpha1 import LLMService
 from andante.api.v1alpha1.scaling import ScalingRules as DirectionRules
 from andante.app.children import FIELD_MANAGER
 from andante.app.pods import Pods, created_at
-from andante.app.scaling.measurement import Ended, Measurement
+from andante.app.scaling.measurement import Measurement
+from andante.app.scaling.pod_history import Ended
 from andante.domain.scaling.decide import Decision, decide
 from andante.domain.scaling.figures import Figure, Observed, value_of
 from andante.domain.scaling.memory import Memory

@@ -1,0 +1,137 @@
+"""What the samples of one pod counted, kept as long as a window needs: resets taken out, in little memory."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import add, sub
+
+from andante.domain import metric_names
+from andante.domain.deficit_cause import Cause
+from andante.domain.idle_replica import IdleReason
+from andante.ports import PodSample
+
+DEFICIT = {cause: f"{metric_names.REQUEST_DEFICIT_SUM}/{cause.value}" for cause in Cause}
+IDLE_DEFICIT = {why: f"{metric_names.REQUEST_IDLE_DEFICIT_SUM}/{why.value}" for why in IdleReason}
+VISIBLE_TOKENS = f"{metric_names.TOKENS}/visible"
+COUNTERS = (
+    metric_names.REQUESTS,
+    metric_names.GOOD_REQUESTS,
+    metric_names.REQUEST_QOE_SUM,
+    metric_names.REQUEST_QOE_COUNT,
+    *DEFICIT.values(),
+    *IDLE_DEFICIT.values(),
+    VISIBLE_TOKENS,
+    metric_names.IDLE_PENALTY_TOKENS,
+    metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
+)
+PLACES = {name: place for place, name in enumerate(COUNTERS)}
+"""Of each counter in COUNTERS."""
+_ENDED_PLACES = (PLACES[metric_names.REQUEST_QOE_COUNT], PLACES[metric_names.GOOD_REQUESTS])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """Requests that ended, those of classes without QoE apart."""
+
+    bad: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """What one sample counted, as if the engine had never restarted."""
+
+    at: float
+    counters: array[float]
+    """In the order of COUNTERS; a dict for each of six samples of ten thousand pods would be most of the memory."""
+    by_class: Mapping[str, tuple[float, float]]
+
+
+class PodHistory:
+    """The newest sample of one pod, and what those that a window needs counted, oldest first.
+
+    A counter that fell was reset and counts from 0: what it had counted before is added from then on.
+    """
+
+    __slots__ = ("_before", "_before_by_class", "_points", "newest")
+
+    def __init__(self) -> None:
+        self.newest: PodSample | None = None
+        self._points: deque[_Point] = deque()
+        self._before: array[float] | None = None
+        """Per counter, what it had counted before its resets; None: there was none."""
+        self._before_by_class: dict[str, tuple[float, float]] = {}
+
+    def add(self, sample: PodSample, *, window: float) -> Ended | None:
+        """Keep `sample`; of what the older ones counted, that of the window and of one before it.
+
+        Returns what ended since the sample before; None where that is not known.
+        """
+        last = self.newest
+        if last is not None and sample.at <= last.at:
+            return None  # the same scrape seen twice, or a clock that went back
+        if last is not None:
+            self._note_resets(last, sample)
+        self._points.append(self._point(sample))
+        self.newest = sample
+        while len(self._points) > 2 and self._points[1].at <= sample.at - window:
+            self._points.popleft()
+        if last is None:
+            return None
+        before, now = self._points[-2].counters, self._points[-1].counters
+        total, good = (max(0.0, now[place] - before[place]) for place in _ENDED_PLACES)
+        return Ended(bad=max(0.0, total - good), total=total)
+
+    def gained(self) -> list[float]:
+        """What each of COUNTERS gained over the window."""
+        return list(map(sub, self._points[-1].counters, self._points[0].counters))
+
+    def class_qoe(self) -> dict[str, tuple[float, float]]:
+        """Per class: sum and count of QoE gained over the window."""
+        first, last = self._points[0].by_class, self._points[-1].by_class
+        if first is last:
+            return {}
+        gained: dict[str, tuple[float, float]] = {}
+        for name, (total, count) in last.items():
+            before_total, before_count = first.get(name, (0.0, 0.0))
+            gained[name] = (total - before_total, count - before_count)
+        return gained
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return self._points[-1].at - self._points[0].at if self._points else 0.0
+
+    def _note_resets(self, last: PodSample, sample: PodSample) -> None:
+        for place, name in enumerate(COUNTERS):
+            before = last.counters.get(name, 0.0)
+            if sample.counters.get(name, 0.0) < before:
+                if self._before is None:
+                    self._before = array("d", bytes(8 * len(COUNTERS)))
+                self._before[place] += before
+        for name, (total, count) in last.by_class.items():
+            if sample.by_class.get(name, (0.0, 0.0))[1] < count:
+                earlier = self._before_by_class.get(name, (0.0, 0.0))
+                self._before_by_class[name] = (earlier[0] + total, earlier[1] + count)
+
+    def _point(self, sample: PodSample) -> _Point:
+        counters = array("d", [sample.counters.get(name, 0.0) for name in COUNTERS])
+        if self._before is not None:
+            counters = array("d", map(add, counters, self._before))
+        by_class: dict[str, tuple[float, float]] = dict(sample.by_class)
+        for name, (total, count) in self._before_by_class.items():
+            now = by_class.get(name, (0.0, 0.0))
+            by_class[name] = (now[0] + total, now[1] + count)
+        previous = self._points[-1] if self._points else None
+        if previous is None:
+            return _Point(sample.at, counters, by_class)
+        # An idle pod counts nothing: what it had counted is not kept six times.
+        same = previous.counters == counters
+        return _Point(
+            sample.at,
+            previous.counters if same else counters,
+            previous.by_class if previous.by_class == by_class else by_class,
+        )
