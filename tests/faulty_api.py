@@ -25,6 +25,8 @@ ANSWERS = {"Conflict": 409, "TooManyRequests": 429, "ServiceUnavailable": 503}
 write can meet a conflict."""
 WATCH_ERROR = "WatchError"
 """A watch is answered with an ERROR event of status 500, as by an API server that has lost its etcd."""
+EXPIRED = "Expired"
+"""A watch is answered with an ERROR event of status 410: its version is older than all that is remembered."""
 STORMS = {"Unauthorized": 401, "InternalError": 500}
 """Faults that only come by `storm`: their reason and code."""
 ANSWER_LOST = "AnswerLost"
@@ -48,7 +50,7 @@ class FaultyAPI:
         self.faults: Counter[str] = Counter()
         self._open: dict[int, web.Request] = {}
         self.storm: str | None = None
-        """A fault of every request, for as long as a test says so: of `STORMS`, or `WATCH_ERROR` for every watch."""
+        """A fault of each request while a test says so: of `STORMS`; or of each watch: `WATCH_ERROR`, `EXPIRED`."""
         (self._port,) = free_ports(1)
         self.kubeconfig = folder / "faulty.kubeconfig"
         address = f"http://127.0.0.1:{self._port}"
@@ -85,7 +87,7 @@ class FaultyAPI:
 
     def _next_fault(self, request: web.Request) -> str | None:
         if self.storm is not None:
-            if self.storm == WATCH_ERROR and "watch=" not in request.query_string:
+            if self.storm in (WATCH_ERROR, EXPIRED) and "watch=" not in request.query_string:
                 return None
             self.faults[self.storm] += 1
             return self.storm
@@ -111,6 +113,9 @@ class FaultyAPI:
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
         if fault == WATCH_ERROR:
             error = {**status, "code": 500, "reason": "InternalError", "message": "injected: etcd is away"}
+            return web.json_response({"type": "ERROR", "object": error})
+        if fault == EXPIRED:
+            error = {**status, "code": 410, "reason": "Expired", "message": "injected: too old resource version"}
             return web.json_response({"type": "ERROR", "object": error})
         codes = ANSWERS | STORMS
         if fault in codes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hack.localcluster.api import ControlPlane
 
-from faulty_api import ANSWER_LOST, ANSWERS, FaultyAPI
+from faulty_api import ANSWER_LOST, ANSWERS, EXPIRED, FaultyAPI
 from operator_process import Namespace, OperatorProcess, wait_for
 
 SERVICES = [f"s{number}" for number in range(4)]
@@ -47,5 +47,24 @@ def test_it_converges_while_one_call_in_five_fails(
             assert all("1024" in json.dumps(o["data"]) for o in new if o["kind"] == "ConfigMap")
             assert set(api.faults) == {*ANSWERS, ANSWER_LOST}
             assert "Traceback" not in operator.log.read_text()
+        finally:
+            operator.stop()
+
+
+def test_the_only_object_of_a_kind_that_went_while_no_watch_told_of_it_is_made_again(
+    control_plane: ControlPlane, namespace: str, ns: Namespace, tmp_path: Path
+) -> None:
+    operator = OperatorProcess(control_plane, tmp_path, namespaces=[namespace])
+    with FaultyAPI(control_plane, tmp_path, every=10**9) as api:
+        operator.kubeconfig = api.kubeconfig
+        try:
+            operator.start()
+            ns.apply(name="chat")
+            wait_for("the Service", lambda: ns.items("service") != [], told=operator.tail)
+            api.storm = EXPIRED  # each watch begins anew with a list, and that of Services is empty
+            api.cut()
+            wait_for("the watches to be cut", lambda: api.faults[EXPIRED] > 0, told=operator.tail)
+            ns.kubectl("delete", "service", "chat")
+            wait_for("the Service to be back", lambda: ns.items("service") != [], timeout=60, told=operator.tail)
         finally:
             operator.stop()

@@ -59,8 +59,8 @@ class Watches:
         identity: str = "andante",
     ) -> None:
         """`namespaces`: empty for all. `on_news` is told the namespace and name of a service that something has changed
-        of; `on_list` the kind of each object that a fresh list brought: a list means that a watch was cut off, and what
-        was deleted meanwhile no event will tell. Both are called on the loop of `run`.
+        of; `on_list` the kind of each fresh list, and of each object that it brought: a list means that a watch was cut
+        off, and what was deleted meanwhile no event will tell. Both are called on the loop of `run`.
         """
         self._kinds = (SERVICE, *kinds)
         self._namespaces, self._world, self._health = tuple(namespaces), world, health
@@ -156,13 +156,19 @@ class Watches:
             home.call_soon_threadsafe(self._on_news, *service_of(obj))
 
     def _session(self, info: kopf.ConnectionInfo, home: asyncio.AbstractEventLoop) -> kopf.AiohttpSession:
-        """A session that tells of every watch that the API server has accepted."""
+        """A session that tells of every watch that the API server has accepted, and of every list that it has given."""
         trace = aiohttp.TraceConfig()
+        kinds = {path: kind.kind for kind in self._kinds for path in kind.paths(self._namespaces)}
 
         async def answered(_: Any, __: Any, params: aiohttp.TraceRequestEndParams) -> None:
-            if params.response.status == 200 and params.url.query.get("watch") == "true":
-                with contextlib.suppress(RuntimeError):  # the home loop is closed
-                    home.call_soon_threadsafe(self._health.word_of, f"watch {params.url.path}")
+            path = params.url.path
+            if params.response.status != 200 or path not in kinds:
+                return
+            with contextlib.suppress(RuntimeError):  # the home loop is closed
+                if params.url.query.get("watch") == "true":
+                    home.call_soon_threadsafe(self._health.word_of, f"watch {path}")
+                else:  # an empty list brings no object that would tell of it
+                    home.call_soon_threadsafe(self._on_list, kinds[path])
 
         trace.on_request_end.append(answered)
         partial = {path for kind in self._kinds if kind.metadata_only for path in kind.paths(self._namespaces)}
