@@ -1,1 +1,1 @@
-"""kopf and the process: watches, the queue, lists, ticks, the Lease, health."""
+"""Runs kopf and the process: watches, the queue, lists, ticks, the Lease, health."""

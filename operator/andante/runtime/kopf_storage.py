@@ -1,7 +1,7 @@
-"""kopf's storages, which keep nothing: only events are handled, so that there is nothing to keep.
+"""Replaces kopf's storages by ones that keep nothing: the operator handles events only, so nothing has to be kept.
 
-kopf's own read annotations of every object that it sees, and one of them that is no JSON hides the object from every
-watch. Whoever may annotate a pod, or name annotations in a podTemplate, could hide it so.
+kopf's own storages read annotations of every object that kopf sees. If one of these annotations is not JSON, kopf hides
+the object from every watch. Then anybody with the right to annotate a pod, or to set podTemplate, could hide the pod.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ import kopf
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """No object has been handled before, and nothing of one is ever compared with what it was."""
+    """Says that no object was handled before, so that kopf compares nothing."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
-        """Nothing of it: kopf would copy each object of each event to find what has changed."""
+        """Return nothing: kopf would copy each object of each event to find what changed."""
         return kopf.BodyEssence({})
 
     def fetch(self, **_: Any) -> None:
-        """Nothing."""
+        """Fetch nothing."""
 
     def store(self, **_: Any) -> None:
-        """Nowhere."""
+        """Store nothing."""
 
 
 class NoProgress(kopf.ProgressStorage):
-    """No handler has begun anything."""
+    """Says that no handler has started."""
 
     def fetch(self, **_: Any) -> None:
-        """Nothing."""
+        """Fetch nothing."""
 
     def store(self, **_: Any) -> None:
-        """Nowhere."""
+        """Store nothing."""
 
     def purge(self, **_: Any) -> None:
-        """Nothing is there."""
+        """Purge nothing."""
 
     def touch(self, **_: Any) -> None:
-        """Nothing is there."""
+        """Touch nothing."""
 
     def clear(self, *, essence: Any) -> Any:
-        """As it is."""
+        """Return the object unchanged."""
         return essence

@@ -1,4 +1,4 @@
-"""The running operator: the guard against a second one, a first look at the cluster, then watches, queue and ticks."""
+"""Runs the operator: takes the Lease, lists the cluster once, then runs watches, queue and ticks."""
 
 from __future__ import annotations
 
@@ -40,19 +40,20 @@ STOP_SECONDS = 10.0
 THREADS = 2 * WORKERS
 """For calls that block: those of the queue's workers, lists, the Lease."""
 READ_SHARE = 0.6
-"""Of a tick, for reading all pods."""
+"""Share of a tick in which all pods are read."""
 REFUSED_SECONDS = 10.0
-"""`helm uninstall` takes the operator's rights away and ends its pod; the operator may notice the first earlier."""
+"""`helm uninstall` removes the operator's rights and ends its pod. The operator may notice the lost rights first, so it
+waits this long for SIGTERM."""
 TICK, LEASE = "tick", "lease"
-"""Parts of the operator that its health hears of, beside the watches."""
+"""The parts of the operator that report to its health, beside the watches."""
 
 
 class KindsChangedError(Exception):
-    """An optional kind came to the cluster or left it: the watches have to be set up anew."""
+    """An optional kind was added to the cluster or removed from it: the watches must be set up again."""
 
 
 class Operator:
-    """One operator of one cluster."""
+    """The operator of one cluster."""
 
     def __init__(
         self, settings: OperatorSettings, *, api_client: kubernetes.client.ApiClient, own: OwnMetrics, identity: str
@@ -63,10 +64,11 @@ class Operator:
         self._health = Health(self._clock)
 
     async def run(self, *, health_port: int, metrics_port: int) -> None:
-        """Run until SIGTERM or SIGINT; any loop that dies takes the process down, and the pod restarts.
+        """Run until SIGTERM or SIGINT. If any loop dies, the process ends and the pod restarts.
 
-        Raises RefusedError when the cluster refuses what the operator needs, LeaseLostError when another one took over,
-        KindsChangedError when it has to be run again, in a new process, and OSError where a port is taken.
+        Raises RefusedError when the cluster refuses a right that the operator needs, LeaseLostError when another
+        operator took over, KindsChangedError when the operator must run again in a new process, and OSError where a
+        port is taken.
         """
         # By default there are as few as the node has CPUs, and 4: calls that hang must not keep the Lease waiting.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
@@ -89,7 +91,7 @@ class Operator:
             await own_web.stop()
 
     async def _is_told_to_stop(self) -> bool:
-        """Whether a refusal belongs to the operator's own end."""
+        """Whether a refusal comes from the operator's own uninstall."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), REFUSED_SECONDS)
         return self._stop.is_set()
@@ -146,10 +148,10 @@ class Operator:
             resync_seconds=settings.resync_seconds,
             on_fault=self._own.fault,
         )
-        # Nothing is decided on half a view: a pod that is not known yet is not a pod that is not there.
+        # Decide nothing before the first list is complete: a pod that is not listed yet may exist.
         await relister.first()
         self._health.waiting_for = ""
-        # A namespace whose watches are refused must not cost another's: each that is named has its own.
+        # Each named namespace has its own watches, so that a refusal in one namespace does not stop another.
         groups = [[name] for name in settings.watch_namespaces] or [[]]
         await _first_of(
             relister.run(),
@@ -195,7 +197,7 @@ class Operator:
 
         async def may_go_on() -> None:
             await self._check_kinds(kinds)
-            # Where the operator has no right at all, a person must act; one namespace of several is no such case.
+            # Where all namespaces are watched at once, a refusal stops everything, and a person must act.
             if not namespaces:
                 await asyncio.to_thread(self._ask_for_rights, kinds)
 
@@ -210,7 +212,7 @@ class Operator:
                 return
 
     async def _excuse_outages(self) -> None:
-        """While the API server answers nothing, no watch can be alive, and a new process could do nothing about it."""
+        """Forgive the watches while the API server does not answer: a new process could not repair that."""
         before = self._cluster.unanswered
         while True:
             await asyncio.sleep(1.0)
@@ -236,7 +238,7 @@ class Operator:
             try:
                 changed = await scaling.tick()
             except Exception:
-                # The next tick may be luckier; if none is for long, health says so.
+                # The next tick may succeed. If no tick succeeds for long, health reports it.
                 self._own.tick_failed()
                 logger.exception("the scaling tick failed")
             else:
@@ -251,7 +253,7 @@ class Operator:
         try:
             found = turns.round()
         except Exception:
-            # Scaling goes on; a rollout that waits a tick longer costs nobody anything.
+            # Scaling goes on. A rollout can wait one more tick without harm.
             self._own.fault("rollout")
             logger.exception("no turn to replace pods was handed out")
             return
@@ -269,7 +271,7 @@ class Operator:
 
 
 async def _until(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` until it ends or `stop` is set; then give it a moment to finish what is in hand."""
+    """Run `work` until it ends or `stop` is set; then give `work` a moment to finish its current step."""
     working, stopping = asyncio.ensure_future(work()), asyncio.ensure_future(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -282,7 +284,7 @@ async def _until(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> No
 
 
 async def _first_of(*work: Awaitable[None]) -> None:
-    """Run all until the first ends; end the others, and raise what it raised."""
+    """Run all until the first ends. Then end the others and raise the error of the first."""
     tasks = [asyncio.ensure_future(w) for w in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Which services wait for a reconcile: each at most once, one worker at a time per service, retries with back-off."""
+"""Queues services for a reconcile: each at most once, one worker at a time per service, retries with back-off."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SETTLE_SECONDS = 0.05
 
 
 class ReconcileQueue:
-    """Feeds `reconcile` from events; it may block, runs in a thread, and returns in how many seconds to be called again
-    although nothing happened (None: never)."""
+    """Calls `reconcile` for each queued service. `reconcile` may block and runs in a thread. It returns the seconds
+    after which it wants to be called again even without an event (None: never)."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ReconcileQueue:
         workers: int = WORKERS,
         on_fault: Callable[[str], None] = lambda kind: None,
     ) -> None:
-        """`on_fault` is told the kind of each fault that is nobody's but ours."""
+        """`on_fault` is called with the kind of each fault of the operator itself."""
         self._reconcile = reconcile
         self._on_fault = on_fault
         self._workers = workers
@@ -48,11 +48,11 @@ class ReconcileQueue:
         self._failures: dict[Key, int] = {}
 
     def __len__(self) -> int:
-        """Services that wait, those that wait for a retry included."""
+        """The number of services that wait, including those that wait for a retry."""
         return len(self._timers) + len(self._waiting)
 
     def add(self, namespace: str, name: str, *, delay: float = SETTLE_SECONDS) -> None:
-        """Reconcile this service in `delay` seconds, or sooner. Call from the event loop."""
+        """Reconcile this service within `delay` seconds. Call from the event loop."""
         key = (namespace, name)
         if key in self._busy:
             self._again[key] = min(delay, self._again.get(key, delay))
@@ -66,7 +66,7 @@ class ReconcileQueue:
             self._timers[key] = loop.call_later(delay, self._due, key)
 
     async def run(self) -> None:
-        """Work until cancelled; what is in hand then is finished first."""
+        """Work until cancelled; then finish the current reconciles first."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._work())
@@ -93,7 +93,7 @@ class ReconcileQueue:
                 self._next_of(namespace)
             wanted = [d for d in (delay, self._again.pop(key, None)) if d is not None]
             if key in self._failures:
-                wanted = wanted[:1]  # the events of our own half-done work must not shorten the back-off
+                wanted = wanted[:1]  # events from our own unfinished writes must not shorten the back-off
             if wanted:
                 self.add(*key, delay=min(wanted))
 
@@ -116,7 +116,7 @@ class ReconcileQueue:
             logger.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
             return delay
         except Exception:
-            # One service's surprise must not stop the others; it is retried and loud.
+            # An unexpected error of one service must not stop the others. It is logged, and the service is retried.
             delay = self._back_off(key)
             self._on_fault("reconcile")
             logger.exception("%s/%s: reconcile failed; again in %.1f s", *key, delay)
@@ -131,11 +131,11 @@ class ReconcileQueue:
 
 
 async def _to_its_end(work: Coroutine[Any, Any, float | None]) -> float | None:
-    """Await work that goes on when cancelled (a thread): the lease must not be given back before it has ended."""
+    """Await work that goes on when cancelled (a thread): the Lease must not be released before this work has ended."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        task.exception()  # seen; what failed is done again by the next operator
+        task.exception()  # mark the error as seen; the next operator repeats the work
         raise

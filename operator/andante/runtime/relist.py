@@ -1,6 +1,6 @@
-"""Looks at everything again: at the start, after a watch was cut off, and now and then.
+"""Lists all objects again: at the start, after a watch was cut off, and every `resync_seconds`.
 
-Events tell of what happens while somebody listens; only a list tells of what was deleted meanwhile.
+Events report only changes during a watch. Only a list shows which objects were deleted while no watch was open.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from andante.runtime.queue import FIRST_RETRY_SECONDS, ReconcileQueue
 logger = logging.getLogger(__name__)
 
 AFTER_LIST_SECONDS = 2.0
-"""After the last object of a watch's own list; then ours is surely younger."""
+"""Wait after the last object of a watch's own list, so that our list is surely newer."""
 LAST_RETRY_SECONDS = 5.0
-"""One list is cheap, and the first that is answered ends the blindness after an outage."""
+"""Longest back-off after an outage. One list is cheap, and the first answered list ends the outage for us."""
 REFUSED_RETRY_SECONDS = 30.0
-"""A namespace that refuses its lists: it was deleted, or its Role was."""
+"""Wait before a namespace that refused its lists is tried again. The namespace or its Role was deleted."""
 
 _Place = tuple[str, str | None]
-"""Kind and namespace; None: all namespaces at once."""
+"""Kind and namespace; namespace None: all namespaces at once."""
 
 
 class Relister:
-    """Lists kinds into the world and queues the services to which that was news."""
+    """Lists kinds into the world and queues the services whose objects changed."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class Relister:
         self._unanswered = cluster.unanswered
 
     def list_was_seen(self, kind: str) -> None:
-        """A watch began anew with a list of its own. Call from the event loop."""
+        """Note that a watch restarted with its own list. Call from the event loop."""
         at = asyncio.get_running_loop().time() + AFTER_LIST_SECONDS
         self._due |= {place: at for place in self._places if place[0] == kind}
 
     async def first(self) -> None:
-        """List everything. Raises RefusedError where the operator has no right to, in any of its namespaces."""
+        """List everything. Raises RefusedError where the operator may list a kind in none of its namespaces."""
         waiting = list(self._places)
         while waiting:
             listed = await self._list(waiting[0])
@@ -81,7 +81,7 @@ class Relister:
                 everything = now + self._resync_seconds
                 self._due |= dict.fromkeys(self._places, now)
             if self._cluster.unanswered != self._unanswered:
-                # The API server was away. A watch may be dead without knowing it, or take up its work late.
+                # The API server was unreachable. A watch may be dead without an error, or may resume late.
                 self._unanswered = self._cluster.unanswered
                 self._due = dict.fromkeys(self._places, now + AFTER_LIST_SECONDS) | self._due
             for place in [p for p, at in self._due.items() if at <= now]:
@@ -96,12 +96,12 @@ class Relister:
                 again = loop.time() + self._back_off()
                 self._due[place] = again
                 if self._cluster.unanswered != self._unanswered:
-                    # Still away: nothing else would be answered either.
+                    # Still unreachable: no other list would be answered either.
                     self._due = {p: max(at, again) for p, at in self._due.items()}
                     break
 
     async def _list(self, place: _Place) -> bool:
-        """Whether the place could be listed; where it is refused, `_refused` says so."""
+        """List one place; return whether this worked. A refused place is noted in `_refused`."""
         kind, namespace = place
         try:
             news = await asyncio.to_thread(self._take_list, kind, namespace)
@@ -122,7 +122,7 @@ class Relister:
         return True
 
     def _take_list(self, kind: str, namespace: str | None) -> set[tuple[str, str]]:
-        """The services to which a list is news. In a thread: ten thousand pods would hold up the event loop."""
+        """List into the world; return the services that changed. Runs in a thread: 10,000 pods would block the loop."""
         objects, version = self._cluster.list(kind, namespace=namespace)
         partial = KINDS[kind].metadata_only
         return self._world.replace(kind, objects, version=version, namespace=namespace, partial=partial)

@@ -1,8 +1,8 @@
-"""The watches, by kopf, in a thread and on an event loop of their own.
+"""Runs kopf's watches in their own thread, on their own event loop.
 
-Only events are used: kopf then writes no annotation and no finalizer on anything. When kopf ends, it ends every task of
-its loop; on a loop of its own that costs the watches alone, and they are set up again. A watch that is cut off, refused
-or answered with an error is one that begins again a little later; only what no new try can mend ends the process.
+The operator uses events only, so kopf writes no annotation and no finalizer. When kopf ends, it cancels every task of
+its loop. With a loop of their own only the watches end, and they are set up again. A watch that is cut off, refused or
+answered with an error starts again a little later. Only an error that no retry can repair ends the process.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ SERVER_TIMEOUT_SECONDS = 120
 CLIENT_TIMEOUT_SECONDS = 150
 CONNECT_TIMEOUT_SECONDS = 10
 SILENCE_SECONDS = CLIENT_TIMEOUT_SECONDS + 90.0
-"""A watch that has not been answered anew for that long is dead: each ends, and begins again, before."""
+"""A watch without a new answer for this long is dead: a healthy watch ends and starts again earlier."""
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
 CALM_SECONDS = 60.0
-"""Watches that lasted that long begin again at once."""
+"""Watches that lasted this long start again at once."""
 STOP_SECONDS = 5.0
-"""For kopf to end its tasks."""
+"""Time for kopf to end its tasks."""
 IDLE_WORKER_SECONDS = 0.5
-"""For which kopf keeps a task, with the newest event in it, for each object that it has heard of."""
+"""Time for which kopf keeps a task, with the newest event in it, for each object that kopf has seen."""
 ABANDON_TRIES, ABANDON_SECONDS = 5, 0.3
-"""For tasks that kopf left behind."""
+"""Tries, and seconds between them, to end tasks that kopf left behind."""
 
 
 class Watches:
-    """Watches services and what is theirs until cancelled."""
+    """Watches services, their children and their pods until cancelled."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Watches:
         self._identity = identity
 
     async def run(self, *, may_go_on: Callable[[], Awaitable[None]]) -> None:
-        """Watch until cancelled. `may_go_on` is awaited when the watches ended, and raises what shall end this too."""
+        """Watch until cancelled. When the watches end, `may_go_on` is awaited; an error that it raises ends `run`."""
         loop = asyncio.get_running_loop()
         delay = FIRST_RETRY_SECONDS
         self._expect()
@@ -82,14 +82,14 @@ class Watches:
                 delay = FIRST_RETRY_SECONDS if was_calm else min(2 * delay, LAST_RETRY_SECONDS)
                 logger.warning("the watches ended (%s: %s); again in %.0f s", type(error).__name__, error, delay)
                 await asyncio.sleep(delay)
-                for kind in self._kinds:  # a kind without objects has no event that would say so
+                for kind in self._kinds:  # a kind without objects sends no event
                     self._on_list(kind.kind)
         finally:
             for part in self._parts():
                 self._health.forget(part)
 
     async def _watch_once(self) -> Exception:
-        """One life of kopf, in a thread; what ended it. Cancelling ends it first."""
+        """Run kopf once, in a thread; return the error that ended kopf. When cancelled, end kopf first."""
         loop = asyncio.get_running_loop()
         thread = _KopfThread(lambda stop: self._kopf(loop, stop))
         thread.start()
@@ -105,11 +105,11 @@ class Watches:
 
         async def login(**kwargs: Any) -> kopf.AiohttpSession:
             nonlocal logins
-            # Asked again only when the API server has refused what it was given: at once it would refuse it again.
+            # kopf asks again only after the API server refused the credentials: at once it would refuse them again.
             await asyncio.sleep(min(0.5 * 2**logins - 0.5, 15.0))
             logins += 1
-            # By way of the client's configuration: kopf's own way in needs kubernetes.default.svc to resolve, and not
-            # each cluster has a DNS for its pods.
+            # Use the client's configuration: kopf's own login needs kubernetes.default.svc to resolve, and not every
+            # cluster has DNS for its pods.
             info = await asyncio.to_thread(kopf.login_via_client, **kwargs)
             if info is None:
                 raise kopf.TemporaryError("no way to log in to the API server", delay=5)
@@ -126,7 +126,7 @@ class Watches:
             watched = (kind.group, kind.version, kind.plural)
             kopf.on.event(*watched, registry=registry, id=f"watch-{kind.plural}")(handler(kind))
             if kind is not SERVICE:
-                # Filtered by the API server: a cluster's other pods and ConfigMaps never travel here.
+                # The API server filters: other pods and ConfigMaps of the cluster are never sent to us.
                 settings.watching.label_selectors[kind.group, kind.plural] = SERVICE_LABEL
         ours = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
@@ -140,7 +140,7 @@ class Watches:
         )
         ending = asyncio.ensure_future(kopf.run_tasks(tasks, ignored=ours))
         done, _ = await asyncio.wait([*tasks, ending], return_when=asyncio.FIRST_COMPLETED)
-        # kopf waits for its tasks without bound, and some of them for a login that nobody makes any more.
+        # kopf waits for its tasks without a limit, and some of its tasks wait for a login that never comes.
         await asyncio.wait([ending], timeout=STOP_SECONDS)
         for task in (*done, ending):
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -201,9 +201,9 @@ class Watches:
 
 
 class _SlimLists(aiohttp.ClientResponse):
-    """Lists of what is kept of each object: kopf holds every object of a list for seconds, whatever page it came on.
+    """Slims the objects of a list as they arrive: kopf holds all objects of a list, from all pages, for seconds.
 
-    An empty list of metadata has null for its items, which kopf goes over.
+    An empty list of metadata has null for its items, and kopf would fail on null.
     """
 
     async def json(self, **how: Any) -> Any:
@@ -223,7 +223,7 @@ class _KopfThread:
         self._work = work
         self._home = asyncio.get_running_loop()
         self.ended: asyncio.Future[Exception] = self._home.create_future()
-        """Becomes what ended it."""
+        """Resolves to the error that ended the thread's work."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="watches", daemon=True)
@@ -232,7 +232,7 @@ class _KopfThread:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Asks it to end, and waits a moment for that."""
+        """Ask the thread's work to end, and wait up to STOP_SECONDS."""
         if self._loop is not None and self._stop is not None:
             with contextlib.suppress(RuntimeError):  # its loop is closed already
                 self._loop.call_soon_threadsafe(self._stop.set)
@@ -259,26 +259,26 @@ class _KopfThread:
 
 
 def _abandon(loop: asyncio.AbstractEventLoop) -> None:
-    """Ends a loop whose tasks may not end: they get a moment, and then go with it."""
-    loop.set_exception_handler(lambda *_: None)  # what they say on the way out tells nobody anything
+    """End a loop whose tasks may hang: the tasks get a moment, then the loop is closed."""
+    loop.set_exception_handler(lambda *_: None)  # errors of abandoned tasks say nothing useful
     for _ in range(ABANDON_TRIES):
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
-        if left:  # some await something new as they are cancelled, and have to be told again
+        if left:  # some tasks await again when cancelled, and must be cancelled again
             loop.run_until_complete(asyncio.wait(left, timeout=ABANDON_SECONDS))
     loop.close()
 
 
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
-    settings.posting.enabled = False  # events are the use cases' own
-    # Only events are handled, so that no finalizer is ever written; should that change, it is at least ours.
+    settings.posting.enabled = False  # the use cases in app/ write their own Events
+    # No finalizer is written, as only events are handled. If that ever changes, the finalizer has our name.
     settings.persistence.finalizer = "andante.dev/operator"
     settings.persistence.progress_storage = NoProgress()
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.queueing.idle_timeout = IDLE_WORKER_SECONDS
-    # A watch that the network dropped silently must not blind the operator for good.
+    # Without a timeout, a watch that the network dropped silently would never report again.
     settings.watching.server_timeout = SERVER_TIMEOUT_SECONDS
     settings.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
     settings.watching.connect_timeout = CONNECT_TIMEOUT_SECONDS

@@ -1,7 +1,7 @@
-"""The operator's own HTTP: /healthz and /readyz for the kubelet, /metrics for Prometheus.
+"""Serves the operator's own HTTP: /healthz and /readyz for the kubelet, /metrics for Prometheus.
 
-On one event loop with everything else, so that the number of connections and their age are bounded: half a request
-costs its connection, not a thread.
+The server shares the event loop with the rest of the operator, so the number and the age of connections have limits. A
+client that sends half a request holds one connection, not a thread.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from aiohttp import web
 from andante.runtime.health import Health
 
 MOST_CONNECTIONS = 64
-"""At each port. A kubelet and a few Prometheus servers are all that come."""
+"""Connections at each port. Only a kubelet and a few Prometheus servers connect."""
 LONGEST_CONNECTION_SECONDS = 60.0
-"""After which a connection is closed, whatever it is in; who asks again opens another."""
+"""A connection is closed after this time, even within a request. The client opens a new one."""
 _LOOK_SECONDS = 1.0
 
 
@@ -53,7 +53,7 @@ class OwnWeb:
         await web.TCPSite(runner, None, port, backlog=MOST_CONNECTIONS).start()
 
     async def _bound_connections(self) -> None:
-        """Closes the connections that are too many, the oldest first, and those that are too old."""
+        """Close connections above the limit, oldest first, and connections that are too old."""
         loop = asyncio.get_running_loop()
         since: dict[int, float] = {}
         while True:
