@@ -1,1 +1,2 @@
-"""The outside: the Kubernetes API, Prometheus, engine pods, the clock. Each fulfils a protocol of andante.ports."""
+"""Connects to the outside: the Kubernetes API, Prometheus, engine pods, the clock. Each adapter implements a protocol
+of andante.ports."""

@@ -1,7 +1,7 @@
-"""One GET of a text that is not trusted: bounded in bytes, in its head and, by whoever awaits it, in time.
+"""Sends one GET for a text that is not trusted. Head and body have a limit in bytes; the caller sets the timeout.
 
-llhttp parses (by httptools); an HTTP client for general use costs four times as much CPU, which at ten thousand pods a
-tick is most of a core.
+llhttp parses the answer (through httptools). A general HTTP client costs four times as much CPU: at 10,000 pods a tick
+this is most of a core.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Final
 import httptools
 
 MOST_HEAD_BYTES: Final = 64 * 1024
-"""Before the body: status, headers, and interim answers (100 Continue)."""
+"""Limit of the bytes before the body: status, headers, and interim answers (100 Continue)."""
 
 
 class GetError(Exception):
-    """There is no such text; the message says why."""
+    """The text could not be read; the message says why."""
 
 
 class BoundedGet(asyncio.Protocol):
-    """Asks for `path` once connected; `take` gets the body in pieces, and may refuse it by raising what `done` then
-    raises. `done` ends when the body is whole, or raises GetError. Whoever made the connection aborts it.
+    """Asks for `path` once connected. `take` gets the body in pieces and may raise an error to refuse the body; `done`
+    then raises the same error. `done` ends when the body is complete, or raises GetError. The caller that opened the
+    connection aborts it.
     """
 
     def __init__(self, *, host: str, path: str, take: Callable[[bytes], None]) -> None:
@@ -39,19 +40,19 @@ class BoundedGet(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def abort(self) -> None:
-        """End the connection; nothing more is taken."""
+        """End the connection; take no more data."""
         if self._transport is not None:
             self._transport.abort()
 
-    # What the transport calls.
+    # The transport calls these methods.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask."""
+        """Send the request."""
         self._transport = transport  # type: ignore[assignment]  # of a connection, so that it can be written to
         self._transport.write(self._request)  # type: ignore[union-attr]
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what comes after the end is of no interest."""
+        """Parse; ignore data after the end of the answer."""
         if self.done.done():
             return
         if not self._in_body:
@@ -64,16 +65,16 @@ class BoundedGet(asyncio.Protocol):
             self._fail(GetError(f"more than {MOST_HEAD_BYTES} bytes of headers"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The end of a body whose length nobody told, or too early."""
+        """End a body that came without a length, or report that the connection closed too early."""
         if self._in_body and not self._has_length and error is None:
             self._end()
         else:
             self._fail(GetError(f"the connection ended before the answer did: {error or 'closed'}"))
 
-    # What the parser calls. What is raised here, it would wrap.
+    # The parser calls these methods. The parser would wrap an error that they raise.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Two of them matter."""
+        """Read the two headers that matter."""
         lower = name.lower()
         if lower == b"content-encoding":
             self._encoding = value.decode("latin-1").strip().lower()
@@ -81,20 +82,20 @@ class BoundedGet(asyncio.Protocol):
             self._has_length = True
 
     def on_headers_complete(self) -> None:
-        """Whether the body is wanted."""
+        """Decide whether the body is wanted."""
         status = self._parser.get_status_code()
         if status < 200:
             return
         if status != 200:
             self._fail(GetError(f"HTTP {status}"))
         elif self._encoding != "identity":
-            # A few bytes may unpack to any number of them.
+            # A few compressed bytes may unpack to any number of bytes.
             self._fail(GetError(f"it came as {self._encoding[:20]!r}, which was not asked for"))
         else:
             self._in_body = True
 
     def on_body(self, piece: bytes) -> None:
-        """Hand it on."""
+        """Pass the piece to `take`."""
         if self._in_body and not self.done.done():
             try:
                 self._take(piece)
@@ -102,7 +103,7 @@ class BoundedGet(asyncio.Protocol):
                 self._fail(error)
 
     def on_message_complete(self) -> None:
-        """The end, unless another answer follows this one (100 Continue)."""
+        """End, unless another answer follows this one (100 Continue)."""
         if self._in_body:
             self._end()
 
@@ -113,4 +114,4 @@ class BoundedGet(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if not self.done.done():
             self.done.set_exception(error)
-            self.done.exception()  # seen, also where nobody waits any more
+            self.done.exception()  # mark the error as seen, even if no caller waits any more

@@ -6,7 +6,7 @@ import time
 
 
 class SystemClock:
-    """The two clocks of the machine, read here and nowhere else in the operator."""
+    """Reads the two clocks of the machine. No other part of the operator reads them."""
 
     def now(self) -> float:
         """Unix time in seconds."""

@@ -1,4 +1,4 @@
-"""From what a pod's metrics say to a PodSample, or to why they are none. They are a tenant's and not trusted."""
+"""Makes a PodSample from a pod's metrics, or says why it cannot. The metrics are a tenant's and not trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from andante.ports import PodSample, Unread
 
 _OPEN_DEFICITS = {cause.value: f"{metric_names.OPEN_DEFICIT_SUM}/{cause.value}" for cause in Cause}
 _NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE_SUM, *_OPEN_DEFICITS.values(), *COUNTERS)
-"""What an engine shows from its start; whatever of it is not there is unknown, not 0."""
+"""The metrics that an engine shows from its start. A missing one is unknown, not 0."""
 WANTED = frozenset(
     {name.split("/", 1)[0] for name in _NEEDED} | {metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE}
 )
@@ -21,7 +21,7 @@ MAX_REASON = 200
 _WAS_ACTIVE = "policy"
 
 MOST = 1e15
-"""No count or sum of an engine's reaches that; what claims to would make others overflow."""
+"""No true count or sum of an engine is this large. A larger value would make sums overflow, and is refused."""
 
 
 def sample_of(lines: WantedLines, *, at: float) -> PodSample | Unread:
@@ -33,9 +33,10 @@ def sample_of(lines: WantedLines, *, at: float) -> PodSample | Unread:
 
 
 def _scheduling(before: str | None, reason: str, *, active: bool) -> str | None:
-    """Why the policy does not run, empty where it does; `before` is what another series of the same engine said.
+    """Why the policy does not run; empty where it runs. `before` is the answer from another series of the same engine.
 
-    When an engine gives its policy up, the series that said that it ran stays, at 0: its reason says nothing then.
+    When an engine stops using its policy, the series that said that the policy runs stays, at 0. The reason of that
+    series then means nothing.
     """
     if active or before == "":
         return ""
@@ -43,7 +44,7 @@ def _scheduling(before: str | None, reason: str, *, active: bool) -> str | None:
 
 
 def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
-    """Sum readings of one pod over their classes; a sum that cannot be makes the whole sample unreadable."""
+    """Sum readings of one pod over their classes. One impossible sum makes the whole sample unreadable."""
     sums: dict[str, float] = {}
     by_class: dict[str, list[float]] = {}
     open_by_class: dict[str, float] = {}
@@ -54,7 +55,7 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         if name == metric_names.SCHEDULER_ACTIVE:
             scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=value == 1)
             continue
-        # What tells the parts of a metric apart; a metric has one of these labels at most.
+        # The label that separates the parts of a metric; a metric has at most one of these labels.
         part = labels.get("cause") or labels.get("why") or labels.get("kind")
         key = f"{name}/{part}" if part else name
         sums[key] = sums.get(key, 0.0) + value
@@ -64,7 +65,7 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
         elif name in (metric_names.REQUEST_QOE_SUM, metric_names.REQUEST_QOE_COUNT):
             pair = by_class.setdefault(labels.get("qoe_class", ""), [0.0, 0.0])
             pair[name == metric_names.REQUEST_QOE_COUNT] += value
-    # Of the sums, too: two values may be finite, and their sum not.
+    # Check the sums too: two values may be finite while their sum is not.
     odd = next((f"{name} is {value:g}" for name, value in sums.items() if not abs(value) < MOST), None)
     if odd:
         return Unread(why=odd)

@@ -1,8 +1,8 @@
-"""Takes the wanted lines out of Prometheus exposition text while it comes in, within bounds.
+"""Takes the wanted lines out of Prometheus exposition text while the text arrives, within limits.
 
-The text is a tenant's: an engine pod may answer with anything, at any length, for ever. A body is never held whole,
-and what is parsed is bounded in lines and bytes. `prometheus_client`'s parser takes whole texts and has no bounds; a
-property test compares what the two read.
+The text is a tenant's: an engine pod may answer with any text of any length, without end. The operator never holds a
+whole body, and parses a limited number of lines and bytes. `prometheus_client`'s parser takes whole texts and has no
+limits; a property test compares the results of the two.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 
 MAX_BYTES = 2 * 1024 * 1024
-"""Of one pod's text. A vLLM engine with 32 QoE classes shows half a MiB."""
+"""Bytes of one pod's text. A vLLM engine with 32 QoE classes shows half a MiB."""
 MAX_LINES = 2_000
 """Wanted lines of one pod: 32 QoE classes need 900."""
 MAX_LINE_BYTES = 2_048
 MAX_LABEL = 256
-"""Characters of a label's value; what is longer is cut."""
+"""Characters of a label's value; a longer value is cut."""
 
 Reading = tuple[str, Mapping[str, str], float]
 """Metric name, labels, value."""
@@ -26,25 +26,25 @@ _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\\n]|\\.)*)"\s*
 _VALUE = re.compile(rb"\s*(\S+)(?:\s+-?\d+(?:\.\d+)?)?\s*")
 _ESCAPES = re.compile(r"\\(.)")
 _KNOWN_LABELS = 4_096
-"""Sets of labels that need not be parsed again: a service's pods, which are read one after another, have the same."""
+"""Label sets that are remembered and not parsed again: the pods of one service have the same label sets."""
 
 
 class TextError(ValueError):
-    """The text is too large, or no exposition text; the message says which."""
+    """The text is too large, or is not exposition text; the message says which."""
 
 
 class WantedLines:
-    """Fed with pieces of one pod's text; then `readings` are those of the metrics named in `wanted`."""
+    """Takes pieces of one pod's text; then `readings` gives the values of the metrics named in `wanted`."""
 
     def __init__(self, wanted: Collection[str]) -> None:
         self._pattern = _pattern(frozenset(wanted))
         self._bytes = 0
         self._rest = b"\n"
-        """What came after the last whole line, with the end of that line."""
+        """The bytes after the last whole line, with the end of that line."""
         self._lines: list[bytes] = []
 
     def feed(self, piece: bytes) -> None:
-        """Take in the next piece. Raises TextError when there is too much of it."""
+        """Take the next piece. Raises TextError when the text is too large."""
         self._bytes += len(piece)
         if self._bytes > MAX_BYTES:
             raise TextError(f"/metrics is larger than {MAX_BYTES} bytes")
@@ -55,16 +55,16 @@ class WantedLines:
             self._take(text[: end + 1])
         if len(self._rest) > MAX_LINE_BYTES + 1:
             self._take(self._rest + b"\n")
-            self._rest = b"\n#"  # the rest of it is a comment, whatever it says
+            self._rest = b"\n#"  # the rest of this line is a comment
 
     def readings(self) -> Iterator[Reading]:
-        """What the lines say. Raises TextError at the first that says nothing."""
+        """The values of the lines. Raises TextError at the first line that cannot be parsed."""
         self._take(self._rest + b"\n")
         self._rest = b"\n"
         return map(_reading, self._lines)
 
     def _take(self, text: bytes) -> None:
-        """The wanted ones of the lines that `text` is made of, each with the end of line before it and its own."""
+        """Keep the wanted lines of `text`; each line has a line end before it and after it."""
         found = self._pattern.findall(text)
         if len(self._lines) + len(found) > MAX_LINES:
             raise TextError(f"/metrics has more than {MAX_LINES} lines of Andante's")
@@ -76,7 +76,7 @@ class WantedLines:
 
 @lru_cache(maxsize=8)
 def _pattern(wanted: frozenset[str]) -> re.Pattern[bytes]:
-    """Finds the wanted lines of a text in C: of a page of 1,200 lines some 60 are wanted."""
+    """A pattern that finds the wanted lines in C: of a page of 1,200 lines about 60 are wanted."""
     names = sorted(name.encode() for name in wanted)
     prefix = _common_prefix(names)
     rest = b"|".join(re.escape(name[len(prefix) :]) for name in names)
@@ -107,17 +107,17 @@ def _reading(line: bytes) -> Reading:
 
 
 def _value(said: bytes) -> float:
-    """Raises ValueError where there is none."""
+    """The value of a line. Raises ValueError where there is none."""
     try:
         return float(said)
     except ValueError:
-        value = _VALUE.fullmatch(said)  # with the time at which it was so
+        value = _VALUE.fullmatch(said)  # with its timestamp
         return float(value[1] if value else b"")
 
 
 @lru_cache(maxsize=_KNOWN_LABELS)
 def _labels(text: bytes) -> Mapping[str, str]:
-    """Raises ValueError where they are none. Given to many: not to be changed."""
+    """The labels of a line. Raises ValueError where they cannot be parsed. The result is shared: do not change it."""
     labels: dict[str, str] = {}
     inside = text.decode("utf-8", "replace")
     end = 0

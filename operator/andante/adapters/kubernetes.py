@@ -1,4 +1,4 @@
-"""The Kubernetes API: each method is one call, each error one of ports' four. Objects are plain JSON, as they come."""
+"""Calls the Kubernetes API: each method is one call, each error one of the four in ports. Objects are plain JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESOURCES: Mapping[str, tuple[str, str]] = {
     "Event": ("v1", "events"),
     LEASE: ("coordination.k8s.io/v1", "leases"),
 }
-"""Kind -> (API version, plural). No discovery: these are all that the operator has a right to."""
+"""Kind -> (API version, plural). No discovery: the operator has rights to these kinds only."""
 
 JSON = "application/json"
 PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -37,7 +37,7 @@ APPLY_PATCH = "application/apply-patch+yaml"  # JSON is YAML
 
 
 class KubernetesCluster:
-    """The cluster of `api_client`. `on_call` is told (verb, kind) of every call that is sent."""
+    """The cluster of `api_client`. `on_call` gets (verb, kind) of every call that is sent."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class KubernetesCluster:
         on_call: Callable[[str, str], None] = lambda verb, kind: None,
     ) -> None:
         self.may_write_for: Callable[[], float] = lambda: math.inf
-        """Seconds for which this operator may still write; whoever guards it against a second one says so here."""
-        # The client's own transport, which knows the CA, client certificates and proxies; its generated methods would
-        # turn every object into classes and back.
+        """Seconds for which this operator may still write. The Lease guard sets this function."""
+        # Use the client's own transport, which knows the CA, client certificates and proxies. The client's generated
+        # methods would turn every object into classes and back.
         self._pool: urllib3.PoolManager = api_client.rest_client.pool_manager
         self._configuration = api_client.configuration
         self._clock = clock
@@ -58,7 +58,7 @@ class KubernetesCluster:
 
     @property
     def unanswered(self) -> int:
-        """Calls so far that got no answer at all."""
+        """The number of calls so far that got no answer at all."""
         return self._unanswered
 
     def read(self, *, kind: str, namespace: str, name: str) -> Object:
@@ -74,7 +74,7 @@ class KubernetesCluster:
         while True:
             more = [("continue", token)] if token else []
             page = self._call("GET", "list", kind, _path(kind, namespace), query=[*query, *more], accept=accept)
-            # One page in full at a time: what belongs to nobody goes at once, and most of the rest.
+            # Hold one full page at a time: drop objects without a service at once, and unread fields of the others.
             for item in page["items"] or ():  # null in an empty list of metadata
                 obj = self._object(kind, item)
                 if belongs(obj):
@@ -85,7 +85,7 @@ class KubernetesCluster:
                 return objects, version
 
     def may_list(self, kind: str) -> None:
-        """Nothing, where this operator may list the kind in all namespaces. Raises as ports.Cluster says."""
+        """Check that this operator may list the kind in all namespaces. Raises as ports.Cluster says."""
         self._call("GET", "list", kind, _path(kind, None), query=[("limit", "1")])
 
     def serves(self, kind: str) -> bool:
@@ -98,7 +98,7 @@ class KubernetesCluster:
         return any(resource.get("name") == plural for resource in found.get("resources") or ())
 
     def apply(self, manifest: Object) -> Object:
-        """Server-side apply; fields of ours that somebody edited are taken back, all others are left alone."""
+        """Server-side apply: takes our fields back from other field managers, and leaves all other fields alone."""
         kind, metadata = manifest["kind"], manifest["metadata"]
         return self._call(
             "PATCH",
@@ -119,7 +119,7 @@ class KubernetesCluster:
             return
 
     def patch_status(self, service: Object, status: Object) -> Object:
-        """Merge-patch the status subresource of this version of the service."""
+        """Merge-patch the status subresource of exactly this version of the service."""
         metadata = service["metadata"]
         path = f"{_path(KIND, metadata['namespace'], metadata['name'])}/status"
         body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
@@ -144,7 +144,7 @@ class KubernetesCluster:
         return answer.decode("utf-8", "replace")
 
     def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
-        """An Event about an object."""
+        """Write an Event about an object."""
         metadata = about["metadata"]
         at = datetime.fromtimestamp(self._clock.now(), tz=UTC).isoformat()
         event = {
@@ -167,12 +167,12 @@ class KubernetesCluster:
         self._call("POST", "create", "Event", _path("Event", metadata["namespace"]), body=event)
 
     def create(self, manifest: Object) -> Object:
-        """Create an object. Raises ConflictError where one of that name exists."""
+        """Create an object. Raises ConflictError where an object of this name exists."""
         kind = manifest["kind"]
         return self._call("POST", "create", kind, _path(kind, manifest["metadata"]["namespace"]), body=manifest)
 
     def update(self, manifest: Object) -> Object:
-        """Replace an object. Raises ConflictError when it changed since its resourceVersion."""
+        """Replace an object. Raises ConflictError when the object changed since its resourceVersion."""
         kind, metadata = manifest["kind"], manifest["metadata"]
         return self._call("PUT", "update", kind, _path(kind, metadata["namespace"], metadata["name"]), body=manifest)
 
@@ -218,7 +218,7 @@ class KubernetesCluster:
     ) -> bytes:
         self._on_call(verb, kind)
         if method != "GET" and kind != LEASE:
-            # A write under way must be answered, or given up, before another operator may be at work.
+            # A write must be answered, or abandoned, before another operator may start to work.
             timeout_seconds = min(timeout_seconds, self.may_write_for())
             if timeout_seconds <= 0:
                 raise UnavailableError("the operator's Lease was not renewed in time: nothing is written until it is")
@@ -232,7 +232,7 @@ class KubernetesCluster:
                 retries=False,  # the reconcile queue retries, with its own back-off
             )
         except urllib3.exceptions.HTTPError as error:
-            if verb != "log":  # where a kubelet is silent, the API server is not away
+            if verb != "log":  # a silent kubelet does not mean that the API server is unreachable
                 self._unanswered += 1
             raise UnavailableError(f"the API server did not answer: {error}") from error
         if response.status >= 300:
@@ -240,7 +240,7 @@ class KubernetesCluster:
         return response.data
 
     def _login(self) -> dict[str, str]:
-        """Asked for at every call: a pod's token is renewed every hour."""
+        """The login headers, read at every call: a pod's token is renewed every hour."""
         return {auth["key"]: auth["value"] for auth in self._configuration.auth_settings().values()}
 
 

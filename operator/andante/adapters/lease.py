@@ -1,8 +1,8 @@
-"""One operator at a time: a Lease in the operator's namespace. Recreate strategy and one replica see to it in a healthy
-cluster; a lost node, a second installation or somebody's laptop do not.
+"""Lets one operator work at a time, by a Lease in the operator's namespace. In a healthy cluster the Recreate strategy
+and one replica are enough. They are not enough with a lost node, a second installation, or an operator on a laptop.
 
-An operator that ends deletes its Lease. Where `helm uninstall` took that right away first, the garbage collector does:
-the operator's Deployment owns the Lease. So the next operator waits for one that may be at work, and for no other.
+An operator that ends deletes its Lease. Where `helm uninstall` removed that right first, the garbage collector deletes
+the Lease: the operator's Deployment owns it. So the next operator waits only for an operator that may still work.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 
 LEASE_NAME = "andante-operator"
 OWNER = ("apps/v1", "Deployment", "andante-operator")
-"""API version, kind and name of the Lease's owner, where there is one: not for an operator outside the cluster."""
+"""API version, kind and name of the Lease's owner. An operator outside the cluster has none."""
 DURATION_SECONDS = 20
 RENEW_SECONDS = 7.0
 TRY_SECONDS = 2.0
 MARGIN_SECONDS = 2.0
-"""By which the operator stops writing before its Lease ends."""
+"""The operator stops writing this long before its Lease ends."""
 
 
 class LeaseLostError(Exception):
-    """Another operator may be at work: this one must stop."""
+    """Another operator may work: this one must stop."""
 
 
 class LeaseGuard:
@@ -44,23 +44,23 @@ class LeaseGuard:
         clock: Clock,
         on_word: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_word` is called whenever the API server has said whose the Lease is."""
+        """`on_word` is called whenever the API server said who holds the Lease."""
         self._on_word = on_word
         self._cluster, self._namespace, self._identity, self._clock = cluster, namespace, identity, clock
-        # The other's clock may be wrong: its lease is over when it has not changed for the duration of our own clock.
+        # The other operator's clock may be wrong: the Lease is over once our clock saw no change for its duration.
         self._seen: tuple[str, float] = ("", 0.0)
         self._owners: list[Object] | None = None
         self._renewed: float | None = None
-        """When the newest renewal that was answered was sent, monotonic seconds."""
+        """When the newest answered renewal was sent, monotonic seconds."""
 
     def seconds_left(self) -> float:
-        """For how long no other operator can have the Lease; 0 where this one cannot be sure to have it."""
+        """Seconds for which no other operator can get the Lease; 0 where this operator may not hold it."""
         if self._renewed is None:
             return 0.0
         return max(0.0, self._renewed + DURATION_SECONDS - MARGIN_SECONDS - self._clock.monotonic())
 
     async def acquire(self) -> None:
-        """Return once the lease is ours. Raises RefusedError where the operator has no right to Leases."""
+        """Return once we hold the Lease. Raises RefusedError where the operator has no right to Leases."""
         told = ""
         while True:
             try:
@@ -75,10 +75,10 @@ class LeaseGuard:
             await asyncio.sleep(TRY_SECONDS)
 
     async def keep(self) -> None:
-        """Renew until cancelled. Raises LeaseLostError when the lease is another's.
+        """Renew until cancelled. Raises LeaseLostError when another operator holds the Lease.
 
-        An API server that does not answer is no reason to stop: nothing can be written without it, and the first
-        renewal after it is back tells whether somebody took over.
+        The operator does not stop when the API server does not answer: without the API server no operator can write.
+        The first renewal that is answered again says whether another operator took over.
         """
         delay = RENEW_SECONDS
         while True:
@@ -108,7 +108,7 @@ class LeaseGuard:
             )
 
     def _try(self) -> str:
-        """Take or renew the lease; returns whom to wait for, or "" when it is ours."""
+        """Take or renew the Lease; return the holder to wait for, or "" when we hold it."""
         sent = self._clock.monotonic()
         try:
             lease = self._cluster.read(kind="Lease", namespace=self._namespace, name=LEASE_NAME)
@@ -140,7 +140,7 @@ class LeaseGuard:
             self._cluster.delete(kind="Lease", namespace=self._namespace, name=LEASE_NAME, uid=uid)
 
     def _owner_references(self) -> list[Object]:
-        """The Deployment whose end is the Lease's; looked up once, as the operator's pod ends with it."""
+        """The Deployment that owns the Lease; looked up once, as the operator's pod ends with the Deployment."""
         if self._owners is None:
             version, kind, name = OWNER
             try:

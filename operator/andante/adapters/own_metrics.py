@@ -1,4 +1,4 @@
-"""The operator's own metrics."""
+"""Defines the operator's own metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class OwnMetrics:
-    """Metrics of one operator, in a registry of their own."""
+    """The metrics of one operator, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = prometheus_client.CollectorRegistry()
@@ -84,11 +84,11 @@ class OwnMetrics:
         self._rollouts.labels("waiting").set(waiting)
 
     def api_call(self, verb: str, kind: str) -> None:
-        """A call was sent."""
+        """Count a call that was sent."""
         self._calls.labels(verb, kind).inc()
 
     def ticked(self, *, seconds: float, services: int) -> None:
-        """A tick ended well."""
+        """Count a tick that succeeded."""
         self._tick.observe(seconds)
         self._services.set(services)
 
@@ -97,19 +97,19 @@ class OwnMetrics:
         self._read.observe(seconds)
 
     def tick_failed(self) -> None:
-        """A tick raised."""
+        """Count a tick that raised an error."""
         self._failures.inc()
 
     def fault(self, kind: str) -> None:
-        """A fault was caught."""
+        """Count a fault that was caught."""
         self._faults.labels(kind).inc()
 
     def gone(self, requests: float) -> None:
-        """An engine went, with so many requests open when it was read last."""
+        """Count the requests that were open on an engine when it was read last, now that the engine is gone."""
         self._gone.inc(requests)
 
     def held(self, kinds: Iterable[str], objects: Callable[[str], int], states: Callable[[], int]) -> None:
-        """Show how many objects of each of `kinds` are kept, and how many services have a state."""
+        """Show how many objects of each of `kinds` are held, and how many services have a state."""
         for kind in kinds:
             self._objects.labels(kind).set_function(lambda kind=kind: float(objects(kind)))  # type: ignore[misc]
         self._states.set_function(lambda: float(states()))
@@ -119,7 +119,7 @@ class OwnMetrics:
         self._queue.set_function(lambda: float(length()))
 
     def timed(self, reconcile: Callable[[str, str], float | None]) -> Callable[[str, str], float | None]:
-        """`reconcile`, observed."""
+        """Wrap `reconcile` so that its duration is measured."""
 
         def observed(namespace: str, name: str) -> float | None:
             with self._reconcile.time():

@@ -1,6 +1,6 @@
-"""Reads engine pods from Prometheus: a few queries, each for the pods of some namespaces.
+"""Reads engine pods' metrics from Prometheus: a few queries, each for the pods of some namespaces.
 
-A query that fails or comes late costs the namespaces that it was for and no other.
+A query that fails or is late affects only the namespaces of that query.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
 
 AT_ONCE = 4
-"""Queries that Prometheus works on at the same time for us."""
+"""Queries that run at the same time."""
 SHARD_PODS = 500
-"""Pods of one query, where their namespaces have no more: 13,000 series, 3 MB of JSON."""
+"""Pods of one query, unless one namespace has more: 13,000 series, 3 MB of JSON."""
 SHARD_NAMESPACES = 30
-"""Their names stand in the URL, which proxies bound at 8 KiB."""
+"""Namespaces of one query. The URL contains their names, and proxies limit a URL to 8 KiB."""
 
 _METRICS = "|".join(sorted(WANTED))
-# The time of each series' newest sample is asked for too: Prometheus answers with what it saw up to 5 minutes ago.
+# Ask for the time of each series' newest sample too: Prometheus may answer with samples that are up to 5 minutes old.
 _QUERY = (
     "sum by (__name__, namespace, pod, qoe_class, kind, cause, why, reason)"
     ' ({{__name__=~"{metrics}", kind=~"|visible", namespace=~"{namespaces}"}})'
@@ -44,29 +44,29 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shard:
-    """The pods that one pair of queries is for."""
+    """The pods of one pair of queries."""
 
     namespaces: Sequence[str]
     pods: Sequence[_Key]
 
     def all(self, unread: Unread) -> dict[_Key, PodSample | Unread]:
-        """That answer for each of them."""
+        """The same answer for each pod of the shard."""
         return dict.fromkeys(self.pods, unread)
 
 
 class PrometheusSource:
-    """MetricsSource over PromQL. Pods are told apart by the labels `namespace` and `pod` that the scrape adds."""
+    """MetricsSource over PromQL. The labels `namespace` and `pod`, which the scrape adds, identify a pod."""
 
     def __init__(self, *, url: str, timeout_seconds: float, round_seconds: float) -> None:
-        """`timeout_seconds` for one query, `round_seconds` for all."""
-        # No retries within a tick: the next tick asks again, and a slow Prometheus must not hold up every service.
+        """`timeout_seconds`: for one query. `round_seconds`: for all queries of a tick."""
+        # No retries within a tick: the next tick asks again, and a slow Prometheus must not delay every service.
         self._client = PrometheusConnect(url=url, disable_ssl=False, retry=Retry(total=0), timeout=timeout_seconds)
         self._timeout, self._round_seconds = timeout_seconds, round_seconds
-        # Of its own: queries that hang must not take the threads of the reconciles.
+        # An own pool: queries that hang must not take the threads of the reconciles.
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prometheus")
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
-        """One entry per pod, by (namespace, name)."""
+        """Read all `pods`; one entry per pod, by (namespace, name)."""
         found: dict[_Key, PodSample | Unread] = {}
         asked: dict[asyncio.Future[Mapping[_Key, PodSample | Unread]], _Shard] = {}
         for shard in _shards(pods):
@@ -78,7 +78,7 @@ class PrometheusSource:
             answered, _ = await asyncio.wait(asked, timeout=self._round_seconds)
         finally:
             for late in asked:
-                late.cancel()  # where it is under way, its own timeout ends it
+                late.cancel()  # a query that already runs ends by its own timeout
         for future in answered:
             error = future.exception()
             if error is None:
@@ -88,7 +88,7 @@ class PrometheusSource:
         return found
 
     def _read(self, shard: _Shard) -> Mapping[_Key, PodSample | Unread]:
-        """What Prometheus says of the pods of a shard, or why it says nothing of any of them."""
+        """The samples of a shard's pods from Prometheus, or the reason why Prometheus has none."""
         namespaces = "|".join(shard.namespaces)
         try:
             ages = {key: rows[0][2] for key, rows in self._rows(_AGE_QUERY.format(namespaces=namespaces))}
@@ -108,7 +108,7 @@ class PrometheusSource:
 
 
 def _shards(pods: Sequence[PodAddress]) -> Iterator[_Shard]:
-    """The pods in shards of whole namespaces."""
+    """Split the pods into shards of whole namespaces."""
     by_namespace: dict[str, list[_Key]] = defaultdict(list)
     for pod in pods:
         by_namespace[pod.namespace].append((pod.namespace, pod.name))

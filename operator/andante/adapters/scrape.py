@@ -1,9 +1,9 @@
-"""Reads the engine pods themselves, where no Prometheus is named.
+"""Scrapes the engine pods directly, where no Prometheus URL is set.
 
-In a thread and on an event loop of its own: what tenants' pods say, and how fast, is no matter of the watches, the
-ticks and health. Bounded in time for each pod and for the whole round, in size, in number at once, and in the share of
-each namespace: one namespace of silent pods must not keep the others from being read. A pod that fails again and again
-is asked less often.
+The scrape has its own thread and event loop: slow or large answers of tenants' pods must not delay the watches, the
+ticks and health. There are limits for the time of each pod and of the whole round, the size of an answer, the number of
+pods at once, and the share of each namespace: a namespace of silent pods must not block the others. A pod that fails
+repeatedly is asked less often.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from andante.app.text import clip
 from andante.ports import Clock, PodAddress, PodSample, Unread
 
 AT_ONCE = 128
-"""Pods that are asked at the same time; most of them are silent ones, where there are such."""
+"""Pods that are asked at the same time."""
 NAMESPACE_AT_ONCE = 32
-"""Of them, pods of one namespace, where there is more than one."""
+"""Pods of one namespace that are asked at the same time, where there is more than one namespace."""
 FAILURES_BEFORE_BACK_OFF = 3
 ROUNDS_LEFT_OUT = 3
-"""Rounds in which a pod is not asked that has failed that often in a row."""
+"""After this many failures in a row, a pod is left out for this many rounds."""
 
 _PATH = "/metrics?" + "&".join(f"name%5B%5D={name}" for name in sorted(WANTED))
-"""Our engines then show these alone. Who does not know the parameter shows the whole page, which is read as well."""
+"""Our engines then show only these metrics. A server that does not know the parameter shows the whole page, which the
+operator can read too."""
 
 _Key = tuple[str, str]
 
 
 @dataclass(slots=True, kw_only=True)
 class _Failing:
-    """A pod that could not be read, by address: a new pod of the same name starts afresh."""
+    """A pod that could not be read, by address: a new pod of the same name starts with a count of 0."""
 
     ip: str
     times: int
@@ -50,16 +51,16 @@ class DirectScrape:
     """MetricsSource over HTTP to each pod."""
 
     def __init__(self, *, clock: Clock, timeout_seconds: float, round_seconds: float) -> None:
-        """`timeout_seconds` for one pod, `round_seconds` for all."""
+        """`timeout_seconds`: for one pod. `round_seconds`: for all pods of a tick."""
         self._clock = clock
         self._timeout_seconds, self._round_seconds = timeout_seconds, round_seconds
         self._failing: dict[_Key, _Failing] = {}
         self._late: frozenset[_Key] = frozenset()
-        """Pods that the newest round did not come to."""
+        """Pods that the newest round did not reach."""
         self._thread: _LoopThread | None = None
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
-        """One entry per pod, by (namespace, name). One round at a time."""
+        """Read all `pods`; one entry per pod, by (namespace, name). Only one round runs at a time."""
         if not pods:
             return {}
         if self._thread is None:
@@ -70,7 +71,7 @@ class DirectScrape:
         late = Unread(why=f"not reached within the {self._round_seconds:g} s of a round")
         found: dict[_Key, PodSample | Unread] = {(pod.namespace, pod.name): late for pod in pods}
         queues: dict[str, deque[PodAddress]] = defaultdict(deque)
-        # Those first that the last round did not come to: with too little time for all, each has its turn.
+        # Ask first the pods that the last round did not reach: then each pod has its turn, even if time is short.
         for pod in sorted(pods, key=lambda pod: (pod.namespace, pod.name) not in self._late):
             passed_over = self._passed_over(pod)
             if passed_over is None:
@@ -84,7 +85,7 @@ class DirectScrape:
         return found
 
     async def _ask(self, queues: Mapping[str, deque[PodAddress]], found: dict[_Key, PodSample | Unread]) -> None:
-        """Puts what each pod of `queues` answers into `found`, until the time for all is over."""
+        """Put the answer of each pod of `queues` into `found`, until the time of the round is over."""
         cut = Unread(why=f"/metrics did not answer before the {self._round_seconds:g} s of a round were over")
         gate = asyncio.Semaphore(AT_ONCE)
         share = AT_ONCE if len(queues) == 1 else NAMESPACE_AT_ONCE
@@ -148,7 +149,7 @@ class DirectScrape:
 
 
 class _LoopThread:
-    """An event loop that runs in a thread of its own, as long as the process."""
+    """An event loop in its own thread that runs as long as the process."""
 
     def __init__(self) -> None:
         self.loop = uvloop.new_event_loop()
