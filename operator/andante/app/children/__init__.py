@@ -1,4 +1,4 @@
-"""The children of a service, as pure functions from spec and operator settings to manifests for server-side apply."""
+"""Renders the children of a service: pure functions from spec and operator settings to manifests."""
 
 from __future__ import annotations
 
@@ -46,13 +46,14 @@ TABLE: Final[Mapping[ObjectKind, Callable[[RenderInput], Manifest | None]]] = Ma
         DEPLOYMENT: deployment,
     }
 )
-"""Every kind of child and what makes it, in the order of writing: what a pod needs comes before the Deployment.
+"""Every kind of child with the function that renders it, in the order of writing: what a pod needs comes first.
 
-Watches, lists, writes, and the rights in the operator's chart follow this table. None: the child is not wanted.
+Watches, lists, writes, and the rights in the operator's chart follow this table. A function returns None where the spec
+does not want the child.
 """
 APPLIED: Final = tuple(TABLE)
 CHILDREN: Final = (*APPLIED, POD)
-"""What is watched beside the services; pods are the Deployment's."""
+"""The kinds that are watched beside the services; the Deployment makes the pods."""
 KINDS: Final[Mapping[str, ObjectKind]] = MappingProxyType({kind.kind: kind for kind in (SERVICE, *CHILDREN)})
 
 
@@ -63,14 +64,14 @@ def render(
     replicas: int | None,
     installed_crds: Collection[str] = (),
 ) -> tuple[Manifest, ...]:
-    """Every child that the service wants, in the order to apply them (what a pod needs before the Deployment).
+    """Render every child that the service wants, in the order to apply them (what a pod needs before the Deployment).
 
-    replicas: for the Deployment; None leaves the field out, which is right only while this field manager has never
-    applied it (else server-side apply removes it and the API server takes 1). installed_crds: names of optional CRDs
-    that the cluster has; children of others are left out. A child that is wanted no longer is simply not in the answer:
-    the caller deletes what carries the service's labels and is not here.
+    replicas: for the Deployment; None leaves the field out. None is right only while this field manager has never
+    applied the field; otherwise server-side apply removes the field and the API server sets 1. installed_crds: names of
+    the optional CRDs that the cluster has; children of other CRDs are left out. The caller deletes children that the
+    service owns and that are not in the result.
 
-    Raises PodTemplateError naming the field where podTemplate touches what the operator owns.
+    Raises PodTemplateError with the field's name where podTemplate changes a field that the operator owns.
     """
     given = RenderInput(service=service, settings=settings, replicas=replicas)
     kinds = (kind for kind in TABLE if not kind.crd or kind.crd in installed_crds)

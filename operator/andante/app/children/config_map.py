@@ -1,4 +1,4 @@
-"""The ConfigMap with engine.yaml (a change rolls the pods) and qoe.yaml (a change reaches running engines)."""
+"""Makes the ConfigMap with engine.yaml (a change rolls the pods) and qoe.yaml (a change reaches running engines)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CONFIG_MAP: Final = ObjectKind(
     purpose="The engine's settings.",
 )
 MODEL_MOUNT = "/models"
-"""Where a model that does not come from the hub is mounted."""
+"""Mount path of a model that does not come from the hub."""
 
 
 def engine_config(service: LLMService) -> EngineConfig:
@@ -90,7 +90,7 @@ def qoe_yaml(service: LLMService) -> str:
 
 
 def engine_config_hash(service: LLMService) -> str:
-    """Changes when, and only when, engine.yaml does; on the pod template it makes such a change a rollout."""
+    """Digest of engine.yaml. As it is an annotation of the pod template, a change of engine.yaml starts a rollout."""
     return hashlib.sha256(engine_yaml(service).encode()).hexdigest()[:16]
 
 
@@ -110,7 +110,7 @@ def _yaml(document: object) -> str:
 
 @lru_cache(maxsize=1024)
 def _yaml_of(document: str) -> str:
-    """Of JSON. Writing YAML is nine tenths of what a service's children cost to render, and each is rendered again and
-    again while they come into being.
+    """Turn JSON into YAML, and cache the result. Writing YAML is nine tenths of the cost to render a service's
+    children, and the children are rendered several times while they are created.
     """
     return yaml.safe_dump(json.loads(document), sort_keys=False, width=120, allow_unicode=True)

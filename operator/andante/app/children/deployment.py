@@ -1,4 +1,4 @@
-"""The Deployment: the generated pod, the operator-wide patch over it, the service's own patch over that."""
+"""Makes the Deployment: the generated pod, then the operator-wide patch, then the service's own patch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ REVISION_HISTORY_LIMIT = 3
 
 
 def deployment(given: RenderInput) -> Manifest:
-    """Raises PodTemplateError where a patch touches what the operator owns, or asks for what the cluster forbids."""
+    """Render the Deployment. Raises PodTemplateError where a patch changes a field that the operator owns, or asks for
+    something that the cluster forbids."""
     service, settings, replicas = given.service, given.settings, given.replicas
     check_permitted(service, settings=settings)
     rollout = service.spec.rollout
     spec: dict[str, Any] = {
         "selector": {"matchLabels": selector_labels(service)},
         "revisionHistoryLimit": REVISION_HISTORY_LIMIT,
-        # Progress stops when neither a start nor a drain can explain the wait any longer.
+        # The deadline covers a start and a drain: a longer wait means that the rollout makes no progress.
         "progressDeadlineSeconds": math.ceil(rollout.startup_timeout) + termination_grace_period_seconds(service),
         "strategy": {
             "type": "RollingUpdate",

@@ -1,4 +1,4 @@
-"""Names, labels and owner references that all children of a service share."""
+"""Makes the names, labels and owner references that all children of a service share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENGINE_NAME: Final = "andante-engine"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderInput:
-    """What a child is made from."""
+    """The input from which a child is rendered."""
 
     service: LLMService
     settings: OperatorSettings
@@ -30,7 +30,7 @@ class RenderInput:
 
 
 def selector_labels(service: LLMService) -> dict[str, str]:
-    """Labels that select the service's pods; they can never change, a Deployment's selector is immutable."""
+    """Labels that select the service's pods. They can never change: a Deployment's selector is immutable."""
     return {"app.kubernetes.io/name": ENGINE_NAME, "app.kubernetes.io/instance": service.name}
 
 
@@ -58,14 +58,14 @@ def endpoint(service: LLMService) -> str:
 
 
 def manifest(service: LLMService, *, kind: ObjectKind, body: Mapping[str, Any], name: str | None = None) -> Manifest:
-    """A child: named after the service, labelled, owned by it."""
+    """A child with the service's name (or `name`), labels and owner reference."""
     metadata: dict[str, Any] = {
         "name": name or service.name,
         "namespace": service.namespace,
         "labels": labels(service),
     }
     if service.metadata.uid:
-        # blockOwnerDeletion stays out: it would need the right to update finalizers of the service.
+        # blockOwnerDeletion is left out: it needs the right to update finalizers of the service.
         metadata["ownerReferences"] = [
             {
                 "apiVersion": API_VERSION,

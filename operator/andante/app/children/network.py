@@ -1,4 +1,4 @@
-"""What other pods see of a service: the Service, the disruption budget, the optional NetworkPolicy and PodMonitor."""
+"""Makes the Service, the ServiceAccount, the PodDisruptionBudget, and the optional NetworkPolicy and PodMonitor."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ POD_MONITOR: Final = ObjectKind(
 
 
 def service_account(given: RenderInput) -> Manifest:
-    """An identity of its own, without a token: an engine has no business with the API server."""
+    """An own ServiceAccount without a token: an engine never calls the API server."""
     return manifest(given.service, kind=SERVICE_ACCOUNT, body={"automountServiceAccountToken": False})
 
 
@@ -63,7 +63,7 @@ def cluster_service(given: RenderInput) -> Manifest:
             "spec": {
                 "type": "ClusterIP",
                 "selector": selector_labels(given.service),
-                # By number: a sidecar may have a port of that name, too.
+                # Use the port's number: a sidecar may have a port with the same name.
                 "ports": [
                     {
                         "name": "http",
@@ -79,7 +79,7 @@ def cluster_service(given: RenderInput) -> Manifest:
 
 
 def disruption_budget(given: RenderInput) -> Manifest:
-    """One replica at a time may be evicted; a service of one replica can be, or its node could never be drained."""
+    """Allow the eviction of one replica at a time. A single replica may be evicted too, so that nodes can drain."""
     return manifest(
         given.service,
         kind=DISRUPTION_BUDGET,
@@ -87,7 +87,7 @@ def disruption_budget(given: RenderInput) -> Manifest:
             "spec": {
                 "maxUnavailable": 1,
                 "selector": {"matchLabels": selector_labels(given.service)},
-                # A replica that never got ready must not hold up a drain.
+                # A replica that was never ready must not block a drain.
                 "unhealthyPodEvictionPolicy": "AlwaysAllow",
             }
         },
@@ -95,7 +95,7 @@ def disruption_budget(given: RenderInput) -> Manifest:
 
 
 def network_policy(given: RenderInput) -> Manifest | None:
-    """Ingress to the engine's port from the listed peers and the operator; nothing else. None where none is wanted."""
+    """Allow ingress to the engine's port only from listed peers and the operator. None where the spec wants none."""
     service, settings = given.service, given.settings
     if not service.spec.network_policy.enabled:
         return None
@@ -122,7 +122,7 @@ def network_policy(given: RenderInput) -> Manifest | None:
 
 
 def pod_monitor(given: RenderInput) -> Manifest | None:
-    """Tells a Prometheus Operator to scrape the engines. None where spec.monitoring.podMonitor is off."""
+    """Let a Prometheus Operator scrape the engines. None where spec.monitoring.podMonitor is off."""
     service = given.service
     if not service.spec.monitoring.pod_monitor:
         return None

@@ -1,7 +1,7 @@
-"""What an LLMService may ask for on this cluster beyond its schema: the administrator's switches, and sizes. Pure.
+"""Checks what an LLMService may ask for on this cluster, beyond the schema: the administrator's switches, sizes. Pure.
 
-The API server cannot measure a free object, and does not know the chart's values: so the operator asks here, before it
-renders a pod.
+The API server cannot measure an object without a schema, and does not know the chart's values. So the operator checks
+both here, before it renders a pod.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ POD_TEMPLATE = "spec.engine.podTemplate"
 
 
 class PodTemplateError(ValueError):
-    """The pods of a service cannot be made as asked: `field` is the path, `problem` says why and what to do instead.
+    """The pods of a service cannot be made as the spec asks. `field`: the path. `problem`: why, and what to do instead.
 
-    `reason` is that of the condition: the patch is wrong by itself, or whoever installed Andante does not allow it.
+    `reason` is the condition's reason: the patch itself is wrong, or the administrator does not allow it.
     """
 
     def __init__(self, field: str, problem: str, *, reason: str = "PodTemplateRefused") -> None:

@@ -1,4 +1,4 @@
-"""The pod of one replica, before any podTemplate patch."""
+"""Makes the pod of one replica, before any podTemplate patch."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ CACHE_MOUNT: Final = "/var/cache/andante"
 ENGINE_USER: Final = 65_532
 
 ENDPOINT_REMOVAL_SECONDS: Final = 10
-"""How long preStop takes: kube-proxies and gateways need this to stop sending to a pod that is being deleted.
+"""Duration of preStop: kube-proxies and gateways need this time to stop sending to a pod that is being deleted.
 
-It tells the server first, which from then on ends each connection with its reply: who keeps connections leaves in time.
+preStop first tells the server to close each connection after its reply, so clients with kept connections leave in time.
 """
 EXIT_SECONDS: Final = 20
-"""Between the end of the drain and SIGKILL: the engine counts what it cut, closes and exits."""
+"""Time between the end of the drain and SIGKILL: the engine counts the requests that it cut, closes and exits."""
 STARTUP_PERIOD_SECONDS: Final = 5
 
-# A real engine loads weights through host memory; the virtual GPU's figures are measured (API server and engine core).
+# A real engine loads weights through host memory. The virtual GPU's figures were measured (API server and engine core).
 DEFAULT_MEMORY_GIB: Final = 4
 DEFAULT_REQUESTS: Final[Mapping[str, str]] = {"cpu": "1", "memory": f"{DEFAULT_MEMORY_GIB}Gi"}
-# Without weights nothing is known that would need more; with them a limit could kill an engine that merely loads.
+# Only an engine without weights gets a limit: a limit could kill an engine that loads weights.
 VIRTUAL_GPU_LIMITS: Final[Mapping[str, str]] = {"memory": "4Gi"}
 VIRTUAL_GPU_REQUESTS: Final[Mapping[str, str]] = {"cpu": "200m", "memory": "1536Mi"}
 
-# A node is shared: what one pod may fill of its disk and memory has an end. Above it the pod is evicted.
+# A node is shared: these limits say how much of its disk and memory one pod may fill. Above a limit the pod is evicted.
 TEMPORARY_SIZE: Final = "4Gi"
 """Metric files and uploads."""
 CACHE_SIZE_WITHOUT_WEIGHTS: Final = "32Gi"
 """Compiled kernels."""
 SHARED_MEMORY_GIB: Final = 16
-"""For what GPUs of one replica say to each other; KV in the host's memory comes on top."""
+"""For the traffic between the GPUs of one replica. KV cache that is offloaded to host memory is added."""
 
 
 def termination_grace_period_seconds(service: LLMService) -> int:
-    """Covers the preStop wait, the drain and the exit, one after the other; so SIGKILL never cuts a stream."""
+    """Seconds for preStop, drain and exit, one after the other, so that SIGKILL never cuts a stream."""
     return ENDPOINT_REMOVAL_SECONDS + math.ceil(service.spec.rollout.drain_timeout) + EXIT_SECONDS
 
 
@@ -69,7 +69,7 @@ def pod_template(service: LLMService, *, settings: OperatorSettings) -> dict[str
             "runAsUser": ENGINE_USER,
             "runAsGroup": ENGINE_USER,
             "fsGroup": ENGINE_USER,
-            # A cache volume of hundreds of GiB must not be walked at every start.
+            # Without this, each start would change the owner of each file in a cache volume of hundreds of GiB.
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
@@ -113,10 +113,10 @@ def _engine_container(service: LLMService, *, settings: OperatorSettings, copied
             failureThreshold=math.ceil(service.spec.rollout.startup_timeout / STARTUP_PERIOD_SECONDS),
         ),
         "readinessProbe": _probe(periodSeconds=5, failureThreshold=3),
-        # Generous: restarting an engine that is merely busy would cut every stream it serves.
+        # The limit is high: a restart of an engine that is only busy would cut all its streams.
         "livenessProbe": _probe(periodSeconds=10, failureThreshold=6),
         "lifecycle": {"preStop": {"exec": {"command": _drain_command(copied=copied)}}},
-        # The engine's last lines become the container's termination message, which the conditions bring up.
+        # The engine's last lines become the container's termination message, which the conditions quote.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": engine_package.RESTRICTED,
     }
@@ -144,14 +144,14 @@ def _resources(service: LLMService) -> dict[str, Any]:
     engine = service.spec.engine
     requests: dict[str, int | str] = dict(DEFAULT_REQUESTS if engine.virtual_gpu is None else VIRTUAL_GPU_REQUESTS)
     if engine.virtual_gpu is None and engine.scheduler.kv_offload_gib > 0:
-        # vLLM takes it from /dev/shm, which counts as the pod's memory.
+        # vLLM takes offloaded KV from /dev/shm, which counts as memory of the pod.
         requests["memory"] = f"{math.ceil((DEFAULT_MEMORY_GIB + engine.scheduler.kv_offload_gib) * 1024)}Mi"
     limits: dict[str, int | str] = dict({} if engine.virtual_gpu is None else VIRTUAL_GPU_LIMITS)
     if engine.resources is not None:
-        if engine.resources.requests:  # a limit of ours could lie below
+        if engine.resources.requests:  # our limit could be below the request
             limits.clear()
         limits |= engine.resources.limits or {}
-        # Kubernetes refuses requests above limits; where the user only limits, that limit is the request.
+        # Kubernetes refuses requests above limits. Where the user sets only a limit, the limit is the request too.
         limited = engine.resources.limits or {}
         requests |= {name: value for name, value in limited.items() if name in requests}
         requests |= engine.resources.requests or {}
@@ -175,7 +175,7 @@ def _volumes(service: LLMService) -> list[dict[str, Any]]:
         volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": engine.cache.pvc.claim_name}})
     else:
         limit = engine.cache.empty_dir.size_limit if engine.cache.empty_dir is not None else None
-        if limit is None and source.hub is None:  # weights of the hub come in any size
+        if limit is None and source.hub is None:  # weights from the hub have any size
             limit = CACHE_SIZE_WITHOUT_WEIGHTS
         volumes.append({"name": "cache", "emptyDir": {} if limit is None else {"sizeLimit": str(limit)}})
     if source.pvc is not None:
@@ -194,7 +194,7 @@ def _volumes(service: LLMService) -> list[dict[str, Any]]:
 
 def _volume_mounts(service: LLMService) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [
-        # The whole folder: a single mounted file would never see a change of the ConfigMap.
+        # Mount the whole folder: a single mounted file never shows a change of the ConfigMap.
         {"name": CONFIG_VOLUME, "mountPath": CONFIG_MOUNT, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  the engine's own emptyDir
         {"name": "cache", "mountPath": CACHE_MOUNT},
@@ -208,7 +208,7 @@ def _volume_mounts(service: LLMService) -> list[dict[str, Any]]:
 
 
 def _needs_shared_memory(service: LLMService) -> bool:
-    """Whether a container's own 64 MiB are too few: GPUs of one replica talk through it, offloaded KV lies in it."""
+    """Whether the default 64 MiB of /dev/shm are too little: several GPUs per replica, or offloaded KV, need more."""
     engine = service.spec.engine
     return engine.resolved_tensor_parallel_size > 1 or engine.scheduler.kv_offload_gib > 0
 

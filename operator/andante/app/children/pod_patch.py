@@ -1,7 +1,7 @@
-"""Applies the two pod-template patches, the operator's and the service's, and guards what the operator must keep.
+"""Applies the two pod-template patches, the operator's and the service's, and protects the fields of the operator.
 
-The guard compares results, so no directive can slip past it: after the service's patch the owned parts must be what
-they were before. Most of it the API server has refused already (CEL rules of podTemplate); this is the complete form.
+The check compares results, so it covers every directive: after the service's patch the owned parts must be the same as
+before. The API server has already refused most wrong patches (CEL rules of podTemplate); this check is complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from andante.app.children.pod_rights import check_rights
 from andante.app.children.strategic_merge import PatchError, strategic_merge
 
 OPERATOR_PATCH = "enginePodTemplate"
-"""Where the operator-wide patch comes from: the field of operator.yaml (chart value enginePodTemplate)."""
+"""Source of the operator-wide patch: the field of operator.yaml (chart value enginePodTemplate)."""
 
 
 def patch_pod_template(
@@ -39,7 +39,7 @@ def patch_pod_template(
 ) -> dict[str, Any]:
     """The pod template with both patches applied, the service's last. Raises PodTemplateError."""
     template = _merge(generated, operator_patch, OPERATOR_PATCH)
-    # Whoever installs the operator may change the engine's container (host mounts, a wrapper), not whose pods they are.
+    # The administrator may change the engine's container (host mounts, a wrapper), but not the pods' identity.
     _check_metadata(generated, template, OPERATOR_PATCH)
     _engine(template, OPERATOR_PATCH)
     if service_patch is None:
@@ -122,7 +122,7 @@ def _in_spec(template: Mapping[str, Any], field: str, name: str) -> Mapping[str,
     return _named(_part(template, "spec").get(field), name)
 
 
-# A patch may have put anything anywhere; what is no object counts as absent here, and the API server refuses it later.
+# A patch may have put any value anywhere. A value that is not an object counts as absent; the API server refuses it.
 def _part(mapping: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = mapping.get(name)
     return part if isinstance(part, Mapping) else {}

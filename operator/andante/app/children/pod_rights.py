@@ -1,7 +1,7 @@
-"""What in a service's patch would reach beyond its pod, to the node and to other tenants. Pure.
+"""Refuses rights in a service's patch that reach beyond its pod, to the node and to other tenants. Pure.
 
-The API server has refused most of it already, and Pod Security's levels `baseline` and `restricted` refuse all of it;
-this holds in a namespace without a level too. What the administrator's own patch has set is there before, and stays.
+The API server has already refused most of these rights, and the Pod Security levels `baseline` and `restricted` refuse
+all of them. This check also works in a namespace without a level. Rights from the administrator's own patch stay.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ BASELINE_CAPABILITIES: Final = frozenset(
         "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
     }
 )  # fmt: skip
-"""What Pod Security's level `baseline` lets a container add."""
+"""The capabilities that the Pod Security level `baseline` lets a container add."""
 _CONTAINER_LISTS: Final = ("containers", "initContainers")
 
 
 def check_rights(before: Mapping[str, Any], after: Mapping[str, Any], *, allow_host_path: bool) -> None:
-    """`before` and `after` the service's patch: pod templates. Raises PodTemplateError for what the patch must not."""
+    """Compare pod templates `before` and `after` the service's patch. Raises PodTemplateError for a refused right."""
     spec = f"{POD_TEMPLATE}.spec"
     if not allow_host_path:
         mounted = _paths(before)
@@ -43,7 +43,7 @@ def _paths(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rights(template: Mapping[str, Any], kind: str) -> Iterator[tuple[tuple[str, str, str], str]]:
-    """(container, field, value) that reaches beyond the container, with the reason why it must not be asked for."""
+    """Each (container, field, value) that reaches beyond the container, with the reason why Andante refuses it."""
     for container in _objects(_mapping(template.get("spec")).get(kind)):
         name, context = str(container.get("name")), _mapping(container.get("securityContext"))
         if context.get("privileged") not in (None, False):
@@ -60,7 +60,7 @@ def _rights(template: Mapping[str, Any], kind: str) -> Iterator[tuple[tuple[str,
                 yield (name, "ports.hostPort", str(port["hostPort"])), "it takes a port of the node; use a Service"
 
 
-# A patch may have put anything anywhere; what is no object counts as absent here, and the API server refuses it later.
+# A patch may have put any value anywhere. A value that is not an object counts as absent; the API server refuses it.
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 

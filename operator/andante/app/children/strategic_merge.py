@@ -1,7 +1,7 @@
-"""Kubernetes' strategic merge patch for pod templates, as `kubectl patch` does it on a live object.
+"""Applies Kubernetes' strategic merge patch to pod templates, as `kubectl patch` does on a live object.
 
-No Python library does this, and the API server can only do it to objects that exist. A test asks the real API server to
-apply the same patches, and another compares `MERGE_KEYS` with its OpenAPI document.
+No Python library does this, and the API server can only patch objects that exist. One test lets the real API server
+apply the same patches; another test compares `MERGE_KEYS` with the API server's OpenAPI document.
 
 Directives: `$patch: delete | replace | merge` in maps and list entries, `$retainKeys`, null deletes a field. One step
 beyond Kubernetes: `$patch: delete` in a field's map removes the field, where Kubernetes leaves an empty map; `kubectl
@@ -39,7 +39,7 @@ MERGE_KEYS: Final[Mapping[tuple[str, ...], str]] = {
         )
     },
 }
-"""Lists of a pod template that merge entry by entry: path of field names -> field that tells entries apart.
+"""Lists of a pod template that merge entry by entry: path of field names -> field that identifies an entry.
 Every other list (tolerations, command, envFrom …) is replaced as a whole."""
 
 
@@ -58,7 +58,7 @@ def strategic_merge(
     *,
     merge_keys: Mapping[tuple[str, ...], str] = MERGE_KEYS,
 ) -> dict[str, Any]:
-    """`original` with `patch` applied; neither is changed. Raises PatchError."""
+    """Return `original` with `patch` applied; neither argument is changed. Raises PatchError."""
     return _Merge(merge_keys).maps(original, patch, (), "")
 
 
@@ -139,8 +139,8 @@ class _Merge:
 
 
 def _interleave(patched: list[Any], untouched: list[Any], server_order: list[Any]) -> list[Any]:
-    """The patch's entries in the patch's order, the others in the server's; an untouched one goes first only where it
-    stood before the patched one on the server. So new entries come to the front, as in Kubernetes."""
+    """Order the patch's entries as in the patch and the others as on the server. An untouched entry comes before a
+    patched one only where it did so on the server. So new entries come to the front, as in Kubernetes."""
     place = {name: index for index, name in enumerate(server_order)}
     ordered: list[Any] = []
     left, right = list(patched), list(untouched)
@@ -151,7 +151,7 @@ def _interleave(patched: list[Any], untouched: list[Any], server_order: list[Any
 
 
 def _plain(value: Any, path: str) -> Any:
-    """An entry of a list that is replaced as a whole: without nulls, there is nothing for them to delete."""
+    """An entry of a list that is replaced as a whole, without nulls: a null has nothing to delete there."""
     if isinstance(value, Mapping):
         if any(name.startswith("$") for name in value):
             raise PatchError(path, "this list is replaced as a whole, so its entries take no $ directives")
