@@ -1,4 +1,4 @@
-"""What to do about one child: keep it, apply it, or leave it to the one whom it belongs to. Pure."""
+"""Decides about one child: keep it, apply it, or leave it to its other owner. Pure."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from andante.app.children import SERVICE_LABEL, Manifest
 from andante.ports import Object
 
 HASH_ANNOTATION = "andante.dev/applied-hash"
-"""On every child: which manifest was applied. A field that we no longer say is taken away, also after a restart."""
+"""On every child: digest of the applied manifest. So a field that we no longer set is removed, even after a restart."""
 
 
 class Action(Enum):
-    """What one child needs."""
+    """The action that one child needs."""
 
     KEEP = "keep"
     APPLY = "apply"
     REPAIR = "repair"
-    """It was as wanted, and somebody changed it since."""
+    """The child was as wanted, and another client changed it since."""
     NAME_TAKEN = "name taken"
-    """An object of that name exists and belongs to somebody else."""
+    """An object of this name exists and does not belong to this service."""
     LEAVING = "leaving"
-    """It belongs to a service of the same name that was deleted; the garbage collector is about to take it."""
+    """The child belongs to a deleted service of the same name; the garbage collector will delete it soon."""
 
 
 def plan_child(live: Object | None, manifest: Manifest, service: LLMService, *, spelling: str | None) -> Action:
-    """The action for a child that is `live` now and should be as `manifest` (with its hash) says.
+    """The action for a child that is `live` now and should match `manifest` (with its hash).
 
-    spelling: digest of `said(live, manifest)` right after our last apply; the API server writes some values in its own
-    way (a quantity of 1024Mi becomes 1Gi), so that only its own earlier answer can be compared. None: not known.
+    spelling: digest of `said(live, manifest)` right after our last apply. The API server rewrites some values (a
+    quantity of 1024Mi becomes 1Gi), so only its own earlier answer can be compared. None: not known.
     """
     if live is None:
         return Action.APPLY
@@ -47,14 +47,14 @@ def plan_child(live: Object | None, manifest: Manifest, service: LLMService, *, 
 
 
 def with_hash(manifest: Manifest) -> Manifest:
-    """The manifest with the annotation that names it."""
+    """The manifest with its digest as an annotation."""
     metadata = manifest["metadata"]
     annotations = {**(metadata.get("annotations") or {}), HASH_ANNOTATION: digest(manifest)}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
 def is_ours(live: Object, service: LLMService) -> bool:
-    """Whether this service owns the object: by owner reference, or, where somebody took that off, by our marks."""
+    """Whether this service owns the object: by owner reference or, where the reference was removed, by our marks."""
     owners = live["metadata"].get("ownerReferences") or ()
     if is_owned(live, service.metadata.uid):
         return True
@@ -69,7 +69,7 @@ def is_owned(live: Object, uid: str) -> bool:
 
 
 def said(live: Any, wanted: Any) -> Any:
-    """What `live` says about everything that `wanted` speaks of; fields that others added are left out."""
+    """The part of `live` with the fields of `wanted`; fields from other field managers are left out."""
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
         return {key: said(live.get(key), value) for key, value in wanted.items()}
     if isinstance(wanted, list | tuple) and isinstance(live, list | tuple) and len(live) == len(wanted):

@@ -1,4 +1,4 @@
-"""Applies the children of one service: the only place that writes them."""
+"""Applies the children of one service. No other module writes children."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from andante.ports import (
 logger = logging.getLogger(__name__)
 
 _Look = Problem | ConflictError | bool
-"""What stands in the way of a child; else whether it was as wanted, by the watch, and nothing was written."""
+"""The problem with a child; otherwise whether the watch showed the child as wanted, so that nothing was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResult:
-    """What stands in the way of the children."""
+    """The problems with the children."""
 
     spec_problem: Problem | None = None
     problems: Sequence[Problem] = ()
     waits: Problem | None = None
-    """Why new pods are not made yet although nothing is wrong: it is not this service's turn."""
+    """Why new pods are not created yet although nothing is wrong: it is not this service's turn."""
 
 
 class ChildSync:
-    """Notes in the service's state in which world everything was as wanted: there nothing is rendered again."""
+    """Applies children. Remembers the world in which all children were as wanted, to skip rendering in that world."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class ChildSync:
         self._clock = clock
 
     def sync(self, service: LLMService, state: ServiceState, *, replicas: int | None) -> SyncResult:
-        """Make the children as the spec says. Raises UnavailableError."""
-        # As it is before the look at each child: what comes in meanwhile has not been looked at.
+        """Make the children match the spec. Raises UnavailableError."""
+        # Read the world before the first child: changes that arrive during the sync have not been looked at.
         world = self._as_seen(service, replicas)
         if state.as_wanted == world:
             return SyncResult()
         try:
             manifests = render(service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds)
         except PodTemplateError as error:
-            # Pods that run go on as they are, and as many of them as readers need.
+            # Running pods stay as they are; only their number follows the decision.
             resized = self._look(partial(self._resize, service, replicas), "the Deployment")
             state.turn.end()
             return SyncResult(
@@ -85,11 +85,11 @@ class ChildSync:
             work = partial(self._sync_one, service, state, manifest)
             known = self._world.get(*key_of(manifest))
             if waits and KINDS[manifest["kind"]].used_by_pods and known is not None and is_ours(known, service):
-                continue  # pods of the old template that start meanwhile need what the old operator wrote for them
+                continue  # until then, new pods of the old template need the old operator's objects
             if waits and manifest["kind"] == DEPLOYMENT.kind:
                 work = partial(self._resize, service, replicas)
             if manifest["kind"] == DEPLOYMENT.kind and not pods_may_start:
-                # Its pods would run as somebody else's ServiceAccount, or with somebody else's settings.
+                # The pods would use a ServiceAccount or settings that do not belong to this service.
                 work = partial(self._resize, service, replicas)
             look = self._look(work, f"the {manifest['kind']} {manifest['metadata']['name']!r}")
             looks.append(look)
@@ -98,21 +98,21 @@ class ChildSync:
         pruned = self._prune(service, {key_of(m) for m in manifests})
         conflict = next((look for look in (*looks, *pruned) if isinstance(look, ConflictError)), None)
         if conflict:
-            raise conflict  # what it was about has changed meanwhile: look again
+            raise conflict  # the object changed since we read it: reconcile again
         if isinstance(looks[-1], bool) and pods_may_start and not waits:
             state.turn.end()  # the Deployment, which comes last, is as wanted
         if waits or pruned or not all(look is True for look in looks):
-            # Also after a write: the world before it may come again, and then it is not as wanted.
+            # Also after a write: the world from before the write may come back, and it is not as wanted.
             state.as_wanted = None
         else:
             state.as_wanted = world
         return SyncResult(problems=[look for look in (*looks, *pruned) if isinstance(look, Problem)], waits=waits)
 
     def _waits(self, service: LLMService, state: ServiceState, wanted: Manifest) -> Problem | None:
-        """Why the pods may not be replaced yet; None where they may be, or need not be.
+        """Why the pods may not be replaced yet; None where they may be replaced, or need not be.
 
-        What its author asks for begins at once: one service, at a moment that a person chose. A service that has never
-        served has nothing to lose, and the change may be its cure.
+        A change by the service's author starts at once: it is one service, at a moment that a person chose. So does the
+        change of a service that has never served: no stream can be lost, and the change may repair the service.
         """
         turn, live = state.turn, self._world.get(DEPLOYMENT.kind, service.namespace, service.name)
         if live is None or not is_ours(live, service) or not alters_pods(live, wanted):
@@ -131,9 +131,9 @@ class ChildSync:
         return Problem(reason="RolloutWaiting", message=message)
 
     def _look(self, work: Callable[[], Problem | bool], what: str) -> _Look:
-        """`work`, or what the API server has against it: a child that cannot be had must not cost the others.
+        """Run `work`; return the API server's refusal as a problem, so that one refused child does not stop the others.
 
-        Raises UnavailableError where nothing was answered at all: then the others would not be answered either.
+        Raises UnavailableError where the API server did not answer at all: it would not answer for the others either.
         """
         unanswered = self._cluster.unanswered
         try:
@@ -148,7 +148,7 @@ class ChildSync:
             return Problem(reason="ChildUnavailable", message=f"the API server could not handle {what}: {error}")
 
     def _resize(self, service: LLMService, replicas: int | None) -> Problem | bool:
-        """Only the number of replicas of the Deployment, where there is one of ours."""
+        """Set only the replicas of the Deployment, where it exists and is ours."""
         live = self._world.get(DEPLOYMENT.kind, service.namespace, service.name)
         if live is None or not is_ours(live, service) or replicas in (None, live["spec"].get("replicas")):
             return True
@@ -164,12 +164,12 @@ class ChildSync:
         return service.metadata.uid, service.metadata.generation, replicas, versions
 
     def _sync_one(self, service: LLMService, state: ServiceState, manifest: Manifest) -> Problem | bool:
-        """What stands in the way; else whether it was as wanted, by the watch, and nothing was written."""
+        """Apply one child; return its problem, or whether the watch showed it as wanted and nothing was written."""
         key = key_of(manifest)
         known = live = self._world.get(*key)
         if live is None or is_partial(live):
-            # Ours are watched by label: one that is not known is new, or somebody else's. Of most kinds the watch tells
-            # only that one has changed.
+            # Our children are watched by label: an unknown object is new, or not ours. Of most kinds the watch shows
+            # only the metadata.
             try:
                 live = self._cluster.read(kind=key[0], namespace=key[1], name=key[2])
                 self._world.put(live)
@@ -195,7 +195,7 @@ class ChildSync:
         return False
 
     def _contested(self, key: Key) -> Problem:
-        # The world keeps no field managers: they are most of an object, and wanted only here.
+        # The world does not keep field managers: they are most of an object, and only this function needs them.
         try:
             managers = self._cluster.read(kind=key[0], namespace=key[1], name=key[2])["metadata"].get("managedFields")
         except NotFoundError:
@@ -213,9 +213,9 @@ class ChildSync:
         return Problem(reason="ChildContested", message=message)
 
     def _prune(self, service: LLMService, wanted: set[Key]) -> list[_Look]:
-        """Deletes what this service owns and no longer wants; a look for each of them.
+        """Delete children that this service owns and no longer wants; return one result for each.
 
-        By owner alone: marks that anybody can set must not make the operator delete for them.
+        Only the owner reference counts: a label or annotation, which anybody can set, must not cause a deletion.
         """
         return [
             self._look(partial(self._delete, service, obj), f"the {kind.kind} {obj['metadata']['name']!r}")

@@ -1,6 +1,6 @@
-"""Makes the cluster look like one service's spec: gather -> plan -> apply. Level-triggered: needs no memory of its own.
+"""Makes the cluster match one service's spec: gather -> plan -> apply. Level-triggered: needs no memory of its own.
 
-What is kept between two calls only saves work; an operator that starts afresh comes to the same end.
+State that is kept between two calls only saves work: after a restart the operator reaches the same result without it.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError, U
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_STATUS_WRITES = 1.0
-"""A service that starts changes several times within a second; each write costs every watcher a message."""
+"""A starting service changes several times within a second, and each write sends a message to every watcher."""
 SECONDS_BETWEEN_TRIES = 30.0
-"""After a problem that no watch will tell the end of: a refusal, a foreign object in the way."""
+"""Wait after a problem whose end no watch reports: a refusal, or an object of another owner with a child's name."""
 _SECONDS_BETWEEN_TRIES = {"WaitingForCleanup": SECONDS_BETWEEN_STATUS_WRITES, "ChildUnavailable": 5.0}
-"""Of problems that end by themselves."""
+"""Shorter waits, after problems that end by themselves."""
 
 
 class Reconciler:
-    """One reconcile at a time per service; the caller sees to that."""
+    """Reconciles services. The caller must run only one reconcile at a time per service."""
 
     def __init__(self, *, cluster: Cluster, fleet: Fleet, children: ChildSync, clock: Clock, window: float) -> None:
         self._cluster, self._fleet, self._children, self._clock = cluster, fleet, children, clock
         self._window = window
 
     def reconcile(self, namespace: str, name: str) -> float | None:
-        """Converge one service; returns after how many seconds to come back although nothing happened, or None.
+        """Reconcile one service; return the seconds after which to reconcile again even without an event, or None.
 
-        Raises UnavailableError when the API server has to be asked again later.
+        Raises UnavailableError when the caller must try again later.
         """
         found = self._fleet.find(namespace, name)
         if found is None:
@@ -76,9 +76,9 @@ class Reconciler:
         return delay
 
     def _replicas_to_apply(self, service: LLMService, state: ServiceState) -> int | None:
-        """Replicas to say in the Deployment: the newest decision, or the last one that status remembers.
+        """Replicas to write into the Deployment: the newest decision, or the last one in the status.
 
-        None: nothing, as somebody else says it; then it is theirs, and reported.
+        None: write none, as another field manager sets the replicas; a condition reports this.
         """
         scaling, live = service.spec.scaling, self._fleet.deployment(state)
         if scaling.mode != "Auto":
@@ -124,9 +124,9 @@ class Reconciler:
         )
 
     def _write_status(self, obj: Object, state: ServiceState, status: LLMServiceStatus) -> float | None:
-        """Write what changed; returns in how many seconds it may be written, where that was too soon.
+        """Write the changed fields; where it is too soon, return the seconds until the write is allowed.
 
-        News after a moment, figures once in a window of the measures.
+        News is written at most once a second, figures at most once in a window of the measures.
         """
         now = self._clock.monotonic()
         wanted = status.to_wire()
@@ -173,7 +173,7 @@ class Reconciler:
         try:
             self._cluster.emit(about=obj, kind=kind, reason=reason, message=message)
         except (NotFoundError, RefusedError, UnavailableError) as error:
-            # The status says it too; an event is not worth a second reconcile.
+            # The status has the same content; an Event is not worth a second reconcile.
             logger.info("event %s not written: %s", reason, error)
 
 

@@ -1,11 +1,11 @@
-"""How often a child may be put right: where two masters undo each other's work, one has to stop and say so."""
+"""Limits how often a child is repaired: where two controllers undo each other's writes, we stop and report it."""
 
 from __future__ import annotations
 
 from collections import deque
 
 MOST, WITHIN_SECONDS = 5, 60.0
-"""A person who edits is put right at once; a controller that edits back and forth costs at most this many writes."""
+"""A person's edit is corrected at once. A controller that edits again and again costs at most this many writes."""
 
 
 class Repairs:
@@ -15,7 +15,7 @@ class Repairs:
         self._times: dict[tuple[str, str], deque[float]] = {}
 
     def may(self, kind: str, name: str, *, now: float) -> bool:
-        """Whether this child may be put right once more at `now` (monotonic seconds); counts it if so."""
+        """Whether this child may be repaired once more at `now` (monotonic seconds); if so, count the repair."""
         times = self._times.setdefault((kind, name), deque(maxlen=MOST))
         if len(times) == MOST and now - times[0] < WITHIN_SECONDS:
             return False

@@ -1,4 +1,4 @@
-"""Tells Kubernetes which pods are to leave, before their number is lowered: whoever lowers it, the law or a person."""
+"""Tells Kubernetes which pods to delete before the number of replicas is lowered, by the scaler or by a person."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from andante.ports import Cluster, NotFoundError, Object, RefusedError, Unavaila
 logger = logging.getLogger(__name__)
 
 WRITES_AT_ONCE = 8
-"""Pods that are written to side by side; all services share one API server."""
+"""Pods that are patched at the same time; all services share one API server."""
 
 
 def mark_victims(
     cluster: Cluster, pods: Pods, *, deployment: Object | None, replicas: int | None, open_by_pod: Mapping[str, float]
 ) -> None:
-    """Write deletion costs where `replicas` is below what the Deployment asks for now. Does not raise: without them
-    Kubernetes chooses, and a pod that leaves drains in either case."""
+    """Write deletion costs where `replicas` is below the Deployment's present number. Does not raise: without costs
+    Kubernetes chooses the pods, and a pod that leaves drains in either case."""
     present = ((deployment or {}).get("spec") or {}).get("replicas")
     if present is None or replicas is None or replicas >= present:
         return
@@ -54,4 +54,4 @@ def _cost(pod: Object) -> int:
     try:
         return int(text)
     except ValueError:
-        return 0  # as the ReplicaSet's controller takes it
+        return 0  # as the ReplicaSet controller does
