@@ -1,1 +1,1 @@
-"""Lets a few services at a time replace their pods when a change of the operator's own alters the pods of all."""
+"""Lets a few services at a time replace their pods when a new operator or chart changes the pods of all services."""

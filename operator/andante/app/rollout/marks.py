@@ -1,4 +1,4 @@
-"""What a Deployment says of the pods that it was last given: enough to tell whose change alters them. Pure."""
+"""Marks a Deployment with digests of its last pods, to find out whose change replaces the pods. Pure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from andante.app.reconcile.child_plan import digest, said
 from andante.ports import Object
 
 TEMPLATE_HASH: Final = "andante.dev/template-hash"
-"""Digest of the pod template that was applied; the API server writes some of its values in its own way."""
+"""Digest of the applied pod template. The template itself cannot be compared: the API server rewrites some values."""
 SPEC_HASH: Final = "andante.dev/engine-spec-hash"
-"""Digest of what the service asked of its engines then."""
+"""Digest of the parts of the spec that the engines read, at the time of the apply."""
 _NOT_OF_ENGINES: Final = {"scaling", "replicas", "monitoring", "network_policy"}
 """Parts of the spec that no engine reads."""
 
 
 def with_marks(deployment: Manifest, service: LLMService) -> Manifest:
-    """The Deployment with both marks. They are its own annotations, not its pods': no pod is replaced for them."""
+    """The Deployment with both marks. They are annotations of the Deployment, not of its pods: no pod is replaced."""
     metadata = deployment["metadata"]
     marks = {TEMPLATE_HASH: digest(deployment["spec"]["template"]), SPEC_HASH: _spec_hash(service)}
     return {**deployment, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **marks}}}
 
 
 def alters_pods(live: Object, wanted: Manifest) -> bool:
-    """Whether applying `wanted` (with marks) gives the pods another template than we gave them last."""
+    """Whether `wanted` (with marks) has another pod template than the one that we applied last."""
     mark = _marks(live).get(TEMPLATE_HASH)
     if mark is not None:
         return bool(mark != _marks(wanted)[TEMPLATE_HASH])
@@ -34,10 +34,10 @@ def alters_pods(live: Object, wanted: Manifest) -> bool:
 
 
 def is_authors_change(live: Object, wanted: Manifest, service: LLMService) -> bool:
-    """Whether the author of the service asked for other engines since the operator last looked at the spec.
+    """Whether the author of the service changed the engines in the spec since our last apply.
 
-    Both have to differ: a newer operator reads more fields of the same spec, and a spec that changes may change nothing
-    of the engines.
+    Digest and generation must both differ: a newer operator may read more fields of the same spec, and a changed spec
+    may leave the engines unchanged.
     """
     mark = _marks(live).get(SPEC_HASH)
     newer = service.status.observed_generation != service.metadata.generation

@@ -1,4 +1,4 @@
-"""Whether a Deployment is replacing its pods, by what its controller says. Pure."""
+"""Tells from a Deployment's status whether the Deployment is replacing its pods. Pure."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import Any
 from andante.ports import Object
 
 NO_PROGRESS_SECONDS = 3600.0
-"""A rollout that has not progressed for so long holds no other back, whatever its own deadline is."""
+"""A rollout without progress for this long does not block other rollouts, even if its own deadline is longer."""
 
 
 def is_rolling(deployment: Object, *, now: float) -> bool:
-    """Whether old pods are being replaced at `now` (Unix time), and the replacement gets on.
+    """Whether old pods are being replaced at `now` (Unix time), with progress.
 
-    One that does not get on any more is none: by the Deployment's own deadline (a start and a drain), or an hour.
+    A rollout without progress does not count: after the Deployment's own deadline (a start and a drain), or after
+    NO_PROGRESS_SECONDS.
     """
     metadata, status = deployment["metadata"], deployment.get("status") or {}
     if int(status.get("observedGeneration") or 0) < int(metadata.get("generation") or 0):
-        return True  # its controller has not seen the newest template yet, which may differ
+        return True  # the controller has not seen the newest template yet, which may differ
     return is_unfinished(deployment) and _gets_on(progress_of(deployment), now=now)
 
 
 def is_unfinished(deployment: Object) -> bool:
-    """Whether pods of an older template are there, or the newest ones have not all served yet.
+    """Whether pods of an older template exist, or not all of the newest pods have served yet.
 
-    A Deployment that only changes its number is not: its controller keeps the last rollout's end in mind. Nor is a
-    first one: it replaces nobody.
+    A Deployment that only changes its number of pods is not unfinished: its status keeps the end of the last rollout.
+    Neither is the first rollout of a Deployment, which replaces no pods.
     """
     status = deployment.get("status") or {}
     if int(status.get("replicas") or 0) > int(status.get("updatedReplicas") or 0):
@@ -42,9 +43,9 @@ def progress_of(deployment: Object) -> dict[str, Any]:
 
 
 def has_served(deployment: Object) -> bool:
-    """Whether a rollout could take something away from readers: pods that are ready, or were once.
+    """Whether a rollout could cut streams: pods are ready, or were ready before.
 
-    A moment in which none is ready does not count: an overloaded replica writes its streams on.
+    The answer stays True while no pod is ready for a moment: an overloaded replica still writes its streams.
     """
     status = deployment.get("status") or {}
     if int(status.get("replicas") or 0) == 0:

@@ -1,4 +1,4 @@
-"""A service's place among those that wait for their turn to replace their pods."""
+"""Holds a service's place in the queue of services that wait to replace their pods."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, kw_only=True)
 class Turn:
-    """What the objects of the cluster do not say; after a restart of the operator it is found out again."""
+    """State that no object of the cluster holds; the operator finds it again after a restart."""
 
     waiting_since: float | None = None
     """Unix time; None: no new pods wait."""
     granted_at: float | None = None
-    """When it was told to begin, monotonic seconds; None: it was not."""
+    """When the service got its turn, monotonic seconds; None: it has no turn."""
 
     def end(self) -> None:
-        """The pods are as wanted, or need no turn."""
+        """End the turn: the pods are as wanted, or need no turn."""
         self.waiting_since = self.granted_at = None

@@ -1,4 +1,4 @@
-"""Once a tick: tells the services whose turn it is to replace their pods."""
+"""Decides once a tick which services may replace their pods."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from andante.domain.rollout_budget import RolloutBudget, ServiceRollout, next_tu
 from andante.ports import Clock
 
 GRANT_SECONDS = 120.0
-"""A service that has not begun by then, as the API server refuses its Deployment, goes to the end of the queue."""
+"""A service that does not start its rollout within this time (its Deployment is refused) goes to the queue's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turns:
-    """What the newest round found."""
+    """The result of the newest round."""
 
     begin: tuple[tuple[str, str], ...] = ()
     """Namespaces and names of the services that may begin; the caller reconciles them."""
     rolling: int = 0
     waiting: int = 0
-    """How many still wait, those that may begin not counted."""
+    """How many services still wait, without those that may begin."""
 
 
 class RolloutTurns:
-    """Hands out turns. Keeps nothing: who rolls is in the Deployments, who waits in the services' states."""
+    """Gives turns. Keeps no state: the Deployments show which services roll, the services' states which wait."""
 
     def __init__(self, *, fleet: Fleet, budget: RolloutBudget, clock: Clock) -> None:
         self._fleet, self._budget, self._clock = fleet, budget, clock
 
     def round(self) -> Turns:
-        """One round over all services."""
+        """Do one round over all services."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         services, turns = [], {}
         for _, state in self._fleet.all():
