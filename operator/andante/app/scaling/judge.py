@@ -1,4 +1,4 @@
-"""One service's scaling decision from what is known of it: the bridge from objects and figures to the pure law."""
+"""Makes one service's scaling decision: translates objects and figures into the input of the pure law."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEPT_DECISIONS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickResult:
-    """What the newest scaling tick found for one service."""
+    """The result of the newest scaling tick for one service."""
 
     measurement: Measurement
     decision: Decision
@@ -42,7 +42,7 @@ class TickResult:
 
     @property
     def news(self) -> tuple[object, ...]:
-        """What of it a status tells at once: all but the figures, the texts that quote them, and what was learned."""
+        """The part that the status must show at once: not the figures, texts that quote figures, or the memory."""
         steps = tuple((s.name, s.replicas, s.reason, s.clamped) for s in self.decision.steps)
         measured = self.measurement
         figures = (measured.deficit, measured.idle_deficit, measured.good_fraction, measured.open_requests)
@@ -73,7 +73,7 @@ def judge(
     window: float,
     now: float,
 ) -> TickResult:
-    """The decision at `now` (Unix time); `window` is the length of the measurement's window in seconds."""
+    """Decide at `now` (Unix time); `window` is the length of the measurement's window in seconds."""
     rules = scaling_rules(service, settle=window)
     snapshot = Snapshot(
         rules=rules,
@@ -89,7 +89,7 @@ def judge(
 
 
 def remembered(service: LLMService) -> Memory:
-    """The memory that the service's status keeps."""
+    """The scaler's memory from the service's status."""
     memory = service.status.scaling.memory if service.status.scaling else None
     return Memory.from_state(memory.version, memory.state) if memory else Memory()
 
@@ -116,7 +116,7 @@ def promise(service: LLMService) -> Promise:
 
 
 def present_replicas(service: LLMService, deployment: Object | None) -> int:
-    """Replicas that the Deployment asks for, or will when it is made."""
+    """Replicas that the Deployment asks for, or will ask for once it is created."""
     spec = ((deployment or {}).get("spec") or {}).get("replicas")
     if spec is not None:
         return int(spec)
@@ -129,12 +129,12 @@ def present_replicas(service: LLMService, deployment: Object | None) -> int:
 
 
 def classes_without_qoe(service: LLMService) -> tuple[str, ...]:
-    """Names of the classes that are never counted in QoE."""
+    """Names of the classes that do not count in QoE."""
     return tuple(c.name for c in service.spec.qoe.classes if not c.to_domain().expectation().counts_in_qoe)
 
 
 def foreign_replicas_owner(deployment: Object | None) -> str | None:
-    """The field manager that took the Deployment's replicas from us; None while we hold them, alone or with others."""
+    """The other field manager that owns the Deployment's replicas; None while we own them, alone or with others."""
     owners = [
         str(entry.get("manager"))
         for entry in ((deployment or {}).get("metadata") or {}).get("managedFields") or ()
@@ -170,7 +170,7 @@ def scaling_rules(service: LLMService, *, settle: float) -> ScalingRules:
         min_replicas=scaling.min_replicas,
         max_replicas=scaling.resolved_max_replicas,
         target_qoe=objective.qoe if mean is None else mean,
-        # A share s of good requests leaves a mean deficit of at most (1 - s) · objective.
+        # With a share s of good requests, the mean deficit is at most (1 - s) · objective.
         tolerated_deficit=(1 - share) * objective.qoe if mean is None else 0.0,
         on_metrics_missing=OnMetricsMissing(scaling.on_metrics_missing),
         scale_up_window=behavior.scale_up_window_seconds,
@@ -188,9 +188,9 @@ def _mean_target(service: LLMService) -> float | None:
 
 
 def _deficit(service: LLMService, measurement: Measurement) -> Figure:
-    """What the law steers by: the mean of the requests' deficits or, with a mean as the target, what the mean lacks.
+    """The deficit for the law: the mean deficit of the requests or, with a mean as the target, target minus mean.
 
-    Only as far as load has caused it: a replica that is bought for more relieves nobody.
+    Only the part that load has caused counts: more replicas cannot reduce the rest.
     """
     target = _mean_target(service)
     figures = (measurement.mean_qoe, measurement.deficit, measurement.load_deficit)

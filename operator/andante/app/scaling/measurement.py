@@ -1,4 +1,4 @@
-"""From what pods counted to what a service is like: windows over counters, summed over pods, unknown kept unknown."""
+"""Turns the pods' counters into a service's figures: windows over counters, summed over pods; unknown stays unknown."""
 
 from __future__ import annotations
 
@@ -23,49 +23,49 @@ from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed,
 from andante.ports import PodAddress, PodSample, Unread
 
 _LONGEST_REASON = 160
-"""Characters of why one pod could not be read: an engine's answer is its tenant's text."""
+"""Characters of the reason why a pod could not be read: the reason may quote a tenant's text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One service over one window."""
+    """The figures of one service over one window."""
 
     deficit: Figure
-    """Whatever has caused it."""
+    """The whole deficit, from all causes."""
     load_deficit: Figure
-    """The part of it that further replicas relieve."""
+    """The part of the deficit that more replicas reduce."""
     idle_deficit: Figure
-    """The part of it that would be missed on an idle replica, too."""
+    """The part of the deficit that would remain on an idle replica."""
     mean_qoe: Figure
     good_fraction: Figure
     smooth_goodput: Figure
     """Tokens/s."""
     load_goodput: Figure
-    """Smooth goodput without the penalty that would be paid on an idle replica, too; tokens/s."""
+    """Smooth goodput without the penalty that would remain on an idle replica; tokens/s."""
     throughput: Figure
     """Visible tokens/s."""
     open_requests: Figure
-    """On the ready pods."""
+    """Open requests on the ready pods."""
     worst_class: str | None
     pods_measured: int
-    """Of the ready ones."""
+    """Number of ready pods that were measured."""
     open_by_pod: Mapping[str, float]
-    """Open requests of each of them, by name."""
+    """Open requests of each ready pod, by name."""
     idle_reason: IdleReason | None = None
-    """What most of the idle deficit of the requests that ended in the window comes from; None: there was none."""
+    """The main cause of the idle deficit of the requests that ended in the window; None: there was no idle deficit."""
     step_time_fitted: bool = False
-    """Whether all of the pods tell the idle deficit by a fitted step time."""
+    """Whether all pods compute the idle deficit from a fitted step time."""
     scheduling: Mapping[str, str | None] = field(default_factory=dict)
-    """By pod: why vLLM's own scheduling runs in place of the policy ("": the policy does; None: not known)."""
+    """By pod: why vLLM's own scheduling runs in place of the policy ("": the policy runs; None: not known)."""
 
 
 def nothing_measured(why: str, *, scheduling: Mapping[str, str | None] | None = None) -> Measurement:
-    """The measurement of a service of which nothing could be read; `scheduling` as Measurement's."""
+    """The measurement of a service when no pod could be read; `scheduling` as in Measurement."""
     return _everywhere(Missing(why=why), scheduling=scheduling or {})
 
 
 def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]) -> Measurement:
-    """A measurement whose figures all are unknown, for one reason."""
+    """A measurement whose figures are all unknown, for one reason."""
     return Measurement(
         deficit=figure,
         load_deficit=figure,
@@ -84,7 +84,7 @@ def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]
 
 
 class Measurements:
-    """Keeps the histories of all pods between ticks. A pod that is gone is forgotten."""
+    """Keeps the histories of all pods between ticks, and forgets pods that are gone."""
 
     def __init__(self, *, window: float, stale_after: float) -> None:
         self._window, self._stale_after = window, stale_after
@@ -93,7 +93,7 @@ class Measurements:
         """By pod: what ended between the newest two samples, where the newest was taken in this tick."""
 
     def take(self, read: Mapping[tuple[str, str], PodSample | Unread]) -> None:
-        """Add what was read in this tick."""
+        """Add the samples of this tick."""
         for key in list(self._pods):
             if key not in read:
                 del self._pods[key]
@@ -105,7 +105,7 @@ class Measurements:
                     self._ended[key] = ended
 
     def forget(self) -> None:
-        """Begin anew, with the samples that come next."""
+        """Forget all samples and start again with the next ones."""
         self._pods.clear()
         self._ended.clear()
 
@@ -122,10 +122,10 @@ class Measurements:
         now: float,
         without_qoe: Collection[str] = (),
     ) -> Measurement:
-        """The service whose pods are `pods`, at `now` (Unix time); classes `without_qoe` have no QoE (batch).
+        """Measure the service with the pods `pods` at `now` (Unix time); classes `without_qoe` have no QoE (batch).
 
-        Of pods that are not ready, what their requests got and lack counts, as far as it is known. They are no
-        capacity, and what they hold is no load on those that are: a figure that is not known of them is no gap.
+        Requests on pods that are not ready count with their goodput and deficit, where these are known. These pods are
+        no capacity and take no load from the ready pods, so an unknown figure of such pods makes no figure unknown.
         """
         ready = [pod for pod in pods if pod.ready]
         if not ready:
@@ -133,14 +133,14 @@ class Measurements:
         histories = self._histories(ready)
         ahead = max((newest.at - now for _, newest in histories.values()), default=0.0)
         if ahead > self._stale_after:
-            # Such a sample would look fresh long after it ceased to be.
+            # A sample from the future would look fresh long after it is stale.
             return nothing_measured(f"the metrics are {ahead:.0f} s ahead of the operator's clock: a clock is wrong")
         fresh = {name: kept for name, kept in histories.items() if now - kept[1].at <= self._stale_after}
         if not fresh:
             if histories:
                 return _everywhere(Stale(at=max(newest.at for _, newest in histories.values())), scheduling={})
             return nothing_measured(_why(ready, read), scheduling=_said_by_unread(ready, read))
-        # A pod that was read once has gauges but no window yet; its neighbours' windows still speak.
+        # A pod that was read once has gauges but no window yet; the windows of the other pods are used.
         windows = [history for history, _ in fresh.values() if history.seconds > 0]
         if not windows:
             return nothing_measured("the first sample was just taken; a window needs two")
@@ -158,13 +158,13 @@ class Measurements:
         )
 
     def open_when_read_last(self, key: tuple[str, str], *, now: float) -> float:
-        """Requests that were open on a pod when it was read last; 0 where that is too long ago to say."""
+        """Requests that were open on a pod at its last read; 0 where that read is too old."""
         history = self._pods.get(key)
         newest = history.newest if history else None
         return newest.open_requests if newest and abs(now - newest.at) <= self._stale_after else 0.0
 
     def _histories(self, pods: Sequence[PodAddress]) -> dict[str, tuple[PodHistory, PodSample]]:
-        """Of those that were ever read, by name, with the newest sample."""
+        """The histories of pods that were ever read, by name, with the newest sample."""
         return {
             pod.name: (history, history.newest)
             for pod in pods
@@ -195,7 +195,7 @@ def _measure(
     without_qoe: Collection[str],
     said_by_unread: Mapping[str, str | None],
 ) -> Measurement:
-    """`by_pod`: of the ready pods. `leaving`: of those that only answer what they have. `windows`: of both."""
+    """Measure. `by_pod`: ready pods. `leaving`: pods that only finish their open requests. `windows`: both."""
     newest = list(by_pod.values())
     everywhere = [*newest, *leaving]
     at = max(s.at for s in newest)

@@ -1,7 +1,6 @@
-"""One scaling tick for all services: read every engine pod once, decide for each; reconcile acts on the decisions.
+"""Runs a scaling tick: reads every engine pod once and decides for each service; a reconcile applies the decisions.
 
-A service whose figures or objects cannot be worked with costs its own decision and no other's: it keeps the one that it
-had.
+Where a service's figures or objects cannot be used, only this service gets no new decision: it keeps the last one.
 """
 
 from __future__ import annotations
@@ -28,20 +27,21 @@ from andante.ports import (
 logger = logging.getLogger(__name__)
 
 WINDOW_TICKS = 4
-"""A window of the measures, in ticks: long enough to hold requests, short enough to answer a surge."""
+"""Length of the measures' window in ticks: long enough to contain requests, short enough to react to a surge."""
 STALE_TICKS = 3
 """Metrics older than this many ticks are stale."""
 SERVICES_BETWEEN_PAUSES = 50
-"""A tick over a thousand services must not keep the watches waiting."""
+"""The tick lets other tasks run after this many services: a tick over 1,000 services must not delay the watches."""
 CLOCK_STEP_SECONDS = 1.0
-"""By which a wall clock that is slewed never moves otherwise than time does within one tick."""
+"""A larger difference between wall clock and monotonic clock within one tick means that the wall clock was set: a
+clock that is slewed moves less."""
 FAULT = "tick"
-"""What a fault of this work is called in the service's state and in the operator's metrics."""
+"""Name of this work's faults in the service's state and in the operator's metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Gathered:
-    """One service at the moment of the tick."""
+    """One service at the time of the tick."""
 
     state: ServiceState
     service: LLMService
@@ -51,7 +51,7 @@ class _Gathered:
 
 
 class ScalingTick:
-    """Ticks over all services; keeps the pods' histories between ticks."""
+    """Runs ticks over all services, and keeps the pods' histories between ticks."""
 
     def __init__(
         self,
@@ -74,21 +74,19 @@ class ScalingTick:
         self._window = window_seconds(tick_seconds)
         self._measurements = Measurements(window=self._window, stale_after=STALE_TICKS * tick_seconds)
         self._clock_ahead: float | None = None
-        """Of the wall clock before the monotonic one, at the newest tick."""
+        """Wall clock minus monotonic clock, at the newest tick."""
         self.services = 0
         """Number of services that the newest tick decided on."""
 
     async def tick(self) -> list[tuple[str, str]]:
-        """One tick; returns the services (namespace, name) of which there is something to tell, for the
-        caller to reconcile.
-        """
+        """Run one tick; return the services (namespace, name) with a change to report, for the caller to reconcile."""
         gathered, changed = await self._gather()
         self._count_gone(gathered)
         began = self._clock.monotonic()
         read = await self._metrics.read([address for g in gathered for address in g.addresses])
         self._on_read(self._clock.monotonic() - began)
         if self._clock_was_set():
-            # Every time that the histories and the memories hold is of another clock: two samples begin them anew.
+            # All times in the histories and memories are from the old clock: start again with two new samples.
             logger.warning("the clock was set: nothing is decided until the pods were read twice")
             self._measurements.forget()
         else:
@@ -113,7 +111,7 @@ class ScalingTick:
         return changed
 
     def _clock_was_set(self) -> bool:
-        """Whether the wall clock has moved otherwise than time has since the tick before."""
+        """Whether the wall clock moved differently from the monotonic clock since the last tick."""
         began = self._clock.monotonic()
         now = self._clock.now()
         ended = self._clock.monotonic()
@@ -121,7 +119,7 @@ class ScalingTick:
         return before is not None and abs(self._clock_ahead - before) > CLOCK_STEP_SECONDS + (ended - began)
 
     def _is_to_be_told(self, state: ServiceState, before: TickResult | None) -> bool:
-        """News at once; figures when the last status is a window old."""
+        """Whether to reconcile now: at once for news; for figures only when the last status is a window old."""
         newest = state.decision
         if newest is None or before is None or newest.news != before.news:
             return newest is not before
@@ -129,7 +127,7 @@ class ScalingTick:
         return newest != before and (written is None or self._clock.monotonic() - written >= self._window)
 
     async def _gather(self) -> tuple[list[_Gathered], list[tuple[str, str]]]:
-        """What can be decided on, and the names of services that have just turned out not to be."""
+        """The services to decide on, and the names of services that could not be gathered for the first time."""
         found, failed = [], []
         for number, (obj, state) in enumerate(self._fleet.all()):
             if number % SERVICES_BETWEEN_PAUSES == 0:
@@ -151,9 +149,9 @@ class ScalingTick:
         return found, failed
 
     def _count_gone(self, gathered: Sequence[_Gathered]) -> None:
-        """Requests of engines that are gone: cut with them, or ended since they were read last. Nobody else can say.
+        """Count the requests of engines that are gone: cut with the engine, or ended since its last read.
 
-        Of a service that was deleted nothing is counted: its pods may still answer, and nobody reads them.
+        Requests of a deleted service are not counted: its pods may still answer, and are not read any more.
         """
         now = self._clock.now()
         asked = {one.state: frozenset((a.namespace, a.name) for a in one.addresses) for one in gathered}
@@ -190,5 +188,5 @@ class ScalingTick:
 
 
 def window_seconds(tick_seconds: float) -> float:
-    """Length of the window over which the measures are taken."""
+    """Length of the measures' window in seconds."""
     return WINDOW_TICKS * tick_seconds
