@@ -1,1 +1,1 @@
-"""What a person reads of a service: conditions with their causes, figures, advice."""
+"""Makes the status that people read: conditions with their causes, figures, advice."""

@@ -1,6 +1,6 @@
-"""What somebody can do about a problem, in a sentence behind the words of whoever found it. Pure.
+"""Adds one sentence of advice to a problem's message. Pure.
 
-The long form, reason by reason, is docs/troubleshooting.md.
+The long form, for each reason, is docs/troubleshooting.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "ModelNotFound": "check spec.model.id, revision and source, and that the token of spec.model.tokenSecretRef may"
     " read the model",
 }
-# By a pattern of the scheduler's words, the most telling first.
+# By a pattern in the scheduler's message, the most specific first.
 _UNSCHEDULABLE: Final[Mapping[str, str]] = {
     r"Insufficient \S+/": "see whether a node offers it (Allocatable in kubectl describe nodes; by a device plugin)"
     " and has enough of it free for a whole replica; without GPUs, try spec.engine.virtualGPU with gpusPerReplica 0",
@@ -53,7 +53,7 @@ _PACKAGE_IMAGE_PULL: Final = (
 
 
 def with_advice(reason: str, message: str, *, container: str = ENGINE_CONTAINER) -> str:
-    """`message`, and what to do where that is known. container: of the pod, that the problem is about."""
+    """`message` with advice, where there is any. container: the pod's container that has the problem."""
     advice = _ADVICE.get(reason)
     if reason == "ImagePullFailed" and container == PACKAGE_CONTAINER:
         advice = _PACKAGE_IMAGE_PULL
@@ -63,7 +63,7 @@ def with_advice(reason: str, message: str, *, container: str = ENGINE_CONTAINER)
 
 
 def asked_for(pod: Object) -> str:
-    """The engine's requests, as in `cpu 1, memory 4Gi, nvidia.com/gpu 1`; empty where it has none."""
+    """The engine's requests, as in `cpu 1, memory 4Gi, nvidia.com/gpu 1`; empty where there are none."""
     engines = [c for c in pod["spec"].get("containers") or () if c["name"] == ENGINE_CONTAINER]
     requests = (engines[0].get("resources") or {}).get("requests") or {} if engines else {}
     return ", ".join(f"{name} {amount}" for name, amount in sorted(requests.items()))

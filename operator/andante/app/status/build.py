@@ -1,4 +1,4 @@
-"""The status of a service, from what was observed and decided. Pure; unknown figures stay absent."""
+"""Builds a service's status from the observation and the decision. Pure. Unknown figures stay absent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGEST_MESSAGE = 1024
 
 
 def build_status(observation: Observation, *, memory: Memory | None, now: float) -> LLMServiceStatus:
-    """The whole status at `now` (Unix time); what this start has not measured yet stays as the last one left it."""
+    """The whole status at `now` (Unix time). Figures that were not measured since the start keep their last value."""
     service, pods = observation.service, observation.pods
     return LLMServiceStatus(
         observed_generation=service.metadata.generation,
@@ -47,7 +47,7 @@ def build_status(observation: Observation, *, memory: Memory | None, now: float)
 
 
 def unreadable_status(obj: Object, problem: str, *, now: float) -> LLMServiceStatus:
-    """The last status of a service whose spec this operator cannot read, and that it cannot."""
+    """The last status of a service whose spec this operator cannot read, with a condition that says so."""
     status = LLMServiceStatus.parse(obj)
     before, told = status.condition("SpecValid"), _time(now)
     condition = Condition(
@@ -60,7 +60,7 @@ def unreadable_status(obj: Object, problem: str, *, now: float) -> LLMServiceSta
     )
     others = tuple(c for c in status.conditions if c.type != "SpecValid")
     if status.condition("Ready") is None:
-        # Nobody has looked at its pods, and a blank would say nothing at all.
+        # The operator did not look at the pods, and an empty condition would say nothing.
         ready = {"type": "Ready", "status": "Unknown", "last_transition_time": told}
         others = (condition.model_copy(update=ready), *others)
     return status.model_copy(update={"conditions": (condition, *others)})
@@ -115,7 +115,7 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
 def _record(made: MadeDecision) -> Decision:
     decision, previous = made.decision, made.previous
     step = decision.decisive
-    # The law's own reason says why replicas were wanted; a guard rail that clamped it is among the steps.
+    # The law's own reason says why replicas were wanted. A guard rail that limited the number is among the steps.
     why = decision.steps[0] if decision.steps[0].replicas != previous else step
     return Decision(
         at=_time(made.at),

@@ -1,7 +1,7 @@
-"""How much a status differs from the one that is there: not at all, in its figures, or in what it says.
+"""Compares a status with the present one: no difference, other figures, or news.
 
-Each write costs every watcher of the resource a message. So figures, which change with every tick, are written once in
-a while, and what changes with time alone only beside something else. Pure.
+Each write sends a message to every watcher of the resource. So figures, which change with every tick, are written once
+in a window, and values that change only with time are written only together with other changes. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 _FLEETING = ("recent", "peaks")
-"""Parts of the scaler's memory that move with every tick; after a restart they fill again within a window."""
+"""Parts of the scaler's memory that change with every tick. After a restart they are filled again within a window."""
 
 
 class Change(IntEnum):
@@ -25,7 +25,7 @@ class Change(IntEnum):
 
 
 def change(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Change:
-    """What of `live` (a status as the API gives it) is no longer so in `wanted`."""
+    """How `wanted` differs from `live` (both statuses in the API's form)."""
     if _said(live) != _said(wanted):
         return Change.NEWS
     return Change.NONE if _lasting(live) == _lasting(wanted) else Change.FIGURES

@@ -1,6 +1,6 @@
-"""Conditions of a service: what is wrong, brought up from below, with a documented reason. Pure.
+"""Makes a service's conditions: what is wrong, with the cause from pods and children, and a documented reason. Pure.
 
-Every reason is listed in docs/reference/conditions.md; Unknown means that it could not be observed.
+docs/reference/conditions.md lists every reason. Unknown means that the operator could not observe the state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Status = Literal["True", "False", "Unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, in a documented word and in a sentence."""
+    """One problem: a documented reason and a sentence."""
 
     reason: str
     message: str
@@ -37,7 +37,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What the conditions are made from."""
+    """The input from which the conditions are made."""
 
     service: LLMService
     pods: Pods
@@ -47,7 +47,7 @@ class Observation:
     child_problems: Sequence[Problem] = ()
     rollout_waits: Problem | None = None
     crash_logs: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """By pod and container name: the last lines of the crashed container's log."""
+    """By pod and container name: the last log lines of the crashed container."""
     measurement: Measurement | None = None
     """None until the first tick after a start."""
     decision: Decision | None = None
@@ -58,7 +58,7 @@ class Observation:
     ledger: Ledger | None = None
     """What it is reckoned from."""
     faults: Mapping[str, str] = field(default_factory=dict)
-    """By kind of work: what the operator could not do for this service, and did for all others."""
+    """By kind of work: the fault that stopped the work for this service only."""
 
 
 _WAITING = {
@@ -126,7 +126,7 @@ def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Prob
 
 
 def deployment_problem(deployment: Object | None) -> Problem | None:
-    """Why pods could not even be created: quota, pod security, a missing service account."""
+    """Why pods could not be created: quota, pod security, a missing ServiceAccount."""
     conditions = {c["type"]: c for c in ((deployment or {}).get("status") or {}).get("conditions") or ()}
     refused, progress = conditions.get("ReplicaFailure", {}), conditions.get("Progressing", {})
     if refused.get("status") == "True":
@@ -142,7 +142,7 @@ def deployment_problem(deployment: Object | None) -> Problem | None:
 
 
 def conditions(observation: Observation, *, now: float) -> tuple[Condition, ...]:
-    """All conditions at `now` (Unix time); a transition time changes only with its status."""
+    """All conditions at `now` (Unix time). A condition's transition time changes only with its status."""
     before = {c.type: c for c in observation.service.status.conditions}
     at = datetime.fromtimestamp(int(now), tz=UTC)
     return tuple(
@@ -182,7 +182,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
 
 
 def _internal(o: Observation) -> Problem | None:
-    """A fault of the operator's own, or of an object that it cannot work with."""
+    """A fault of the operator itself, or an object that the operator cannot use."""
     if not o.faults:
         return None
     kind, text = min(o.faults.items())
@@ -212,7 +212,7 @@ def _progressing(o: Observation) -> tuple[str, Status, str, str]:
 
 
 def _rolled_out(o: Observation) -> tuple[str, Status, str, str]:
-    """Whether all pods are those that are wanted."""
+    """Whether all pods have the newest template."""
     if o.spec_problem:
         return "RolledOut", "False", o.spec_problem.reason, o.spec_problem.message
     if o.rollout_waits:
@@ -326,7 +326,7 @@ def _period(seconds: float) -> str:
 
 
 def _unreachable(o: Observation) -> tuple[str, Status, str, str]:
-    """Whether the objective would be missed on idle replicas, too: then no number of them is enough."""
+    """Whether idle replicas would miss the objective too: then no number of replicas is enough."""
     figure = o.measurement.idle_deficit if o.measurement else Missing(why="not measured yet")
     if isinstance(figure, NoTraffic):
         return "ObjectiveUnreachable", "Unknown", "NoTraffic", "no request ended in the last window"

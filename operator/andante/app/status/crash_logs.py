@@ -1,4 +1,4 @@
-"""The last words of crashed containers, each read once."""
+"""Reads the last log lines of crashed containers, each once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from andante.ports import Cluster, NotFoundError, Object, RefusedError, Unavaila
 
 LINES = 12
 _SECONDS_BETWEEN_TRIES = 60.0
-"""A kubelet that does not answer is asked again after that; its pods' words are worth no more waiting."""
+"""Wait before a kubelet that did not answer is asked again."""
 _AT_ONCE = 2
-"""Logs that one look reads at most: hundreds of crashed pods must not keep a worker."""
+"""Most logs that one call reads: hundreds of crashed pods must not block a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,18 +19,18 @@ class _Words:
     restarts: int
     text: str
     again_at: float | None
-    """Monotonic seconds; None: read."""
+    """When to read again, monotonic seconds; None: not again."""
 
 
 class CrashLogs:
-    """Reads a crashed container's log when its restart count changed. Of one service; forgets pods that are gone."""
+    """Reads a container's log when its restart count changed. For one service; forgets pods that are gone."""
 
     def __init__(self) -> None:
         self._read: dict[tuple[str, str, str], _Words] = {}
 
     def of(self, pods: Pods, cluster: Cluster, *, now: float) -> dict[tuple[str, str], str]:
-        """By pod and container name: the last lines of the previous run, as far as they could be read by `now`
-        (monotonic seconds).
+        """The last lines of each container's previous run, by pod and container name, where they could be read.
+        `now`: monotonic seconds.
         """
         logs: dict[tuple[str, str], str] = {}
         known, self._read = self._read, {}

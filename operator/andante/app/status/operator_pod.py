@@ -1,6 +1,6 @@
-"""Why the operator's own pod does not run, in a sentence for `helm test` (andante.chart_hooks). Pure.
+"""Says in one sentence why the operator's own pod does not run, for `helm test` (andante.chart_hooks). Pure.
 
-The operator tells of everybody else's pods in conditions; of its own it cannot.
+The operator reports on services' pods in conditions. It cannot do so for its own pod.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from andante.app.pods import containers_of, sort_pods
 from andante.ports import Object
 
 DEPLOYMENT: Final = "andante-operator"
-"""The chart's name for it."""
+"""The Deployment's name in the chart."""
 LABELS: Final = "app.kubernetes.io/name=andante-operator"
-"""Selects the operator's pods, in whichever namespace they are; the pods of the chart's hooks do not have it."""
+"""Selects the operator's pods in any namespace. Pods of the chart's hooks do not have this label."""
 
 _IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG: Final = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 
 
 def hindrance(deployment: Object | None, pods: Iterable[Object], *, namespace: str) -> str | None:
-    """What keeps the operator in `namespace` from running, and what to do; None where its pod is ready."""
+    """Why the operator in `namespace` does not run, and what to do; None where its pod is ready."""
     if deployment is None:
         return f"namespace {namespace} has no Deployment {DEPLOYMENT}. What to do: install the chart there again"
     if deployment["spec"].get("replicas") == 0:
