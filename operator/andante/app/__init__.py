@@ -1,1 +1,1 @@
-"""The use cases: reconcile and autoscale (gather, decide, apply), and the children of a service as pure functions."""
+"""Holds the use cases: reconcile and autoscale (gather, decide, apply), and a service's children as pure functions."""

@@ -1,7 +1,7 @@
-"""What the operator holds of each service between two looks at it: one `ServiceState` for each uid, owned here.
+"""Owns the operator's state of each service: one `ServiceState` for each uid.
 
-A service that is deleted and made again has another uid, and so inherits nothing of the first. All of it may be lost at
-any time: an operator that starts afresh comes to the same end, from the cluster and from what status remembers.
+A service that is deleted and created again has another uid, so the new service inherits nothing. The state may be lost
+at any time: after a restart the operator reaches the same result from the cluster and from the services' status.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _Name = tuple[str, str]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ServiceState:
-    """One service, from its creation to its deletion. One reconcile at a time changes it, and the tick its decision."""
+    """The state of one service, from its creation to its deletion. Only one reconcile at a time changes it; the tick
+    changes `decision`."""
 
     uid: str
     namespace: str
@@ -37,21 +38,21 @@ class ServiceState:
     made: deque[MadeDecision] = field(default_factory=lambda: deque(maxlen=KEPT_DECISIONS))
     """The newest of this process, oldest first: a tick may decide again before a status told of the last one."""
     as_wanted: object | None = None
-    """The state of the world in which every child was as wanted, None where none is known to be."""
+    """The state of the world in which every child was as wanted; None where no such state is known."""
     spellings: dict[tuple[str, str], str] = field(default_factory=dict)
-    """By kind and name of a child: digest of what the API server made of the manifest that was applied last."""
+    """By kind and name of a child: digest of the API server's answer to the manifest that was applied last."""
     repairs: Repairs = field(default_factory=Repairs)
     turn: Turn = field(default_factory=Turn)
     crash_logs: CrashLogs = field(default_factory=CrashLogs)
     status_written: float | None = None
-    """When status was written last, monotonic seconds."""
+    """When the status was written last, monotonic seconds."""
     faults: dict[str, str] = field(default_factory=dict)
-    """By kind of work: the fault that it met in its last round, and that cost this service alone."""
+    """By kind of work: the fault of its last round, which affected this service only."""
     _version: str = ""
     _parsed: LLMService | SpecError | None = None
 
     def service(self, obj: Object) -> LLMService:
-        """The service as `obj` says, parsed once for each version. Raises SpecError."""
+        """The service parsed from `obj`, once for each version. Raises SpecError."""
         version = str(obj["metadata"].get("resourceVersion") or "")
         if self._parsed is None or not version or version != self._version:
             try:
@@ -72,7 +73,7 @@ class ServiceState:
 
 
 class Fleet:
-    """The states of all services that are in the world. Safe to use from several threads."""
+    """Holds the states of all services that are in the world. Safe to use from several threads."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -83,7 +84,7 @@ class Fleet:
         return len(self._states)
 
     def find(self, namespace: str, name: str) -> tuple[Object, ServiceState] | None:
-        """The living service of that name with its state; None, and all is forgotten, where there is none."""
+        """The existing service of this name with its state. Where there is none, forget its state and return None."""
         obj = self.world.get(KIND, namespace, name)
         with self._lock:
             if obj is None or obj["metadata"].get("deletionTimestamp"):
@@ -96,20 +97,20 @@ class Fleet:
             return obj, state
 
     def all(self) -> list[tuple[Object, ServiceState]]:
-        """All living services with their states."""
+        """All existing services with their states."""
         names = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in self.world.all(KIND)}
-        with self._lock:  # reconciles find and forget services in other threads meanwhile
+        with self._lock:  # reconciles find and forget services in other threads at the same time
             gone = self._states.keys() - names
         for name in gone:
             self.find(*name)
         return [found for name in sorted(names) if (found := self.find(*name)) is not None]
 
     def pods(self, state: ServiceState) -> Pods:
-        """The service's pods, as watched: those of its Deployment, not all that carry its label."""
+        """The service's pods, as watched: the pods of its Deployment, not all pods with its label."""
         labelled = self.world.of_service(POD.kind, state.namespace, state.name)
         return sort_pods(pod for pod in labelled if is_replica_of(pod, state.name))
 
     def deployment(self, state: ServiceState) -> Object | None:
-        """The service's Deployment, as watched; None also while one of that name is not the service's."""
+        """The service's Deployment, as watched. None also where the Deployment of this name is not the service's."""
         found = self.world.get(DEPLOYMENT.kind, state.namespace, state.name)
         return found if found is not None and is_owned(found, state.uid) else None

@@ -1,6 +1,6 @@
-"""What the operator knows of a kind of objects, and the kinds that it reads itself.
+"""Describes a kind of objects, and lists the kinds that the operator reads itself.
 
-The table of all kinds is that of the children, in `andante.app.children`.
+The table of all kinds of children is in `andante.app.children`.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ class ObjectKind:
 
     kind: str
     group: str
-    """Empty: the core API."""
+    """API group; empty: the core API."""
     version: str
     plural: str
     crd: str = ""
-    """Name of the CRD that brings the kind, where a cluster may lack it."""
+    """Name of the CRD that defines the kind, where a cluster may lack the kind."""
     metadata_only: bool = False
-    """Whether it is watched by its metadata, and read when they say that it has changed: it seldom does."""
+    """Whether only metadata is watched, and the object is read when its metadata shows a change: this is rare."""
     used_by_pods: bool = False
-    """Whether the pods of the Deployment name such a child, and so must not start while its name is another's."""
+    """Whether the Deployment's pods refer to this child. Then no pod may start while another object has its name."""
     purpose: str = ""
-    """Of a child: what it is for, as the comment over the operator's rights to it says (a sentence)."""
+    """Purpose of a child, one sentence; also the comment above the operator's rights to this kind."""
 
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def paths(self, namespaces: Sequence[str]) -> list[str]:
-        """Where the API server lists the kind in each of `namespaces`; in all at once where none is given."""
+        """The API paths that list the kind, one for each of `namespaces`; without any, one for all namespaces."""
         root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
         return [f"{root}/namespaces/{name}/{self.plural}" for name in namespaces] or [f"{root}/{self.plural}"]
 

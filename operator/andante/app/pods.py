@@ -1,4 +1,4 @@
-"""A service's pods, sorted into buckets first, so that decisions never look at raw pods."""
+"""Sorts a service's pods into buckets, so that decisions never look at raw pods."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from andante.engine_config import ENGINE_PORT
 from andante.ports import Object, PodAddress
 
 TEMPLATE_HASH = "pod-template-hash"
-"""Label that a Deployment gives its ReplicaSets and their pods."""
+"""Label that a Deployment sets on its ReplicaSets and their pods."""
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-"""Annotation by which a ReplicaSet chooses whom to take away first: the lowest."""
+"""Annotation by which a ReplicaSet chooses the pod to delete first: the lowest cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,17 +23,17 @@ class Pods:
 
     ready: tuple[Object, ...]
     starting: tuple[Object, ...]
-    """Created, not serving yet: Pending, pulling, loading the model, or crashing on the way."""
+    """Created and not serving yet: Pending, pulling the image, loading the model, or crashing before it is ready."""
     draining: tuple[Object, ...]
-    """On their way out, streams in flight finish."""
+    """Terminating: streams in flight finish."""
     lost: tuple[Object, ...]
     """Failed or succeeded: they will never serve again."""
 
     def addresses(self) -> list[PodAddress]:
-        """Where engines answer: those of the ready pods first, then those that have served and take nothing new.
+        """The addresses of engines: first the ready pods, then pods that have served and get no new requests.
 
-        Those are pods on their way out, and pods that no longer pass their readiness probe: what their readers lack
-        counts. A pod that still loads its model has nothing to tell, and is not asked.
+        The second group are terminating pods, and pods that fail their readiness probe: the deficits of their requests
+        count. A pod that still loads its model has no figures and is not asked.
         """
         served = [pod for pod in (*self.starting, *self.draining) if _has_started(pod)]
         return [
@@ -47,7 +47,7 @@ class Pods:
 
 
 def sort_pods(pods: Iterable[Object]) -> Pods:
-    """The pods of one service in their buckets."""
+    """Sort the pods of one service into buckets."""
     ready: list[Object] = []
     starting: list[Object] = []
     draining: list[Object] = []
@@ -66,7 +66,7 @@ def sort_pods(pods: Iterable[Object]) -> Pods:
 
 
 def containers_of(pod: Object) -> tuple[Mapping[str, Any], ...]:
-    """What the kubelet says of each container, in the order of their start."""
+    """The kubelet's status of each container, in start order."""
     status = pod.get("status") or {}
     return (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
 
@@ -77,9 +77,10 @@ def created_at(obj: Object) -> float:
 
 
 def _address(pod: Object, *, ready: bool) -> PodAddress | None:
-    """Where the engine answers; None where that is not known, or not to be asked.
+    """The engine's address; None where it is not known, or must not be asked.
 
-    In the network of its node is another's what the operator would ask there, and out of the tenant's reach.
+    A pod in its node's network must not be asked: the port could belong to another process of the node, which the
+    tenant itself cannot reach.
     """
     ip = (pod.get("status") or {}).get("podIP")
     if not ip or pod["spec"].get("hostNetwork"):
@@ -101,10 +102,10 @@ def _is_ready(status: Mapping[str, Any]) -> bool:
 
 
 def is_replica_of(pod: Object, deployment: str) -> bool:
-    """Whether a ReplicaSet of the Deployment of that name controls the pod; anybody may give a pod our label.
+    """Whether a ReplicaSet of the named Deployment controls the pod. The label is not enough: anybody may set it.
 
-    By the name that Deployments give their ReplicaSets. The garbage collector removes a pod that names an owner which
-    does not exist, and a ReplicaSet those that it did not ask for.
+    The check uses the name that Deployments give their ReplicaSets. A false owner does not last: the garbage collector
+    removes a pod whose owner does not exist, and a ReplicaSet removes pods beyond its number.
     """
     hashed = (pod["metadata"].get("labels") or {}).get(TEMPLATE_HASH)
     return bool(hashed) and any(

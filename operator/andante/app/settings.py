@@ -1,4 +1,4 @@
-"""operator.yaml: what the chart tells the operator. Read once at start; every error names the file and the field."""
+"""Reads operator.yaml, the settings from the chart, once at the start. Every error names the file and the field."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _field_name(name: str) -> str:
 
 
 class OperatorSettings(BaseModel):
-    """The operator's settings; a field that is not known is refused, a typo must not pass for a default."""
+    """The operator's settings. An unknown field is refused, so that a typo does not silently mean the default."""
 
     model_config = ConfigDict(
         alias_generator=_field_name, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True

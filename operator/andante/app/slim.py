@@ -1,7 +1,7 @@
-"""What the operator keeps of an object that it has seen: the little that is read, of what is its services' own.
+"""Reduces objects to the fields that the operator reads, and drops objects that belong to no service.
 
-Whoever may set a label can make objects of any size that carry ours, so that an object which no LLMService owns is not
-kept at all, and of a metadata object (a watch that was asked for no more) only what tells one version from another.
+Anybody who may create objects can give them our label, at any size. So an object that no LLMService owns is not kept at
+all. Of an object that is watched by metadata, only the fields that identify its version are kept.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _METADATA = (
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 _POD_LABELS = (SERVICE_LABEL, TEMPLATE_HASH)
 _SHARED_PARTS, _LONGEST_SHARED = 4_096, 2_000
-"""Parts of pods that are kept once for all that have them, and their most characters: replicas of one service differ in
-little.
+"""Number of pod parts that are stored once for all pods with an equal part, and their largest size in characters:
+replicas of one service differ little.
 """
 _MOST_MESSAGE = 1024
-"""Characters of a condition's or container's message; what is longer tells no more."""
+"""Characters of a condition's or container's message; a longer one is cut."""
 
 
 class _Slim(dict[str, Any]):
-    """An object of which nothing more can be left out."""
+    """An object that is already reduced."""
 
 
 def belongs(obj: Object) -> bool:
-    """Whether an object is a service, or may be a part of one: owned by an LLMService, or a ReplicaSet's pod."""
+    """Whether an object is a service, or may be part of one: owned by an LLMService, or a pod of a ReplicaSet."""
     if obj["kind"] == KIND:
         return True
     owner = "ReplicaSet" if obj["kind"] == POD.kind else KIND
@@ -50,7 +50,7 @@ def is_partial(obj: Object) -> bool:
 
 
 def slim(obj: Object, *, partial: bool = False) -> Object:
-    """`obj` without what nothing here reads; `partial`: it came without its content."""
+    """`obj` without the fields that the operator never reads; `partial`: only its metadata is known."""
     return obj if isinstance(obj, _Slim) else _Slim(_slim(obj, partial=partial))
 
 
@@ -79,7 +79,7 @@ def _without_managers(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_replicas(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Who holds the Deployment's replicas: the one thing that field managers are asked for."""
+    """The field managers of the Deployment's replicas: no other field manager is ever read."""
     return [
         {
             "manager": entry.get("manager"),
@@ -146,7 +146,7 @@ def _named(of: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _message(of: Mapping[str, Any], *, end: bool = False) -> dict[str, str]:
-    """A condition's message from its beginning; what a container said last, from its `end`."""
+    """The first part of a condition's message; with `end`, the last part of a container's message."""
     message = str(of.get("message") or "")
     if not message:
         return {}
@@ -154,7 +154,7 @@ def _message(of: Mapping[str, Any], *, end: bool = False) -> dict[str, str]:
 
 
 def _shared(part: Any) -> Any:
-    """`part`, or an equal one that another object has already."""
+    """`part`, or an equal stored part of another object."""
     text = json.dumps(part)
     return _known(text) if len(text) <= _LONGEST_SHARED else part
 

@@ -1,4 +1,4 @@
-"""What the operator has seen of the cluster: the newest version of every object that it watches."""
+"""Keeps the newest version of every object that the operator watches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from andante.ports import Object
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
 _REMEMBERED_DELETIONS = 4_096
-"""Far more than can be deleted while an answer to one of our writes is under way."""
+"""Far more objects than can be deleted while we wait for the answer to one of our writes."""
 
 
 def key_of(obj: Object) -> Key:
@@ -25,30 +25,30 @@ def key_of(obj: Object) -> Key:
 
 
 def service_of(obj: Object) -> tuple[str, str]:
-    """Namespace and name of the service that an object is about: the one its label names, or itself."""
+    """Namespace and name of the service to which an object belongs: by its label, or the service itself."""
     metadata = obj["metadata"]
     labels = {} if obj["kind"] == KIND else metadata.get("labels") or {}
     return metadata["namespace"], labels.get(SERVICE_LABEL, metadata["name"])
 
 
 class World:
-    """Filled by watches, lists and the answers to our own writes; safe to use from several threads."""
+    """Takes objects from watches, lists and answers to our own writes. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[Key, Object] = {}
-        # Per kind, by service: a tick over all services must not look at all pods for each of them.
+        # Indexed by kind and service: a tick over all services must not look at all pods for each service.
         self._of_service: dict[tuple[str, str, str], set[Key]] = {}
         self._count: Counter[str] = Counter()
-        # Object ids and the versions at which they went, oldest first: the answer to a write of ours may come in later
-        # than the news that the object is gone, and must not bring it back.
+        # Uids of deleted objects and the versions of their deletion, oldest first: the answer to our own write may
+        # arrive after the deletion, and must not bring the object back.
         self._gone: dict[str, int] = {}
 
     def put(self, obj: Object, *, partial: bool = False) -> bool:
-        """Take an object in; whether it was news. What is older than what is known, or than its end, is dropped.
+        """Take an object; return whether it was news. A version older than the known one, or its deletion, is dropped.
 
-        What belongs to no service is not kept, and of what may be any number only the metadata. `partial`: only they
-        came.
+        An object that belongs to no service is not kept. Of objects whose number has no limit only the metadata are
+        kept. `partial`: `obj` has only metadata.
         """
         key = key_of(obj)
         if not belongs(obj):
@@ -58,7 +58,7 @@ class World:
             known = self._objects.get(key)
             if known is not None and not _is_newer(obj, known):
                 if is_partial(known) and not partial and _version(obj) == _version(known):
-                    self._objects[key] = slim(obj)  # the rest of what is known
+                    self._objects[key] = slim(obj)  # fill in the content of the known version
                 return False
             if known is None and _version(obj) <= self._gone.get(_uid(obj), -1):
                 return False
@@ -69,9 +69,9 @@ class World:
             return True
 
     def drop(self, obj: Object) -> bool:
-        """Forget an object that was deleted, or lost the label that a watch selects by; whether it was news.
+        """Forget an object that was deleted, or lost the label of the watch; return whether this was news.
 
-        Not if a new one of that name is known, or a newer version: it has got its label back since.
+        The object stays where a new object of this name is known, or a newer version, which has the label again.
         """
         key = key_of(obj)
         with self._lock:
@@ -87,9 +87,9 @@ class World:
     def replace(
         self, kind: str, objects: Iterable[Object], *, version: int, namespace: str | None = None, partial: bool = False
     ) -> set[tuple[str, str]]:
-        """Take in a complete list of a kind (of one namespace, or of all) as of `version`; the services it is news to.
+        """Take a complete list of a kind (of one namespace, or of all) at `version`; return the services that changed.
 
-        A watch does not tell of what was deleted while it was cut off; a list does.
+        A watch that was cut off does not report deletions from that time; a list shows them.
         """
         services: set[tuple[str, str]] = set()
         listed: set[Key] = set()
@@ -113,12 +113,12 @@ class World:
         return services
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
-        """The object, if it is there."""
+        """The object, or None."""
         with self._lock:
             return self._objects.get((kind, namespace, name))
 
     def count(self, kind: str) -> int:
-        """How many objects of a kind are kept."""
+        """The number of objects of a kind that are kept."""
         return self._count[kind]
 
     def all(self, kind: str) -> list[Object]:
@@ -151,9 +151,9 @@ class World:
 
 
 def _may_be_large(obj: Object) -> bool:
-    """Whether an object may be kept as it is: anybody can make any number that name an LLMService as their owner.
+    """Whether an object may be kept with its content: anybody can create many objects with an LLMService as owner.
 
-    Those that are kept with their content are one of a kind for each service, of the service's own name.
+    Of most kinds, only the one object with the service's own name keeps its content.
     """
     kind = obj["kind"]
     if kind in (KIND, POD.kind) or (kind in KINDS and KINDS[kind].metadata_only):
@@ -173,7 +173,7 @@ def _version(obj: Object) -> int:
 
 
 def _is_newer(obj: Object, known: Object) -> bool:
-    """Versions rise over all objects of a kind: the late answer about a deleted predecessor is older than its heir."""
+    """Versions rise over all objects of a kind, so a late answer about a deleted object is older than its successor."""
     return _version(obj) > _version(known)
 
 
