@@ -1,18 +1,18 @@
-"""`decide(snapshot, memory, now)`: how many replicas, and why. Pure: no I/O, no clock.
+"""Decides how many replicas, and why: `decide(snapshot, memory, now)`. Pure: no I/O, no clock.
 
-The law in its first form, on what readers feel:
+The law works on the users' deficit:
 
-* **Up** at once, by as much as the deficit says. With mean QoE Q = target - deficit, the ready replicas give about
-  Q/target of what was asked of them, so ready · target/Q would do. Replicas that warm up are credited until their
-  bound; after one became ready, the deficit of requests that suffered before is not held against it (`settle`).
-* **Down** by one, only after a quiet window in which one fewer would have sufficed: the window's peak of open requests
-  over the remaining replicas stays below what one replica is known to carry. That capacity is learned: what was carried
-  well, creeping up while nothing speaks against it; and nine tenths of the load that brought a deficit, once one did.
-* Never down on missing, stale or partial metrics, nor while smooth goodput says that readers idle.
+* **Up** at once, by the number that the deficit asks for. With mean QoE Q = target - deficit, the ready replicas give
+  about Q/target of the demand, so ready · target/Q replicas are enough. Replicas that warm up count until the warm-up
+  bound. After a replica became ready, the law waits `settle` seconds, as older requests still carry their deficit.
+* **Down** by one, only after a quiet window in which one replica fewer was enough: the window's peak of open requests,
+  divided by the remaining replicas, stays below the known capacity of one replica. This capacity is learned. Before the
+  first deficit: the highest load so far, plus 1 % per decision. After a deficit: 90 % of the load that caused it.
+* Never down on missing, stale or partial metrics, or while smooth goodput shows that readers wait.
 
-How much the deficit says: with mean QoE Q = target - deficit at n ready replicas, and QoE taken as the share of its
-readers that a replica keeps up with, n·Q/target replicas' worth of readers are served well; n·target/Q would serve all.
-It overstates what is needed where one queue delays everybody, and the growth of one decision is bounded.
+Why target/Q: assume that QoE is the share of readers that a replica serves well. Then n ready replicas serve the
+readers of n·Q/target replicas, and n·target/Q replicas would serve all. Where one queue delays all readers this number
+is too high, so one decision's growth is bounded.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ from andante.domain.scaling.memory import MAX_PEAKS, Memory
 from andante.domain.scaling.snapshot import ScalingRules, Snapshot
 
 MAX_GROWTH = 4.0
-"""One decision multiplies the ready replicas by at most this: a measured QoE near 0 says "many", not how many."""
+"""One decision multiplies the ready replicas by at most this: a QoE near 0 does not say how many are needed."""
 CREEP = 1.01
-"""Growth of the capacity per decision while a well-loaded replica has slack and no load ever brought a deficit."""
+"""Growth of the capacity per decision while a loaded replica has slack and no load has ever caused a deficit."""
 FORGET_SECONDS = 86_400.0
-"""A load that brought a deficit is forgotten by a factor e in this time; sooner, and a constant load would flap."""
+"""A load that caused a deficit is forgotten by a factor e in this time. If shorter, the replicas would flap under
+constant load."""
 BACK_OFF = 0.9
-"""Share of the load that brought a deficit which a replica is trusted to carry."""
+"""Capacity of a replica after a deficit, as a share of the load that caused the deficit."""
 LEAST_CAPACITY = 1.0
-"""One reader alone on a replica cannot be served better by more replicas."""
+"""Least capacity: more replicas cannot help a reader who is alone on a replica."""
 LEAST_SMOOTHNESS = 0.9
-"""Below this share of the throughput, smooth goodput says that readers idle, even where no deficit is left to see."""
+"""Below this share of the throughput, smooth goodput shows that readers wait, even without a deficit."""
 DOWN_MARGIN = 0.85
-"""Share of the learned capacity that the remaining replicas may be asked to carry."""
+"""Most load of the remaining replicas, as a share of the learned capacity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a decision, for people."""
+    """One step of a decision, to explain it to people."""
 
     name: str
     replicas: int
@@ -53,27 +54,27 @@ class Step:
     """One CamelCase word."""
     message: str
     clamped: bool
-    """Whether this step changed what the steps before proposed."""
+    """Whether this step changed the earlier steps' proposal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """How many replicas there should be, and how that came about."""
+    """The number of replicas, and the steps that led to it."""
 
     replicas: int
-    """What to set; equals the present number in the modes Advisory and Manual."""
+    """Number to set; in the modes Advisory and Manual, the present number."""
     wanted: int
-    """What the law and the guard rails want, whatever the mode."""
+    """Number that the law and the guard rails want, in any mode."""
     steps: tuple[Step, ...]
 
     @property
     def decisive(self) -> Step:
-        """The last step that changed something; the law's own where none did."""
+        """The last step that changed the number; the law's own step where none did."""
         return next((s for s in reversed(self.steps) if s.clamped), self.steps[0])
 
 
 def decide(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Memory]:
-    """The decision at `now` (seconds) and what to remember for the next one."""
+    """The decision at `now` (seconds), and the memory for the next decision."""
     learned = _learn(snapshot, memory.without_future(now), now)
     proposal = _propose(snapshot, learned, now)
     steps = [
@@ -101,7 +102,7 @@ def decide(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Me
             wanted = verdict.replicas
     applied = wanted if snapshot.rules.mode == "Auto" else snapshot.replicas.spec
     if applied < snapshot.replicas.spec:
-        # The next replica has to be earned by a quiet window of its own.
+        # Before the next replica is removed, a new quiet window must pass.
         learned = dataclasses.replace(learned, quiet_since=now, peaks=())
     if applied != snapshot.replicas.spec:
         learned = learned.with_change(now=now, before=snapshot.replicas.spec)
@@ -110,7 +111,7 @@ def decide(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Me
 
 def _learn(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
     ready = snapshot.replicas.ready
-    rose = ready > memory.ready > 0  # the first replica has no past of others to answer for
+    rose = ready > memory.ready > 0  # before the first replica, no earlier requests carry a deficit
     memory = dataclasses.replace(memory, ready=ready, ready_since=now if rose else memory.ready_since)
     if snapshot.blind or snapshot.pods_measured < ready or not ready:
         return dataclasses.replace(memory, quiet_since=None, deficit_since=None, peaks=(), recent=())
@@ -137,7 +138,7 @@ def _learn(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
 
 
 def _lower_ceiling(memory: Memory, now: float, *, rules: ScalingRules) -> Memory:
-    """A deficit is of requests that began a while ago: the load that brought it is the highest of that while."""
+    """Learn from a deficit. Its requests began some time ago, so the highest load since then caused the deficit."""
     settling = memory.ready_since is not None and now - memory.ready_since < rules.settle
     load = max((value for _, value in memory.recent), default=0.0)
     known = _ceiling(memory, now)
@@ -147,7 +148,7 @@ def _lower_ceiling(memory: Memory, now: float, *, rules: ScalingRules) -> Memory
 
 
 def _carried(memory: Memory, now: float, *, rules: ScalingRules) -> Memory:
-    """Without a deficit: what was carried throughout the last `settle` seconds can be carried, perhaps more."""
+    """Learn without a deficit: a replica can carry the load of the last `settle` seconds, perhaps more."""
     carried = min((value for _, value in memory.recent), default=0.0)
     if carried <= 0 or now - memory.recent[0][0] < rules.settle / 2:
         return memory
@@ -163,11 +164,11 @@ def _carried(memory: Memory, now: float, *, rules: ScalingRules) -> Memory:
 def _with_peak(
     peaks: tuple[tuple[float, float], ...], now: float, load: float, *, window: float, zeros: bool = False
 ) -> tuple[tuple[float, float], ...]:
-    """The peaks of the last window, one per slice of it, so that the memory stays small."""
+    """The peaks of the last window, one for each slice of the window, so that the memory stays small."""
     slice_seconds = max(1.0, window / (MAX_PEAKS - 2))
     kept = [p for p in peaks if now - p[0] <= window + slice_seconds]
     if load == 0 and not (zeros and any(value for _, value in kept)):
-        return tuple(kept)  # nothing to remember: an idle service's memory must not change with every tick
+        return tuple(kept)  # unchanged: an idle service's memory must not change with every tick
     if kept and now - kept[-1][0] < slice_seconds:
         kept[-1] = (kept[-1][0], max(kept[-1][1], load))
     else:
@@ -183,7 +184,7 @@ def _ceiling(memory: Memory, now: float) -> float | None:
 
 
 def known_capacity(memory: Memory, now: float) -> float | None:
-    """Open requests that one replica is trusted to carry within the target; None: nothing is known yet."""
+    """Open requests that one replica can carry within the target; None: not known yet."""
     ceiling = _ceiling(memory, now)
     return memory.carried if ceiling is None else BACK_OFF * ceiling
 
@@ -227,7 +228,7 @@ def _up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propo
             message=f"{words}; {needed} replicas are enough: {replicas.ready} are ready and {warming} are starting",
         )
     share = qoe / rules.target_qoe
-    # Those that had their time and a node, and still do not serve, are no capacity.
+    # Replicas that are past the warm-up bound, have a node and still do not serve do not count as capacity.
     wanted = needed + replicas.overdue_on_a_node
     late = replicas.overdue_on_a_node
     overdue = f", and {late} that should be ready by now do not count" if late else ""

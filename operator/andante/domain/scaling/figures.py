@@ -1,4 +1,4 @@
-"""A measured figure, or why there is none. Missing, stale and no traffic are three things, and none of them is 0."""
+"""Represents a measured figure, or why there is none. Missing, stale and no traffic differ, and none of them is 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Observed:
 
     value: float
     at: float
-    """Seconds (of the caller's clock) of the newest sample in it."""
+    """Time of the newest sample, seconds of the caller's clock."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -21,27 +21,27 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stale:
-    """Measured once, too long ago to act on."""
+    """Measured, but too long ago to act on."""
 
     at: float
-    """Seconds of the newest sample."""
+    """Time of the newest sample, seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """Could not be measured."""
+    """Not measured."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoTraffic:
-    """Measured well, and there was nothing to measure: no request ended and none is open."""
+    """Measured without a request: no request ended and none is open."""
 
 
 Figure = Observed | Stale | Missing | NoTraffic
 
 
 def value_of(figure: Figure) -> float | None:
-    """The value where there is one, else None."""
+    """The value of an observed figure, else None."""
     return figure.value if isinstance(figure, Observed) else None

@@ -1,4 +1,4 @@
-"""Guard rails: named pure checks, in order; each may bound a proposal and says why. The list is the documentation."""
+"""Defines the guard rails: named pure checks in order. Each may limit a proposal, and says why."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Guard = Callable[[Proposal, Snapshot, Memory, float], Proposal | None]
 
 
 def metrics_missing(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """Without metrics: hold, or go up to the floor; never down."""
+    """Without metrics: hold, or go up to minReplicas; never down."""
     if not snapshot.blind:
         return None
     present = snapshot.replicas.spec
@@ -32,7 +32,7 @@ def metrics_missing(proposal: Proposal, snapshot: Snapshot, memory: Memory, now:
 
 
 def partial_metrics(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """Metrics of only some of the ready pods never justify taking one away."""
+    """Never scale down on metrics of only some of the ready pods."""
     measured, ready = snapshot.pods_measured, snapshot.replicas.ready
     if measured >= ready or proposal.replicas >= snapshot.replicas.spec:
         return None
@@ -41,7 +41,7 @@ def partial_metrics(proposal: Proposal, snapshot: Snapshot, memory: Memory, now:
 
 
 def replicas_starting(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """While a replica warms up, none is taken away: the load on those ready is not the load to come."""
+    """Never scale down while a replica warms up: the load of the ready replicas will change when it is ready."""
     warming = snapshot.warming
     if not warming or proposal.replicas >= snapshot.replicas.spec:
         return None
@@ -50,7 +50,7 @@ def replicas_starting(proposal: Proposal, snapshot: Snapshot, memory: Memory, no
 
 
 def bounds(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """minReplicas and maxReplicas of the resource."""
+    """Apply minReplicas and maxReplicas."""
     low, high = snapshot.rules.min_replicas, snapshot.rules.max_replicas
     if proposal.replicas < low:
         return Proposal(replicas=low, reason="MinReplicas", message=f"scaling.minReplicas is {low}")
@@ -61,7 +61,7 @@ def bounds(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -
 
 
 def rate_limits(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """behavior.scaleUp and scaleDown: how many replicas may come or go within a period."""
+    """Apply behavior.scaleUp and scaleDown: how many replicas may be added or removed within a period."""
     present = snapshot.replicas.spec
     if proposal.replicas == present:
         return None
@@ -78,7 +78,7 @@ def rate_limits(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: flo
         bounds.append(max(present, start + allowed) if up else min(present, start - allowed))
     if not bounds:
         return None
-    # For scale-up the loosest limit is the highest number; for scale-down the lowest.
+    # The loosest limit is the highest number for scale-up, and the lowest for scale-down.
     bound = max(bounds) if up != rules.strictest else min(bounds)
     if (proposal.replicas <= bound) if up else (proposal.replicas >= bound):
         return None
@@ -87,7 +87,7 @@ def rate_limits(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: flo
 
 
 def foreign_owner(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """Somebody else sets the Deployment's replicas: say so, and do not fight."""
+    """Report that another field manager sets the Deployment's replicas, and leave its number."""
     owner = snapshot.replicas.foreign_owner
     if owner is None:
         return None
@@ -99,7 +99,7 @@ def foreign_owner(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: f
 
 
 def mode(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """Advisory and Manual: the proposal is only told."""
+    """In the modes Advisory and Manual, only report the proposal."""
     if snapshot.rules.mode is Mode.AUTO:
         return None
     message = f"scaling.mode is {snapshot.rules.mode}: {proposal.replicas} is advice only"

@@ -1,4 +1,4 @@
-"""What the scaler must not forget over a restart of the operator: small, versioned, kept in the CR's status."""
+"""Holds the scaler's memory, which must survive the operator's restart: small, versioned, kept in the CR's status."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ VERSION = 1
 MAX_PEAKS = 16
 MAX_CHANGES = 16
 LONGEST_PERIOD = 1800.0
-"""Seconds for which changes are remembered: the longest period of a rate limit."""
+"""Seconds for which changes are remembered, as the longest period of a rate limit."""
 CLOCK_TOLERANCE = 60.0
 """Seconds by which two machines' clocks may differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """All times are seconds of the caller's clock (Unix time in production)."""
+    """The scaler's memory. All times are seconds of the caller's clock (Unix time in production)."""
 
     carried: float | None = None
     """Open requests per replica that were carried without a deficit; None: nothing learned yet."""
     ceiling: tuple[float, float] | None = None
-    """(time, open requests per replica): the load that brought a deficit, and when; None: none has yet."""
+    """(time, open requests per replica) of the load that caused a deficit; None: no deficit yet."""
     recent: tuple[tuple[float, float], ...] = ()
-    """(time, open requests per replica) of the last seconds, oldest first."""
+    """(time, open requests per replica) of the last `settle` seconds, oldest first."""
     quiet_since: float | None = None
-    """Since when no deficit and no gap in the metrics was seen; None: not quiet."""
+    """Time since which there was no deficit and no gap in the metrics; None: not quiet."""
     deficit_since: float | None = None
-    """Since when a deficit above the tolerated one has been measured."""
+    """Time since which the deficit has been above the tolerated deficit."""
     peaks: tuple[tuple[float, float], ...] = ()
-    """(time, open requests of all replicas): peaks of the quiet time, oldest first."""
+    """(time, open requests of all replicas) of the peaks in the quiet time, oldest first."""
     ready: int = 0
     """Ready replicas at the previous decision."""
     ready_since: float | None = None
-    """When that number last rose."""
+    """When the number of ready replicas last rose."""
     changes: tuple[tuple[float, int], ...] = ()
-    """(time, replicas before it) of the newest changes, oldest first: what the rate limits count from."""
+    """(time, replicas before the change) of the newest changes, oldest first, for the rate limits."""
 
     def replicas_at(self, moment: float, present: int) -> int:
-        """Replicas asked for at `moment`, `present` of them being asked for now."""
+        """Replicas that were asked for at `moment`, when `present` replicas are asked for now."""
         return next((before for at, before in self.changes if at > moment), present)
 
     def with_change(self, *, now: float, before: int) -> Self:
@@ -50,8 +50,8 @@ class Memory:
         return dataclasses.replace(self, changes=(*kept, (now, before))[-MAX_CHANGES:])
 
     def without_future(self, now: float) -> Self:
-        """The memory without what is later than `now`, but for `CLOCK_TOLERANCE`: times that were forged, or told by a
-        clock that was ahead, would hold the scaler until they come.
+        """The memory without times later than `now` plus `CLOCK_TOLERANCE`. Times in the future, forged or from a clock
+        that was ahead, would stop the scaler until then.
         """
         latest = now + CLOCK_TOLERANCE
 
@@ -70,7 +70,7 @@ class Memory:
         )
 
     def to_state(self) -> dict[str, Any]:
-        """JSON-ready; what is not known is left out, as the API server keeps no nulls."""
+        """The memory as JSON; unknown values are left out, as the API server keeps no nulls."""
         state = {
             "carried": self.carried,
             "ceiling": None if self.ceiling is None else list(self.ceiling),
@@ -86,7 +86,7 @@ class Memory:
 
     @classmethod
     def from_state(cls, version: int, state: Mapping[str, Any]) -> Self:
-        """The memory, or an empty one where the format is not known or the content is broken."""
+        """The memory; empty where the format is not known or the content is invalid."""
         if version != VERSION:
             return cls()
         try:

@@ -1,4 +1,4 @@
-"""What the scaler knows of one service at one moment."""
+"""Describes what the scaler knows of one service at one moment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Mode(StrEnum):
 
 
 class OnMetricsMissing(StrEnum):
-    """What to do while nothing can be measured; neither takes replicas away."""
+    """What to do while there are no metrics; neither value removes replicas."""
 
     HOLD = "Hold"
     SCALE_TO_FLOOR = "ScaleToFloor"
@@ -26,68 +26,68 @@ class OnMetricsMissing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """Most replicas that may come or go within a period; a HorizontalPodAutoscaler's policy."""
+    """Most replicas that may be added or removed within a period, as in a HorizontalPodAutoscaler's policy."""
 
     replicas: float
-    """A number of replicas, or a share of those at the period's start where `relative`."""
+    """A number of replicas or, where `relative`, a share of the replicas at the period's start."""
     relative: bool
     period: float
     """Seconds."""
 
     def allowance(self, at_start: int) -> int:
-        """Replicas that may change within one period that began with `at_start` of them."""
+        """Replicas that may change within one period that began with `at_start` replicas."""
         return math.ceil(at_start * self.replicas) if self.relative else int(self.replicas)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """Limits of one direction: the loosest of them counts, or the strictest. No limit: free."""
+    """Limits of one direction: the loosest limit counts, or the strictest. Without a limit every change is allowed."""
 
     limits: tuple[RateLimit, ...] = ()
     strictest: bool = False
     disabled: bool = False
-    """No change in this direction at all."""
+    """No change in this direction is allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalingRules:
-    """The user's limits, from the CR. Times in seconds."""
+    """The user's limits from the CR. Times in seconds."""
 
     mode: Mode = Mode.AUTO
     min_replicas: int = 1
     max_replicas: int = 1
     target_qoe: float = 0.95
-    """QoE that a request should reach, the objective's; > 0."""
+    """QoE that a request should reach, from the objective; > 0."""
     tolerated_deficit: float = 0.01
-    """Mean deficit up to which the target counts as met: (1 - goodFraction) of it, or 1 - meanQoE's slack."""
+    """Largest mean deficit with which the target counts as met: (1 - goodFraction) of the target; 0 with a meanQoE."""
     on_metrics_missing: OnMetricsMissing = OnMetricsMissing.HOLD
     scale_up_window: float = 0.0
-    """How long a deficit must last before replicas are bought."""
+    """How long a deficit must last before replicas are added."""
     scale_down_window: float = 300.0
-    """How long one fewer must have sufficed before a replica is given back."""
+    """How long one replica fewer must have been enough before a replica is removed."""
     warmup_bound: float = 600.0
-    """A replica that is not ready after this long is no longer counted on."""
+    """A replica that is not ready after this time does not count any more."""
     settle: float = 60.0
-    """After a replica became ready: how long until the measured deficit speaks of the new capacity."""
+    """Time after a replica became ready until the measured deficit shows the new capacity."""
     up_limits: RateLimits = RateLimits()
     down_limits: RateLimits = RateLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicas:
-    """Pods by state. Ages in seconds."""
+    """Numbers of pods by state. Ages in seconds."""
 
     spec: int
     """Replicas that the Deployment asks for now."""
     ready: int
     starting_ages: tuple[float, ...] = ()
-    """Age of each pod that was created and does not serve yet, Pending ones included."""
+    """Age of each pod that was created and does not serve yet, including Pending pods."""
     overdue_on_a_node: int = 0
-    """Of those older than the warm-up bound, how many have a node: another one may fare better elsewhere. One that has
-    no node waits for the very room that another would wait for."""
+    """Starting pods that are older than the warm-up bound and have a node: a new pod may do better on another node. A
+    pod without a node does not count: a new pod would wait for the same room."""
     draining: int = 0
     foreign_owner: str | None = None
-    """Field manager other than us that sets the Deployment's replicas."""
+    """Another field manager that sets the Deployment's replicas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,28 +97,28 @@ class Snapshot:
     rules: ScalingRules
     replicas: Replicas
     deficit: Figure
-    """Mean QoE deficit that load has caused, of the requests that ended in the window and those open now; in [0, 1]."""
+    """Mean QoE deficit caused by load, of requests that ended in the window and requests open now; in [0, 1]."""
     open_requests: Figure
-    """Requests in flight, all replicas together."""
+    """Requests in flight on all replicas."""
     smooth_goodput: Figure
-    """Tokens/s in the window, the penalty for the idling that load has caused taken off."""
+    """Tokens/s in the window, minus the penalty for idle time that load has caused."""
     pods_measured: int
-    """Ready pods whose metrics are in these figures."""
+    """Number of ready pods that these figures include."""
     throughput: Figure
-    """Tokens/s in the window, nothing taken off."""
+    """Tokens/s in the window, without a penalty."""
 
     @property
     def warming(self) -> int:
-        """Replicas that will add to those ready: young enough to be counted on, and not a rollout's spare ones."""
+        """Replicas that will become ready soon: younger than the warm-up bound, and not a rollout's surge pods."""
         replicas = self.replicas
         young = sum(age <= self.rules.warmup_bound for age in replicas.starting_ages)
         return min(young, max(0, replicas.spec - replicas.ready))
 
     @property
     def smoothness(self) -> float | None:
-        """Smooth goodput as a share of the throughput, at most 1 and without a floor; None where it is not known.
+        """Smooth goodput as a share of the throughput, at most 1 and without a lower bound; None: not known.
 
-        It sees what the deficit cannot: a request's QoE has a floor at 0, the penalty for its user's idling grows on.
+        The deficit of a request is bounded, as QoE is never below 0. The penalty for idle time has no bound.
         """
         smooth, throughput = value_of(self.smooth_goodput), value_of(self.throughput)
         if smooth is None or throughput is None:
@@ -127,7 +127,7 @@ class Snapshot:
 
     @property
     def blind(self) -> str | None:
-        """Why nothing can be decided on these figures; None when they can be trusted."""
+        """Why no decision is possible on these figures; None where it is possible."""
         for figure in (self.deficit, self.open_requests):
             if isinstance(figure, Missing):
                 return figure.why
@@ -137,5 +137,5 @@ class Snapshot:
 
     @property
     def idle(self) -> bool:
-        """Measured well, and there are no requests."""
+        """Whether the service was measured and has no requests."""
         return isinstance(self.deficit, NoTraffic)
