@@ -1,15 +1,15 @@
-"""Mean length of a class's answers in visible tokens: what an answer that has not come yet is taken for."""
+"""Estimates the length of a future answer: the running mean of its class, in visible tokens."""
 
 from __future__ import annotations
 
 from typing import Final
 
 FIRST_GUESS: Final = 210.0
-"""Tokens; the mean of a chat's answers (`andante.domain.scheduling.lengths`), before any answer is known."""
+"""Tokens, used before any answer is known: the mean of chat answers (`andante.domain.scheduling.lengths`)."""
 _GUESS_WEIGHT: Final = 4.0
-"""The guess counts as much as that many answers."""
+"""The first guess has the weight of this many answers."""
 _MEMORY: Final = 200.0
-"""Answers that the mean remembers."""
+"""The mean covers about this many of the newest answers."""
 
 
 class AnswerLengths:
@@ -21,12 +21,12 @@ class AnswerLengths:
         self._means: dict[str, tuple[float, float]] = {}
 
     def learn(self, qoe_class: str, tokens: int) -> None:
-        """An answer of `tokens` visible tokens came to its end."""
+        """Add an ended answer of `tokens` visible tokens."""
         mean, weight = self._means.get(qoe_class, (FIRST_GUESS, _GUESS_WEIGHT))
         weight = min(weight + 1, _MEMORY)
         self._means[qoe_class] = mean + (tokens - mean) / weight, weight
 
     def expected(self, qoe_class: str, *, longest: int | None = None) -> float:
-        """Visible tokens of an answer to come, at least 1 and at most `longest`, which it may have."""
+        """Expected visible tokens of a future answer, at least 1 and at most `longest` (its limit)."""
         mean, _ = self._means.get(qoe_class, (FIRST_GUESS, 0.0))
         return max(1.0, mean if longest is None else min(mean, longest))

@@ -1,7 +1,7 @@
-"""Loops over requests in machine code: numba compiles them for the types that their annotations name.
+"""Compiles loops over requests to machine code: numba compiles them for the types in their annotations.
 
-A decision is some hundred operations on a thousand numbers each. In numpy, the calls cost more than the numbers, and
-twice that in an engine, whose own Python has emptied the processor's caches between two decisions.
+A decision is about a hundred operations on a thousand numbers each. In numpy the calls cost more than the arithmetic,
+and twice as much in an engine, where other Python code empties the processor's caches between two decisions.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _TYPES: dict[Any, Any] = {
 
 
 class Locator(UserProvidedCacheLocator):
-    """Numba's cache in `compiled_folder`, which is named for the sources; it may have come with them, read-only."""
+    """Puts numba's cache into `compiled_folder`, whose name depends on the sources. The folder may be read-only."""
 
     @classmethod
     def get_suitable_cache_subpath(cls, py_file: str) -> str:
-        return ""  # numba's is named for where the sources lie, and copies of them lie elsewhere
+        return ""  # numba's own name depends on the path of the sources, and copies have another path
 
     def get_source_stamp(self) -> Any:
-        return 0  # numba's is the file's time of change, which loses its fraction in an image
+        return 0  # numba's own stamp is the file's modification time, which loses its fraction in an image
 
     def ensure_cache_path(self) -> None:
         if not Path(self.get_cache_path()).is_dir():
@@ -54,11 +54,11 @@ class Locator(UserProvidedCacheLocator):
 
 
 def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """`function`, compiled when its module is imported; raises KeyError for an annotation that `_TYPES` lacks.
+    """Compile `function` when its module is imported. Raises KeyError for an annotation that `_TYPES` lacks.
 
-    A NamedTuple of those types is one, too. Arguments go by position and have exactly those types; arrays are
-    contiguous, and of the lengths that `function` takes them for: nothing checks an index. Dividing by zero gives an
-    infinity, as in numpy. The machine code is kept for the next start (`compiled_folder`).
+    A NamedTuple of these types is allowed too. Pass arguments by position, with exactly these types. Arrays must be
+    contiguous and have the lengths that `function` expects: no index is checked. Division by zero gives infinity, as in
+    numpy. The machine code is kept for the next start (`compiled_folder`).
     """
     hints = get_type_hints(function, include_extras=True)
     hints.pop("return")
@@ -70,7 +70,7 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     try:
         config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(folder), f"{__name__}.{Locator.__name__}"
         fast = numba.njit(signature, error_model="numpy", cache=True)(function)
-    except (RuntimeError, OSError, EOFError, UnpicklingError):  # no folder to write to, or nothing usable in it
+    except (RuntimeError, OSError, EOFError, UnpicklingError):  # no writable folder, or no usable content
         fast = numba.njit(signature, error_model="numpy")(function)
     finally:
         config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
@@ -79,10 +79,10 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def unchecked(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """`function` of `compiled`, the types of its arguments not looked at: an array of others would be misread.
+    """The result of `compiled` without a check of argument types: an array of another type would be misread.
 
-    For calls in every step, with arguments that the caller has made himself: to look at tuples takes numba longer than
-    some of the loops that it then runs.
+    For calls in every step, where the caller makes the arguments: numba's check of tuples takes longer than some of the
+    loops.
     """
     if numba.config.DISABLE_JIT:
         return function
@@ -93,7 +93,7 @@ def unchecked(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def part(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """`function`, to be called by compiled functions, and compiled with them."""
+    """Mark `function` to be called by compiled functions and compiled with them."""
     answer: Callable[_P, _R] = numba.njit(error_model="numpy")(function)
     return answer
 

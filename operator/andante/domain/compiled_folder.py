@@ -1,4 +1,4 @@
-"""Where the machine code of a source file is kept; known without importing the compiler, which takes seconds."""
+"""Finds the folder for the machine code of a source file, without importing the compiler, which takes seconds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _DOMAIN = Path(__file__).parent
 def compiled_folder(source: Path, *, compiler: str, chosen: str) -> Path:
     """The folder for the functions of `source` (a Python file).
 
-    Keyed by the compiler's version and by the sources that the functions may call: numba itself would look at the
-    function's own file alone. It lies beside the sources where code came with them (an image may bring it along) or
-    where nothing was `chosen` ($NUMBA_CACHE_DIR); else in the chosen folder.
+    The name depends on the compiler's version and on all sources that the functions may call; numba's own key is only
+    the function's own file. The folder is beside the sources where machine code came with them (an image may contain
+    it) or where `chosen` ($NUMBA_CACHE_DIR) is empty; otherwise it is in the chosen folder.
     """
     digest = hashlib.sha256(compiler.encode() + _domain_sources() + source.read_bytes()).hexdigest()[:16]
     beside = _DOMAIN / "__pycache__" / "compiled" / digest

@@ -1,9 +1,9 @@
-"""Why a request lacks what it lacks, by who could relieve it; the four parts add up to the deficit.
+"""Splits a request's deficit by its cause; the four parts add up to the deficit.
 
-failed   the server failed, refused or cut it
-client   its own expectations go beyond its class's
-idle     it would have missed that on an idle replica of the same kind, too (`andante.domain.idle_replica`)
-load     the rest: what further replicas relieve, and the scaler buys for
+failed   the server failed, refused or cut the request
+client   the request asks for more than its class
+idle     an idle replica of the same kind would miss this too (`andante.domain.idle_replica`)
+load     the rest: more replicas reduce this part, and the scaler adds replicas for it
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeficitByCause:
-    """Parts of one request's deficit, each >= 0; of several requests where they were added up."""
+    """The parts of one request's deficit, each >= 0; or their sums over several requests."""
 
     load: float = 0.0
     idle: float = 0.0
@@ -38,7 +38,7 @@ class DeficitByCause:
         return self.load + self.idle + self.failed + self.client
 
     def of(self, cause: Cause) -> float:
-        """The part of that cause."""
+        """The part with this cause."""
         return float(getattr(self, cause.value))
 
 
@@ -59,10 +59,10 @@ def added_up(parts: Iterable[DeficitByCause]) -> DeficitByCause:
 def split_deficit(
     deficit: float, *, outcome: Outcome | None, idle_deficit: float, beyond_class: float = 0.0
 ) -> DeficitByCause:
-    """The parts of `deficit`; `outcome` is None while the request is open.
+    """Split `deficit` into its parts; `outcome` is None while the request is open.
 
-    `idle_deficit`: what the request would have lacked on an idle replica. `beyond_class`: what it lacks more than by
-    its class's own expectations.
+    `idle_deficit`: the deficit that the request would have on an idle replica. `beyond_class`: the deficit above the
+    one that the class's own expectations would give.
     """
     if deficit <= 0:
         return NO_DEFICIT

@@ -1,7 +1,7 @@
-"""TTFT, TPOT, max TBT and the fluidity index: reported beside QoE, never instead of it.
+"""Measures TTFT, TPOT, max TBT and the fluidity index: reported beside QoE, never instead of QoE.
 
-Fluidity index: Etalon (arXiv 2507.09019). Early tokens bank slack; a late one counts as the deadlines that passed
-meanwhile, and starts the clock again.
+Fluidity index: Etalon (arXiv 2507.09019). Early tokens earn slack. A late token counts as all deadlines that passed
+while it was missing, and the next deadline starts from this token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from andante.domain.pace import MAX_SECONDS
 from andante.domain.qoe import check_delivery, check_expectation, delivery_error
 
 _ROUNDING = 1e-9
-"""Seconds: a time that is late by no more than its own rounding is not late."""
+"""Seconds: a time that is late only by rounding is not late."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class LatencyScore:
     tpot: float | None
     """Time per output token after the first: (D_n - D_1) / (n - 1)."""
     max_tbt: float | None
-    """Longest time between two tokens that follow each other."""
+    """Longest time between two consecutive tokens."""
 
 
 class LatencyState:
@@ -52,7 +52,7 @@ class LatencyState:
         self.deliver_all((at,), (tokens,))
 
     def deliver_all(self, times: Sequence[float], tokens: Sequence[int]) -> None:
-        """As `deliver` for each of `times` (s) with its number of `tokens`; what came before a wrong one counts."""
+        """As `deliver` for each of `times` (s) with its number of `tokens`; deliveries before a wrong one count."""
         last, longest, delivered = self._last, self._longest, self.delivered_tokens
         try:
             for at, count in zip(times, tokens, strict=True):

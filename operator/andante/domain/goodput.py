@@ -1,12 +1,12 @@
-"""Smooth goodput: tokens delivered, less what the users' idle waiting cost (arXiv 2410.14257v2, section 4.3).
+"""Measures smooth goodput: delivered tokens minus a penalty for users' idle time (arXiv 2410.14257v2, section 4.3).
 
     deadline             d_i = origin + i/p       origin: τ0 (from arrival, the default) or D_1 (from the first token)
     user idle latency    l = max(0, max_i (D_i - d_i))      (equation 9)
     benefit              b = n - α·f(l)                     (equation 10),  f(l) = l seconds, α in tokens/s
     smooth goodput       Σ b / T                            (equation 11),  tokens/s over an interval of T seconds
 
-The paper leaves f and α open. Ours: f(l) = l, and α = p unless said otherwise: a second of idling costs what the user
-could have read in it. α = 0 is token throughput.
+The paper leaves f and α open. We use f(l) = l, and α = p by default: one idle second costs the tokens that the user
+could have read in it. With α = 0 smooth goodput is token throughput.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from andante.domain.pace import MAX_SECONDS
 from andante.domain.qoe import check_delivery, check_expectation, delivery_error, time_error
 
 IDLE_COST = "f(l) = l seconds"
-"""What every report states as f."""
+"""The f that every report states."""
 ALPHA_FACTORS = (0.0, 1.0, 4.0)
 """α as multiples of the pace p that every report shows."""
 
@@ -33,7 +33,7 @@ class Origin(StrEnum):
     ARRIVAL = "arrival"
     """d_i = τ0 + i/p: waiting for the first token counts (the default)."""
     FIRST_TOKEN = "first_token"  # noqa: S105  not a secret
-    """d_i = D_1 + i/p: only the stream's own pauses count."""
+    """d_i = D_1 + i/p: only pauses within the stream count."""
 
 
 class SmoothGoodputState:
@@ -47,7 +47,7 @@ class SmoothGoodputState:
         self.origin = Origin(origin)
         self._expected_ttft = float(expected_ttft)
         self._pace = float(pace)
-        # Until the first token, both origins count from τ0: a request that is never served must not be free.
+        # Until the first token, both origins count from τ0: a request that is never served must have a penalty.
         self._origin_at = self._expected_ttft
         self._idle = 0.0
         self._last = 0.0
@@ -62,7 +62,7 @@ class SmoothGoodputState:
         self.deliver_all((at,), (tokens,))
 
     def deliver_all(self, times: Sequence[float], tokens: Sequence[int]) -> None:
-        """As `deliver` for each of `times` (s) with its number of `tokens`; what came before a wrong one counts."""
+        """As `deliver` for each of `times` (s) with its number of `tokens`; deliveries before a wrong one count."""
         last, worst, delivered = self._last, self._idle, self.delivered_tokens
         pace = self._pace
         try:
@@ -98,8 +98,8 @@ class SmoothGoodputState:
 def idle_latency(delivery: ArrayLike, *, expected_ttft: float, pace: float, origin: Origin = Origin.ARRIVAL) -> float:
     """User idle latency in seconds of a recorded timeline (equation 9, clamped at 0), vectorised.
 
-    `delivery`: shape (n,), seconds since arrival, ascending. 0 for n = 0: how long a request that was never served
-    kept its user waiting is not in its timeline (`SmoothGoodputState.open_idle_latency`).
+    `delivery`: shape (n,), seconds since arrival, ascending. 0 for n = 0: the timeline of a request that was never
+    served does not contain the user's wait (see `SmoothGoodputState.open_idle_latency`).
     Raises ValueError naming the field.
     """
     check_expectation(expected_ttft=expected_ttft, pace=pace)
@@ -131,7 +131,7 @@ def smooth_goodput(tokens: ArrayLike, idle: ArrayLike, *, alpha: ArrayLike, inte
     """Smooth goodput in tokens/s (equation 11) of requests measured over `interval` seconds.
 
     `tokens`, `idle`: shape (requests,), tokens and idle seconds of each; `alpha`: tokens/s, one for all or one each.
-    No request at all gives 0. Raises ValueError naming the field.
+    Without any request the result is 0. Raises ValueError naming the field.
     """
     if not 0 < interval < math.inf:
         raise ValueError(f"interval must be finite seconds > 0, got {interval}")

@@ -1,10 +1,10 @@
-"""What an idle replica of the same kind would give a request: the part of its waiting that no further replica relieves.
+"""Predicts a request's timeline on an idle replica of the same kind: the wait that more replicas cannot reduce.
 
     prefill   ceil(uncached / chunk) steps and the time of each uncached prompt token
     decoding  one step a token, of the request's own sequences alone; with speculative decoding, one for several tokens
     first visible token at  prefill + hidden tokens · step / tokens of a step,  the others step / tokens of a step apart
 
-The coefficients are those of the fitted step time (`andante.domain.scheduling.latency`).
+The coefficients come from the fitted step time (`andante.domain.scheduling.latency`).
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ _SHORTEST_STEP = 1e-5
 
 
 class IdleReason(StrEnum):
-    """Why a request is late on an idle replica."""
+    """Why a request is late even on an idle replica."""
 
     REASONING = "reasoning"
     """Hidden tokens come before the first visible one."""
     PROMPT = "prompt"
-    """The prompt takes longer than the first token may."""
+    """The prefill takes longer than the expected TTFT."""
     PACE = "pace"
-    """The engine decodes more slowly than the class reads."""
+    """The engine decodes more slowly than the class's pace."""
     EMPTY = "empty"
     """The answer ended without a token."""
 
 
 class IdleTimeline(NamedTuple):
-    """When the tokens of one request would come, alone on a replica. Seconds, finite, >= 0."""
+    """The times of one request's tokens, alone on a replica. Seconds, finite, >= 0."""
 
     prefill: float
     """From arrival to the first token."""
     hidden: float
-    """From there to the first visible one."""
+    """From the first token to the first visible token."""
     step: float
     """From each visible token to the next; > 0."""
 
     @property
     def first(self) -> float:
-        """When the first visible token comes, seconds after arrival."""
+        """Time of the first visible token, seconds after arrival."""
         return min(self.prefill + self.hidden, MAX_SECONDS)
 
     def at(self, token: int) -> float:
-        """When visible token number `token` (from 1) comes, seconds after arrival."""
+        """Time of visible token number `token` (from 1), seconds after arrival."""
         return min(self.first + (token - 1) * self.step, MAX_SECONDS)
 
     def tokens_by(self, now: float, *, most: int) -> int:
-        """Visible tokens there `now` seconds after arrival, of `most` at most."""
+        """Number of visible tokens `now` seconds after arrival, at most `most`."""
         if now < self.first or most < 1:
             return 0
         return min(most, int((now - self.first) / self.step) + 1)
 
     def reason(self, *, tokens: int, pace: float, hidden_tokens: int) -> IdleReason:
-        """What delays a request with so many visible and hidden tokens most."""
+        """The main cause of delay for a request with these numbers of visible and hidden tokens."""
         if not tokens:
             return IdleReason.REASONING if hidden_tokens else IdleReason.EMPTY
         behind = (tokens - 1) * max(0.0, self.step - 1 / pace) if pace > 0 else (tokens - 1) * self.step
@@ -71,20 +71,20 @@ class IdleTimeline(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleReplica:
-    """The step time of an engine that serves one request alone. Seconds; what is not finite or below 0 counts as 0."""
+    """The step time of an engine that serves one request alone. Seconds; a value below 0 or not finite counts as 0."""
 
     base: float
     prefill_token: float
     sequence: float
     context_token: float
     chunk: int = 8192
-    """Prompt tokens of one step at most; >= 1."""
+    """Most prompt tokens of one step; >= 1."""
     tokens_per_step: float = 1.0
-    """Tokens that a step brings a sequence, mean; what is below 1 counts as 1."""
+    """Mean tokens per sequence and step; a value below 1 counts as 1."""
 
     @classmethod
     def from_profile(cls, coefficients: StepTimeCoefficients) -> Self:
-        """Below the crossover, where a step takes what reading the weights takes."""
+        """From a profile below its crossover, where reading the weights determines the step time."""
         return cls(
             base=1e-6 * (coefficients.fixed_us + coefficients.weight_floor_us),
             prefill_token=1e-6 * coefficients.token_us,
@@ -95,10 +95,10 @@ class IdleReplica:
     def timeline(
         self, *, prompt_tokens: int, cached_tokens: int, hidden_tokens: int, visible_tokens: int, sequences: int
     ) -> IdleTimeline:
-        """Of a request whose prompt has `prompt_tokens`, `cached_tokens` of them in a cache.
+        """The timeline of a request with `prompt_tokens` prompt tokens, `cached_tokens` of them in a cache.
 
-        It is written as `sequences` (>= 1) sequences side by side, of `visible_tokens` each; `hidden_tokens` are those
-        of all of them. Hidden tokens are taken to come before the visible ones.
+        The answer has `sequences` (>= 1) parallel sequences with `visible_tokens` each; `hidden_tokens` is the total of
+        all sequences. The model assumes that hidden tokens come before the visible ones.
         """
         uncached = max(1, prompt_tokens - max(0, cached_tokens))
         hidden = hidden_tokens / sequences
@@ -112,7 +112,7 @@ class IdleReplica:
 
 
 START = IdleReplica(**DEFAULT_STEP_TIME._asdict())
-"""Where neither a fit nor a profile is known: what the scheduler's fit starts from."""
+"""Used where neither a fit nor a profile is known: the start values of the scheduler's fit."""
 
 
 def _sane(value: float) -> float:

@@ -1,7 +1,7 @@
-"""Names of the engine's metrics, as `/metrics` shows them: the engine writes them, the operator reads them.
+"""Names the engine's metrics, as `/metrics` shows them: the engine writes them, the operator reads them.
 
-A counter's name ends in `_total`. A histogram has `_bucket`, `_sum` and `_count` after its name. What each metric means
-stands with the object that writes it, and in docs/reference/metrics.md.
+A counter's name ends in `_total`. A histogram adds `_bucket`, `_sum` and `_count` to its name. The object that writes a
+metric, and docs/reference/metrics.md, say what the metric means.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a user expects of a stream: when it starts, and how fast they read or listen.
+"""Describes what a user expects of a stream: when it starts, and how fast the user reads or listens.
 
-The engine's meter, the scheduler, the scaler and the simulator all take their expectations from here,
-so that one objective drives the three.
+The engine's meter, the scheduler, the scaler and the simulator use the same expectations, so that all follow one
+objective.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from enum import StrEnum
 from types import MappingProxyType
 
 MAX_SECONDS = 1e9
-"""Largest time or expectation accepted, seconds (31 years). Below today's Unix time, so that a clock reading passed
-where seconds since arrival are meant is refused instead of scored."""
+"""Largest accepted time or expectation, seconds (31 years). It is below today's Unix time, so that a Unix time that is
+passed by mistake instead of seconds since arrival is refused."""
 MIN_PACE, MAX_PACE = 1e-6, 1e6
-"""Smallest and largest pace accepted, tokens per second; 0 is no pace but a batch request. What is computed from a pace
-or from its inverse is then finite."""
+"""Smallest and largest accepted pace, tokens per second (0 means a batch request). With these limits, results computed
+from a pace or its inverse are finite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
     """What the user of one request expects.
 
-    A `deadline` makes it an *agent's* request: its consumer is a program that needs the whole answer, QoE is 1 when the
-    last token came by the deadline and 0 otherwise. `pace` 0 makes it a *batch* request: throughput only, never counted
-    in QoE.
+    With a `deadline` the request is an *agent's*: a program needs the whole answer; QoE is 1 when the last token came
+    by the deadline and 0 otherwise. With `pace` 0 the request is a *batch* request: only throughput counts, never QoE.
     """
 
     expected_ttft: float
@@ -46,24 +45,24 @@ class Expectation:
 
     @property
     def counts_in_qoe(self) -> bool:
-        """False for batch requests, which are measured by throughput alone."""
+        """False for batch requests, which are measured only by throughput."""
         return self.pace > 0 or self.deadline is not None
 
 
 class ClientExpectations(StrEnum):
-    """What clients of a class may expect beside what the class does."""
+    """Whether clients may set expectations that differ from their class's."""
 
     IGNORE = "Ignore"
-    """Nothing: the class decides."""
+    """Clients set nothing: the class decides."""
     RELAX = "Relax"
-    """Less: a later first token, a slower pace. More than that is cut down to the class's."""
+    """Clients may ask for less: a later first token, a slower pace. A higher demand is reduced to the class's."""
     ALLOW = "Allow"
-    """Anything."""
+    """Clients may ask for anything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QoEClass:
-    """A named kind of user, with the weight that the scheduler gives to their QoE."""
+    """A named kind of user, with the scheduler's weight for the QoE of these users."""
 
     name: str
     expected_ttft: float
@@ -73,11 +72,11 @@ class QoEClass:
     weight: float = 1.0
     """Relative weight in the scheduler's objective; > 0."""
     expected_prefill_rate: float | None = None
-    """Prompt tokens per second that a long prompt may take: τ0 grows to prompt_tokens / this (Andes v2 uses 5000)."""
+    """Prompt tokens per second: for a long prompt τ0 grows to prompt_tokens / this rate (Andes v2 uses 5000)."""
     deadline: float | None = None
     """End-to-end deadline in seconds, for programs (agent classes)."""
     client_expectations: ClientExpectations = ClientExpectations.RELAX
-    """What its clients may expect beside that."""
+    """Whether clients of this class may set other expectations."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight > 0):
@@ -101,9 +100,9 @@ class QoEClass:
         return Expectation(expected_ttft=ttft, pace=self.pace, deadline=self.deadline)
 
     def expectation_of_client(self, usual: Expectation, *, ttft: float | None, pace: float | None) -> Expectation:
-        """What counts for a client of this class that expects `ttft` (s) and `pace` (tokens/s); None: it does not say.
+        """The expectation that counts for a client which asks for `ttft` (s) and `pace` (tokens/s); None: not set.
 
-        `usual` is what the class expects of this request; the deadline is always the class's.
+        `usual` is the class's expectation of this request. The deadline is always the class's.
         """
         if self.client_expectations is ClientExpectations.IGNORE:
             return usual
@@ -114,7 +113,7 @@ class QoEClass:
         return Expectation(expected_ttft=own_ttft, pace=own_pace, deadline=usual.deadline)
 
 
-# Bases: Andes' reading and listening averages (arXiv 2404.16283), Brysbaert 2019 for silent reading (238 wpm),
+# Sources: Andes' reading and listening averages (arXiv 2404.16283), Brysbaert 2019 for silent reading (238 wpm),
 # MLPerf Inference's interactive limits (450 ms, 40 ms a token); ~1.3 tokens per English word.
 PRESETS: Mapping[str, QoEClass] = MappingProxyType(
     {

@@ -1,4 +1,4 @@
-"""QoE of one request: how much of what its user wanted to read they could read without waiting.
+"""Computes the QoE of one request: how much of the text the user could read without waiting.
 
 The engine's meter, the load generator, the scheduler and the simulator score requests with this module and no other.
 `QoEState` scores while tokens arrive, in O(1) time and memory; `score_timeline` scores a recorded timeline at once.
@@ -9,12 +9,12 @@ The engine's meter, the load generator, the scheduler and the simulator score re
     QoE                  S_read / (S_read + S_delay),  S_read = n(n+1)/(2p),  S_delay = Σ (A_i - I_i)
     Andes' own QoE       1 - S_delay / Σ (A_n - I_i)                             (Andes v2, equation 3)
 
-The lag never falls, so tokens that are handed over together share one lag: that makes a batch of tokens O(1) too.
-An answer that comes whole (not streamed) is due when its reader would have had its last token, and late as a whole:
-`score_whole`, `open_whole`.
+The lag never falls, so tokens that are delivered together share one lag, and a batch of tokens is O(1) too.
+An answer that does not stream is due when a stream's last token would be due, and is late as a whole: `score_whole`,
+`open_whole`.
 
-Andes is arXiv 2404.16283. Its own form is kept beside ours for comparison with the paper; it normalises by the actual
-end, so that holding back the last token raises it, and nothing may be steered by it.
+Andes is arXiv 2404.16283. Andes' own QoE is kept beside ours for comparison with the paper. It divides by the actual
+end, so delaying the last token raises it. No decision may use it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class QoEScore:
     qoe: float
     """In [0, 1]; 1 when no token was late, 0 when none was delivered."""
     andes_qoe: float
-    """Andes' own QoE (v2, equation 3), in [0, 1]; reported beside `qoe`, never steered by."""
+    """Andes' own QoE (v2, equation 3), in [0, 1]; reported beside `qoe`, never used for decisions."""
     mean_delay: float
     """δ = S_delay / n in seconds; infinite when no token was delivered."""
 
@@ -61,12 +61,12 @@ class QoEState:
 
     @property
     def lag(self) -> float:
-        """A_n - I_n in seconds: how far the user's reading has fallen behind its ideal; never falls."""
+        """A_n - I_n in seconds: how far the user's reading is behind the ideal; never falls."""
         return self._lag
 
     @property
     def dry_since(self) -> float:
-        """A_n + 1/p: when the user has read all that was delivered, seconds since arrival; τ0 at n = 0."""
+        """A_n + 1/p: when the user has read all delivered tokens, seconds since arrival; τ0 at n = 0."""
         return self._expected_ttft + self.delivered_tokens / self._pace + self._lag
 
     @property
@@ -87,7 +87,7 @@ class QoEState:
         self.deliver_all((at,), (tokens,))
 
     def deliver_all(self, times: Sequence[float], tokens: Sequence[int]) -> None:
-        """As `deliver` for each of `times` (s) with its number of `tokens`; what came before a wrong one counts."""
+        """As `deliver` for each of `times` (s) with its number of `tokens`; deliveries before a wrong one count."""
         last, lag, area, delivered = self._last, self._lag, self._delay_area, self.delivered_tokens
         expected_ttft, pace = self._expected_ttft, self._pace
         try:
@@ -104,7 +104,7 @@ class QoEState:
             self._last, self._lag, self._delay_area, self.delivered_tokens = last, lag, area, delivered
 
     def deliver_evenly(self, first: float, gap: float, tokens: int) -> None:
-        """As `deliver` for `tokens` single tokens, the first at `first` and each `gap` seconds (>= 0) after the other.
+        """As `deliver` for `tokens` single tokens: the first at `first`, then one every `gap` seconds (>= 0).
 
         O(1). Raises ValueError as `deliver`.
         """
@@ -117,7 +117,7 @@ class QoEState:
             self._lag = max(self._lag, late)
             self._delay_area += tokens * self._lag
         else:
-            # As long as the lag of before is larger it stays, then it grows with each token.
+            # The lag stays as before while it is larger than the new tokens' delay; then it grows with each token.
             staying = min(tokens, max(0, math.floor((self._lag - late) / growth) + 1)) if self._lag >= late else 0
             growing = tokens - staying
             self._delay_area += staying * self._lag
@@ -153,9 +153,9 @@ class QoEState:
         """QoE of the request if it is still open `now` seconds after arrival; 1 before τ0.
 
         Tokens that are due by `now` but not delivered count as late since their due time, over m = max(n, due) tokens.
-        With the answer's `length` known, no more than that many are ever due. Equal to `qoe()` wherever no due token is
-        missing: always at the end of an answer of known length; where the length was unknown, a late request's score
-        steps there, because tokens that fell due will turn out not to exist.
+        With a known `length`, at most `length` tokens are ever due. The result equals `qoe()` while no due token is
+        missing: so always at the end of an answer of known length. Where the length was unknown, the score of a late
+        request jumps at its end, because some tokens that counted as due do not exist.
         Raises ValueError when `now` is before the last delivery, or `length` is below the tokens delivered.
         """
         tokens, delay_area = self._open(now, length)
@@ -197,7 +197,7 @@ class QoEState:
 
 
 def due_tokens(now: float, *, expected_ttft: float, pace: float) -> int:
-    """How many tokens the user expects to have by `now` seconds after arrival: the i with I_i <= now."""
+    """Number of tokens that the user expects to have by `now` seconds after arrival: the i with I_i <= now."""
     if now < expected_ttft:
         return 0
     due = int((now - expected_ttft) * pace) + 1
@@ -233,10 +233,10 @@ def score_timeline(delivery: ArrayLike, *, expected_ttft: float, pace: float) ->
 
 
 def score_whole(tokens: int, *, at: float, expected_ttft: float, pace: float) -> QoEScore:
-    """The scores of an answer of `tokens` tokens that came whole, `at` seconds after arrival.
+    """The scores of an answer of `tokens` tokens that did not stream and came `at` seconds after arrival.
 
-    Nobody reads before the end, so nothing before the end can be late: due at I_n, late as a whole by
-    δ = max(0, at - I_n), QoE = S_read / (S_read + n δ), which is the form of a stream on the timeline I_i + δ.
+    The user cannot read before the end, so the answer is due at I_n and late as a whole by δ = max(0, at - I_n).
+    QoE = S_read / (S_read + n δ), the QoE of a stream with the timeline I_i + δ.
     Raises ValueError naming the field.
     """
     check_expectation(expected_ttft=expected_ttft, pace=pace)
@@ -257,9 +257,10 @@ def score_whole(tokens: int, *, at: float, expected_ttft: float, pace: float) ->
 
 
 def open_whole(now: float, *, length: int, expected_ttft: float, pace: float) -> QoEScore:
-    """The scores of an answer that is to come whole and is still open: `length` (>= 1) is the expected one, tokens.
+    """The scores of an open answer that does not stream: `length` (>= 1) is its expected length, tokens.
 
-    As an open stream that has everything until I_n of that length: 1 until then, afterwards what falls due is late.
+    Scored as an open stream whose tokens were all in time until I_n of this length: 1 until then; later due tokens are
+    late.
     """
     stream = QoEState(expected_ttft=expected_ttft, pace=pace)
     stream.deliver(0.0, length)
@@ -272,14 +273,15 @@ def open_whole(now: float, *, length: int, expected_ttft: float, pace: float) ->
 
 
 def last_due(tokens: int, *, expected_ttft: float, pace: float) -> float:
-    """I_n of an answer of `tokens` (>= 1) tokens: seconds from arrival until its last one is due."""
+    """I_n of an answer of `tokens` (>= 1) tokens: seconds from arrival until the last token is due."""
     return expected_ttft + (tokens - 1) / pace
 
 
 def is_good(*, qoe: float, mean_delay: float, objective: float, tolerated_delay: float) -> bool:
-    """Whether a request is good: QoE >= `objective`, or a mean delay (s) that nobody feels.
+    """Whether a request is good: QoE >= `objective`, or a mean delay (s) that users do not notice.
 
-    `tolerated_delay` 0 switches the second way off. Without it a ten-token answer would miss 0.95 by 60 ms.
+    `tolerated_delay` 0 switches the second way off. Without `tolerated_delay`, a mean delay of 60 ms would make a
+    ten-token answer miss 0.95.
     """
     return qoe >= objective or (tolerated_delay > 0 and mean_delay <= tolerated_delay)
 
@@ -287,7 +289,7 @@ def is_good(*, qoe: float, mean_delay: float, objective: float, tolerated_delay:
 def request_deficit(
     *, qoe: float, mean_delay: float, objective: float, tolerated_delay: float, target: float | None = None
 ) -> float:
-    """What a request lacks: 0 if it is good, else max(0, target - QoE); `target` is the objective when not given."""
+    """The deficit: 0 if the request is good, else max(0, target - QoE). `target` is the objective when not given."""
     if is_good(qoe=qoe, mean_delay=mean_delay, objective=objective, tolerated_delay=tolerated_delay):
         return 0.0
     return max(0.0, (objective if target is None else target) - qoe)
@@ -302,7 +304,7 @@ def check_expectation(*, expected_ttft: float, pace: float) -> None:
 
 
 def time_error(field: str, value: float, *, last: float) -> ValueError:
-    """The error for a time that is not seconds since arrival, or goes back behind the `last` delivery."""
+    """The error for a time that is not seconds since arrival, or is before the `last` delivery."""
     return ValueError(
         f"{field} must be seconds since arrival, at most {MAX_SECONDS:g} and not before the last delivery ({last}), "
         f"got {value}"
@@ -310,7 +312,7 @@ def time_error(field: str, value: float, *, last: float) -> ValueError:
 
 
 def delivery_error(*, at: float, tokens: int, last: float) -> ValueError:
-    """The error for a delivery of `tokens` tokens at `at`, after one at `last`: names the field that is wrong."""
+    """The error for a delivery of `tokens` tokens at `at`, after one at `last`; names the wrong field."""
     if tokens < 1:
         return ValueError(f"tokens must be >= 1, got {tokens}")
     return time_error("at", at, last=last)
@@ -337,7 +339,7 @@ def check_delivery(delivery: ArrayLike) -> NDArray[np.float64]:
 def _qoe(tokens: int, delay_area: float, pace: float) -> float:
     if tokens == 0:
         return 0.0
-    # Both areas times p: no overflow at a tiny pace.
+    # Both areas are multiplied by p: no overflow at a tiny pace.
     reading = tokens * (tokens + 1) / 2
     return reading / (reading + delay_area * pace)
 

@@ -1,7 +1,7 @@
-"""All measures of one request in one object: what the engine's meter, the load generator and the simulator share.
+"""Computes all measures of one request in one object. The engine, the load generator and the simulator share it.
 
-It knows the three kinds of expectation (`andante.domain.pace.Expectation`): a reader's pace, a program's deadline, and
-batch work that has no QoE; and the six ways a request can end. Times are seconds since the request was received.
+The meter handles the three kinds of expectation (`andante.domain.pace.Expectation`): a reader's pace, a program's
+deadline, and batch work without QoE; and six ways to end. Times are seconds since the request was received.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
     ABORTED = "aborted"
     """The client left."""
     GAVE_UP = "gave_up"
-    """The client left after it had waited for long, with nothing left to read."""
+    """The client left after a long wait with nothing left to read."""
     FAILED = "failed"
     REJECTED = "rejected"
     DRAINED = "drained"
@@ -43,7 +43,7 @@ class Outcome(StrEnum):
 
     @property
     def cut_by_server(self) -> bool:
-        """Whether the server kept the user from getting the answer."""
+        """Whether the server caused the missing answer."""
         return self in (Outcome.FAILED, Outcome.REJECTED, Outcome.DRAINED)
 
 
@@ -54,10 +54,10 @@ class Objective:
     qoe: float = 0.95
     """QoE to reach, in (0, 1]."""
     tolerated_delay: float = 0.2
-    """Mean delay in seconds that nobody feels; 0 switches it off."""
+    """Mean delay in seconds that users do not notice; 0 switches it off."""
 
     gave_up_after: float = 2.0
-    """A client that leaves after waiting longer than so many seconds with nothing left to read gave up."""
+    """A client gave up if it leaves after more than this many seconds with nothing left to read."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.gave_up_after <= MAX_SECONDS:
@@ -79,9 +79,9 @@ class RequestScore:
     andes_qoe: float | None
     """Andes' own QoE in [0, 1]; equal to `qoe` for a deadline, None for batch."""
     mean_delay: float | None
-    """δ in seconds, infinite where the user got nothing that was promised (not to be summed); None for batch."""
+    """δ in seconds; infinite where the user got no promised token (do not sum); None for batch."""
     good: bool | None
-    """QoE >= objective, or a mean delay that nobody feels; None for batch."""
+    """QoE >= objective, or a mean delay that users do not notice; None for batch."""
     deficit: float | None
     """0 if good, else objective - QoE; None for batch."""
     idle_latency: float
@@ -122,7 +122,7 @@ _NOTHING = _Quality(0.0, 0.0, math.inf)
 
 
 class RequestMeter:
-    """Measures one request while its tokens arrive; O(1) time and memory a delivery, no clock of its own."""
+    """Measures one request while its tokens arrive. O(1) time and memory per delivery; has no clock."""
 
     __slots__ = (
         "_alpha", "_expectation", "_expected_tokens", "_fluidity", "_idle", "_last", "_latency", "_objective", "_qoe",
@@ -138,7 +138,7 @@ class RequestMeter:
         origin: Origin = Origin.ARRIVAL,
         fluidity: bool = False,
     ) -> None:
-        """`alpha` (tokens/s, default the pace) and `origin` are smooth goodput's; `fluidity` also counts that index.
+        """`alpha` (tokens/s, default the pace) and `origin`: of smooth goodput. `fluidity`: also count this index.
 
         Raises ValueError when `alpha` is negative or not finite.
         """
@@ -179,7 +179,7 @@ class RequestMeter:
         self.deliver_all((at,), (tokens,))
 
     def deliver_all(self, times: Sequence[float], tokens: Sequence[int]) -> None:
-        """As `deliver` for each of `times` (s) with its number of `tokens`: a quarter of the cost for 64 at once."""
+        """As `deliver` for each of `times` (s) with its number of `tokens`; for 64 at once a quarter of the cost."""
         if not times:
             return
         self._latency.deliver_all(times, tokens)
@@ -192,32 +192,32 @@ class RequestMeter:
                 self._fluidity.deliver(at, count)
 
     def expect_tokens(self, tokens: float) -> None:
-        """How long the answer is taken for while its length is unknown, tokens; below 1 counts as 1.
+        """Set the expected length in tokens while the real length is unknown; below 1 counts as 1.
 
-        It matters where an answer is due as a whole: to a program, or because it does not stream.
+        The length matters where an answer is due as a whole: for a program, or because it does not stream.
         """
         self._expected_tokens = max(1, round(min(tokens, MAX_SECONDS)))
 
     def comes_whole(self) -> None:
-        """The answer does not stream: its reader has nothing before it has all (`andante.domain.qoe.score_whole`)."""
+        """Note that the answer does not stream: the user gets it all at the end (`andante.domain.qoe.score_whole`)."""
         self._whole = True
 
     def comes_as_stream(self) -> None:
-        """The answer is read while it comes, which is what the meter takes it for unless it is told otherwise."""
+        """Note that the answer streams. This is the default."""
         self._whole = False
 
     def ended(self, outcome: Outcome, *, at: float) -> RequestScore:
         """The score of the request that ended `at` seconds after arrival.
 
-        * completed: what was delivered; QoE 0 when that is nothing.
-        * aborted by its client: what it had got by then, tokens due and undelivered count as late (the open form);
-          QoE 0 when nothing had come although something was due.
-        * given up by its client: QoE 0, as if the server had cut it (`left` tells the two apart). Otherwise the worst
-          outcome of all, a reader who leaves in a stall, would keep nearly full marks.
-        * cut by the server (failed, rejected, drained): QoE 0, whatever had been delivered, and never good: no other
-          value is at most that of every answer the server still owed, and shedding must never look like quality.
-        The idle latency of a request that did not complete includes the wait for the next token until `at`; where the
-        end of the measurement is known, pass it as `at` for a cut request, since its user still waits.
+        * completed: the QoE of the delivered tokens; 0 without any token.
+        * aborted (the client left): the QoE until then; due and undelivered tokens count as late (the open form). 0
+          when no token had come although one was due.
+        * gave up (the client left after a wait; see `left`): QoE 0, as if the server had cut the request. Otherwise a
+          reader who leaves in a stall, the worst outcome, would count with nearly full QoE.
+        * cut by the server (failed, rejected, drained): QoE 0 and never good, whatever was delivered. Only 0 is not
+          above the QoE of any answer that the server still owed: shedding requests must never look like quality.
+        The idle latency of a request that did not complete includes the wait for the next token until `at`. For a cut
+        request pass the end of the measurement as `at`, where it is known: the user still waits.
         Raises ValueError when `at` is before the last delivery.
         """
         outcome = Outcome(outcome)
@@ -234,10 +234,11 @@ class RequestMeter:
         return self._score(quality, idle)
 
     def left(self, at: float) -> Outcome:
-        """How a request ended whose client left `at` seconds after arrival: whether it gave up.
+        """The outcome of a request whose client left `at` seconds after arrival: aborted or gave up.
 
-        Who reads on gives up nothing: the wait counts from when all that was delivered has been read; until the first
-        token, from when that was due. Raises ValueError when `at` is before the last delivery.
+        A client that still has text to read does not give up: the wait starts when all delivered tokens have been read
+        or, before the first token, when the first token was due. Raises ValueError when `at` is before the last
+        delivery.
         """
         self._check_now("at", at)
         dry = self._dry_since()
@@ -252,10 +253,10 @@ class RequestMeter:
         return self._qoe.dry_since
 
     def idle_deficit(self, idle: IdleTimeline, outcome: Outcome | None, *, at: float) -> float:
-        """What the request would lack had its tokens come as `idle` says, if it ended so or is open (None) at `at`.
+        """The deficit with the tokens of timeline `idle`, for a request that ended with `outcome` or is open (None).
 
-        Of an answer that did not come to its end, as many tokens are considered as came or were due. Raises ValueError
-        when `at` is before the last delivery.
+        For an incomplete answer, tokens that came or were due by `at` count. Raises ValueError when `at` is before the
+        last delivery.
         """
         self._check_now("at", at)
         if not self._expectation.counts_in_qoe:
@@ -263,11 +264,11 @@ class RequestMeter:
         wanted = self._expectation
         late = wanted.deadline is not None or idle.first > wanted.expected_ttft or idle.step * wanted.pace > 1
         if not late and (outcome is not Outcome.COMPLETED or self.delivered_tokens):
-            return 0.0  # no token of it would be late: the usual case, of ten thousand requests in flight too
+            return 0.0  # no token would be late: the usual case, and it must be fast for 10,000 requests in flight
         return self._deficit(self._idle_quality(idle, outcome, at))
 
     def idle_penalty(self, idle: IdleTimeline, outcome: Outcome | None, *, at: float) -> float:
-        """α·f(l) in tokens had the request's tokens come as `idle` says; as `idle_deficit` otherwise."""
+        """α·f(l) in tokens with the tokens of timeline `idle`; otherwise as `idle_deficit`."""
         self._check_now("at", at)
         wanted, n = self._expectation, self.delivered_tokens
         if not wanted.counts_in_qoe:
@@ -280,7 +281,7 @@ class RequestMeter:
             due = last_due(tokens, expected_ttft=ttft, pace=pace) if wanted.deadline is None else wanted.deadline
             return self._alpha * max(0.0, min(idle.at(tokens), until) - due)
         tokens = n if complete else max(1, n, due_tokens(at, expected_ttft=ttft, pace=pace))
-        # How far a token is behind its deadline goes along a line, so the first or the last is the worst.
+        # The delay behind the deadline is linear in the token's number, so the first or the last token is the worst.
         first, last = (min(idle.at(token), until) - (ttft + token / pace) for token in (1, tokens))
         return self._alpha * max(0.0, first, last)
 
@@ -365,7 +366,7 @@ class RequestMeter:
 
     def _idle_latency(self, now: float, *, still_waiting: bool) -> float:
         if self._idle is not None and self._whole:
-            # The answer as a whole has the one deadline, so its lateness is the idle latency.
+            # The whole answer has one deadline, so its delay is the idle latency.
             delivered = self.delivered_tokens
             due = last_due(
                 delivered or self._expected_tokens,
@@ -377,7 +378,7 @@ class RequestMeter:
             return self._idle.open_idle_latency(now) if still_waiting else self._idle.idle_latency()
         if self._expectation.deadline is None:
             return 0.0
-        # A program waits for the whole answer: the deadline is every token's.
+        # A program waits for the whole answer: all tokens have the same deadline.
         return max(0.0, (now if still_waiting else self._last) - self._expectation.deadline)
 
     def _score(self, quality: _Quality, idle: float) -> RequestScore:

@@ -1,7 +1,7 @@
-"""How long one engine step takes, as a function of what is in the batch.
+"""Models how long one engine step takes, as a function of the batch.
 
-The virtual GPU sleeps for it, the simulator advances its clock by it, the scheduler starts its own fit from it and the
-scaler derives a replica's capacity from it. Profiles come from `andante.profiles`.
+The virtual GPU sleeps for this time, the simulator advances its clock by it, and the scheduler's fit starts from it.
+Profiles come from `andante.profiles`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ def prefill_pairs(*, tokens: int, offset: int = 0) -> int:
 
 
 def host_step_seconds(sequences: int) -> float:
-    """The part of a profile's step that is the host's own time, for a batch of so many sequences.
+    """The host's part of a profile's step time, for a batch of `sequences` sequences.
 
-    Scheduling, input preparation, output handling: 126 us a step and 4.4 us a sequence in every profile that ships
+    Scheduling, input preparation and output handling: 126 us per step and 4.4 us per sequence in every shipped profile
     (`andante/profiles/README.md`, table of parts).
     """
     return 1e-6 * (126.0 + 4.4 * sequences)
@@ -27,23 +27,23 @@ def host_step_seconds(sequences: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimeCoefficients:
-    """Coefficients of the step time of one replica, all its GPUs together; microseconds, finite, >= 0.
+    """Coefficients of one replica's step time, for all its GPUs together; microseconds, finite, >= 0.
 
     step = fixed + [P>0] prefill_step + max(weight_floor, token (P+S+D)) + pair Q + decode_seq S + context_token C
 
-    with P prefill tokens, Q their query-key pairs, S decoding sequences, D their draft tokens, C the sum of their
-    contexts in tokens. The
-    maximum is needed: a decode step reads all weights whatever S is, so it is flat until P+S passes the crossover.
+    with P prefill tokens, Q their query-key pairs, S decoding sequences, D draft tokens and C context tokens of these
+    sequences. The maximum is needed: a decode step reads all weights at any S, so its time is flat until P+S passes the
+    crossover.
     """
 
     fixed_us: float
-    """Per step, whatever is in it."""
+    """Per step, for any batch."""
     prefill_step_us: float
-    """Per step that prefills at all."""
+    """Per step with any prefill."""
     weight_floor_us: float
-    """Reading the weights once: the least that the matrix products take."""
+    """Reading the weights once: the least time of the matrix products."""
     token_us: float
-    """Matrix products per token, prefill or decode, where compute binds."""
+    """Matrix products per token, prefill or decode, where compute is the bottleneck."""
     pair_us: float
     """Prefill attention per query-key pair."""
     decode_seq_us: float
@@ -69,10 +69,10 @@ class StepTimeCoefficients:
         """Seconds that one step takes; 0 for an empty batch.
 
         `prefill_tokens`: prompt tokens computed in the step (prefix-cache hits excluded, recomputed tokens included).
-        `prefill_pairs`: their query-key pairs, see the function of that name; tokens that a cache supplied count in the
-        offset. `decode_seqs`: sequences that decode one token. `context_tokens`: sum of those sequences' contexts.
-        `draft_tokens`: what they verify beside it, for a share of the matrix products only: a sequence's context is
-        read once. What drafting itself takes is not in it.
+        `prefill_pairs`: their query-key pairs (see the function `prefill_pairs`); tokens from a cache count in the
+        offset. `decode_seqs`: sequences that decode one token. `context_tokens`: sum of the contexts of these
+        sequences. `draft_tokens`: draft tokens that these sequences verify; they add only to the matrix products, as a
+        context is read once. The time to make the drafts is not included.
         """
         tokens = prefill_tokens + decode_seqs + draft_tokens
         if tokens <= 0:
@@ -95,7 +95,7 @@ class StepTimeCoefficients:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One (model, GPU, tensor-parallel) point: step times, capacity, price and warm-up of one replica."""
+    """Step times, capacity, price and warm-up of one replica, for one (model, GPU, tensor parallelism)."""
 
     name: str
     model: str
@@ -110,18 +110,18 @@ class Profile:
     block_size: int
     """Tokens per KV block."""
     max_num_seqs: int
-    """Sequences in one step at most."""
+    """Most sequences in one step."""
     max_num_batched_tokens: int
-    """Tokens in one step at most (the chunk of chunked prefill)."""
+    """Most tokens in one step (the chunk of chunked prefill)."""
     price_per_replica_hour: float
-    """USD; an assumption to be overridden."""
+    """USD; an assumption that you should override."""
     warmup_median_seconds: float
-    """From process start to ready, node and image already there."""
+    """From process start to ready, with the node and the image already present."""
     warmup_p95_seconds: float
     confidence: str = ""
-    """How far the numbers are to be trusted, in words."""
+    """How reliable the numbers are, in words."""
     source: str = ""
-    """Where the numbers come from."""
+    """Source of the numbers."""
 
     @property
     def kv_capacity_blocks(self) -> int:
@@ -130,9 +130,9 @@ class Profile:
 
 
 class LinearStepTime(NamedTuple):
-    """Step time as a line: base + prefill_token P + sequence S + context_token C. Seconds; all >= 0.
+    """A linear step time: base + prefill_token P + sequence S + context_token C. Seconds; all >= 0.
 
-    A tuple, as compiled code takes it. `andante.domain.scheduling.latency` fits it while an engine runs.
+    It is a tuple because compiled code takes tuples. `andante.domain.scheduling.latency` fits it while an engine runs.
     """
 
     base: float
@@ -150,12 +150,12 @@ class LinearStepTime(NamedTuple):
         )
 
     def with_drafts(self, tokens: int) -> LinearStepTime:
-        """The line where each decoding sequence brings so many draft tokens, which cost what prefill tokens do."""
+        """The same model with `tokens` draft tokens per decoding sequence; each costs as a prefill token."""
         return self._replace(sequence=self.sequence + tokens * self.prefill_token)
 
     @classmethod
     def from_profile(cls, coefficients: StepTimeCoefficients) -> LinearStepTime:
-        """A line through the profile, above its crossover: where an engine is short of something."""
+        """A linear model of the profile above its crossover, where an engine is short of capacity."""
         return cls(
             base=1e-6 * (coefficients.fixed_us + 0.5 * coefficients.prefill_step_us),
             prefill_token=1e-6 * coefficients.token_us,
@@ -165,4 +165,4 @@ class LinearStepTime(NamedTuple):
 
 
 DEFAULT_STEP_TIME = LinearStepTime(base=0.015, prefill_token=6e-5, sequence=7e-5, context_token=5e-8)
-"""An 8B model on one A100, roughly: a start for the fit where no profile is known."""
+"""About an 8B model on one A100: the start of the fit where no profile is known."""

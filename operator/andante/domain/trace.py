@@ -1,4 +1,4 @@
-"""A workload: when requests arrive, and how long they are. `andante.cli.traces` reads the published formats."""
+"""Describes a workload: arrival times and lengths of requests. `andante.cli.traces` reads the published formats."""
 
 from __future__ import annotations
 
