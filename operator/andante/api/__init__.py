@@ -1,1 +1,1 @@
-"""The custom resource: pydantic models that are the one source of the CRD, its defaults, rules and reference."""
+"""Defines the custom resource: pydantic models, the single source of the CRD, its defaults, rules and reference."""

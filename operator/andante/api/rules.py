@@ -1,8 +1,8 @@
-"""What the models say to the API server beyond types: CEL rules with a sentence for people, kinds of lists.
+"""Adds to the models what types cannot say: CEL rules with a message for people, and kinds of lists.
 
-A rule rides on a pydantic field or model as `json_schema_extra`; `andante.generate.crd` copies it into the CRD. The API
-server then refuses a wrong resource at `kubectl apply`, with the field's path. Rules over one string replace `pattern`:
-the API server answers a pattern with the regular expression, which teaches nobody.
+A pydantic field or model has its rules in `json_schema_extra`; `andante.generate.crd` copies them into the CRD. The API
+server then refuses a wrong resource at `kubectl apply`, with the field's path. Rules for one string replace `pattern`:
+for a pattern the API server shows only the regular expression, which does not help users.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ PATTERN_HINT: Final = "x-andante-pattern"
 class Rule:
     """One CEL validation rule (x-kubernetes-validations).
 
-    rule: CEL over `self`. message: sentence shown when it is false; says what is wrong and what to do.
-    message_expression: CEL that yields the sentence, where it must name a value; `message` is then the fallback.
-    field_path: where the error points, relative to the rule's place, when that is not `self`.
+    rule: CEL over `self`. message: sentence that is shown when the rule is false; says what is wrong and what to do.
+    message_expression: CEL that gives the sentence, where the sentence must name a value; `message` is the fallback.
+    field_path: the field of the error, relative to the rule's field, when it is not `self`.
     """
 
     rule: str
@@ -41,7 +41,7 @@ class Rule:
 
 
 def rules(*listed: Rule) -> dict[str, JsonValue]:
-    """`json_schema_extra` that carries rules."""
+    """`json_schema_extra` with the rules."""
     return {"x-kubernetes-validations": [rule.to_schema() for rule in listed]}
 
 
@@ -51,7 +51,7 @@ def matching(pattern: str, message: str) -> dict[str, JsonValue]:
 
 
 def list_by(*keys: str) -> dict[str, JsonValue]:
-    """`json_schema_extra` for a list whose entries are told apart by `keys`: unique, and merged one by one on apply."""
+    """`json_schema_extra` for a list whose entries `keys` identify: unique, and merged one by one on apply."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 

@@ -1,4 +1,4 @@
-"""Value types of the resource: durations, quantities, names, and the base of its models."""
+"""Defines the value types of the resource: durations, quantities, names, and the base of its models."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def format_duration(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duration:
-    """Marks a float of seconds that is written as a duration text; `minimum` and `maximum` are duration texts too."""
+    """Marks a float of seconds that is a duration text in the API; `minimum` and `maximum` are duration texts too."""
 
     minimum: str
     maximum: str
@@ -72,7 +72,7 @@ class Duration:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         low, high = parse_duration(self.minimum), parse_duration(self.maximum)
         matches = f"self.matches({cel_string(DURATION_PATTERN)})"
-        # CEL's duration() knows no days. Building hours out of them costs too much by CEL's estimate of string sizes.
+        # CEL's duration() has no days. To compute hours from days costs too much by CEL's estimate of string sizes.
         within = (
             f"(self.endsWith('d') ? int(self.replace('d', '')) >= {math.ceil(low / 86_400)}"
             f" && int(self.replace('d', '')) <= {math.floor(high / 86_400)}"
@@ -104,10 +104,10 @@ def api_name(field: str) -> str:
 
 
 class APIModel(BaseModel):
-    """Base of the resource's models: camelCase names, frozen, docstrings are the descriptions of the CRD.
+    """Base of the resource's models: camelCase names, frozen. Docstrings become the descriptions of the CRD.
 
-    Unknown fields are ignored here: the API server has refused or dropped them, and what a newer CRD stored must not
-    stop an operator that was rolled back.
+    Unknown fields are ignored here: the API server has refused or dropped them, and fields that a newer CRD stored must
+    not stop an operator that was rolled back.
     """
 
     model_config = ConfigDict(
@@ -120,12 +120,12 @@ class APIModel(BaseModel):
     )
 
     def to_wire(self) -> dict[str, Any]:
-        """The fields as the API writes them; unset ones are left out."""
+        """The fields in the API's form, without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 FreeObject = Annotated[Mapping[str, Any], WithJsonSchema({"type": "object", **PRESERVE_UNKNOWN})]
-"""An object of Kubernetes' own API that is passed on as it is; the API server checks it where it ends up."""
+"""An object of Kubernetes' own API that is passed on unchanged; the API server checks it later, as part of a pod."""
 
 Quantity = Annotated[
     int | str,

@@ -1,4 +1,4 @@
-"""andante.dev/v1alpha1: the models of the custom resource LLMService.
+"""Defines andante.dev/v1alpha1: the models of the custom resource LLMService.
 
 Field names, defaults, descriptions and rules of the CRD come from here (`andante.generate.crd` writes it out).
 """

@@ -1,4 +1,4 @@
-"""spec.rollout, spec.monitoring, spec.networkPolicy: how changes, figures and traffic reach the pods."""
+"""Defines spec.rollout, spec.monitoring, spec.networkPolicy: how changes, figures and traffic reach the pods."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ class Rollout(APIModel):
     )
 
     max_surge: IntOrPercent = 1
-    """Replicas (or a percentage) above the wanted number during a rollout. 1 needs one spare replica's GPUs."""
+    """Replicas (or a percentage) above the wanted number during a rollout. 1 needs spare GPUs for one replica."""
     max_unavailable: IntOrPercent = 0
-    """Replicas (or a percentage) that a rollout may take away before new ones are ready."""
+    """Replicas (or a percentage) that a rollout may remove before new replicas are ready."""
     drain_timeout: Annotated[float, Duration(minimum="1s", maximum="1d")] = 600.0
-    """How long a leaving replica may finish its streams. What is still open then is cut, and counted as drained."""
+    """How long a leaving replica may finish its streams. Later its open streams are cut, and counted as drained."""
     startup_timeout: Annotated[float, Duration(minimum="10s", maximum="1d")] = 1800.0
     """How long a replica may download and load the model before it is restarted."""
 
 
 class Monitoring(APIModel):
-    """What is made for Prometheus and Grafana."""
+    """Objects that Andante creates for Prometheus and Grafana."""
 
     pod_monitor: bool = True
-    """Make a PodMonitor, where its CRD exists when the service is reconciled."""
+    """Create a PodMonitor, where its CRD exists."""
     prometheus_rule: bool = True
-    """Make a PrometheusRule with the objective's burn-rate alerts. Stored; this version makes none yet."""
+    """Create a PrometheusRule with the objective's burn-rate alerts. Stored; this version does not create it yet."""
     dashboard: bool = True
-    """Make a ConfigMap with a Grafana dashboard. Stored; this version makes none yet."""
+    """Create a ConfigMap with a Grafana dashboard. Stored; this version does not create it yet."""
 
 
 class NetworkPolicy(APIModel):
     """Who may open connections to the engine's port."""
 
     enabled: bool = False
-    """Make a NetworkPolicy. Egress stays open: hub downloads need it."""
+    """Create a NetworkPolicy. Egress stays open for downloads from the hub."""
     allow_from: Annotated[tuple[FreeObject, ...], Field(max_length=32)] = ()
-    """NetworkPolicyPeers (podSelector, namespaceSelector, ipBlock) that may connect, the operator always included.
-    Empty: every pod of the service's namespace. Your Prometheus needs an entry where it lives in another namespace."""
+    """NetworkPolicyPeers (podSelector, namespaceSelector, ipBlock) that may connect, besides the operator. Empty: every
+    pod of the service's namespace. A Prometheus in another namespace needs an entry."""

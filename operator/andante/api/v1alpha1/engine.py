@@ -1,4 +1,4 @@
-"""spec.engine: how one replica runs."""
+"""Defines spec.engine: how one replica runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWNED_ENV: Final[Mapping[str, str]] = {
     "PROMETHEUS_MULTIPROC_DIR": "the engine makes and wipes this folder itself",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "Andante chooses how the engine's processes are split",
 }
-"""Variables that a resource must not set, and why. Names that start with ANDANTE_ are the operator's too."""
+"""Variables that a resource must not set, and why. Names that start with ANDANTE_ also belong to the operator."""
 
 _SORTED_FLAGS: Final = sorted(OWNED_FLAGS)
 
@@ -30,7 +30,7 @@ def owned_env_reason(name: str) -> str | None:
     return OWNED_ENV.get(name)
 
 
-# The same test as engine_config.check_extra_arg, which says why.
+# The same test as in engine_config.check_extra_arg, which gives the reasons.
 _IS_MEANT: Final = (
     "(size(flag) > (flag.startsWith('--') ? 2 : 1) && owned.startsWith(flag))"
     " || (size(owned) == 2 && flag.startsWith(owned))"
@@ -67,9 +67,9 @@ class KeyReference(APIModel):
     name: ObjectName
     """Name of the Secret or ConfigMap."""
     key: Annotated[str, Field(min_length=1, max_length=253)]
-    """Its key."""
+    """Key in the Secret or ConfigMap."""
     optional: bool | None = None
-    """True: pods start without it, and the variable is not set."""
+    """True: pods start without the key, and the variable is not set."""
 
 
 class FieldReference(APIModel):
@@ -93,7 +93,7 @@ class ResourceFieldReference(APIModel):
 
 
 class EnvVarSource(APIModel):
-    """Where the value of a variable comes from, as in a pod. One of the four."""
+    """Source of a variable's value, as in a pod. Set one of the four."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -106,7 +106,7 @@ class EnvVarSource(APIModel):
     )
 
     secret_key_ref: KeyReference | None = None
-    """A key of a Secret. The author of an LLMService can hand any Secret of the namespace to the engine this way."""
+    """A key of a Secret. So an author of an LLMService can give any Secret of the namespace to the engine."""
     config_map_key_ref: KeyReference | None = None
     """A key of a ConfigMap."""
     field_ref: FieldReference | None = None
@@ -152,9 +152,9 @@ class EnvVar(APIModel):
     ]
     """Name of the variable."""
     value: Annotated[str, Field(max_length=8192)] | None = None
-    """Its value. Secrets do not belong here: use valueFrom.secretKeyRef."""
+    """Value of the variable. For a secret value use valueFrom.secretKeyRef."""
     value_from: EnvVarSource | None = None
-    """Where the value comes from, as in a pod."""
+    """Source of the value, as in a pod."""
 
 
 ResourceList = Annotated[
@@ -167,9 +167,9 @@ class Resources(APIModel):
     """CPU, memory and further resources of the engine's container. GPUs are asked for with gpusPerReplica."""
 
     requests: ResourceList | None = None
-    """What the scheduler sets aside for a replica."""
+    """Resources that Kubernetes reserves for a replica."""
     limits: ResourceList | None = None
-    """What a replica may use at most."""
+    """Most that a replica may use."""
 
 
 class Toleration(APIModel):
@@ -184,41 +184,42 @@ class Toleration(APIModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Effect of the taint; empty: every effect."""
     toleration_seconds: int | None = None
-    """How long a NoExecute taint is tolerated; empty: for ever."""
+    """How long a NoExecute taint is tolerated; empty: without limit."""
 
 
 class LocalObjectReference(APIModel):
     """An object of the service's namespace, by name."""
 
     name: ObjectName
-    """Its name."""
+    """Name of the object."""
 
 
 class Preemption(APIModel):
-    """Whether and how often the scheduler may take a running request off the GPU to serve a needier one."""
+    """Whether and how often the scheduler may preempt a running request for a more urgent one."""
 
     enabled: bool = True
-    """False: running requests keep running, as in stock vLLM."""
+    """False: running requests are not preempted for QoE, as in stock vLLM."""
     max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.5
-    """Preemptions that a request may suffer on average. With kvOffloadGiB, `qoe` limits the recompute instead."""
+    """Most preemptions per request, on average. With kvOffloadGiB, `qoe` limits the recomputation instead."""
 
 
 class Scheduler(APIModel):
     """Which request runs when."""
 
     policy: Literal["qoe", "andes", "fcfs"] = "qoe"
-    """qoe: Andante's scheduler. andes: the paper's (arXiv 2404.16283), to compare. fcfs: stock vLLM, only measured."""
+    """qoe: Andante's scheduler. andes: the paper's scheduler (arXiv 2404.16283), for comparison. fcfs: stock vLLM with
+    Andante's measurement."""
     objective: Literal["mean", "maxmin", "perfect"] = "mean"
     """What the scheduler maximises: the mean QoE, the worst QoE, or the number of requests with perfect QoE."""
     preemption: Preemption = Preemption()
-    """How running requests may be interrupted."""
+    """Limits for the preemption of running requests."""
     ageing_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
-    """Share of the admitted work that goes to the request that has waited longest, so that none starves."""
+    """Share of the admitted work for the request that has waited longest, so that no request starves."""
     kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
-    """Host memory for KV cache of preempted requests, in GiB per replica; 0: they recompute. Needs a (virtual) GPU.
+    """Host memory for KV cache of preempted requests, in GiB per replica; 0: recompute them. Needs a (virtual) GPU.
 
-    Give at least one and a half times the KV cache of the replica's GPUs: their memory x 0.9 less the weights.
-    It is added to the pod's default memory request; count it in where you set `resources` yourself.
+    Set at least 1.5 times the KV cache of the replica's GPUs: their memory x 0.9 minus the weights. The value is added
+    to the pod's default memory request; if you set `resources` yourself, add it there.
     """
 
 
@@ -226,26 +227,26 @@ class HTTPServer(APIModel):
     """How a replica treats its clients' connections."""
 
     connection_age: Annotated[float, Duration(minimum="0s", maximum="1d")] = 30.0
-    """Age, give or take a fifth, at which a client's connection ends: with the reply that begins next, never inside
-    one. Clients and gateways that keep connections find new replicas this way. 0s: connections are kept."""
+    """Age at which a client's connection ends, plus or minus a fifth. The connection ends after its next reply, never
+    within a reply. So clients and gateways that keep connections find new replicas. 0s: connections are kept."""
     comment_after_silence: Annotated[float, Duration(minimum="0s", maximum="1d")] = 12.0
-    """After so long a silence in a stream the server sends a comment (`: waiting`), which clients skip: no gateway
-    takes a request that waits for a dead one. Keep it below the gateway's timeout of a silent reply. 0s: none."""
+    """After this time without data in a stream the server sends a comment (`: waiting`), which clients skip, so that
+    gateways do not cut a request that waits. Set it below the gateway's timeout for a silent reply. 0s: no comments."""
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 8
     """Largest body of a request, in MiB; above it 413. Raise it where clients send pictures or recordings."""
     max_body_values: Annotated[int, Field(ge=1024, le=2**31)] = 262_144
-    """Most values in a request's body; above it 413. Checking many values holds up every stream. An item of a list or
-    a field counts 1, an object 48 beside it, at /v1/responses 5 times so much. Raise it where clients send prompts of
-    that many token ids, or conversations of thousands of messages."""
+    """Most values in a request's body; above it 413. A check of many values delays every stream. An item of a list or a
+    field counts 1, and an object 48 more; at /v1/responses 5 times as much. Raise the limit if clients send prompts of
+    more token ids, or conversations of thousands of messages."""
 
 
 class VirtualGPU(APIModel):
-    """Runs the whole engine without a GPU: every part but the matrix products, each step taking a profile's time."""
+    """Runs the engine without a GPU: all parts except the matrix products; each step takes a profile's time."""
 
     profile: Annotated[str, Field(min_length=1, max_length=63)]
-    """Step-time profile that ships with Andante, such as llama-3-8b-1xa100; another name is refused."""
+    """Name of one of Andante's step-time profiles, such as llama-3-8b-1xa100; another name is refused."""
     time_scale: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
-    """Each step takes this many times as long as the profile says; above 1: a slower GPU."""
+    """Factor for the profile's step times; above 1: a slower GPU."""
     kv_capacity_tokens: Annotated[int, Field(ge=64, le=1_000_000_000)] | None = None
     """Size of the KV cache in tokens. Default: the profile's."""
     max_num_seqs: Annotated[int, Field(ge=1, le=65_536)] | None = None
@@ -253,26 +254,26 @@ class VirtualGPU(APIModel):
     max_num_batched_tokens: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
     """Most tokens in one step. Default: the profile's."""
     async_scheduling: bool = True
-    """Plan the next step while the present one runs, as on a real GPU."""
+    """Plan the next step while the present step runs, as on a real GPU."""
 
 
 class EmptyDirCache(APIModel):
-    """Space of the node that lives as long as the pod."""
+    """Disk space of the node, deleted with the pod."""
 
     size_limit: Quantity | None = None
-    """Most that the cache may hold before the pod is evicted; leave room for the weights."""
+    """Size of the cache at which the pod is evicted; leave room for the weights."""
 
 
 class PVCCache(APIModel):
-    """A persistent volume claim: downloads and compiled kernels survive restarts. Replicas on several nodes share it
-    only when it is ReadWriteMany."""
+    """A persistent volume claim: downloads and compiled kernels survive restarts. Replicas on several nodes need a
+    claim that is ReadWriteMany."""
 
     claim_name: ObjectName
     """Name of the claim."""
 
 
 class Cache(APIModel):
-    """What lies behind /var/cache/andante: hub downloads, compiled kernels. One of emptyDir and pvc."""
+    """Volume for /var/cache/andante: downloads from the hub, compiled kernels. One of emptyDir and pvc."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -284,9 +285,9 @@ class Cache(APIModel):
     )
 
     empty_dir: EmptyDirCache | None = None
-    """Space of the node, gone with the pod."""
+    """Disk space of the node, deleted with the pod."""
     pvc: PVCCache | None = None
-    """A persistent volume claim, kept over restarts."""
+    """A persistent volume claim, which survives restarts."""
 
 
 class Engine(APIModel):
@@ -332,17 +333,17 @@ class Engine(APIModel):
         ]
         | None
     ) = None
-    """Image of the engine: any image with vLLM and a python3 that finds it. Default: the chart's engineImage, the
-    official vLLM image of the tested version. With another vLLM the engine serves without the QoE scheduler, and
-    the condition EngineCompatible says so."""
+    """Image of the engine: any image with vLLM and a python3 that can import vLLM. Default: the chart's engineImage,
+    the official vLLM image of the tested version. With another vLLM version the engine serves without the QoE
+    scheduler, and the condition EngineCompatible says so."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """When the engine image is pulled. Default: the chart's engineImagePullPolicy."""
     image_pull_secrets: Annotated[tuple[LocalObjectReference, ...], Field(max_length=16)] = ()
-    """Secrets with the registry's credentials, beside those of the chart's global.imagePullSecrets."""
+    """Secrets with the registry's credentials, in addition to the chart's global.imagePullSecrets."""
     package_from: Literal["Operator", "Image"] | None = None
-    """Where Andante's engine package (pure Python) comes from. Operator: an init container copies it from the
-    operator's image into the pod. Image: the engine image brings it, as one built from engine_image/Dockerfile does.
-    Default: the chart's enginePackageFrom."""
+    """Source of Andante's engine package (pure Python). Operator: an init container copies the package from the
+    operator's image into the pod. Image: the engine image contains the package, as an image built from
+    engine_image/Dockerfile does. Default: the chart's enginePackageFrom."""
     gpus_per_replica: Annotated[int, Field(ge=0, le=64)] = 1
     """GPUs of one replica, all on one node. 0: no GPU (CPU, or virtualGPU)."""
     resource_name: Annotated[
@@ -356,17 +357,17 @@ class Engine(APIModel):
             ),
         ),
     ] = "nvidia.com/gpu"
-    """Extended resource that one GPU is."""
+    """Name of the GPU's extended resource."""
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    """GPUs over which each layer is split. Must equal gpusPerReplica, which is the default."""
+    """Number of GPUs over which each layer is split. Must equal gpusPerReplica, which is the default."""
     virtual_gpu: VirtualGPU | None = None
-    """Run without a GPU, in a GPU's time: tests and demos. Needs gpusPerReplica 0."""
+    """Run without a GPU, with the step times of a GPU, for tests and demos. Needs gpusPerReplica 0."""
     scheduler: Scheduler = Scheduler()
     """Which request runs when."""
     http: HTTPServer = HTTPServer()
     """How a replica treats its clients' connections."""
     extra_args: Annotated[tuple[ExtraArgument, ...], Field(max_length=64)] = ()
-    """Further flags of `vllm serve`, such as --enable-auto-tool-choice. One that Andante sets itself is refused."""
+    """More flags of `vllm serve`, such as --enable-auto-tool-choice. A flag that Andante sets itself is refused."""
     env: Annotated[
         tuple[EnvVar, ...],
         Field(
@@ -383,29 +384,29 @@ class Engine(APIModel):
             },
         ),
     ] = ()
-    """Environment variables of the engine: 65,536 characters of values together at most."""
+    """Environment variables of the engine. Their values have at most 65,536 characters together."""
     resources: Resources | None = None
     """CPU and memory of the engine's container; merged over the operator's defaults."""
     cache: Cache = Cache(empty_dir=EmptyDirCache())
     """The engine's cache folder (hub downloads, compiled kernels). Default: emptyDir."""
     node_selector: Annotated[Mapping[str, Annotated[str, Field(max_length=63)]], Field(max_length=32)] | None = None
-    """Labels that a node must have, to choose the kind of GPU for instance."""
+    """Labels that a node must have, for example to choose the kind of GPU."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = ()
-    """Taints that the pods tolerate. The taint named like the GPU resource is tolerated already."""
+    """Taints that the pods tolerate. The pods always tolerate the taint with the name of the GPU resource."""
     affinity: FreeObject | None = None
-    """Affinity of the pods, as in a pod, 65,536 characters of JSON at most. Default: replicas spread over nodes where
+    """Affinity of the pods, as in a pod, at most 65,536 characters of JSON. Default: replicas spread over nodes if
     possible."""
     runtime_class_name: ObjectName | None = None
-    """RuntimeClass of the pods, where GPUs need one."""
+    """RuntimeClass of the pods, if the GPUs need one."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods."""
     pod_template: PodTemplate | None = None
-    """Strategic-merge patch over the generated pod template, for everything that has no field of its own: the last
-    word is yours. The engine's container is named `engine`. What the operator needs to keep (the engine's command,
-    args and ports, its config volume, the selector labels, restartPolicy, terminationGracePeriodSeconds) is refused,
-    and so is what reaches beyond the pod: another ServiceAccount, its token, a node by name, the node's namespaces,
-    privileged containers, host ports, hostPath where the chart does not allow it. 65,536 characters of JSON at most.
-    The chart's allowPodTemplate may switch it off."""
+    """Strategic-merge patch over the generated pod template, for everything without a field of its own. It is applied
+    last. The engine's container has the name `engine`. Changes of the operator's fields are refused: the engine's
+    command, args and ports, its config volume, the selector labels, restartPolicy, terminationGracePeriodSeconds.
+    Rights beyond the pod are refused too: another ServiceAccount, its token, a node by name, the node's namespaces,
+    privileged containers, host ports, and hostPath unless the chart allows it. At most 65,536 characters of JSON. The
+    chart's allowPodTemplate may switch this field off."""
 
     @property
     def resolved_tensor_parallel_size(self) -> int:

@@ -1,4 +1,4 @@
-"""spec.model: what to serve and where its weights come from."""
+"""Defines spec.model: the model to serve and the source of its weights."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class HubSource(APIModel):
 
 
 class PVCSource(APIModel):
-    """A persistent volume claim of the namespace that holds the model's files; mounted read-only."""
+    """A persistent volume claim of the namespace with the model's files; mounted read-only."""
 
     claim_name: ObjectName
-    """Name of the claim. More than one replica on several nodes needs ReadOnlyMany or ReadWriteMany."""
+    """Name of the claim. Replicas on several nodes need ReadOnlyMany or ReadWriteMany."""
     path: PathInVolume = ""
-    """Folder inside the volume that holds config.json; empty: its root."""
+    """Folder with config.json in the volume; empty: the volume's root."""
 
 
 class HostPathSource(APIModel):
     """A folder of the node, mounted read-only. Pod Security levels `baseline` and `restricted` refuse such pods."""
 
     path: AbsolutePath
-    """Absolute path of the folder that holds config.json."""
+    """Absolute path of the folder with config.json."""
 
 
 class ImageSource(APIModel):
@@ -69,18 +69,19 @@ class ImageSource(APIModel):
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the image is pulled."""
     path: PathInVolume = ""
-    """Folder inside the image that holds config.json; empty: its root."""
+    """Folder with config.json in the image; empty: the image's root."""
 
 
 class SyntheticSource(APIModel):
-    """A tiny model made when the engine starts, without network: for tests and demos. Its answers mean nothing."""
+    """A tiny model that the engine makes at its start, without network, for tests and demos. Its answers have no
+    meaning."""
 
 
 _KINDS = ("hub", "pvc", "hostPath", "image", "synthetic")
 
 
 class ModelSource(APIModel):
-    """Where the weights come from; exactly one."""
+    """Source of the weights; exactly one."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -94,14 +95,14 @@ class ModelSource(APIModel):
     hub: HubSource | None = None
     """Downloaded from the Hugging Face hub into the engine's cache volume."""
     pvc: PVCSource | None = None
-    """A persistent volume claim that holds the files."""
+    """A persistent volume claim with the files."""
     host_path: HostPathSource | None = None
     """A folder of the node. Needs the chart value allowHostPath. Not possible under Pod Security `baseline`
     or `restricted`."""
     image: ImageSource | None = None
     """An OCI image mounted as a volume."""
     synthetic: SyntheticSource | None = None
-    """A tiny made-up model, for tests and demos."""
+    """A tiny synthetic model, for tests and demos."""
 
     @property
     def is_hub(self) -> bool:
@@ -170,11 +171,11 @@ class ServedModel(APIModel):
         ]
         | None
     ) = None
-    """Commit of the model's repository on the hub. Pin one: without it a restart may serve other weights."""
+    """Commit of the model's repository on the hub. Set one: otherwise a restart may serve other weights."""
     source: ModelSource = ModelSource(hub=HubSource())
-    """Where the weights come from; exactly one of hub (the default), pvc, hostPath, image, synthetic."""
+    """Source of the weights; exactly one of hub (the default), pvc, hostPath, image, synthetic."""
     token_secret_ref: SecretKeyRef | None = None
-    """Hugging Face token for gated and private models. Reaches the engine as the variable HF_TOKEN, never a file."""
+    """Hugging Face token for gated and private models. The engine gets it as the variable HF_TOKEN, never as a file."""
     served_name: (
         Annotated[
             str,
@@ -189,6 +190,6 @@ class ServedModel(APIModel):
         ]
         | None
     ) = None
-    """The `model` that clients put into requests, also the metrics' label model_name. Default: the service's name."""
+    """Name for `model` in requests, and for the metrics' label model_name. Default: the service's name."""
     max_model_len: Annotated[int, Field(ge=16, le=16_777_216)] | None = None
-    """Longest prompt and answer together, in tokens. Default: the model's own limit; a lower one saves KV cache."""
+    """Most tokens of prompt and answer together. Default: the model's own limit; a lower limit saves KV cache."""

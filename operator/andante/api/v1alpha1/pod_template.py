@@ -1,7 +1,7 @@
-"""spec.engine.podTemplate: a strategic-merge patch over the generated pod, and what in it belongs to the operator.
+"""Defines spec.engine.podTemplate: a strategic-merge patch over the generated pod, and the fields of the operator.
 
-Only the parts that rules must see are typed; everything else passes through and is checked where it ends up, by the API
-server's validation of the pod template.
+Only the parts that rules must see have types. All other parts pass through; the API server checks them when it
+validates the pod template.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OWNED_VOLUMES: Final[Mapping[str, str]] = {
     CONFIG_VOLUME: "holds the engine's settings",
     PACKAGE_VOLUME: "holds Andante's engine package",
 }
-"""Volumes of the pod that a patch must leave alone, and what each is for."""
+"""Volumes of the pod that a patch must not change, each with its purpose."""
 OWNED_LABELS: Final = (
     "app.kubernetes.io/name",
     "app.kubernetes.io/instance",
@@ -32,7 +32,7 @@ OWNED_LABELS: Final = (
 )
 OWNED_ANNOTATIONS: Final = ("andante.dev/engine-config-hash",)
 OWNED_PREFIX: Final = "andante.dev/"
-"""Of labels and annotations that are the operator's, whatever comes after it."""
+"""Prefix of the operator's labels and annotations."""
 OWNED_CONTAINER_FIELDS: Final[Mapping[str, str]] = {
     "command": "the operator starts the engine; use spec.engine.extraArgs for vLLM's flags",
     "args": "the operator writes the engine's arguments; use spec.engine.extraArgs for vLLM's flags",
@@ -49,9 +49,10 @@ OWNED_POD_FIELDS: Final[Mapping[str, str]] = {
     "hostPID": "engines see their own processes alone, not the node's",
     "hostIPC": "engines have shared memory of their own, apart from the node's",
 }
-"""Fields of the pod that the service's patch must leave alone, and why. The chart's enginePodTemplate may set them."""
+"""Fields of the pod that the service's patch must not change, and why. The chart's enginePodTemplate may set them."""
 MOST_CHARACTERS: Final = 65_536
-"""Of a resource's free parts, each: podTemplate, affinity, and the values of env. The operator keeps all of them."""
+"""Limit for each free part of a resource (podTemplate, affinity, the values of env): the operator keeps all of them in
+memory."""
 
 
 PRIVILEGED_REASON: Final = "such a container is root on its node; an administrator may set it for all engines"

@@ -1,4 +1,4 @@
-"""spec.qoe: what users expect, and what is promised to them."""
+"""Defines spec.qoe: what users expect, and what is promised to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PRESET_NAMES = tuple(PRESETS)
 
 
 class ExpectationClass(APIModel):
-    """A class of users. A preset needs only its name; what is set beside it replaces the preset's value."""
+    """A class of users. A preset needs only its name; fields that are set replace the preset's values."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -64,22 +64,22 @@ class ExpectationClass(APIModel):
     expected_ttft: Annotated[float, Duration(minimum="0s", maximum="1d")] | None = Field(default=None)
     """When the user expects the first visible token, counted from the request's arrival."""
     pace: Annotated[float, Field(ge=0, le=MAX_PACE, allow_inf_nan=False)] | None = None
-    """Tokens per second that the user reads or hears, at least 0.01. About 1.3 tokens make an English word. 0: batch,
+    """Tokens per second that the user reads or hears, at least 0.01. An English word has about 1.3 tokens. 0: batch,
     never counted in QoE and preempted first."""
     weight: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
     """Weight of this class in the scheduler's objective, relative to the others."""
     expected_prefill_rate: Annotated[float, Field(ge=1, le=1_000_000, allow_inf_nan=False)] | None = None
-    """Prompt tokens per second that users grant a long prompt: its expected TTFT grows to prompt tokens / this."""
+    """Prompt tokens per second: for a long prompt the expected TTFT grows to prompt tokens / this rate."""
     deadline: Annotated[float, Duration(minimum="1ms", maximum="1d")] | None = None
-    """For programs (agents): time by which the whole answer must be there. QoE is then 1 in time and 0 late."""
+    """For programs (agents): time by which the whole answer must be complete. QoE is 1 in time and 0 late."""
 
     client_expectations: Literal["Ignore", "Relax", "Allow"] = "Relax"
-    """What clients may expect beside that, in headers or vllm_xargs. Relax: less than the class, and what is more is
-    cut down to the class; otherwise any client could make the service look bad, and grow. Ignore: nothing. Allow:
-    anything; what requests then lack beyond their class counts in the objective, but buys no replicas."""
+    """Expectations that clients may set in headers or vllm_xargs. Relax: only less than the class; a higher demand is
+    reduced to the class's, so that no client can make the service look bad or scale it up. Ignore: none. Allow: any;
+    the deficit beyond the class counts in the objective, but adds no replicas."""
 
     def to_domain(self) -> QoEClass:
-        """With the preset's values where this class sets none; a deadline alone takes the rest from `agent`."""
+        """The class, with the preset's values where this class sets none; a class with only a deadline uses `agent`."""
         base = PRESETS.get(self.name) or (PRESETS["agent"] if self.deadline is not None else None)
         if base is None and (self.expected_ttft is None or self.pace is None):
             raise ValueError(f"class {self.name!r} is not a preset, so it needs expectedTTFT and pace")
@@ -99,9 +99,9 @@ class QoEObjective(APIModel):
     """The promise (SLO): this share of requests is good over the window."""
 
     qoe: Share = 0.95
-    """QoE from which a request is good. QoE is 1 when no token came later than its reader wanted it."""
+    """QoE from which a request is good. QoE is 1 when no token came later than the reader needed it."""
     tolerated_delay: Annotated[float, Duration(minimum="0s", maximum="1h")] = 0.2
-    """Mean delay that a reader does not feel: a request below it is good whatever its QoE. 0s switches this off."""
+    """Mean delay that a reader does not notice: a request below it is good with any QoE. 0s switches this off."""
     good_fraction: Share = 0.99
     """Share of requests promised to be good; 1 minus this is the error budget."""
     window: Annotated[float, Duration(minimum="1h", maximum="90d")] = 28 * 86_400.0
@@ -134,30 +134,32 @@ class QoE(APIModel):
     default_class: (
         Annotated[str, Field(min_length=1, max_length=63, json_schema_extra={PATTERN_HINT: CLASS_NAME_PATTERN})] | None
     ) = None
-    """Class of requests that name none. Default: the first of the classes."""
+    """Class of requests that name no class. Default: the first of the classes."""
     classes: Annotated[
         tuple[ExpectationClass, ...], Field(min_length=1, max_length=32, json_schema_extra=list_by("name"))
     ] = (ExpectationClass(name="reading"),)
-    """Classes of users that requests may name. A change reaches running engines within a minute or two, no restart."""
+    """Classes of users that requests may name. A change reaches running engines within two minutes, without a
+    restart."""
     unknown_class: Literal["Default", "Refuse"] = "Default"
-    """What becomes of a request that names a class which is not there, such as one that was removed. Default: it is
-    served as of the default class, counted, and told so in a header. Refuse: it gets a 400 that names the classes."""
+    """Handling of a request with an unknown class, such as a removed class. Default: the request is served with the
+    default class, counted, and its reply has a header that says so. Refuse: the request gets a 400 with the names of
+    the classes."""
     unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE
-    """How answers count that do not stream. Whole: no user reads before the end, so the answer is due when its reader
-    would have had its last token. AsStream: as a stream whose tokens all come at the end, which no replica can correct.
-    Or the name of a class: that of such requests which name none; they are due as a whole."""
+    """How to score answers that do not stream. Whole: the answer is due when a stream's last token would be due, as no
+    user reads before the end. AsStream: as a stream whose tokens all come at the end; more replicas cannot improve this
+    score. A class name: due as a whole, and requests that name no class get this class."""
     gave_up_after: Annotated[float, Duration(minimum="0s", maximum="1h")] = 2.0
-    """A client that leaves after it has waited longer than this, with nothing left to read, gave up: its QoE is 0, as
-    if the server had cut it. Who leaves sooner counts with what it had got."""
+    """A client that leaves after a longer wait than this, with nothing left to read, gave up: the QoE is 0, as if the
+    server had cut the request. If a client leaves sooner, the request counts with the delivered tokens."""
     objective: QoEObjective = QoEObjective()
-    """The promise (SLO): which requests are good, and what share of them must be."""
+    """The promise (SLO): which requests are good, and which share of requests must be good."""
 
     @property
     def resolved_default_class(self) -> str:
         return self.default_class or self.classes[0].name
 
     def to_settings(self) -> QoESettings:
-        """qoe.yaml. Raises ValueError where the classes do not fit together (the API server refuses those)."""
+        """The content of qoe.yaml. Raises ValueError where classes contradict each other."""
         return QoESettings(
             default_class=self.resolved_default_class,
             classes=tuple(QoEClassSettings.from_domain(c.to_domain()) for c in self.classes),

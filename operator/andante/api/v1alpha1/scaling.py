@@ -1,5 +1,5 @@
-"""spec.scaling: how many replicas, and why. Every field is validated and stored; what the present law does not use yet
-says so in its description."""
+"""Defines spec.scaling: how many replicas, and why. Every field is validated and stored. The description says if the
+present law does not use a field yet."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ScalingTarget(APIModel):
 
 
 class Budget(APIModel):
-    """What a replica costs and what smooth tokens are worth."""
+    """The price of a replica and the value of smooth tokens."""
 
     price_per_replica_hour: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
     """Price of one replica per hour, in a currency of your choice: fills the column $/H and the cost curve."""
     value_per_kilo_smooth_tokens: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
-    """Worth of 1,000 smooth tokens, in the same currency: replicas are bought while they earn more than they cost.
+    """Value of 1,000 smooth tokens, in the same currency: replicas are added while they earn more than they cost.
     Stored and validated; the present scaling law does not use it yet."""
 
 
@@ -43,48 +43,48 @@ class ScalingPolicy(APIModel):
     """A limit on the speed of change, as in a HorizontalPodAutoscaler."""
 
     type: Literal["Pods", "Percent"]
-    """Pods: `value` counts replicas. Percent: of the replicas at the period's start."""
+    """Pods: `value` is a number of replicas. Percent: `value` is a percentage of the replicas at the period's start."""
     value: Annotated[int, Field(ge=1, le=10_000)]
-    """Most that may change within the period."""
+    """Largest change within the period."""
     period: Annotated[float, Duration(minimum="1s", maximum="30m")]
-    """The period."""
+    """Length of the period."""
 
 
 class ScalingRules(APIModel):
-    """How fast to move in one direction, in a HorizontalPodAutoscaler's words."""
+    """How fast to scale in one direction, as in a HorizontalPodAutoscaler."""
 
     stabilization_window: Annotated[float, Duration(minimum="0s", maximum="1h")] | None = None
-    """How long a proposal must hold before it is followed. Default: 0s up, 5m down."""
+    """How long a proposal must last before it is applied. Default: 0s up, 5m down."""
     policies: Annotated[tuple[ScalingPolicy, ...], Field(max_length=8)] = ()
-    """Limits on the speed of change. Stored and validated; the present scaling law does not use it yet."""
+    """Limits on the speed of change."""
     select_policy: Literal["Max", "Min", "Disabled"] = "Max"
-    """Which of several limits counts; Disabled: no change in this direction. Stored and validated; the present scaling
-    law does not use it yet."""
+    """Which of several limits counts: Max: the one that allows the largest change. Min: the smallest. Disabled: no
+    change in this direction."""
 
 
 class ScalingBehavior(APIModel):
-    """How fast to move up and down."""
+    """How fast to scale up and down."""
 
     scale_up: ScalingRules = ScalingRules()
     """More replicas: by default at once, as many as the deficit asks for."""
     scale_down: ScalingRules = ScalingRules()
-    """Fewer replicas: by default one at a time, after 5 minutes in which one fewer would have sufficed."""
+    """Fewer replicas: by default one at a time, after 5 minutes in which one fewer would have been enough."""
 
     @property
     def scale_up_window_seconds(self) -> float:
-        """How long a higher proposal must hold."""
+        """How long a higher proposal must last."""
         window = self.scale_up.stabilization_window
         return 0.0 if window is None else window
 
     @property
     def scale_down_window_seconds(self) -> float:
-        """How long a lower proposal must hold."""
+        """How long a lower proposal must last."""
         window = self.scale_down.stabilization_window
         return 300.0 if window is None else window
 
 
 class ScheduledFloor(APIModel):
-    """A floor of replicas for a known surge."""
+    """A minimum of replicas for a known surge."""
 
     name: Annotated[
         str,
@@ -96,7 +96,7 @@ class ScheduledFloor(APIModel):
             ),
         ),
     ]
-    """Name that decisions give as their reason."""
+    """Name that decisions show as their reason."""
     start: Annotated[
         str,
         Field(
@@ -108,11 +108,11 @@ class ScheduledFloor(APIModel):
             ),
         ),
     ]
-    """When it starts, as a cron line: minute hour day-of-month month day-of-week."""
+    """Start time, as a cron line: minute hour day-of-month month day-of-week."""
     duration: Annotated[float, Duration(minimum="1m", maximum="7d")]
-    """How long it lasts."""
+    """Duration of the minimum."""
     min_replicas: Annotated[int, Field(ge=1, le=1000)]
-    """Fewest replicas meanwhile."""
+    """Fewest replicas during this time."""
     time_zone: Annotated[
         str,
         Field(
@@ -158,8 +158,8 @@ class Scaling(APIModel):
     )
 
     mode: Literal["Auto", "Advisory", "Manual"] = "Auto"
-    """Auto: the scaler sets the replicas. Advisory: it only says in status what it would do. Manual: it does nothing.
-    In Advisory and Manual mode spec.replicas counts."""
+    """Auto: the scaler sets the replicas. Advisory: the scaler only shows in status what it would do. Manual: the
+    scaler does nothing. In Advisory and Manual mode spec.replicas sets the replicas."""
     min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Fewest replicas in Auto mode."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -167,14 +167,14 @@ class Scaling(APIModel):
     target: ScalingTarget | None = None
     """The quality to keep. Default: the share of good requests that qoe.objective promises."""
     budget: Budget | None = None
-    """Prices, for the cost column; with a value for tokens: buy replicas while they earn more than they cost."""
+    """Prices, for the cost column; with a value for tokens: add replicas while they earn more than they cost."""
     on_metrics_missing: Literal["Hold", "ScaleToFloor"] = "Hold"
     """What to do while no metrics can be read. Hold: keep the replicas. ScaleToFloor: go to minReplicas if below it.
-    Replicas are never taken away on missing metrics."""
+    Replicas are never removed on missing metrics."""
     behavior: ScalingBehavior = ScalingBehavior()
-    """How fast to move, in a HorizontalPodAutoscaler's words."""
+    """How fast to scale, as in a HorizontalPodAutoscaler."""
     schedule: Annotated[tuple[ScheduledFloor, ...], Field(max_length=32, json_schema_extra=list_by("name"))] = ()
-    """Floors for known surges. Stored and validated; the present scaling law does not use it yet."""
+    """Minimums of replicas for known surges. Stored and validated; the present scaling law does not use it yet."""
 
     @property
     def resolved_max_replicas(self) -> int:

@@ -1,4 +1,4 @@
-"""LLMService itself: metadata that the operator needs, spec, status, and how a raw object becomes one."""
+"""Defines LLMService: the metadata that the operator needs, spec, status, and the parser of a raw object."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORT_NAMES: Final = ("lls",)
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 MAX_NAME_LENGTH: Final = 52
-"""Children add a suffix to the name, and it is a label value; both end at 63 characters."""
+"""Children add a suffix to the name, and the name is a label value; both may have at most 63 characters."""
 
 
 class SpecError(ValueError):
@@ -38,7 +38,7 @@ class SpecError(ValueError):
 
 
 class LLMServiceSpec(APIModel):
-    """What to serve, on what, for whom, and how much of it."""
+    """What to serve, on which hardware, for which users, and with how many replicas."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -66,14 +66,14 @@ class LLMServiceSpec(APIModel):
     qoe: QoE = QoE()
     """What users expect, and what is promised to them: the one objective of scheduler, scaler and alerts."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Replicas in the scaling modes Manual and Advisory (default: scaling.minReplicas); `kubectl scale` sets it. In
-    Auto mode the scaler chooses between scaling.minReplicas and scaling.maxReplicas, and this field is ignored."""
+    """Replicas in the scaling modes Manual and Advisory (default: scaling.minReplicas); `kubectl scale` sets this
+    field. In Auto mode the scaler ignores it and chooses between scaling.minReplicas and scaling.maxReplicas."""
     scaling: Scaling = Scaling()
     """How many replicas, and why."""
     rollout: Rollout = Rollout()
     """How a change reaches the pods, and how they leave."""
     monitoring: Monitoring = Monitoring()
-    """What is made for Prometheus and Grafana."""
+    """Objects that Andante creates for Prometheus and Grafana."""
     network_policy: NetworkPolicy = NetworkPolicy()
     """Who may open connections to the engines."""
 
@@ -114,10 +114,10 @@ class LLMService(APIModel):
 
     @classmethod
     def parse(cls, obj: Mapping[str, Any]) -> Self:
-        """The service from an object of the API (or a manifest), defaults filled in.
+        """Parse an object of the API (or a manifest), with defaults filled in.
 
-        What the API server admits always parses. Combinations of fields are the API server's to refuse (CEL rules of
-        the CRD); types and ranges are checked here again. Raises SpecError with every problem.
+        Every object that the API server admits can be parsed. The API server refuses wrong combinations of fields (CEL
+        rules of the CRD); this method checks types and ranges again. Raises SpecError with every problem.
         """
         if not isinstance(obj.get("spec"), Mapping):
             raise SpecError((("spec", "is missing"),))
@@ -138,7 +138,7 @@ class LLMService(APIModel):
 
     @property
     def served_name(self) -> str:
-        """The `model` that clients name."""
+        """The name for `model` in clients' requests."""
         return self.spec.model.served_name or self.metadata.name
 
     @property

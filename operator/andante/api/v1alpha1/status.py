@@ -1,4 +1,4 @@
-"""status: what the operator saw, decided and remembers. Written by the operator alone; unknown figures are absent."""
+"""Defines status: what the operator saw, decided and remembers. Unknown figures are absent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Condition(APIModel):
-    """One aspect of the service's state, by the Kubernetes conventions. Unknown means: it could not be observed."""
+    """One aspect of the service's state, by the Kubernetes conventions. Unknown: the state could not be observed."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
     """One of Ready, Progressing, RolledOut, Degraded, EngineCompatible, MetricsAvailable, ScalingActive, AbleToScale,
@@ -27,11 +27,11 @@ class Condition(APIModel):
     reason: Annotated[str, Field(min_length=1, max_length=1024)]
     """One CamelCase word; docs/reference/conditions.md lists them."""
     message: Annotated[str, Field(max_length=32_768)]
-    """The same for people, with the cause from below."""
+    """The reason as a sentence, with the cause."""
     last_transition_time: Timestamp
     """When status last changed."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """Generation of the spec that this was said about."""
+    """Generation of the spec to which this condition refers."""
 
 
 class ControllerMemory(APIModel):
@@ -44,25 +44,25 @@ class ControllerMemory(APIModel):
 
 
 class QoEStatus(APIModel):
-    """The measured quality over the last scaling window, all replicas together."""
+    """The measured quality of all replicas over the last scaling window."""
 
     state: Literal["Observed", "Stale", "Missing", "NoTraffic"] | None = None
-    """Whether the figures are measured now, too old, not to be had, or about no requests at all."""
+    """Whether the figures are measured, too old, missing, or without any request."""
     mean: Figure | None = None
     """Mean QoE of ended and open requests, 0 to 1."""
     good_fraction: Figure | None = None
     """Share of good requests, 0 to 1."""
     deficit: Figure | None = None
-    """Mean over requests of what they lack to the target, 0 to 1."""
+    """Mean deficit of the requests, 0 to 1."""
     load_deficit: Figure | None = None
-    """The part of the deficit that load has caused: what further replicas relieve, and what the scaler acts on."""
+    """The part of the deficit that load has caused. More replicas reduce this part, and the scaler acts on it."""
     idle_deficit: Figure | None = None
-    """The part of the deficit that requests would have on an idle replica, too; see the condition
+    """The part of the deficit that requests would have on an idle replica too; see the condition
     ObjectiveUnreachable."""
     worst_class: str | None = None
     """Class with the lowest mean QoE."""
     smooth_goodput: Figure | None = None
-    """Tokens per second that were of use, the penalty for users' idling taken off; may be negative."""
+    """Tokens per second minus the penalty for users' idle time; may be negative."""
     error_budget_remaining: Figure | None = None
     """Share of the promised window's error budget that is left, at most 1; below 0: overspent. Absent while the
     requests of the window are too few to say."""
@@ -78,31 +78,31 @@ class CurvePoint(APIModel):
     replicas: Count
     """Number of replicas."""
     predicted_qoe: Figure | None = None
-    """Mean QoE that the model predicts for it."""
+    """Mean QoE that the model predicts for this number."""
     price_per_hour: Figure | None = None
-    """Price of that many replicas per hour."""
+    """Price of this number of replicas per hour."""
 
 
 class DecisionStep(APIModel):
-    """One step of a decision: the law's proposal, or a guard rail that bounded it."""
+    """One step of a decision: the law's proposal, or a guard rail that limited it."""
 
     name: Annotated[str, Field(max_length=63)]
     """Name of the step."""
     replicas: Count
     """Number of replicas after the step."""
     reason: Annotated[str, Field(max_length=63)]
-    """Why, in one CamelCase word."""
+    """Reason, one CamelCase word."""
     message: Annotated[str, Field(max_length=1024)] = ""
-    """Why, for people, with the figures."""
+    """Reason as a sentence, with the figures."""
     clamped: bool = False
-    """Whether this step changed what the steps before proposed."""
+    """Whether this step changed the proposal of the earlier steps."""
 
 
 class Decision(APIModel):
     """One scaling decision that changed the number of replicas, or would have."""
 
     at: Timestamp
-    """When."""
+    """Time of the decision."""
     from_: Annotated[int, Field(ge=0)]
     """Replicas before."""
     to: Count
@@ -110,9 +110,9 @@ class Decision(APIModel):
     reason: Annotated[str, Field(max_length=63)]
     """Reason of the decisive step."""
     message: Annotated[str, Field(max_length=1024)] = ""
-    """The decisive step for people."""
+    """Message of the decisive step."""
     steps: Annotated[tuple[DecisionStep, ...], Field(max_length=32)] = ()
-    """How it came about."""
+    """The steps that led to the decision."""
 
 
 class ScalingStatus(APIModel):
@@ -121,9 +121,9 @@ class ScalingStatus(APIModel):
     desired: Annotated[int, Field(ge=0)] | None = None
     """Replicas that the scaler wants."""
     reason: str | None = None
-    """Why, in one CamelCase word."""
+    """Reason, one CamelCase word."""
     message: str | None = None
-    """Why, for people."""
+    """Reason as a sentence."""
     warmup_seconds: Figure | None = None
     """Learned time from a replica's creation until it is ready."""
     price_per_hour: Figure | None = None
@@ -133,22 +133,22 @@ class ScalingStatus(APIModel):
     decisions: Annotated[tuple[Decision, ...], Field(max_length=10)] = ()
     """The last ten decisions, newest first."""
     memory: ControllerMemory | None = None
-    """What the scaler must not forget over a restart."""
+    """The scaler's memory, which must survive a restart."""
 
 
 class LLMServiceStatus(APIModel):
     """What the operator saw and decided. A figure that could not be read is absent, never 0."""
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """Generation of the spec that this status is about."""
+    """Generation of the spec to which this status refers."""
     replicas: Annotated[int, Field(ge=0)] | None = None
-    """Pods that belong to the service and are not on their way out."""
+    """Pods of the service that are not terminating."""
     ready_replicas: Annotated[int, Field(ge=0)] | None = None
     """Pods that serve."""
     starting_replicas: Annotated[int, Field(ge=0)] | None = None
     """Pods that were created and do not serve yet."""
     draining_replicas: Annotated[int, Field(ge=0)] | None = None
-    """Pods that finish their streams and then go."""
+    """Pods that finish their streams and then end."""
     selector: Annotated[str, Field(max_length=1024)] | None = None
     """Label selector of the pods, for the scale subresource."""
     endpoint: Annotated[str, Field(max_length=512)] | None = None
@@ -160,12 +160,12 @@ class LLMServiceStatus(APIModel):
     scaling: ScalingStatus | None = None
     """What the scaler wants and why."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=32, json_schema_extra=list_by("type"))] = ()
-    """The service's state, aspect by aspect."""
+    """The conditions of the service."""
 
     @classmethod
     def parse(cls, obj: Mapping[str, Any]) -> Self:
-        """The status of an object of the API, as an operator left it: what the API server filled in is nobody's word.
-        One that cannot be read is dropped: it is the operator's own, and gets rewritten."""
+        """Parse the status that an operator wrote; the CRD's default counts as no status.
+        A status that cannot be read is dropped, as the operator writes it again."""
         try:
             status = cls.model_validate(obj.get("status") or {})
         except ValidationError:
@@ -173,11 +173,11 @@ class LLMServiceStatus(APIModel):
         return cls() if any(c.reason == _WAITING for c in status.conditions) else status
 
     def condition(self, kind: str) -> Condition | None:
-        """The condition of type `kind`, if there is one."""
+        """The condition of type `kind`, or None."""
         return next((c for c in self.conditions if c.type == kind), None)
 
     def to_wire(self) -> dict[str, Any]:
-        """The status as the API writes it: unknown figures left out, figures rounded to 4 digits after the point."""
+        """The status in the API's form: without unknown figures, and with figures rounded to 4 decimal places."""
         rounded: dict[str, Any] = _rounded(super().to_wire())
         return rounded
 
@@ -195,7 +195,7 @@ UNTOUCHED: Final = LLMServiceStatus(
         ),
     )
 )
-"""What the API server shows for a status until an operator writes one: the CRD's default."""
+"""The CRD's default: the status that the API server shows until an operator writes one."""
 
 
 def _rounded(value: Any) -> Any:
