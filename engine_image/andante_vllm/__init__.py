@@ -1,1 +1,1 @@
-"""The engine side: the only code that imports vLLM (scheduler, delivery meter, virtual GPU, server start)."""
+"""Holds the engine side, the only code that imports vLLM: scheduler, delivery meter, virtual GPU, server start."""

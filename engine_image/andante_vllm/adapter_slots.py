@@ -1,6 +1,6 @@
-"""Which LoRA adapters may be in a batch: those that run, and of the others as many as the engine has slots left for.
+"""Decides which LoRA adapters may be in a batch: the running adapters, and others while the engine has free slots.
 
-vLLM passes over a request whose adapter finds no slot. A slot that is free goes to the adapter that has waited longest.
+vLLM skips a request whose adapter finds no slot. A free slot goes to the adapter that has waited longest.
 No vLLM import here.
 """
 
@@ -11,11 +11,11 @@ from itertools import islice
 
 
 class AdapterSlots:
-    """Requests with an adapter, by where they are; adapters are told apart by vLLM's number, from 1."""
+    """Tracks requests with an adapter. vLLM's number, from 1, identifies an adapter."""
 
     def __init__(self, slots: int, *, show: Callable[[str], None], hide: Callable[[str], None]) -> None:
-        """`slots`: adapters in a batch at most. `hide` and `show` are told of requests that begin and cease to wait
-        for a slot.
+        """`slots`: most adapters in a batch. `hide` is called when a request starts to wait for a slot, `show` when the
+        wait ends.
         """
         self._slots, self._show, self._hide = slots, show, hide
         self._adapter_of: dict[str, int] = {}
@@ -24,20 +24,20 @@ class AdapterSlots:
         self._fitting: set[int] = set()
 
     def waits(self, request_id: str, adapter: int) -> None:
-        """It could start but for its adapter."""
+        """Note that the request waits only for its adapter."""
         self.leaves(request_id)
         self._adapter_of[request_id] = adapter
         self._waiting.setdefault(adapter, {})[request_id] = None
         (self._show if adapter in self._fitting else self._hide)(request_id)
 
     def starts(self, request_id: str, adapter: int) -> None:
-        """It is in the batch."""
+        """Note that the request is in the batch."""
         self.leaves(request_id)
         self._adapter_of[request_id] = adapter
         self._running.setdefault(adapter, set()).add(request_id)
 
     def leaves(self, request_id: str) -> None:
-        """It neither runs nor waits for a slot."""
+        """Note that the request neither runs nor waits for a slot."""
         adapter = self._adapter_of.pop(request_id, None)
         if adapter is None:
             return
@@ -50,7 +50,7 @@ class AdapterSlots:
             self._running.pop(adapter, None)
 
     def refresh(self) -> None:
-        """Gives the free slots away; asked once before each decision."""
+        """Give the free slots to waiting adapters; called once before each decision."""
         free = max(self._slots - len(self._running), 0)
         newcomers = (adapter for adapter in self._waiting if adapter not in self._running)
         fitting = {*self._running, *islice(newcomers, free)}

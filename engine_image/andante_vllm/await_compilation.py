@@ -1,6 +1,6 @@
-"""Importing this module waits for the compilation that `andante-engine` began beside the engine's start, if any.
+"""Waits, when imported, for the compilation that `andante-engine` started beside the engine's start, if any.
 
-The scheduler imports it before the policy, whose import would compile the policy a second time.
+The scheduler imports this module before the policy: the policy's import would compile the policy a second time.
 """
 
 from andante_vllm.compilation import wait

@@ -1,8 +1,8 @@
-"""What is looked for in a body that is wrong: a list's first wrong item, and so many errors at most. No vLLM import.
+"""Limits the errors of a wrong body: a list stops at its first wrong item. No vLLM import.
 
-vLLM's endpoints check an item against each of its possible forms, two dozen at `/v1/responses`, and keep an error for
-each field of each form. Ten thousand wrong items, in a body of a hundred kilobytes, are millions of errors: gigabytes,
-and a minute in which no token is sent.
+vLLM's endpoints check an item against each possible form, two dozen at `/v1/responses`, and keep an error for each
+field of each form. 10,000 wrong items in a body of 100 KiB give millions of errors: gigabytes of memory, and a minute
+in which no token is sent.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaValidator
 
 _MAX_ERRORS: Final = 1000
 _MAX_FIELDS: Final = 4096
-"""Of an object whose fields a client names, such as `logit_bias`, where each field's value is checked."""
+"""Most fields of an object with field names from the client, such as `logit_bias`, where each value is checked."""
 _LISTS: Final = frozenset({"list", "set", "frozenset", "tuple"})
 _ANY: Final = {"type": "any"}
 _NO_SCHEMAS: Final = frozenset({"metadata", "serialization", "default", "expected"})
 
 
 def bound_errors(routes: Iterable[Any], *, log_warning: Callable[[str], None]) -> None:
-    """From now on the FastAPI `routes` check their bodies so; which bodies are right stays as it is, but for the size
-    of objects such as `logit_bias`.
+    """Limit the errors in the body checks of the FastAPI `routes`. The same bodies are accepted as before, except
+    objects such as `logit_bias` that are too large.
 
-    FastAPI has no setting for it, so this takes hold of its own fields; where they are others, the log says so.
+    FastAPI has no setting for this, so this function changes FastAPI's internal fields. If they are missing, it logs a
+    warning.
     """
     for route in routes:
         field = getattr(route, "body_field", None)
@@ -38,10 +39,10 @@ def bound_errors(routes: Iterable[Any], *, log_warning: Callable[[str], None]) -
 
 
 class _BoundedValidator:
-    """In place of a type adapter's own validator."""
+    """Replaces the validator of a type adapter."""
 
     def __init__(self, core_schema: Any) -> None:
-        # Without this argument the models inside would check as they were built.
+        # Without this argument the models inside would use their own, unlimited checks.
         self._plain = SchemaValidator(_stopping(core_schema), _use_prebuilt=False)
 
     def validate_python(self, value: Any, **options: Any) -> Any:
@@ -59,14 +60,14 @@ class _BoundedValidator:
 
 
 def _stopping(schema: Any) -> Any:
-    """A copy of a core schema (pydantic's description of a check) whose lists stop at their first wrong item.
+    """Copy a core schema (pydantic's description of a check) so that its lists stop at their first wrong item.
 
-    Objects have no such setting, so those with too many fields are wrong as a whole.
+    Objects have no such setting, so an object with too many fields is refused as a whole.
     """
     if isinstance(schema, dict):
         copy = {key: value if key in _NO_SCHEMAS else _stopping(value) for key, value in schema.items()}
         kind = copy.get("type")
-        if not isinstance(kind, str):  # a table of fields, one of which is called so
+        if not isinstance(kind, str):  # a table of fields with a field named "type"
             return copy
         if kind in _LISTS:
             return {**copy, "fail_fast": True}

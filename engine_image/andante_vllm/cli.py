@@ -1,4 +1,4 @@
-"""The `andante-engine` command: what an engine pod runs."""
+"""Implements the `andante-engine` command, which an engine pod runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _make_model(arguments: argparse.Namespace) -> int:
 def _drain(arguments: argparse.Namespace) -> int:
     try:
         _announce_end(arguments.config)
-    finally:  # whatever went wrong: kube-proxies and gateways need the time
+    finally:  # also after an error: kube-proxies and gateways need the time
         time.sleep(max(0.0, arguments.wait))
     return 0
 
@@ -116,8 +116,8 @@ def _announce_end(config: Path) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    # As PID 1 a process without a handler ignores SIGTERM: a pod deleted while vLLM is still being imported would stay
-    # until its grace period ends. vLLM replaces the handler later. For the same reason vLLM runs in this very process.
+    # As PID 1 a process without a handler ignores SIGTERM: a pod that is deleted during vLLM's import would stay until
+    # its grace period ends. vLLM replaces the handler later. For the same reason vLLM runs in this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     path = arguments.config.resolve()
     config = read_engine_config(path)
@@ -138,7 +138,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if arguments.print_command:
         print(_as_shell(launch))
         return 0
-    announcement_file(config.port).unlink(missing_ok=True)  # of a start before, in the same pod
+    announcement_file(config.port).unlink(missing_ok=True)  # from an earlier start in the same pod
     _prepare(launch, folders)
     _set_environment(launch)
     found = examine()
@@ -172,7 +172,7 @@ def _cache_folder() -> Path:
 
 
 def _own_folder(folder: Path) -> Path:
-    """`folder`, ours alone: compiled code is run from it. Raises ConfigError where somebody else may write to it."""
+    """Make `folder` private, as compiled code is run from it. Raises ConfigError where another user may write to it."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
@@ -186,9 +186,9 @@ def _own_folder(folder: Path) -> Path:
 
 
 def _prepare(launch: Launch, folders: Folders) -> None:
-    """Folders, and the synthetic model where one is asked for. Raises ConfigError where something cannot be written."""
+    """Make the folders and, if configured, the synthetic model. Raises ConfigError where a write fails."""
     try:
-        # Files of an earlier start in the same container would be counted again.
+        # The metrics would count files of an earlier start in the same container again.
         shutil.rmtree(folders.metrics, ignore_errors=True)
         folders.metrics.mkdir(parents=True, mode=0o700)
         folders.home.mkdir(parents=True, exist_ok=True)

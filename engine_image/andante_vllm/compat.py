@@ -1,8 +1,8 @@
-"""Which parts of Andante the installed vLLM can carry, asked before anything of ours holds on to it.
+"""Checks which parts of Andante work with the installed vLLM, before any of our code uses vLLM's internals.
 
-vLLM's scheduler and engine client are no public interface: another version may lack what ours imports. The scheduler
-runs with tested versions only, where each name that it imports is there. The delivery meter runs wherever its names
-are there and `AsyncLLM` takes what it hands on. Whatever does not fit is left out, and vLLM serves as it is.
+vLLM's scheduler and engine client are not a public interface: another version may lack names that our code imports.
+The scheduler runs only with tested versions that have all names it imports. The delivery meter runs with any version
+that has its names and whose `AsyncLLM` accepts its arguments. Other parts are left out, and vLLM serves without them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 TESTED_VLLM_VERSIONS: Final = ("0.32.0",)
-"""Versions that our tests and vLLM's own tests passed with this scheduler; any other runs vLLM's own scheduling."""
+"""Versions with which our tests and vLLM's own tests passed; any other version runs vLLM's own scheduling."""
 SCHEDULER: Final = "scheduler"
 METER: Final = "middleware"
 _FOLDER: Final = Path(__file__).parent
@@ -24,7 +24,7 @@ _PACKAGE: Final = __package__ or "andante_vllm"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compatibility:
-    """Why a part is left out; empty: it runs."""
+    """The reason why a part is left out; empty: the part runs."""
 
     scheduler: str = ""
     meter: str = ""
@@ -34,13 +34,13 @@ ALL: Final = Compatibility()
 
 
 def examine() -> Compatibility:
-    """Look at the installed vLLM. Imports it; raises nothing of its own."""
+    """Check the installed vLLM. Imports vLLM; raises no errors of its own."""
     version = _version()
     return Compatibility(scheduler=untested(version) or _lacking(SCHEDULER, version), meter=_meter_problem(version))
 
 
 def untested(version: str) -> str:
-    """Why the policy does not run with vLLM `version`; empty where it was tested."""
+    """Why the policy does not run with vLLM `version`; empty for a tested version."""
     plain = version.split("+", 1)[0]
     if plain in TESTED_VLLM_VERSIONS:
         return ""
@@ -48,9 +48,9 @@ def untested(version: str) -> str:
 
 
 def vllm_names(module: str) -> frozenset[tuple[str, str]]:
-    """(module, name) of everything that `module` of this package, and what it imports of it, takes from vLLM.
+    """(module, name) of all names that `module` of this package, and its imports from this package, take from vLLM.
 
-    Read from the sources, so that the list cannot drift from them.
+    The list is read from the sources, so it is always complete.
     """
     found: set[tuple[str, str]] = set()
     seen: set[str] = set()
@@ -81,7 +81,7 @@ def _version() -> str:
 
 
 def _lacking(module: str, version: str) -> str:
-    """What `module` needs and vLLM lacks, as a reason that begins like `untested`'s; empty where nothing is lacking."""
+    """Names that `module` needs and vLLM lacks, as a reason in the form of `untested`; empty where none is lacking."""
     for source, name in sorted(vllm_names(module)):
         try:
             found = importlib.import_module(source)

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with an age and with limits on what one client may hold: heads, time, unread replies.
+"""Extends uvicorn's HTTP protocol by a connection age and by limits for each client: heads, time, unread replies.
 
-The middleware asks the connection itself, not a table by address: a port may be used again, and requests may be
-pipelined. uvicorn's fast parser bounds neither the size of a head nor its time, and a reply that nobody reads stays for
-ever. No vLLM import.
+The middleware asks the connection object, not a table by address: a port may be used again, and requests may be
+pipelined. uvicorn's fast parser limits neither the size of a head nor its time, and a reply that the client does not
+read stays without end. No vLLM import.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from andante_vllm.settings import http_config
 from andante_vllm.web_server import EXTENSION
 
 _MIN_READ: Final = 48 * 1024
-"""Bytes that a client must take in the time that it has: what lies between the marks at which a writer must wait, and
+"""Bytes that a client must read within the time limit: the distance between the marks at which a writer must wait and
 may go on."""
 _LINGER_SECONDS: Final = 2.0
 _BAD: Final = (400, "BadRequestError", "This is no HTTP request that the server understands.", "invalid")
 
 
 class _HeadTooLargeError(Exception):
-    """Ends the parser's work on a request."""
+    """Stops the parser's work on a request."""
 
 
 class Connection(HttpToolsProtocol):
@@ -36,13 +36,13 @@ class Connection(HttpToolsProtocol):
 
     is_draining: Callable[[], bool] = staticmethod(lambda: False)
     count_end: Callable[[str], None] = staticmethod(lambda reason: None)
-    """Called with why the server ended a connection."""
+    """Called with the reason why the server ended a connection."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.age = ConnectionAge(time.monotonic())
         self.ended_unread = False
-        """The client did not read what was sent, and the connection was ended for it."""
+        """Whether the connection was ended because the client did not read."""
         self._limits = http_config()
         self._refusal = _BAD
         self._refused = False
@@ -51,7 +51,7 @@ class Connection(HttpToolsProtocol):
         self._blocked_at = 0.0
         self._unsent = 0
         self._read_timer: asyncio.TimerHandle | None = None
-        # A connection on which nothing comes is an idle one from the beginning.
+        # A connection without any data counts as idle from its start.
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(self.timeout_keep_alive, self._head_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,7 +64,7 @@ class Connection(HttpToolsProtocol):
         self._set_head_timer(None)
         super().handle_websocket_upgrade()
 
-    # What comes in
+    # Incoming data
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -83,7 +83,7 @@ class Connection(HttpToolsProtocol):
         elif self._answering:
             if self._head_timer is not None:
                 self._set_head_timer(None)
-        elif self._head_timer is None:  # line ends between two requests: uvicorn would wait for ever
+        elif self._head_timer is None:  # line ends between two requests: uvicorn would wait without end
             self._set_head_timer(self._limits.head_timeout_seconds)
 
     def on_message_begin(self) -> None:
@@ -114,7 +114,7 @@ class Connection(HttpToolsProtocol):
 
     def _head_late(self) -> None:
         self._head_timer = None
-        if self._answering:  # the next request waits for its turn
+        if self._answering:  # the next request must wait
             self._set_head_timer(self._limits.head_timeout_seconds)
         elif self._in_head:
             text = f"The request's headers did not come within {self._limits.head_timeout_seconds:g} seconds."
@@ -123,24 +123,24 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn calls this where the parser gave up."""
+        """Called by uvicorn where the parser failed."""
         self._refuse(*self._refusal)
 
     def _refuse(self, status: int, kind: str, text: str, reason: str) -> None:
-        """Answers what never became a request, and ends the connection; nothing more of it is read."""
+        """Answer data that never became a request, end the connection, and read no more from it."""
         self._refused = True
         self.count_end(reason)
-        if self._answering:  # no word of ours may come into that reply
+        if self._answering:  # our text must not get into that reply
             self.transport.close()
             return
         head, body = error_message(status, kind, text)
         lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode(), *(b": ".join(header) for header in head)]
         self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        # A socket that is closed while bytes come in takes the answer back from the client: end our side first.
+        # If a socket is closed while bytes arrive, the client loses the answer: end our side first.
         self.transport.write_eof()
         self._head_timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
-    # What goes out
+    # Outgoing data
 
     def pause_writing(self) -> None:
         super().pause_writing()

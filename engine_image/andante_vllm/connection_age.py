@@ -1,7 +1,7 @@
-"""How old a client's connection may get.
+"""Decides when a client's connection is too old.
 
-A connection that is kept pins its client to one replica: a new replica stays idle for as long as the clients of the old
-ones keep theirs. So a connection ends at an age, with a whole reply. No clock: times are `time.monotonic()` seconds.
+A kept connection binds its client to one replica: a new replica stays idle while the clients keep their connections to
+the old replicas. So a connection ends at an age, after a whole reply. No clock: times are `time.monotonic()` seconds.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import random
 from typing import Final
 
 SPREAD: Final = 0.2
-"""Connections that were opened together must not end together: each has an age of its own, so much above or below."""
+"""Each connection has its own age, up to this share above or below, so that connections opened together do not end
+together."""
 
 
 class ConnectionAge:
-    """When one connection is old."""
+    """Decides when one connection is old."""
 
     __slots__ = ("_factor", "_opened_at")
 
@@ -23,5 +24,5 @@ class ConnectionAge:
         self._factor = random.uniform(1 - SPREAD, 1 + SPREAD)  # noqa: S311  no secret
 
     def reached(self, age: float, *, at: float) -> bool:
-        """Whether the connection is open for `age` seconds, give or take the spread; never where `age` is 0."""
+        """Whether the connection has been open for `age` seconds, plus or minus the spread; never where `age` is 0."""
         return age > 0 and at - self._opened_at >= age * self._factor

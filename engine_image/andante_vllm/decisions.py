@@ -1,4 +1,4 @@
-"""When the policy is asked, and how long an answer that lets nobody in holds."""
+"""Decides when to ask the policy, and how long a plan without an admission is kept."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from andante_vllm.scheduler_table import RequestTable
 from andante_vllm.scheduler_view import Gathering
 
 _STANDING_STEPS = 8
-"""Steps for which a plan that lets nobody in holds while nothing has changed that could let somebody in."""
+"""Steps for which a plan without an admission is kept, while no change could allow an admission."""
 
 
 class Decisions:
-    """Asks the policy before a step, where anything may be short."""
+    """Asks the policy before a step if any resource may be scarce."""
 
     def __init__(
         self, table: RequestTable, gathering: Gathering, eligibility: Eligibility, step_time: OnlineStepTime,
@@ -41,9 +41,9 @@ class Decisions:
         cached_share: float,
         tokens_per_step: float,
     ) -> tuple[Plan | None, Ints]:
-        """The plan and the rows that its indices are into; None: vLLM's own order.
+        """The plan, and the rows to which its indices refer; None: vLLM's own order.
 
-        Raises BrokenPlanError for a plan that no engine can carry out, and whatever the policy raises.
+        Raises BrokenPlanError for a plan that no engine can carry out, and the policy's own errors.
         """
         if not waiting and not running:
             return None, NOBODY
@@ -57,7 +57,7 @@ class Decisions:
         key = (self._table.version, running, engine.unfinished_prefill)
         unchanged = key == self._standing_key and engine.kv_free <= self._standing_free
         if self._standing and self._standing_left and unchanged:
-            # Values change with time, but blocks only became fewer: nobody could be let in.
+            # Values change with time, but the number of free blocks only fell: no request could be admitted.
             self._standing_left -= 1
             self._decided(started, engine, chosen=True)
             return self._standing

@@ -1,12 +1,12 @@
-"""What was handed to one client's connection, and when.
+"""Records which tokens were delivered to one client's connection, and when.
 
-Tokens come from two sides: vLLM's engine client says which tokens a request got, the ASGI `send` of that request says
-when the connection took what was written. This holds what lies between, for one request. No clock, no vLLM: times are
-passed in as `time.monotonic()` seconds.
+Two sides report tokens: vLLM's engine client says which tokens a request got, and the ASGI `send` of the request says
+when the connection took the written bytes. This module holds the tokens in between, for one request. No clock, no vLLM:
+times are passed in as `time.monotonic()` seconds.
 
-One request has one reader, whatever `n` is: they follow all choices side by side, so token i counts as delivered when
-every choice that is still being written has its token i. (For n = 1 that is just token i.) What is written after all of
-that has ended (the next part of a long recording, the answer after a tool's) is read after it.
+One request has one reader, for any `n`: the reader follows all choices side by side, so token i counts as delivered
+when every open choice has its token i. (For n = 1 this is just token i.) Text that starts after all choices have ended
+(the next part of a long recording, the answer after a tool call) is read after them.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from andante_vllm.reply_forms import Part, ReplyForm
 
 
 class EngineEnd(enum.Enum):
-    """Why the engine ended a request without finishing it."""
+    """Why the engine ended an unfinished request."""
 
     ERROR = enum.auto()
     ABORT = enum.auto()
     REJECTION = enum.auto()
     CLIENT_ERROR = enum.auto()
     DRAIN = enum.auto()
-    """Cut when the time to drain was over."""
+    """Cut at the end of the drain time."""
 
 
 @dataclass(slots=True)
@@ -36,40 +36,40 @@ class _Choice:
     """One sequence of a request."""
 
     pending: int = 0
-    """Tokens that the engine produced and no `send` has carried yet."""
+    """Tokens that the engine produced and that no `send` has carried yet."""
     latest: int = 0
-    """How many of those came last: the ones that the next chunk is about."""
+    """Number of the newest of these tokens, which the next chunk carries."""
     visible: int = 0
-    """Visible tokens handed over."""
+    """Delivered visible tokens."""
     hiding: bool = False
     """The stream is in a hidden part (reasoning)."""
     finished: bool = False
 
     @property
     def open(self) -> bool:
-        """Whether its reader still waits for something of it."""
+        """Whether the reader still waits for tokens of this choice."""
         return not self.finished or self.pending > 0
 
 
 Deliver = Callable[[Sequence[float], Sequence[int]], None]
-"""Told of deliveries: their times, and how many visible tokens came with each."""
+"""Called with deliveries: their times, and the number of visible tokens of each."""
 
 _SETTLE_AT = 64
-"""Deliveries that are kept before they are told of: enough to make the telling cheap."""
+"""Deliveries that are collected before `deliver` is called: enough to make the calls cheap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoFar:
-    """Where a text goes on."""
+    """The point where a text continues."""
 
     visible: int = 0
-    """Tokens that the reader has."""
+    """Tokens that the reader already has."""
     pending: int = 0
     """Tokens that wait for the next `send`."""
 
 
 class PlainDelivery:
-    """One sequence, all of it visible: the usual request, and the path that costs every token of every user."""
+    """Counts one sequence that is all visible: the usual request. This code runs for every token of every user."""
 
     __slots__ = ("_deliver", "_pending", "_settled", "_times", "_tokens")
 
@@ -81,7 +81,7 @@ class PlainDelivery:
         self._tokens: list[int] = []
 
     def produced(self, choice: int, tokens: int, finished: bool) -> None:
-        """The engine handed `tokens` new tokens to the serving layer."""
+        """Count `tokens` new tokens from the engine to the serving layer."""
         self._pending += tokens
 
     def sent(self, at: float, body: bytes, stream: bool, count_tokens: Callable[[str], int]) -> None:
@@ -94,7 +94,7 @@ class PlainDelivery:
                 self.settle()
 
     def settle(self) -> None:
-        """Tell of all that was delivered until now."""
+        """Report all deliveries until now."""
         times, tokens = self._times, self._tokens
         if times:
             self._times, self._tokens = [], []
@@ -102,7 +102,7 @@ class PlainDelivery:
             self._deliver(times, tokens)
 
     def so_far(self) -> SoFar:
-        """How far the reader's text has come."""
+        """The point that the reader's text has reached."""
         self.settle()
         return SoFar(visible=self._settled, pending=self._pending)
 
@@ -110,7 +110,7 @@ class PlainDelivery:
 class Delivery:
     """Counts the tokens of one request from the engine to the connection.
 
-    `deliver` is told of the visible tokens that the reader got, `hide(tokens)` of hidden ones.
+    `deliver` is called with the visible tokens that the reader got, `hide(tokens)` with hidden ones.
     """
 
     __slots__ = ("_begin", "_choices", "_deliver", "_form", "_frontier", "_hide", "_longest", "_touched", "_waited_for")
@@ -123,9 +123,9 @@ class Delivery:
         form: ReplyForm | None = None,
         begin: SoFar | None = None,
     ) -> None:
-        """`form`: the server splits reasoning from content, so that the reply must be looked into; None: all is seen.
+        """`form`: how to read replies in which the server splits reasoning from content; None: all is visible.
 
-        `begin`: where the text goes on, when there was some before.
+        `begin`: where the text continues, if there was text before.
         """
         self._deliver = deliver
         self._hide = hide
@@ -134,12 +134,12 @@ class Delivery:
         self._begin = begin or SoFar()
         self._frontier = self._longest = self._begin.visible
         self._touched: list[_Choice] = []
-        """Those that got tokens since the last `send`; the others need no look, however many they are."""
+        """Choices that got tokens since the last `send`; only these are looked at."""
         self._waited_for: list[tuple[int, int]] = []
-        """A heap of the choices that are open: the tokens of each in sight, or fewer, and its number."""
+        """A heap of the open choices: the visible tokens of each (or fewer) and its number."""
 
     def expect(self, choices: int) -> int:
-        """Announces `choices` more sequences; returns the number of the first."""
+        """Announce `choices` more sequences; return the number of the first."""
         first = len(self._choices)
         begin = self._begin
         for number in range(first, first + choices):
@@ -152,19 +152,19 @@ class Delivery:
         return first
 
     def finish(self, first: int, choices: int) -> None:
-        """Nothing more comes of these, however they ended."""
+        """Note that these choices have ended, in any way."""
         for number in range(first, first + choices):
             self._choices[number].finished = True
 
     def follow(self) -> None:
-        """All sequences have ended; those that are announced from now on go on where the longest is, from number 0."""
+        """Note that all sequences have ended: sequences announced later continue after the longest, from number 0."""
         longest = max(self._choices.values(), key=lambda state: state.visible + state.pending)
         self._begin = SoFar(visible=longest.visible, pending=longest.pending)
         self._longest = longest.visible
         self._choices, self._touched, self._waited_for = {}, [], []
 
     def produced(self, choice: int, tokens: int, finished: bool) -> None:
-        """The engine handed `tokens` new tokens of `choice` to the serving layer."""
+        """Count `tokens` new tokens of `choice` from the engine to the serving layer."""
         state = self._choices[choice]
         if not state.pending:
             self._touched.append(state)
@@ -173,11 +173,11 @@ class Delivery:
         state.finished |= finished
 
     def settle(self) -> None:
-        """Nothing: each delivery is told of at once."""
+        """Do nothing: each delivery is reported at once."""
 
     def sent(self, at: float, body: bytes, stream: bool, count_tokens: Callable[[str], int]) -> None:
-        """The connection took `body` at `at`. `count_tokens` tokenizes text; used for replies with reasoning only."""
-        if body.startswith(b":"):  # a keep-alive comment carries nothing
+        """Count `body`, which the connection took at `at`. `count_tokens` is used only for replies with reasoning."""
+        if body.startswith(b":"):  # a keep-alive comment carries no token
             return
         if self._form is None:
             for state in self._touched:
@@ -190,7 +190,7 @@ class Delivery:
         self._advance(at)
 
     def _hand_over(self, state: _Choice, visible: int) -> None:
-        """All pending tokens of a choice are gone, `visible` of them in sight."""
+        """Count all pending tokens of a choice as delivered, `visible` of them as visible."""
         if state.pending > visible:
             self._hide(state.pending - visible)
         state.visible += visible
@@ -204,7 +204,7 @@ class Delivery:
             self._frontier = frontier
 
     def _lowest(self) -> int:
-        """What every choice that is open has in sight; what the longest has where none is."""
+        """Visible tokens that every open choice has; those of the longest choice where none is open."""
         heap = self._waited_for
         while heap:
             level, number = heap[0]
@@ -218,7 +218,7 @@ class Delivery:
         return self._longest
 
     def _look_into_chunk(self, form: ReplyForm, body: bytes) -> None:
-        """Content and tool calls are visible, reasoning is not; a chunk with neither carries nothing."""
+        """Read a chunk: content and tool calls are visible, reasoning is not; another chunk carries no tokens."""
         for choice, part in form.chunk(body):
             state = self._choices.get(choice)
             if state is None:
@@ -227,7 +227,7 @@ class Delivery:
                 state.hiding = False
                 self._hand_over(state, state.pending)
             elif part is Part.CONTENT:
-                # What the parser swallowed before belongs to where the stream was then.
+                # Tokens that the parser held back belong to the part before this chunk.
                 visible = state.latest if state.hiding else state.pending
                 state.hiding = False
                 self._hand_over(state, visible)
@@ -253,28 +253,28 @@ class Delivery:
 
 @dataclass(slots=True, kw_only=True)
 class Ending:
-    """The facts by which a request's outcome is told."""
+    """The facts that determine a request's outcome."""
 
     reached_engine: bool = False
     status: int | None = None
-    """HTTP status sent, None when no reply began."""
+    """Sent HTTP status; None when no reply began."""
     complete: bool = False
     """The connection took the last byte of the reply."""
     client_left: bool = False
-    """The client was gone before the reply was complete."""
+    """The client left before the reply was complete."""
     engine_end: EngineEnd | None = None
     draining: bool = False
     """The engine was shutting down when the request ended."""
     goes_on: bool = False
-    """The engine still writes: the answer is fetched later, by other requests."""
+    """The engine still writes: other requests fetch the answer later."""
     counts: bool = True
-    """It asked for tokens: a refusal of anything else (a tokenization, an upload) is not the service's."""
+    """The request asked for tokens: the refusal of another request (a tokenization, an upload) does not count."""
 
 
 def tell_outcome(end: Ending) -> Outcome | None:
-    """How a request ended; None for what never was one: the client's own mistakes (4xx), and clients that left sooner.
+    """The outcome of a request; None for the client's own mistakes (4xx), and for clients that left earlier.
 
-    A mistake does not count, since a hostile client could else make any service look bad, and grow.
+    A mistake does not count: otherwise a hostile client could make any service look bad and scale it up.
     """
     if end.engine_end is EngineEnd.CLIENT_ERROR or not (end.counts or end.reached_engine):
         return None

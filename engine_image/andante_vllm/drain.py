@@ -1,9 +1,9 @@
-"""The end of an API server's work: from the announcement, through its last answers, to the end of its engine core.
+"""Drains an API server: from the announcement, through its last answers, to the end of its engine core.
 
-vLLM tells its engine core to stop at once, and ends all streams when that process has ended. On a busy machine the last
-tokens are then still on their way through the API server, and whoever waits for them gets an error instead. So the
-answers come first. Until they are written the server serves new requests as well: clients that keep connections learn
-from each reply that theirs ends, and would get errors for nothing. No vLLM import.
+vLLM stops its engine core at once, and ends all streams when the engine core has ended. On a busy machine the API
+server has not sent the last tokens by then, and clients get an error instead. So the drain writes all answers first.
+Until then the server also serves new requests: clients that keep connections learn from the next reply that their
+connection ends, and would otherwise get unnecessary errors. No vLLM import.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Final
 
 _LOOK_EVERY_SECONDS: Final = 1.0
 _SERVED_SHARE: Final = 0.5
-"""New requests are served for this share of the time to drain: what begins later would likely be cut."""
+"""New requests are served for this share of the drain time: later requests would probably be cut."""
 
 
 def run_folder(port: int) -> Path:
-    """Where the server at `port` keeps the files of its present start."""
+    """The folder in which the server at `port` keeps the files of its present start."""
     return Path(tempfile.gettempdir()) / f"andante-engine-{port}"
 
 
 def announcement_file(port: int) -> Path:
-    """Whoever makes this file tells the server at `port` that it will soon be told to stop."""
+    """The file that tells the server at `port` that it will get SIGTERM soon."""
     return run_folder(port) / "drain"
 
 
 class Announcement:
-    """Whether the end was announced by a file; looks for it once a second at most."""
+    """Checks whether a file has announced the end, at most once a second."""
 
     def __init__(self, file: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._file = file
@@ -42,7 +42,7 @@ class Announcement:
         self._made = False
 
     def made(self) -> bool:
-        """True from the first look on that finds the file."""
+        """True from the first check that finds the file."""
         if not self._made:
             now = self._clock()
             if now - self._looked_at >= _LOOK_EVERY_SECONDS:
@@ -52,11 +52,11 @@ class Announcement:
 
 
 class Drain:
-    """Whether the API server has been told to shut down, and how many must have their answer before it does."""
+    """Knows whether the API server must shut down, and how many requests still wait for their answer."""
 
     def __init__(self) -> None:
         self.draining = False
-        """The server was told to shut down."""
+        """Whether the server was told to shut down."""
         self._stopping = False
         self._serves_until = float("inf")
         self._answering = 0
@@ -66,9 +66,9 @@ class Drain:
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[bool]:
-        """Holds the drain until the block ends; for the event loop's thread.
+        """Keep the drain waiting until the block ends; for the event loop's thread.
 
-        False where the request comes too late: it would get an empty answer, or the beginning of one.
+        False where the request comes too late: it would get an empty or incomplete answer.
         """
         with self._lock:
             late = self._stopping or time.monotonic() >= self._serves_until
@@ -86,15 +86,14 @@ class Drain:
 
     @property
     def stopping(self) -> bool:
-        """The engine core is being stopped: nothing can be served any more."""
+        """Whether the engine core is being stopped: then no request can be served any more."""
         return self._stopping
 
     def begin(self, seconds: float | None, *, close_door: Callable[[], None] = lambda: None) -> float | None:
-        """Waits until all is answered, `seconds` at most; returns how many of them are left.
+        """Wait until all requests are answered, at most `seconds`; return how many seconds are left.
 
-        `close_door` is called once all is answered, and returns when no request can come any more: whoever came before
-        is answered too. Does not wait where there is no time for it, or in an event loop's thread, where no answer
-        could go on.
+        `close_door` is called once all are answered. It returns when no request can come any more; earlier requests
+        are answered too. Does not wait without time, or in an event loop's thread, where no answer could go on.
         """
         began = time.monotonic()
         if not seconds or _in_event_loop():
@@ -109,7 +108,7 @@ class Drain:
         while True:
             left = max(0.0, began + seconds - time.monotonic())
             self._all_answered.wait(left)
-            with self._lock:  # a request may have come in between
+            with self._lock:  # a request may have arrived since
                 if not self._answering or not left:
                     self._stopping = True
                     return max(0.0, began + seconds - time.monotonic())

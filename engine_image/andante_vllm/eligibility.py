@@ -1,8 +1,8 @@
-"""Whom vLLM could schedule now. The policy does not see the others: room given to them would be lost.
+"""Finds the requests that vLLM could schedule now. The policy does not see the others: their room would be lost.
 
-vLLM goes on to the next in its queue where a grammar is not compiled yet, where tokens of an earlier step are still
-under way, where a client has not sent the rest of its input, where an adapter finds no slot, or where something else
-that the request needs is not there. In a step with a plan vLLM sees those only whom the plan lets in.
+vLLM skips a request in its queue if the grammar is not compiled yet, if tokens of an earlier step are pending, if the
+client has not sent the rest of its input, if the adapter finds no slot, or if another resource is missing. In a step
+with a plan vLLM sees only the requests that the plan admits.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from andante_vllm.adapter_slots import AdapterSlots
 from andante_vllm.scheduler_table import RequestTable
 
 _ASKED_AT_ONCE = 256
-"""Hidden requests that are asked in one step whether they can be scheduled by now; the others in the next steps."""
+"""Hidden requests that are checked again in one step; the others are checked in the next steps."""
 _PASSED_OVER_FOR = 4
-"""Steps for which a request stays hidden that vLLM passed over for a reason that is not known here."""
+"""Steps for which a request stays hidden after vLLM skipped it for an unknown reason."""
 
 
 class Eligibility:
-    """Hides from the table whom vLLM would pass over, and shows them again when it would not."""
+    """Hides requests that vLLM would skip from the table, and shows them again when vLLM would schedule them."""
 
     def __init__(self, scheduler: Any, table: RequestTable) -> None:
-        """`scheduler` is vLLM's: its rules say who is blocked, and promote who no longer is."""
+        """`scheduler` is vLLM's: its rules say which request is blocked, and promote a request that is not any more."""
         self._scheduler, self._table = scheduler, table
         self._blocked: dict[str, tuple[Request, int]] = {}
-        """By id: the request, and the step before which it is not asked again."""
+        """By id: the request, and the step before which it is not checked again."""
         self._step = 0
         lora = scheduler.lora_config
         self._slots: AdapterSlots | None = None
@@ -35,36 +35,36 @@ class Eligibility:
             self._slots = AdapterSlots(lora.max_loras, show=self._show, hide=self._hide)
 
     def waits(self, request: Request) -> None:
-        """It came, was taken off, or waits for more input."""
+        """Note that the request arrived, was preempted, or waits for more input."""
         if self._passes_over(request):
             self._block(request, 0)
         elif self._slots is not None and request.lora_request is not None:
             self._slots.waits(request.request_id, request.lora_request.lora_int_id)
 
     def starts(self, request: Request) -> None:
-        """It was admitted."""
+        """Note that the request was admitted."""
         self._blocked.pop(request.request_id, None)
         if self._slots is not None and request.lora_request is not None:
             self._slots.starts(request.request_id, request.lora_request.lora_int_id)
 
     def leaves(self, request: Request) -> None:
-        """It ended."""
+        """Note that the request ended."""
         self._blocked.pop(request.request_id, None)
         if self._slots is not None:
             self._slots.leaves(request.request_id)
 
     def was_refused(self, request: Request) -> None:
-        """vLLM did not start it although it was let in: for want of room, or it was passed over."""
+        """Note that vLLM did not start an admitted request: there was no room, or vLLM skipped it."""
         if request in self._scheduler.deferred_waiting:
             self._block(request, self._step + _PASSED_OVER_FOR)
 
     def refresh(self) -> None:
-        """Shows who can be scheduled by now; asked once before each decision."""
+        """Show the requests that can be scheduled by now; called once before each decision."""
         self._step += 1
         for request_id in list(self._blocked)[:_ASKED_AT_ONCE] if self._blocked else ():
             request, not_before = self._blocked.pop(request_id)
             if self._step < not_before or self._passes_over(request):
-                self._blocked[request_id] = request, not_before  # at the end: others come first the next time
+                self._blocked[request_id] = request, not_before  # at the end: others are first next time
                 continue
             self._scheduler.deferred_waiting.discard(request)
             if self._slots is not None and request.lora_request is not None:
@@ -75,7 +75,7 @@ class Eligibility:
             self._slots.refresh()
 
     def _passes_over(self, request: Request) -> bool:
-        """Whether vLLM would, for a reason of the request's own; promotes it as vLLM does where that is over."""
+        """Whether vLLM would skip the request for its own reason; promote the request as vLLM does where it is over."""
         if request.status is RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR:
             return not self._scheduler._handle_blocked_waiting_request(request)
         if request.status is RequestStatus.WAITING_FOR_STREAMING_REQ:

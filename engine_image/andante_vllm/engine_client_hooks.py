@@ -1,8 +1,8 @@
-"""The two places where the delivery meter holds on to vLLM's engine client (the API server's side of the engine).
+"""Hooks the delivery meter into vLLM's engine client (the API server's side of the engine) in two places.
 
-Everything here depends on `vllm.v1.engine.async_llm.AsyncLLM` of the pinned version, and nothing else does:
-`generate()`, through which every endpoint gets its tokens, and `shutdown()`, with which a drain begins. Both are
-wrapped, none is replaced; a request that did not come through our middleware passes untouched.
+Only this module depends on `vllm.v1.engine.async_llm.AsyncLLM` of the pinned version: on `generate()`, through which
+every endpoint gets its tokens, and on `shutdown()`, which starts a drain. Both are wrapped, not replaced. A request
+that did not come through our middleware passes unchanged.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from andante_vllm.expectations import BadExpectationError
 
 
 class EngineRequest(Protocol):
-    """What the hook tells of one HTTP request."""
+    """The calls of the hook for one HTTP request."""
 
     def entered_engine(
         self, *, params: SamplingParams, whole: bool, prompt_tokens: int, engine: AsyncLLM
     ) -> dict[str, Any]:
-        """Called when an answer to a prompt is asked for; returns what to add to the extra arguments of `params`.
+        """Called when the engine gets a prompt; return the additions to the extra arguments of `params`.
 
-        `whole`: the answer comes in one piece, not as a stream.
+        `whole`: the answer does not stream.
 
         Raises BadExpectationError.
         """
         ...
 
     def call_began(self, choices: int) -> int:
-        """Called when the first output is waited for, which may be much later; the number of the first choice."""
+        """Called when the wait for the first output starts, maybe much later; return the first choice's number."""
         ...
 
     def found_cached(self, tokens: int) -> None:
-        """Called when it is known how much of the call's prompt a cache held."""
+        """Called when the number of cached prompt tokens is known."""
         ...
 
     def call_ended(self, first_choice: int, choices: int) -> None: ...
@@ -57,14 +57,14 @@ class EngineRequest(Protocol):
 
 
 current_request: ContextVar[EngineRequest | None] = ContextVar("andante_request", default=None)
-"""The request that the running task serves; set by the middleware."""
+"""The request of the running task; set by the middleware."""
 
 _HOOKED = "_andante_hooked"
 _CUT_SHORT = {"abort": EngineEnd.ABORT, "error": EngineEnd.ERROR}  # finish reasons
 
 
 class DrainCutError(GracefulHTTPError):
-    """What a client is told whose answer the shutdown cut."""
+    """The error for a client whose answer the shutdown cut."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -73,15 +73,15 @@ class DrainCutError(GracefulHTTPError):
 
 
 _DOOR_SECONDS: Final = 5.0
-"""The event loop closes the server's door in its next turn; a loop that hangs must not hold the end of the process."""
+"""Longest wait until the event loop has closed the port: a loop that hangs must not block the end of the process."""
 _LAST_LOOK_SECONDS: Final = 0.25
-"""After the door is closed: for requests on connections that were accepted just before, and are on their way."""
+"""Wait after the port is closed, for requests on connections that were accepted just before."""
 
-drain = Drain()  # one engine client per API server process, and vLLM gives the middleware no handle on it
+drain = Drain()  # one engine client per API server process; vLLM gives the middleware no access to it
 
 
 def install(close_server: Callable[[], None]) -> None:
-    """Wraps AsyncLLM once per process; called when the middleware is made.
+    """Wrap AsyncLLM once per process; called when the middleware is made.
 
     `close_server` is called in the event loop when the drain is over, before the engine core ends.
     """
@@ -108,11 +108,11 @@ def install(close_server: Callable[[], None]) -> None:
             closed.wait(_DOOR_SECONDS)
 
         timeout = drain.begin(timeout, close_door=close_door)
-        ask_to_close()  # connections that have become idle since, or all where there was no time
+        ask_to_close()  # connections that became idle since, or all connections where there was no time
         result = plain_shutdown(self, timeout=timeout)  # returns when the engine core has ended
         if handler is not None and not handler.get_loop().is_closed():
-            # vLLM leaves the requests that it cut waiting for ever, and their clients with them, until the pod is
-            # killed. It calls this from another thread, and the queues belong to the loop.
+            # vLLM leaves the requests that it cut, and their clients, waiting until the pod is killed. vLLM calls this
+            # from another thread, and the queues belong to the event loop.
             handler.get_loop().call_soon_threadsafe(self.output_processor.propagate_error, DrainCutError())
         return result
 
@@ -121,7 +121,7 @@ def install(close_server: Callable[[], None]) -> None:
 
 
 def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:
-    """`AsyncLLM.generate` that tells the current request, if there is one, what it is given and what comes of it."""
+    """Wrap `AsyncLLM.generate` so that the current request, if any, learns its input and its output."""
 
     @functools.wraps(plain_generate)
     def generate(self: AsyncLLM, prompt: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
@@ -137,10 +137,10 @@ def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callabl
                 engine=self,
             )
         except BadExpectationError as error:
-            # Raised before the reply begins, so vLLM answers 400 in its own error format, streams included.
+            # Raised before the reply begins, so vLLM answers 400 in its own error format, also for streams.
             raise VLLMValidationError(str(error), parameter=error.field) from error
-        # The caller may use their parameters again (beam search does, for every token), so they stay as they are.
-        # Shallow: one field is replaced, and vLLM makes its own copy of the rest.
+        # The caller may use the parameters again (beam search does, for every token), so they are not changed. A
+        # shallow copy is enough: one field is replaced, and vLLM copies the rest.
         params = copy.copy(sampling_params)
         choices = {request_args.CHOICES: params.n} if params.n > 1 else {}
         params.extra_args = {**(sampling_params.extra_args or {}), **added, **choices}
@@ -152,7 +152,7 @@ def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callabl
 async def _observe(
     outputs: AsyncGenerator[Any, None], request: EngineRequest, choices: int
 ) -> AsyncGenerator[Any, None]:
-    """Passes vLLM's RequestOutputs on, as they are, and counts their tokens."""
+    """Pass vLLM's RequestOutputs on unchanged, and count their tokens."""
     produced = request.produced
     first_choice = request.call_began(choices)
     unfinished = choices
@@ -163,14 +163,14 @@ async def _observe(
                 cached = output.num_cached_tokens or 0
                 request.found_cached(cached)
             for completion in output.outputs:
-                # Streams give deltas, other replies one final output, so lengths add up.
+                # Streams give deltas and other replies one final output, so the lengths can be added.
                 reason = completion.finish_reason
                 produced(first_choice + completion.index, len(completion.token_ids), reason is not None)
                 if reason is not None:
                     if reason in _CUT_SHORT:
                         request.engine_ended(_CUT_SHORT[reason])
                     unfinished -= 1
-                    if not unfinished:  # now, since who has the last output may never close the generator
+                    if not unfinished:  # now: a caller that has the last output may never close the generator
                         request.call_ended(first_choice, choices)
             yield output
     except (asyncio.CancelledError, GeneratorExit):
@@ -190,19 +190,19 @@ async def _observe(
     finally:
         if unfinished > 0:
             request.call_ended(first_choice, choices)
-        # Closing the outer generator does not close the inner one: without this an abandoned request runs on.
+        # A close of the outer generator does not close the inner one: without this an abandoned request runs on.
         await outputs.aclose()
 
 
-# What it does not know (tensors, pictures) is vLLM's own to encode; what it knows, vLLM's encoder writes alike.
+# vLLM itself encodes types that this encoder does not know (tensors, pictures); all others are encoded the same way.
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=lambda value: None)
 
 
 def _check_encodable(params: SamplingParams, named: Mapping[str, Any]) -> None:
-    """Raises VLLMValidationError where a value of the request cannot be sent to the engine's process.
+    """Raise VLLMValidationError where a value of the request cannot be sent to the engine's process.
 
-    vLLM finds out when it has noted the request as open: it answers 500, and forgets to take the note back, so that
-    such requests would fill its memory and its admission limits.
+    vLLM finds this error only after it has noted the request as open. It then answers 500 and keeps the note, so these
+    requests would fill vLLM's memory and its admission limits.
     """
     try:
         _encoder.encode((params, named.get("priority"), named.get("data_parallel_rank")))

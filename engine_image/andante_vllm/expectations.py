@@ -1,7 +1,7 @@
-"""What the client of one request says they expect: headers and `vllm_xargs`, checked before anything believes them.
+"""Reads and checks the expectations that a client sends: headers and `vllm_xargs`.
 
-Pure: no vLLM, no clock. The network is hostile, so every value has a type, a range and a length; a bad one is named and
-refused with a 400, never replaced by a default in silence.
+Pure: no vLLM, no clock. The network is hostile, so every value has a type, a range and a length. A bad value is named
+and refused with a 400, never silently replaced by a default.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLASS_HEADER: Final = "X-Andante-Class"
 EXPECTED_TTFT_HEADER: Final = "X-Andante-Expected-TTFT"
 PACE_HEADER: Final = "X-Andante-Pace"
 UNKNOWN_CLASS_HEADER: Final = "X-Andante-Unknown-Class"
-"""Of replies: the class that the request named is not there."""
+"""Reply header: the class that the request named does not exist."""
 MAX_TEXT: Final = 64
 
 _HEADERS: Final[Mapping[bytes, str]] = {
@@ -42,7 +42,7 @@ class BadExpectationError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientExpectation:
-    """What a client said, checked; None where they said nothing."""
+    """The checked expectations of a client; None: not set."""
 
     qoe_class: str | None = None
     expected_ttft: float | None = None
@@ -51,7 +51,7 @@ class ClientExpectation:
     """Tokens per second."""
 
     def over(self, other: ClientExpectation) -> ClientExpectation:
-        """This, and what `other` says where this says nothing."""
+        """This expectation, with the values of `other` where this one has none."""
         return ClientExpectation(
             qoe_class=self.qoe_class if self.qoe_class is not None else other.qoe_class,
             expected_ttft=self.expected_ttft if self.expected_ttft is not None else other.expected_ttft,
@@ -60,14 +60,14 @@ class ClientExpectation:
 
 
 class Effect(enum.StrEnum):
-    """What became of a client's own expectations."""
+    """How a client's own expectations were used."""
 
     TAKEN = "taken"
-    """The request is measured by them."""
+    """The request is measured by the client's expectations."""
     LIMITED = "limited"
-    """By as much of them as the class allows."""
+    """The request is measured by the client's expectations, reduced to the class's limits."""
     IGNORED = "ignored"
-    """By the class alone."""
+    """The request is measured only by the class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +77,15 @@ class ResolvedExpectation:
     qoe_class: QoEClass
     expectation: Expectation
     of_class: Expectation
-    """What the class expects of this request, whatever its client says."""
+    """The class's expectation of this request, without the client's."""
     unknown_class: bool
-    """Whether the client named a class that is not there."""
+    """Whether the client named an unknown class."""
     effect: Effect | None
-    """What became of the client's own expectations; None: it has none."""
+    """How the client's own expectations were used; None: the client sent none."""
 
     @property
     def beyond_class(self) -> bool:
-        """Whether the request is measured by more than its class expects."""
+        """Whether the request is measured by a higher expectation than the class's."""
         own, usual = self.expectation, self.of_class
         return own.expected_ttft < usual.expected_ttft or own.pace > usual.pace
 
@@ -94,7 +94,7 @@ NOTHING_SAID: Final = ClientExpectation()
 
 
 def from_headers(headers: Iterable[tuple[bytes, bytes]]) -> ClientExpectation:
-    """Reads the `X-Andante-*` headers (ASGI form: lower-case names). Raises BadExpectationError naming the header."""
+    """Read the `X-Andante-*` headers (ASGI form: lower-case names). Raises BadExpectationError naming the header."""
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
         if not raw_name.startswith(b"x-andante-"):
@@ -116,7 +116,7 @@ def from_headers(headers: Iterable[tuple[bytes, bytes]]) -> ClientExpectation:
 
 
 def from_body(vllm_xargs: Mapping[str, Any]) -> ClientExpectation:
-    """Reads our keys of a body's `vllm_xargs`. Raises BadExpectationError naming the field."""
+    """Read our keys of a body's `vllm_xargs`. Raises BadExpectationError naming the field."""
     values: dict[str, Any] = {}
     for key, value in vllm_xargs.items():
         if key.startswith(request_args.PREFIX):
@@ -137,7 +137,7 @@ def from_body(vllm_xargs: Mapping[str, Any]) -> ClientExpectation:
 
 
 class QoEClasses:
-    """The classes of one version of the settings, ready to be looked up for every request."""
+    """The classes of one version of the settings, prepared for a lookup by every request."""
 
     __slots__ = ("_by_name", "_default", "_refuses_unknown", "_unstreamed", "objective", "whole_is_due_whole")
 
@@ -160,10 +160,9 @@ class QoEClasses:
         return frozenset(self._by_name)
 
     def of(self, name: str | None, *, field: str, whole: bool = False) -> QoEClass:
-        """The class of that name; where there is none, the default one, of answers that come `whole` or of streams.
+        """The class named `name`; without a name the default class, of answers that come `whole` or of streams.
 
-        `field` says where the name came from. Raises BadExpectationError when there is no such class, and the settings
-        do not take the default one then.
+        `field`: the source of the name. Raises BadExpectationError for an unknown class, if the settings refuse it.
         """
         found = None if name is None else self._by_name.get(name)
         if found is not None:
@@ -175,7 +174,7 @@ class QoEClasses:
     def resolve(
         self, said: ClientExpectation, *, prompt_tokens: int, field: str, whole: bool = False
     ) -> ResolvedExpectation:
-        """Class and expectation of a request with `prompt_tokens` prompt tokens; raises as `of` does."""
+        """The class and the expectation of a request with `prompt_tokens` prompt tokens; raises as `of` does."""
         qoe_class = self.of(said.qoe_class, field=field, whole=whole)
         own = usual = qoe_class.expectation(prompt_tokens)
         effect = None
@@ -197,7 +196,7 @@ def scheduler_arguments(
 ) -> dict[str, Any]:
     """The keys of `request_args` for the scheduler; `received_at` is Unix time in seconds.
 
-    What the client said itself is always replaced by what counts of it.
+    The values that count always replace the client's own values.
     """
     arguments: dict[str, Any] = {
         request_args.CLASS: resolved.qoe_class.name,
@@ -206,15 +205,15 @@ def scheduler_arguments(
     if said.expected_ttft is not None:
         arguments[request_args.EXPECTED_TTFT] = resolved.expectation.expected_ttft
     if said.pace is not None:
-        arguments[request_args.PACE] = resolved.expectation.pace  # the scheduler passes over a batch class's 0
+        arguments[request_args.PACE] = resolved.expectation.pace  # the scheduler ignores the 0 of a batch class
     return arguments
 
 
 def arguments_expectation(arguments: Mapping[str, Any], qoe_class: QoEClass, *, prompt_tokens: int) -> Expectation:
-    """What the keys of `request_args` say, for the scheduler; the class's where they say nothing of use.
+    """The expectation from the keys of `request_args`, for the scheduler; the class's where a key has no valid value.
 
-    Not every way into the engine leads through the middleware, so what comes here may be anything, and what clients of
-    the class may expect is asked again.
+    A request may reach the engine without the middleware, so any value may come here. The class's limits for clients
+    are checked again.
     """
     usual = qoe_class.expectation(prompt_tokens)
     ttft = _usable(arguments, request_args.EXPECTED_TTFT, _seconds)
@@ -225,9 +224,9 @@ def arguments_expectation(arguments: Mapping[str, Any], qoe_class: QoEClass, *, 
 
 
 def arguments_arrival(arguments: Mapping[str, Any], *, now: float, otherwise: float) -> float:
-    """When the request was received, Unix time: what the middleware wrote, no later than `now`.
+    """When the request was received, Unix time: the middleware's value, but not later than `now`.
 
-    `otherwise` where there is no such value, or one that no request can have: a day ago or more.
+    `otherwise` where there is no value, or an impossible one: a day ago or more.
     """
     value = arguments.get(request_args.RECEIVED_AT)
     if isinstance(value, bool) or not isinstance(value, int | float) or not now - MAX_SECONDS < value < math.inf:
@@ -236,7 +235,7 @@ def arguments_arrival(arguments: Mapping[str, Any], *, now: float, otherwise: fl
 
 
 def class_field(headers: ClientExpectation) -> str:
-    """Which field named the class: the header, if it did, else the body's."""
+    """The field that named the class: the header if set, else the body's field."""
     return CLASS_HEADER if headers.qoe_class is not None else _field(request_args.CLASS)
 
 

@@ -1,4 +1,4 @@
-"""What the host's memory holds of each request, asked by the request's own keys: of whoever stored it."""
+"""Knows which KV of each request the host's memory holds, by the request's own keys: any request may have stored it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from andante_vllm.host_kv_cache import EndedFirst
 
 
 class HostKV:
-    """One engine's host memory for KV, as the scheduler asks it."""
+    """One engine's host memory for KV, for the scheduler."""
 
     def __init__(self, connector: Any, policy: EndedFirst) -> None:
         """`connector`: the scheduler's side of vLLM's OffloadingConnector, which works with `policy`."""
@@ -21,7 +21,7 @@ class HostKV:
         groups = connector.config.kv_group_configs
         self._group = groups[(connector._full_attention_groups or (0,))[0]]
         self._alone = len(groups) == 1 and bool(connector._full_attention_groups)
-        """Whether a request's KV is what one group's chunks hold of it, without a gap."""
+        """Whether the chunks of one group, without a gap, determine a request's KV."""
         policy.make_tree_of(self._group.group_idx)
         self._ended: list[str] = []
 
@@ -32,40 +32,40 @@ class HostKV:
 
     @property
     def chunks(self) -> int:
-        """That the memory holds."""
+        """Number of chunks that the memory holds."""
         return int(self.policy.cache_capacity)
 
     def enters(self, request: Request) -> None:
-        """It came."""
+        """Note that the request arrived."""
         keys = _RequestKeys(request, group=self._group.group_idx, hashes=self._group.hashes_per_chunk)
         self.policy.follow(request.request_id, keys)
 
     def leaves(self, request: Request) -> None:
-        """It ended. Its last chunk is stored in the next step, and vLLM says then that the request is finished."""
+        """Note that the request ended. The next step stores its last chunk; then vLLM reports that it is finished."""
         self._ended.append(request.request_id)
 
     def stepped(self) -> None:
-        """A step was scheduled, and what ended before it has been stored."""
+        """Note that a step was scheduled: the last chunks of requests that ended before it have been stored."""
         for request_id in self._ended:
-            self.policy.forget(request_id)  # vLLM does not say it of a request that has stored nothing since a reset
+            self.policy.forget(request_id)  # vLLM does not report a request that has stored nothing since a reset
         self._ended.clear()
 
     def take_changed(self) -> set[str]:
-        """Requests of which more or less is kept than when this was asked last."""
+        """Requests whose kept KV has changed since the last call."""
         return self.policy.take_changed()
 
     def kept(self, request: Request) -> int:
-        """Tokens from its start that would come back to it now."""
+        """Tokens from the request's start that would come back from the host now."""
         if request.skip_reading_prefix_cache:
             return 0
         reach = self.policy.kept(request.request_id) * self.chunk_tokens
-        # Of a request that runs the other groups' chunks follow those of this one, so this is near enough.
+        # For a running request, the other groups' chunks follow this group's chunks, so this is accurate enough.
         if self._alone or not reach or request.status is RequestStatus.RUNNING:
             return reach
         return min(self._found(request), reach)
 
     def _found(self, request: Request) -> int:
-        """Tokens that vLLM's own lookup would find, were none of it on the GPU; a copy under way counts."""
+        """Tokens that vLLM's own lookup would find if the GPU held none; a running copy counts."""
         state = self._connector._req_status[request.request_id]
         state.update_offload_keys()
         on_gpu, state.num_locally_computed_tokens = state.num_locally_computed_tokens, 0
@@ -77,7 +77,7 @@ class HostKV:
 
 
 class _RequestKeys(Sequence[OffloadKey]):
-    """The keys of a request's whole chunks, in order: what its block hashes say now."""
+    """The keys of a request's whole chunks, in order, from its present block hashes."""
 
     def __init__(self, request: Request, *, group: int, hashes: int) -> None:
         self._of, self._group, self._each = request.block_hashes, group, hashes
@@ -96,7 +96,7 @@ class _RequestKeys(Sequence[OffloadKey]):
 
 
 def of(connector: Any) -> HostKV | None:
-    """The host memory behind a scheduler's KV connector; None where another policy works there, or there is none."""
+    """The host memory behind a scheduler's KV connector; None without host memory, or with another policy."""
     if not isinstance(connector, OffloadingConnector) or connector.connector_scheduler is None:
         return None
     policy = getattr(connector.connector_scheduler.manager, "_policy", None)

@@ -1,11 +1,10 @@
-"""Which KV in host memory to give up first: what no request in the engine needs, so that whoever was taken off returns.
+"""Decides which KV to drop first from host memory: KV that no request in the engine needs.
 
-vLLM's OffloadingConnector copies every block to the host and gives up what was used longest ago, whoever needs it.
-A request that the scheduler takes off uses nothing while it waits, so its KV would be the first to go, although it is
-the only one that is sure to be asked for again. This policy (vLLM's plug-in interface for them, by
-`cache_policy_module_path`) gives up the chunks first that a lookup would find for none of the requests in the engine;
-then whole requests, the longest idle first and from their ends; those that run use theirs all the time and so come
-last. A prefix that several share goes with the last of them.
+vLLM's OffloadingConnector copies every block to the host and drops the KV that was used longest ago. A preempted
+request uses no KV while it waits, so its KV would be dropped first, although only this KV is certain to be needed
+again. This policy (a plug-in of vLLM, by `cache_policy_module_path`) first drops chunks that a lookup finds for no
+request in the engine. Then it drops whole requests from their ends, the longest idle first; running requests use their
+KV all the time and so come last. A prefix that several requests share is dropped with the last of them.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ _LEAST, _ENOUGH = 1.1, 1.5
 
 
 class EndedFirst(CachePolicy):
-    """See the module. It knows a request from `follow`, or from when it first stores a chunk."""
+    """See the module. The policy knows a request from `follow`, or from the request's first stored chunk."""
 
     def __init__(self, cache_capacity: int) -> None:
-        """`cache_capacity`: chunks that the host's memory holds."""
+        """`cache_capacity`: number of chunks that the host's memory holds."""
         super().__init__(cache_capacity)
         self._chunks = KVChunks()
         self._told: dict[str, _StoredKeys] = {}
-        """Keys of those that were not followed: the connector tells them as the request stores."""
+        """Keys of requests that were not followed: the connector reports them when the request stores a chunk."""
         self._idle = 0
-        """Chunks of which no copy is under way."""
+        """Chunks without a running copy."""
 
-    # --- what vLLM calls ----------------------------------------------------------------------------------------
+    # --- called by vLLM -----------------------------------------------------------------------------------------
 
     def get(self, key: OffloadKey) -> ChunkStatus | None:
         """See `CachePolicy.get`."""
@@ -42,7 +41,7 @@ class EndedFirst(CachePolicy):
         return None if chunk is None else chunk.status
 
     def on_store_miss(self, keys: Iterable[OffloadKey], req_context: ReqContext) -> None:
-        """It is served; what it stores comes next."""
+        """Note that the request is served; its new chunks follow."""
         run = self._chunks.runs.get(req_context.req_id)
         if run is None:
             told = self._told[req_context.req_id] = _StoredKeys(self._chunks.first_group)
@@ -68,11 +67,11 @@ class EndedFirst(CachePolicy):
             self._chunks.touch(key)
 
     def mark_evictable(self, key: OffloadKey) -> None:
-        """No copy of it is under way any more."""
+        """Note that no copy of the chunk is running any more."""
         self._idle += 1
 
     def mark_non_evictable(self, key: OffloadKey) -> None:
-        """A copy to the GPU begins: whoever it is for goes on."""
+        """Note that a copy to the GPU begins: its request continues."""
         self._idle -= 1
         self._chunks.touch(key)
 
@@ -83,7 +82,8 @@ class EndedFirst(CachePolicy):
         reused_keys: set[OffloadKey],
         req_context: ReqContext,
     ) -> None:
-        """What nobody else needs is now a prefix that somebody may share: kept by recency, its head longest."""
+        """Keep the request's chunks that no other request needs by recency, the head longest: later requests may share
+        the prefix."""
         self._chunks.catch_up()
         self.forget(req_context.req_id)
         unneeded = self._chunks.unneeded
@@ -105,28 +105,28 @@ class EndedFirst(CachePolicy):
         self._chunks.clear()
         self._idle = 0
 
-    # --- what Andante asks --------------------------------------------------------------------------------------
+    # --- called by Andante --------------------------------------------------------------------------------------
 
     def make_tree_of(self, group: int) -> None:
-        """The KV cache group whose chunks say how far a request's KV reaches; before anything is stored."""
+        """Set the KV cache group whose chunks determine how far a request's KV reaches; before the first store."""
         self._chunks.first_group = group
 
     def follow(self, request_id: str, keys: Sequence[OffloadKey]) -> None:
-        """A request came; `keys`: of its chunks in order, growing with it."""
+        """Note a new request; `keys`: of its chunks in order, growing with the request."""
         self._chunks.follow(request_id, keys)
 
     def forget(self, request_id: str) -> None:
-        """It ended, or is gone already."""
+        """Note that the request ended."""
         self._chunks.close(request_id)
         self._told.pop(request_id, None)
 
     @property
     def followed(self) -> int:
-        """Requests that have not ended, as far as is known here."""
+        """Number of known requests that have not ended."""
         return len(self._chunks.runs)
 
     def kept(self, request_id: str) -> int:
-        """Chunks from its start that a lookup would find, whoever stored them."""
+        """Number of chunks from the request's start that a lookup would find, from any request."""
         run = self._chunks.runs.get(request_id)
         if run is None:
             return 0
@@ -134,31 +134,31 @@ class EndedFirst(CachePolicy):
         return run.length
 
     def take_changed(self) -> set[str]:
-        """Requests, not ended, of which more or less is kept than when this was asked last."""
+        """Open requests whose kept KV has changed since the last call."""
         self._chunks.catch_up()
         changed, self._chunks.changed = self._chunks.changed, set()
         return changed
 
 
 class _StoredKeys(list[OffloadKey]):
-    """A request's keys of one KV cache group, in order, as far as the connector has told them."""
+    """A request's keys of one KV cache group, in order, as far as the connector has reported them."""
 
     def __init__(self, group: int) -> None:
         self._group, self._seen, self._chunk_tokens = group, 0, 0
 
     def learn(self, req_context: ReqContext) -> None:
-        """Reads those that have come since."""
+        """Read new keys."""
         positions = req_context._offload_key_positions
         for key, position in islice(positions.items(), self._seen, None):
             if get_offload_group_idx(key) == self._group:
                 self._chunk_tokens = self._chunk_tokens or position
-                if position == (len(self) + 1) * self._chunk_tokens:  # others are ends of prompts within a chunk
+                if position == (len(self) + 1) * self._chunk_tokens:  # other keys are ends of prompts within a chunk
                     self.append(key)
         self._seen = len(positions)
 
 
 def too_small(host_chunks: int, gpu_blocks: int) -> str:
-    """What to do where the host's memory holds less KV than the GPU, one block a chunk; empty where it holds enough."""
+    """Advice where the host's memory holds less KV than the GPU (one block per chunk); empty where it holds enough."""
     if host_chunks >= _LEAST * gpu_blocks:
         return ""
     return (

@@ -1,9 +1,9 @@
-"""The chunks of KV in host memory as prefixes share them, and which of them a request needs that has not ended.
+"""Tracks the chunks of KV in host memory as a tree of shared prefixes, and which chunks open requests need.
 
-A chunk's key names all tokens before it, so whoever has a chunk in common has all those before it in common too, and
-the chunks of all requests are one tree. What a lookup would find of a request is a *run* in that tree: the chunks from
-its start to the first that is not held. A request needs the chunks of its run, and no others: what lies beyond a gap
-does not come back. It is enough to know where each run ends; a chunk is needed while runs end at it or below it.
+A chunk's key identifies all tokens before the chunk. So requests that share a chunk share all chunks before it, and the
+chunks of all requests form one tree. A lookup for a request finds a *run* in this tree: the chunks from the request's
+start to the first missing chunk. A request needs only the chunks of its run: chunks after a gap do not come back. It is
+enough to know where each run ends; a chunk is needed while runs end at this chunk or below it.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from andante_vllm.prefix_reuse import first_without
 
 
 class Chunk:
-    """A chunk that is held, or is on its way to the host."""
+    """A chunk that is held, or that is being copied to the host."""
 
     __slots__ = ("above", "below", "beside", "count", "ends", "in_line", "key", "place", "status", "used")
 
     def __init__(self, key: OffloadKey, status: ChunkStatus) -> None:
         self.key, self.status = key, status
         self.above: Chunk | None = None
-        """The one before it in its prefix; of another KV cache group's, that of the first group with the same tokens.
+        """The chunk before it in its prefix; for another KV cache group, the first group's chunk with the same tokens.
 
         Known once a run has passed over it. Always known of a chunk that is needed.
         """
         self.below = 0
-        """Chunks held that have it above them."""
+        """Number of held chunks below this chunk."""
         self.beside: list[Chunk] = []
-        """Those of them that belong to other KV cache groups: needed when it is, and of no use without it."""
+        """Held chunks of other KV cache groups: needed when this chunk is needed, and useless without it."""
         self.count = 0
-        """Runs that end here, and needed chunks after it."""
+        """Number of runs that end here, and of needed chunks after this one."""
         self.ends: set[Run] = set()
         self.place = 0
-        """Chunks before it in its prefix."""
+        """Number of chunks before this one in its prefix."""
         self.used = 0
         """When a run that ends here was used last."""
         self.in_line = False
-        """Whether it stands in the line of those that could go."""
+        """Whether the chunk is in the queue of chunks that could be dropped."""
 
 
 class Run:
-    """What is held of one request, from its start without a gap."""
+    """The held chunks of one request, from its start without a gap."""
 
     __slots__ = ("awaits", "end", "keys", "length", "request_id", "used")
 
@@ -55,37 +55,37 @@ class Run:
         """`keys` grows with the request."""
         self.request_id, self.keys = request_id, keys
         self.length = 0
-        """Chunks."""
+        """Number of chunks."""
         self.end: Chunk | None = None
         self.awaits: OffloadKey | None = None
-        """The first that is not held, as far as its key is known."""
+        """The first missing chunk, if its key is known."""
         self.used = 0
 
 
 class KVChunks:
-    """All chunks held. Every operation costs O(1) for each chunk that it is about, amortised over its life."""
+    """Holds all chunks. Every operation costs O(1) per chunk that it touches, amortised over the chunk's life."""
 
     def __init__(self) -> None:
         self.first_group = 0
-        """The KV cache group whose chunks make the tree."""
+        """The KV cache group whose chunks form the tree."""
         self.held: dict[OffloadKey, Chunk] = {}
         self.runs: dict[str, Run] = {}
         self.unneeded: OrderedDict[OffloadKey, Chunk] = OrderedDict()
-        """The longest unused first; of one prefix the tail before the head."""
+        """The longest unused first; in one prefix the tail before the head."""
         self.changed: set[str] = set()
-        """Requests whose run has become shorter or longer."""
+        """Requests whose run changed."""
         self._awaited: dict[OffloadKey, set[Run]] = {}
         self._behind: set[Run] = set()
-        """Runs of which more has come to be held."""
+        """Runs that may have become longer."""
         self._line: list[tuple[int, int, Chunk]] = []
-        """Needed chunks with none below, by their last use: a heap. Some have been used again, or are gone, since."""
+        """A heap of needed chunks without chunks below, by last use. Some were used again, or dropped, since."""
         self._other_groups: set[int] = set()
         self._tick = 0
 
     # --- requests -----------------------------------------------------------------------------------------------
 
     def follow(self, request_id: str, keys: Sequence[OffloadKey]) -> Run:
-        """A request came; `keys`: of its chunks in order, growing with it."""
+        """Note a new request; `keys`: of its chunks in order, growing with the request."""
         self.close(request_id)
         run = self.runs[request_id] = Run(request_id, keys)
         self.use(run)
@@ -93,15 +93,15 @@ class KVChunks:
         return run
 
     def use(self, run: Run) -> None:
-        """Its request was served."""
+        """Note that the run's request was served."""
         run.used = self._next_tick()
         if run.end is not None:
             run.end.used = run.used
 
     def advance(self, run: Run) -> None:
-        """Sees what has come to be held of it.
+        """Extend the run by chunks that are held now.
 
-        What other requests need already is sought by bisection: whoever needs a chunk needs those before it.
+        Chunks that other requests already need are found by bisection: a needed chunk needs all chunks before it.
         """
         before, length, end = run.length, run.length, run.end
         shared = first_without(lambda place: self._needed(run.keys[before + place]), len(run.keys) - before)
@@ -120,7 +120,7 @@ class KVChunks:
             self._await(run)
 
     def close(self, request_id: str) -> None:
-        """It ended."""
+        """Note that the request ended."""
         run = self.runs.pop(request_id, None)
         if run is not None:
             self._await_nothing(run)
@@ -133,7 +133,7 @@ class KVChunks:
     # --- chunks -------------------------------------------------------------------------------------------------
 
     def insert(self, key: OffloadKey, status: ChunkStatus) -> None:
-        """It is on its way to the host."""
+        """Note that the chunk is being copied to the host."""
         chunk = self.held[key] = Chunk(key, status)
         self.unneeded[key] = chunk
         group = get_offload_group_idx(key)
@@ -149,16 +149,16 @@ class KVChunks:
                 self._put_beside(chunk, found)
         for run in self._awaited.pop(key, ()):
             run.awaits = None
-            run.used = self._next_tick()  # vLLM says once who stores a chunk, not when the same one stores it again
+            run.used = self._next_tick()  # vLLM reports only the first time that a request stores a chunk
             self._behind.add(run)
 
     def catch_up(self) -> None:
-        """Sees who has waited for what was inserted: at once for all chunks of a long prefix."""
+        """Extend the runs that waited for inserted chunks: at once for all chunks of a long prefix."""
         while self._behind:
             self.advance(self._behind.pop())
 
     def remove(self, key: OffloadKey) -> Chunk:
-        """It is held no longer; the runs that it was in end before it."""
+        """Note that the chunk is not held any more; its runs end before it."""
         chunk = self.held.pop(key)
         for run in self._through(chunk):
             self._end_at(run, chunk.above, chunk.place)
@@ -176,7 +176,7 @@ class KVChunks:
         return chunk
 
     def touch(self, key: OffloadKey) -> None:
-        """It was used, by whoever it was."""
+        """Note that the chunk was used, by any request."""
         chunk = self.held.get(key)
         if chunk is not None:
             chunk.used = self._next_tick()
@@ -184,7 +184,7 @@ class KVChunks:
                 self.unneeded.move_to_end(key)
 
     def clear(self) -> None:
-        """Nothing is held any more; the requests go on."""
+        """Note that no chunk is held any more; the requests continue."""
         self.held.clear()
         self.unneeded.clear()
         self._line.clear()
@@ -195,9 +195,9 @@ class KVChunks:
         self.changed.update(self.runs)
 
     def take_out(self, count: int, protected: set[OffloadKey]) -> list[Chunk]:
-        """Removes so many chunks, none of them `protected` or with a copy under way; there must be as many.
+        """Remove `count` chunks, none of them `protected` or with a running copy; there must be enough.
 
-        Those that nobody needs, the longest unused first; then from the ends of runs, the longest unused first.
+        First chunks that no request needs, the longest unused first; then the ends of runs, the longest unused first.
         """
         self.catch_up()
         out: list[Chunk] = []
@@ -228,7 +228,7 @@ class KVChunks:
         return out
 
     def _above_what_stays(self, stay: list[Chunk], protected: set[OffloadKey]) -> Iterator[Chunk]:
-        """Chunks with others after them that may not go: whatever is left lies there, and goes before nobody else."""
+        """Chunks before chunks that must stay: only these are left when all others are removed."""
         for last in (*self.unneeded.values(), *stay):
             chunk: Chunk | None = last
             while chunk is not None:
@@ -237,7 +237,7 @@ class KVChunks:
                 chunk = chunk.above
         yield from (chunk for chunk in self.held.values() if _may_go(chunk, protected))  # an error here ends the engine
 
-    # --- how they hang together ---------------------------------------------------------------------------------
+    # --- relations between chunks -------------------------------------------------------------------------------
 
     def _end_at(self, run: Run, end: Chunk | None, length: int) -> None:
         before, run.end, run.length = run.end, end, length
@@ -279,12 +279,12 @@ class KVChunks:
             self._line_up(other)
 
     def _through(self, chunk: Chunk) -> list[Run]:
-        """The runs that pass over it, or end at it."""
+        """The runs that pass through the chunk or end at it."""
         if not chunk.count:
             return []
         if chunk.below == len(chunk.beside):
             return list(chunk.ends)
-        place = chunk.place  # seldom: only where what comes after it may not go, or its copy failed
+        place = chunk.place  # rare: only where a later chunk must stay, or the copy failed
         return [run for run in self.runs.values() if run.length > place and run.keys[place] == chunk.key]
 
     def _line_up(self, chunk: Chunk) -> None:
@@ -297,7 +297,7 @@ class KVChunks:
         return chunk is not None and chunk.count > 0
 
     def _could_go(self, chunk: Chunk) -> bool:
-        """Whether it is held and needed, and nothing after it is held."""
+        """Whether the chunk is held and needed, and no later chunk is held."""
         needed = chunk.count or (chunk.above is not None and chunk in chunk.above.beside and chunk.above.count)
         return bool(needed) and not chunk.below and self.held.get(chunk.key) is chunk
 
@@ -327,7 +327,7 @@ def _may_go(chunk: Chunk, protected: set[OffloadKey]) -> bool:
 
 
 def _used(chunk: Chunk) -> int:
-    """Of another KV cache group's chunk, when that beside it was."""
+    """Last use; for another KV cache group's chunk, the last use of the first group's chunk beside it."""
     if chunk.above is not None and chunk in chunk.above.beside:
         return max(chunk.used, chunk.above.used)
     return chunk.used

@@ -1,8 +1,8 @@
-"""The step time of an idle engine, for the delivery meter: fitted by the scheduler, in another process.
+"""Gives the delivery meter the step time of an idle engine, which the scheduler fits in another process.
 
-The scheduler shows its fit as gauges (`andante_vllm.scheduler_metrics`); their files in PROMETHEUS_MULTIPROC_DIR are
-the way back. They are small, and looked at every few seconds. Until a fit is there, and always under vLLM's own
-scheduling, the virtual GPU's profile stands for it, or else a usual GPU. No vLLM import here.
+The scheduler writes its fit as gauges (`andante_vllm.scheduler_metrics`); this module reads their small files in
+PROMETHEUS_MULTIPROC_DIR every few seconds. Until there is a fit, and always with vLLM's own scheduling, the virtual
+GPU's profile is used, or else a usual GPU. No vLLM import here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class IdleStepTime:
         monotonic: Callable[[], float],
         log_error: Callable[[str], None],
     ) -> None:
-        """`start`: until there is a fit. `folder`: of the metric files; None where there is none."""
+        """`start`: the value until there is a fit. `folder`: of the metric files; None where there is none."""
         self._start = self._now = start
         self._folder = folder
         self._monotonic = monotonic
@@ -51,10 +51,10 @@ class IdleStepTime:
         self._looked_at: float | None = None
         self._failed = False
         self.fitted = False
-        """Whether what `current` gives was fitted in this engine."""
+        """Whether the result of `current` was fitted in this engine."""
 
     def current(self) -> IdleReplica:
-        """The step time now; looks at the files if the last look is some seconds old."""
+        """The step time now; reads the files if the last read is some seconds old."""
         now = self._monotonic()
         if self._folder is not None and (self._looked_at is None or now - self._looked_at >= LOOK_EVERY_SECONDS):
             self._looked_at = now
@@ -62,7 +62,7 @@ class IdleStepTime:
         return self._now
 
     def use_chunk(self, tokens: int) -> None:
-        """The engine computes so many prompt tokens in a step at most."""
+        """Set the most prompt tokens that the engine computes in a step."""
         if tokens >= 1 and tokens != self._start.chunk:
             self._start = dataclasses.replace(self._start, chunk=tokens)
             self._now = dataclasses.replace(self._now, chunk=tokens)
@@ -70,13 +70,13 @@ class IdleStepTime:
     def _look(self, folder: Path) -> None:
         try:
             fit = _read(folder)
-        except _UNREADABLE as error:  # the files are the client library's, and no request depends on them
+        except _UNREADABLE as error:  # the files belong to the client library, and no request depends on them
             if not self._failed:
                 self._log_error(f"the fitted step time cannot be read, so that idle deficits are estimates: {error}")
             self._failed = True
             return
         self._failed = False
-        # Before its first step the scheduler shows zeros.
+        # Before its first step the scheduler writes zeros.
         if fit.keys() == set(_FIELDS.values()) and fit["base"] > 0:
             self._now = IdleReplica(
                 base=fit["base"],
@@ -90,7 +90,7 @@ class IdleStepTime:
 
 
 def start_values(config: EngineConfig) -> IdleReplica:
-    """What an engine's steps take before anything is known of them. `config`: its engine.yaml."""
+    """The assumed step time before any fit. `config`: the engine.yaml."""
     if config.virtual_gpu is None:
         return START
     coefficients = load_profiles()[config.virtual_gpu.profile].coefficients
@@ -98,13 +98,13 @@ def start_values(config: EngineConfig) -> IdleReplica:
 
 
 def metric_files() -> Path | None:
-    """Where the processes of this engine write their metrics; None where they do not."""
+    """The folder in which this engine's processes write their metrics; None where they do not."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     return Path(folder) if folder else None
 
 
 def _read(folder: Path) -> dict[str, float]:
-    """The newest value of each number; none of those that nobody has shown."""
+    """The newest value of each number that was written."""
     files = map(str, folder.glob("gauge_mostrecent_*.db"))
     metrics = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
     samples = (sample for metric in metrics for sample in metric.samples)

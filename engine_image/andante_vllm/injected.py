@@ -1,8 +1,8 @@
 """Starts the engine from a copied package: an engine pod runs this file as `python3 /opt/andante/engine`.
 
-It runs in whatever image the LLMService names, before anything of ours can be imported: standard library only, and no
-syntax newer than Python 3.8, so that an old Python gets a sentence in place of a traceback. The package goes in front
-of PYTHONPATH, for the processes that vLLM starts; what the image itself has there stays.
+It runs in any image that the LLMService names, before our package can be imported. So it uses only the standard library
+and no syntax newer than Python 3.8: an old Python prints a sentence, not a traceback. The package goes to the front of
+PYTHONPATH, for the processes that vLLM starts; the image's own entries stay.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 
 PYTHON = (3, 11)
 NEEDED = ("numpy", "numba", "pydantic", "yaml", "prometheus_client")
-"""What the package needs beside vLLM, which brings all of it."""
+"""Modules that the package needs beside vLLM; each vLLM installation has them."""
 CHOSEN = "ANDANTE_ENGINE_PYTHON_CHOSEN"
-"""Set once the Python of the image's `vllm` command was taken, so that this is tried once."""
+"""Set after the switch to the Python of the image's `vllm` command, so that the switch is tried only once."""
 
 
 def main() -> int:
     """The engine's exit status; 2 with a sentence where this image cannot run it."""
     packages = str(Path(__file__).resolve().parent / "packages")
-    sys.path[0] = packages  # in place of this file's own folder
+    sys.path[0] = packages  # instead of this file's own folder
     there = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part and part != packages]
     os.environ["PYTHONPATH"] = os.pathsep.join([packages, *there])
     if importlib.util.find_spec("vllm") is None:
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _become_python_of_the_vllm_command() -> None:
-    """Run again on the Python that the image's `vllm` command names; returns where there is no other one."""
+    """Run again on the Python of the image's `vllm` command; returns where there is no other Python."""
     command = shutil.which("vllm")
     if command is None or os.environ.get(CHOSEN):
         return

@@ -1,7 +1,7 @@
-"""Whether a JSON document is text that can be written down again: UTF-8, with no half of a character. No vLLM import.
+"""Checks that a JSON document is UTF-8 text without half characters (lone surrogates). No vLLM import.
 
-Python takes bodies in UTF-16, and halves of a character (surrogates), as an escape alone or as bytes. vLLM then
-fails where it hands such a text to its engine or to its tokenizer: an error of the server, for what the client sent.
+Python accepts bodies in UTF-16, and lone surrogates as escapes or as bytes. vLLM then fails when it passes this text to
+its engine or tokenizer: a server error for a client's mistake.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ _ALONE: Final = re.compile(
 )
 _AS_BYTES: Final = re.compile(rb"\xed[\xa0-\xbf]")
 _PAIR: Final = 12
-"""Bytes of the two escapes of one character; whether one of them stands alone, no more tells."""
+"""Bytes of the two escapes of one character: enough to see whether an escape stands alone."""
 _HALF: Final = 6
 
 
 class JSONEncoding:
-    """Looks at a document that comes in pieces."""
+    """Checks a document that arrives in pieces."""
 
     __slots__ = ("_begin", "_found", "_held", "_tail")
 
     def __init__(self) -> None:
         self._tail = b""
         self._begin = 0
-        """What comes before it in the tail was looked at, and stands there for what follows."""
+        """The part of the tail before this place was already checked; it is kept for the next piece."""
         self._held = b""
-        """A backslash at the end of a piece: the next one tells what it escapes."""
+        """A backslash at the end of a piece: the next piece says what it escapes."""
         self._found: str | None = None
 
     def add(self, piece: bytes) -> None:
-        """The document goes on with `piece`."""
+        """Check the next piece."""
         if self._found is not None:
             return
         piece = (self._held + piece).replace(b"\\\\", b"_")  # an escaped backslash escapes nothing
@@ -51,7 +51,7 @@ class JSONEncoding:
         self._begin = min(undecided, _HALF)
 
     def problem(self) -> str | None:
-        """Of the document, which is whole now; None where there is none."""
+        """The problem of the complete document; None where there is none."""
         if self._found is None:
             self._look(self._tail, until=len(self._tail))
         return self._found

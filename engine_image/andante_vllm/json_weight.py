@@ -1,31 +1,30 @@
-"""What a JSON document costs whoever parses and checks it, known before it is parsed. No vLLM import."""
+"""Estimates the cost to parse and check a JSON document, before it is parsed. No vLLM import."""
 
 from __future__ import annotations
 
 from typing import Final
 
 OBJECT: Final = 48
-"""What an object weighs: checks make an instance of a class of it, and look at each of its fields. Measured with vLLM's
-chat messages, their parts and JSON schemas: 6 to 9 us an object, 0.1 to 0.2 us any other value."""
+"""Weight of an object: a check makes an instance of a class and looks at each field. Measured with vLLM's chat
+messages, their parts and JSON schemas: 6 to 9 us per object, 0.1 to 0.2 us for any other value."""
 
 
 class JSONWeight:
-    """Weighs a document that comes in pieces: a list's item, or an object's field, is 1, an object `OBJECT` beside it.
+    """Weighs a document that arrives in pieces: a list's item or an object's field counts 1, an object `OBJECT` more.
 
-    Texts weigh nothing, whatever stands in them. A document that is none has some weight too: its parser gives up where
-    it goes wrong, so it costs no more.
+    Texts have no weight. An invalid document has a weight too: its parser stops at the error, so it costs no more.
     """
 
     __slots__ = ("_escape", "_in_text", "total")
 
     def __init__(self) -> None:
         self.total = 0
-        """Of the pieces so far."""
+        """Weight of the pieces so far."""
         self._in_text = self._escape = False
 
     def add(self, piece: bytes) -> None:
-        """The document goes on with `piece`."""
-        if self._escape:  # the last piece ended with the backslash that this character belongs to
+        """Weigh the next piece."""
+        if self._escape:  # the last piece ended with the backslash of this character
             self._escape = not piece
             piece = piece[1:]
         piece = piece.replace(b"\\\\", b"")

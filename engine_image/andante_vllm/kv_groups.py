@@ -1,4 +1,4 @@
-"""What a request takes of each of a model's KV cache groups, asked of vLLM's managers of them once at the start."""
+"""Asks vLLM's KV cache managers once, at the start, how much a request takes from each of a model's KV cache groups."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from andante.domain.scheduling.kv_groups import LEAST, MOST_HELD, MOST_STARTING,
 
 
 def kv_groups(scheduler: Any) -> Table:
-    """The policy's table of them, in tokens of the scheduler's `block_size`. `scheduler` is vLLM's, built.
+    """The policy's table of KV cache groups, in tokens of the scheduler's `block_size`. `scheduler`: vLLM's, complete.
 
-    Every group takes its blocks from the one pool.
+    All groups take their blocks from one pool.
     """
     groups = scheduler.kv_cache_config.kv_cache_groups
     managers = scheduler.kv_cache_manager.coordinator.single_type_managers
@@ -37,7 +37,7 @@ def _fill(row: Any, spec: Any, manager: Any, scheduler: Any) -> None:
     most = manager.max_admission_blocks_per_request
     row[MOST_STARTING] = np.inf if most is None else most * of_a_block
     window = _window(manager, scheduler.max_model_len)
-    # A window seldom begins where a block does, so it lies in one block more.
+    # A window seldom starts at a block's start, so it needs one block more.
     row[MOST_HELD] = np.inf if window is None else (-(-window // manager.block_size) + 1) * of_a_block
 
 
@@ -47,7 +47,7 @@ def _has_one_state(spec: Any) -> bool:
 
 
 def _window(manager: Any, longest: int) -> int | None:
-    """Tokens that a request holds at most while it decodes, by what vLLM says that its attention skips; None: all."""
+    """Most tokens that a request holds while it decodes, from the tokens that vLLM's attention skips; None: all."""
     lengths = range(manager.block_size - 1, longest + 1, manager.block_size)
     skipped = [manager.get_num_skipped_tokens(length) for length in lengths]
     return max(map(int.__sub__, lengths, skipped)) if any(skipped) else None

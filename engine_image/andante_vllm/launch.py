@@ -1,6 +1,6 @@
-"""From engine.yaml to the `vllm serve` command line and its environment; pure, so tests and `--print-command` see it.
+"""Makes the `vllm serve` command line and its environment from engine.yaml. Pure, for tests and `--print-command`.
 
-Everything that touches the machine (folders, the synthetic model, the process itself) is in `andante_vllm.cli`.
+Code that changes the machine (folders, the synthetic model, the process itself) is in `andante_vllm.cli`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SYNTHETIC_MAX_MODEL_LEN: Final = 32_768
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folders:
-    """Where the engine may write."""
+    """The folders in which the engine may write."""
 
     cache: Path
-    """Kept over restarts where the pod has a volume: hub files, compiled kernels, the synthetic model."""
+    """Survives restarts if the pod has a volume: hub files, compiled kernels, the synthetic model."""
     metrics: Path
-    """Metric files of this start; wiped at every start."""
+    """Metric files of this start; emptied at every start."""
 
     @property
     def home(self) -> Path:
@@ -45,16 +45,16 @@ class Folders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What to start."""
+    """The command to start."""
 
     arguments: tuple[str, ...]
-    """Of `vllm`, from `serve` on."""
+    """Arguments of `vllm`, starting with `serve`."""
     environment: Mapping[str, str]
-    """Variables to set; the others stay as they are."""
+    """Variables to set; other variables stay as they are."""
     default_environment: Mapping[str, str]
-    """Variables to set where the pod's own environment does not."""
+    """Variables to set if the pod's own environment does not set them."""
     synthetic_max_model_len: int | None
-    """Context length of the synthetic model that must exist first; None when the model comes from elsewhere."""
+    """Context length of the synthetic model, which must be made first; None for another model."""
 
 
 def plan_launch(
@@ -67,7 +67,7 @@ def plan_launch(
 ) -> Launch:
     """The command and environment for `config`, read from `config_path`.
 
-    What `compatibility` says that this vLLM cannot carry is left out.
+    Parts that do not work with this vLLM, by `compatibility`, are left out.
     Raises ConfigError naming the field where the settings do not fit together.
     """
     synthetic = config.model.source == "synthetic"
@@ -111,10 +111,10 @@ def plan_launch(
     if config.model.source != "hub":
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     if synthetic or virtual is not None:
-        # Without a GPU vLLM's third process would spin on a shared-memory queue and starve the API server.
+        # Without a GPU, vLLM's third process would busy-wait on a shared-memory queue and take the API server's CPU.
         environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     defaults = {
-        # uid 65532 has no passwd entry: without USER, getpass fails inside torch.
+        # Uid 65532 has no passwd entry: without USER, getpass fails inside torch.
         "HOME": str(folders.home),
         "USER": "andante",
         "XDG_CACHE_HOME": str(folders.cache),
@@ -125,8 +125,8 @@ def plan_launch(
         "TRITON_CACHE_DIR": str(folders.cache / "triton"),
         "FLASHINFER_WORKSPACE_BASE": str(folders.cache),
         "NUMBA_CACHE_DIR": str(folders.cache / "numba"),
-        # Gateways keep idle connections for 60 s and more. Where the server ends them sooner, it may do so while a
-        # request is on its way, and a gateway must not repeat that one.
+        # Gateways keep idle connections for 60 s and more. If the server ended a connection sooner, a request could be
+        # on its way, and a gateway must not repeat this request.
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "75",
     }
     if virtual is not None:
@@ -170,10 +170,10 @@ def _max_model_len(config: EngineConfig, profile: Profile | None) -> int | None:
 
 
 def kv_transfer(host_bytes: int, *, ours: bool = True) -> dict[str, Any]:
-    """vLLM's KV transfer configuration: prompts and answers are kept in `host_bytes` of the host's memory.
+    """vLLM's KV transfer configuration: keep the KV of prompts and answers in `host_bytes` of the host's memory.
 
-    By default it keeps prompts alone, but who is taken off in the middle of an answer needs that too. With `ours`, what
-    KV it gives up first is our choice as well (`andante_vllm.host_kv_cache`).
+    By default vLLM keeps only prompts, but a request that is preempted within its answer needs the answer's KV too.
+    With `ours`, our policy chooses the KV that is dropped first (`andante_vllm.host_kv_cache`).
     """
     eviction = {"eviction_policy": HOST_KV_EVICTION, "cache_policy_module_path": HOST_KV_MODULE} if ours else {}
     return {
@@ -184,7 +184,7 @@ def kv_transfer(host_bytes: int, *, ours: bool = True) -> dict[str, Any]:
 
 
 def _kv_offload_arguments(config: EngineConfig, *, ours: bool) -> list[str]:
-    """vLLM's own offload to host memory; not by `--kv-offloading-size`, which keeps prompts alone."""
+    """vLLM's own offload to host memory; not by `--kv-offloading-size`, which keeps only prompts."""
     if any(argument.replace("_", "-").startswith("--kv-transfer-config") for argument in config.extra_args):
         raise ConfigError("scheduler.kvOffloadGib: set it to 0, or leave --kv-transfer-config out of extraArgs")
     return ["--kv-transfer-config", json.dumps(kv_transfer(int(config.scheduler.kv_offload_gib * 2**30), ours=ours))]

@@ -1,8 +1,8 @@
-"""qoe.yaml, read again whenever it changes: a ConfigMap is updated in the running pod.
+"""Reads qoe.yaml again whenever it changes: Kubernetes updates a ConfigMap in the running pod.
 
-The delivery meter (API server process) and the scheduler (engine core process) each hold one. No thread: the owner asks
-as often as it likes, and at most once a second the file is looked at. A file that cannot be used is kept out: the last
-good settings stay, the log says why and `refusals` counts it.
+The delivery meter (API server process) and the scheduler (engine core process) each hold one reader. No thread: the
+owner may ask at any time, and the file is checked at most once a second. A file that cannot be used is refused: the
+last good settings stay, the log says why, and `refusals` counts the refusal.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LiveQoESettings:
         log_info: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Reads `path` at once; raises ConfigError if it cannot be used, since there is nothing to fall back to."""
+        """Read `path` at once. Raises ConfigError if it cannot be used, as there are no earlier settings."""
         self._path = path
         self._log_error = log_error
         self._log_info = log_info
@@ -40,18 +40,18 @@ class LiveQoESettings:
         self._checked_at = clock()
         self._settings = read_qoe_settings(path)
         self.version = 1
-        """Grows with every change that was taken over."""
+        """Grows with every accepted change."""
         self.refusals = 0
-        """Changes that were kept out since the start."""
+        """Number of refused changes since the start."""
         self.valid = True
-        """Whether the file as it is now is the one in force."""
+        """Whether the present file is in force."""
 
     def current(self) -> QoESettings:
-        """The settings in force; looks at the file if the last look is a second old."""
+        """The settings in force; checks the file if the last check is a second old."""
         now = self._clock()
         if now - self._checked_at >= CHECK_EVERY_SECONDS:
             self._checked_at = now
-            # The kubelet swaps a symlink, so the target's identity changes, not only its time.
+            # The kubelet replaces a symlink, so the target's identity changes, not only its time.
             signature = _signature(self._path)
             if signature != self._signature:
                 self._signature = signature
@@ -60,7 +60,7 @@ class LiveQoESettings:
 
     def _read_again(self, *, gone: bool) -> None:
         try:
-            if gone:  # at the start this means "use the defaults", now it is a mistake
+            if gone:  # at the start a missing file means "use the defaults", now it is an error
                 raise ConfigError(f"{self._path}: is gone")
             settings = read_qoe_settings(self._path)
         except ConfigError as error:

@@ -1,7 +1,8 @@
-"""The delivery meter's Prometheus metrics (docs/reference: the table of metrics), on the server's own /metrics.
+"""Defines the delivery meter's Prometheus metrics (table in docs/reference), on the server's own /metrics.
 
-vLLM's /metrics shows whatever processes write into PROMETHEUS_MULTIPROC_DIR, so these are ordinary prometheus_client
-metrics in a registry of their own. Counters first: windows and pods add up; gauges are set when /metrics is asked for.
+vLLM's /metrics shows all metrics that processes write into PROMETHEUS_MULTIPROC_DIR, so these are ordinary
+prometheus_client metrics in their own registry. Most are counters, which can be summed over windows and pods. Gauges
+are set at each request for /metrics.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ _TBT_BUCKETS: Final = (0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRequests:
-    """Requests in flight of one class, as they are now."""
+    """The present requests in flight of one class."""
 
     requests: int
     qoe_sum: float
     deficit: DeficitByCause
     bad: int
-    """How many would be bad, were they to end now."""
+    """Number of requests that would be bad if they ended now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ClassMetrics:
-    """The metrics of one class, labels filled in."""
+    """The metrics of one class, with labels."""
 
     requests: Mapping[Outcome, Counter]
     good: Counter
@@ -62,7 +63,7 @@ class _ClassMetrics:
 
 
 class MeterMetrics:
-    """Writes the metrics of one model. Histograms have a bucket at every objective and delay in use."""
+    """Writes the metrics of one model. Histograms have a bucket for every objective and delay in use."""
 
     def __init__(self, *, model_name: str, objective: Objective) -> None:
         self._model_name = model_name
@@ -71,9 +72,9 @@ class MeterMetrics:
         self._build()
 
     def use_objective(self, objective: Objective) -> None:
-        """The settings changed: make sure that there is a bucket at the new objective and the new tolerated delay.
+        """After a change of settings, add buckets for the new objective and the new tolerated delay.
 
-        What was counted before stays where it was: the old buckets go on, a new one counts from now.
+        Old buckets keep their counts and go on; a new bucket counts from now.
         """
         new_delays = {objective.tolerated_delay} - {0.0}
         if objective.qoe not in self._objectives or not new_delays <= self._delays:
@@ -82,7 +83,7 @@ class MeterMetrics:
             self._build()
 
     def _build(self) -> None:
-        registry = CollectorRegistry()  # a metric writes to the shared files whatever registry it is in
+        registry = CollectorRegistry()  # a metric in any registry writes to the shared files
 
         def counter(name: str, text: str, *more_labels: str) -> Counter:
             return Counter(name, text, (*LABELS, *more_labels), registry=registry)
@@ -103,7 +104,7 @@ class MeterMetrics:
         )
 
         def only_grows(name: str, text: str, *more_labels: str) -> Gauge:
-            # A counter by nature; the client library would hang `_total` onto a Counter's name.
+            # This is a counter, but the client library would append `_total` to a Counter's name.
             return Gauge(name, text, (*LABELS, *more_labels), registry=registry, multiprocess_mode="sum")
 
         self._deficit = only_grows(
@@ -164,7 +165,7 @@ class MeterMetrics:
         self._by_class: dict[str, _ClassMetrics] = {}
 
     def show_class(self, qoe_class: str) -> _ClassMetrics:
-        """Makes the metrics of a class appear (counters at 0); looking labels up once makes a request cheap."""
+        """Make the metrics of a class appear (counters at 0). The labels are looked up once, which saves time later."""
         found = self._by_class.get(qoe_class)
         if found is None:
             labels = (self._model_name, qoe_class)
@@ -201,7 +202,7 @@ class MeterMetrics:
         prompt_tokens: int,
         hidden_tokens: int,
     ) -> None:
-        """Counts an ended request; called once for each. What is asked for by name is MeteredRequest's."""
+        """Count an ended request; called once for each. The arguments are as in MeteredRequest."""
         to = self.show_class(qoe_class)
         to.requests[outcome].inc()
         if unknown_class:
@@ -228,12 +229,12 @@ class MeterMetrics:
             (to.ttft, score.ttft),
             (to.max_tbt, score.max_tbt),
         ):
-            # None: a batch request, or a time that there was not; infinite: the delay of an answer that never came.
+            # None: a batch request, or a time that does not exist. Infinite: the delay of an answer that never came.
             if value is not None and math.isfinite(value):
                 histogram.observe(value)
 
     def set_open(self, by_class: Mapping[str, OpenRequests]) -> None:
-        """Sets the gauges of requests in flight; classes that must go to zero are passed with zeros."""
+        """Set the gauges of requests in flight; a class without requests must be passed with zeros."""
         for qoe_class, requests in by_class.items():
             labels = (self._model_name, qoe_class)
             self._open.labels(*labels).set(requests.requests)
@@ -246,7 +247,7 @@ class MeterMetrics:
         self._step_time_fitted.labels(self._model_name).set(1 if fitted else 0)
 
     def connection_ended(self, reason: str) -> None:
-        """Counts a connection that the server ended by itself."""
+        """Count a connection that the server ended."""
         self._connections_ended.labels(self._model_name, reason).inc()
 
     def set_settings_valid(self, valid: bool) -> None:

@@ -1,5 +1,5 @@
-"""One HTTP request, from the arrival of its last byte to the end of its reply: what the middleware and the engine
-client's hook know of it, brought together.
+"""Follows one HTTP request from the arrival of its last byte to the end of its reply. The middleware and the engine
+client's hook report to it.
 
 No vLLM import and no clock: times are passed in as `time.monotonic()` seconds.
 """
@@ -29,7 +29,7 @@ from andante_vllm.reply_forms import ReplyForm
 
 
 class MeteredRequest:
-    """Collects what happens to one request; `ended` tells what to record."""
+    """Collects the events of one request; `ended` returns the outcome to record."""
 
     __slots__ = (
         "_by_class", "_cached_tokens", "_calls_asked", "_calls_ended", "_calls_running", "_choices_running", "_classes",
@@ -49,9 +49,9 @@ class MeteredRequest:
         on_engine: Callable[[MeteredRequest], None],
         lengths: AnswerLengths,
     ) -> None:
-        """`said`: by the headers. `counts`: the path asks for tokens.
+        """`said`: the headers' expectations. `counts`: the path asks for tokens.
 
-        `arrived_at` (monotonic) and `received_at` (Unix time) are seconds of the same moment.
+        `arrived_at` (monotonic) and `received_at` (Unix time) are the same moment, in seconds.
         `on_engine` is called once, when the request first reaches the engine. `lengths`: of answers so far.
         Raises BadExpectationError when the headers name a class that does not exist.
         """
@@ -107,21 +107,21 @@ class MeteredRequest:
 
     @property
     def unknown_class(self) -> bool:
-        """Whether the client named a class that is not there."""
+        """Whether the client named an unknown class."""
         return self._resolved.unknown_class
 
     def reply_headers(self) -> Iterable[tuple[bytes, bytes]]:
-        """What the head of the reply says besides."""
+        """Additional headers of the reply."""
         if self._resolved.unknown_class:
             yield UNKNOWN_CLASS_HEADER.lower().encode(), f"counted as {self.qoe_class.name}".encode()
 
     @property
     def effect(self) -> Effect | None:
-        """What became of the client's own expectations; None: it has none."""
+        """How the client's own expectations were used; None: the client sent none."""
         return self._resolved.effect
 
     def score_now(self, at: float) -> RequestScore:
-        """The score at `at` of the request that goes on."""
+        """The score of the open request at `at`."""
         self._settle()
         return self._meter.open(at - self.arrived_at)
 
@@ -133,9 +133,9 @@ class MeteredRequest:
     def causes(
         self, score: RequestScore, outcome: Outcome | None, at: float, *, idle: IdleReplica
     ) -> tuple[DeficitByCause, IdleReason | None]:
-        """What the deficit of `score` comes from: of the request that ended at `at` or, without an outcome, goes on.
+        """The causes of the deficit of `score`, for a request that ended at `at` or, without an outcome, is open.
 
-        `idle` is a replica like this one that serves nobody else. The reason: why it would be late there, if it would.
+        `idle`: a replica like this one without other requests. The reason says why the request would be late there.
         """
         if not score.deficit:
             return NO_DEFICIT, None
@@ -161,7 +161,7 @@ class MeteredRequest:
         return parts, timeline.reason(tokens=score.tokens, pace=pace, hidden_tokens=self.hidden_tokens)
 
     def unavoidable_penalty(self, score: RequestScore, outcome: Outcome, at: float, *, idle: IdleReplica) -> float:
-        """Tokens of the idle penalty of `score` that the user would have lost on an idle replica, too."""
+        """The part of the idle penalty of `score`, in tokens, that an idle replica would have too."""
         if not score.idle_penalty or outcome.cut_by_server:
             return 0.0
         alone = self._meter.idle_penalty(self._alone_on(idle, score), outcome, at=at - self.arrived_at)
@@ -177,8 +177,8 @@ class MeteredRequest:
         )
 
     def found_cached(self, tokens: int) -> None:
-        """A cache held so many tokens of a prompt of the request."""
-        if self._calls_running or not self._calls_ended:  # of what `prompt_tokens` counts
+        """Note that a cache held `tokens` tokens of one of the request's prompts."""
+        if self._calls_running or not self._calls_ended:  # only prompts that `prompt_tokens` counts
             self._cached_tokens = min(self._cached_tokens + tokens, self.prompt_tokens)
 
     def _settle(self) -> None:
@@ -186,7 +186,7 @@ class MeteredRequest:
             self._delivery.settle()
 
     def body_received(self, *, at: float, unix_time: float) -> None:
-        """The last byte of the request is here; how slowly a client uploads is not the service's delay."""
+        """Note that the request's last byte has arrived; a slow upload does not count as the service's delay."""
         if not self._ending.reached_engine:
             self.arrived_at, self.received_at = at, unix_time
 
@@ -200,13 +200,13 @@ class MeteredRequest:
         whole: bool = False,
         longest: int | None = None,
     ) -> dict[str, Any]:
-        """The engine is asked for an answer to a prompt of the request; returns arguments for the scheduler.
+        """Note that the engine gets a prompt of the request; return arguments for the scheduler.
 
-        `form`: of replies in which reasoning is told from content; None: all of it is seen.
-        `whole`: the answer does not stream; `longest`: tokens that it may have at most, where that is known.
+        `form`: how to read replies with separate reasoning; None: all is visible.
+        `whole`: the answer does not stream. `longest`: most tokens of the answer, where known.
 
-        The first prompt settles class and expectation; a request of several prompts is still one request. A prompt
-        that comes after an answer repeats what was counted, so it adds nothing to `prompt_tokens`.
+        The first prompt determines class and expectation; a request with several prompts is still one request. A prompt
+        after an answer repeats earlier text, so it adds nothing to `prompt_tokens`.
         Raises BadExpectationError when the body's `vllm_xargs` are wrong.
         """
         said = self._said.over(from_body(extra_args))
@@ -219,14 +219,14 @@ class MeteredRequest:
             self._count_tokens = count_tokens
             self._form = form
             self._ending.reached_engine = True
-            if not self._over:  # what goes on in the background after the reply is nobody's open request
+            if not self._over:  # background work after the reply is not an open request
                 self._on_engine(self)
         return scheduler_arguments(self._resolved, said, received_at=self.received_at)
 
     def call_began(self, choices: int) -> int:
-        """The engine begins `choices` sequences of one prompt; returns the number of the first.
+        """Note that the engine begins `choices` sequences of one prompt; return the number of the first.
 
-        They are read side by side with those that are being written now, or after all that was written before.
+        The reader reads them side by side with the open sequences or, without open ones, after the earlier text.
         """
         follows = not self._calls_running
         self._calls_running += 1
@@ -246,13 +246,13 @@ class MeteredRequest:
             begin = None if delivery is None else delivery.so_far()
             side_by_side = delivery is not None and not follows
             delivery = Delivery(deliver=self._deliver, hide=self._hide, form=self._form, begin=begin)
-            if side_by_side:  # all begin before the first token comes
+            if side_by_side:  # all sequences begin before the first token
                 delivery.expect(1)
             self._delivery = delivery
         return delivery.expect(choices)
 
     def call_ended(self, first_choice: int, choices: int) -> None:
-        """Nothing more comes of what `call_began` announced."""
+        """Note that the sequences of `call_began` have ended."""
         self._calls_running -= 1
         self._choices_running -= choices
         self._calls_ended += 1
@@ -270,35 +270,35 @@ class MeteredRequest:
         self.hidden_tokens += tokens
 
     def produced(self, choice: int, tokens: int, finished: bool) -> None:
-        """The engine handed over new tokens of a choice."""
+        """Count new tokens of a choice from the engine."""
         if self._delivery is not None:
             self._delivery.produced(choice, tokens, finished)
 
     def engine_ended(self, end: EngineEnd) -> None:
-        """The engine ended the request without finishing it."""
+        """Note that the engine ended the unfinished request."""
         if self._ending.engine_end is None:
             self._ending.engine_end = end
 
     def reply_began(self, status: int, *, stream: bool) -> None:
         self._ending.status = status
         self._streams = stream
-        if self._ending.reached_engine and status < 400:  # the reply shows what the engine's parameters only let expect
+        if self._ending.reached_engine and status < 400:  # the reply shows the real form
             self._comes(whole=not stream)
 
     def body_sent(self, at: float, body: bytes, last: bool) -> None:
-        """The connection took `body` at `at`."""
+        """Note that the connection took `body` at `at`."""
         if self._delivery is not None and body and not self._ending.client_left:
             self._delivery.sent(at, body, self._streams, self._count_tokens)
         if last:
             self._ending.complete = True
 
     def client_left(self) -> None:
-        """The client closed the connection."""
+        """Note that the client closed the connection."""
         if not self._ending.complete:
             self._ending.client_left = True
 
     def ended(self, *, at: float, draining: bool) -> Outcome | None:
-        """How the request ended `at` that time; None when it must not be counted."""
+        """The outcome of the request, which ended at `at`; None when it must not be counted."""
         self._over = True
         self._ending.draining = draining
         self._ending.goes_on = self._calls_asked > self._calls_ended

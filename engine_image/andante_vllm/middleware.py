@@ -1,9 +1,9 @@
-"""The delivery meter: ASGI middleware in vLLM's API server that times every token as it is handed to the client.
+"""Implements the delivery meter: ASGI middleware in vLLM's API server that times every token's delivery to the client.
 
-vLLM loads it by `--middleware`; it is the outermost layer, so what it sees sent is what the connection gets. Bodies
-pass through unchanged, but for comments in long silence. Tokens are counted where vLLM hands them out
-(`engine_client_hooks`) and stamped when the `send` that carries them returns. At /metrics the gauges of open requests
-are brought up to date first. An exception that got past vLLM's own handlers ends here.
+vLLM loads the middleware by `--middleware` as the outermost layer, so it sees exactly the bytes that the connection
+gets. Bodies pass through unchanged, except for comments in long silence. Tokens are counted where vLLM's engine client
+returns them (`engine_client_hooks`), and timed when the `send` that carries them returns. At /metrics the gauges of
+open requests are updated first. An exception that vLLM's own handlers did not catch ends here.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
     from andante_vllm.connection import Connection
 
 logger = init_logger("vllm.andante.meter")
-# Now, while vLLM imports this: it makes the middleware only after its web server is configured.
+# Now, while vLLM imports this module: vLLM makes the middleware only after it has configured its web server.
 web_server.install(log_warning=logger.warning, is_draining=lambda: hooks.drain.draining)
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# A refusal here is a user who got no answer; elsewhere a request counts if it reached the engine.
+# On these paths a refusal counts, as a user got no answer. On others a request counts only if it reached the engine.
 _COUNTED_PATHS: Final = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"})
-# Where vLLM's endpoints read and check a body: module, and function where the module does other work too.
+# The code in which vLLM's endpoints read and check a body: module, and function if the module does other work too.
 _BODY_CHECKS: Final = frozenset({"fastapi.dependencies.utils", "pydantic.type_adapter", "starlette.requests.json"})
 _METRICS_PATHS: Final = frozenset({"/metrics", "/metrics/"})
 
 
 class DeliveryMeter:
-    """Pure ASGI middleware; one per API server process."""
+    """The ASGI middleware; one per API server process."""
 
     def __init__(self, app: App) -> None:
         hooks.install(self._close_server)
@@ -79,13 +79,13 @@ class DeliveryMeter:
         self._show(self._classes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._errors_are_bounded and "app" in scope:  # at the start: the first that comes is no request
+        if not self._errors_are_bounded and "app" in scope:  # at the start: the first call is not a request
             self._errors_are_bounded = True
             bound_errors(scope["app"].routes, log_warning=logger.warning)
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._server is None:  # vLLM leaves it in the state of its app, which no middleware is given sooner
+        if self._server is None:  # vLLM stores the server in its app's state, which a middleware cannot read earlier
             self._server = getattr(scope["app"].state, "server", None) if "app" in scope else None
         connection = web_server.connection_of(scope)
         reply = Reply(
@@ -111,9 +111,9 @@ class DeliveryMeter:
                     await self._app(scope, receive, reply.send)
         except Exception:
             if reply.refused:
-                return  # the application could not go on without its body
+                return  # the application cannot go on without the body
             if reply.broken:
-                raise  # the server logs it and cuts the connection, which tells the client that this is not all
+                raise  # the server logs the error and cuts the connection, so the client sees an incomplete reply
             logger.exception("%s %r failed", scope["method"], scope["path"])
             if not reply.began:
                 await reply.refuse(500, "InternalServerError", "The server failed to answer; its log says why.")
@@ -121,7 +121,7 @@ class DeliveryMeter:
             reply.end()
 
     def _ends(self, connection: Connection | None) -> bool:
-        """Whether the reply that begins now is the last one of its connection."""
+        """Whether the reply that begins now is the last of its connection."""
         if hooks.drain.draining or self._announcement.made():
             reason = "drain"
         elif connection is not None and connection.age.reached(
@@ -177,13 +177,13 @@ class DeliveryMeter:
 
         token = hooks.current_request.set(request)
         try:
-            # A request of another kind must not be able to prolong the drain.
+            # Only requests for tokens may prolong the drain.
             counts = scope["path"] in _COUNTED_PATHS
             with hooks.drain.answering() if counts else contextlib.nullcontext(not hooks.drain.stopping) as in_time:
                 if in_time:
                     await self._app(scope, receive_and_watch, reply.send)
                 else:
-                    # The engine would give an empty answer; told so, the client can ask another replica.
+                    # The engine would give an empty answer. With this refusal the client can ask another replica.
                     await reply.refuse(503, "ServiceUnavailableError", "The server is shutting down; try again.")
         except Exception as error:
             if reply.began or not _is_about_the_body(error):
@@ -194,7 +194,7 @@ class DeliveryMeter:
             self._ended(request, at=reply.taken_at if connection is not None and connection.ended_unread else None)
 
     def _ended(self, request: MeteredRequest, *, at: float | None) -> None:
-        """Counts the request, as it was at `at` (None: now): what a client does not read is nobody's delay."""
+        """Count the request with its state at `at` (None: now): if a client does not read, this is not our delay."""
         self._in_flight.discard(request)
         at = time.monotonic() if at is None else at
         outcome = request.ended(at=at, draining=hooks.drain.draining)
@@ -228,7 +228,7 @@ class DeliveryMeter:
         return self._classes
 
     def _show(self, classes: QoEClasses) -> None:
-        """Makes the counters of all classes appear at 0, so that a first request is seen as an increase."""
+        """Make the counters of all classes appear at 0, so that a first request shows as an increase."""
         self._known_classes |= classes.names
         for name in classes.names:
             self._metrics.show_class(name)
@@ -241,7 +241,7 @@ class DeliveryMeter:
 
 
 def _is_about_the_body(error: BaseException) -> bool:
-    """Whether it was raised while a body was checked: vLLM's checks take for granted that a field has its form."""
+    """Whether the error was raised in a body check: vLLM's checks assume that each field has the right form."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = frame.f_globals.get("__name__", "")
         if module in _BODY_CHECKS or f"{module}.{frame.f_code.co_name}" in _BODY_CHECKS:
@@ -250,7 +250,7 @@ def _is_about_the_body(error: BaseException) -> bool:
 
 
 class _HTTPRequest(MeteredRequest):
-    """A metered request as the engine client's hook sees it."""
+    """A metered request, for the engine client's hook."""
 
     def __init__(self, *, path: str, step_time: IdleStepTime, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,4 +1,4 @@
-"""The requests in flight, and their sums for /metrics. No vLLM import."""
+"""Sums the requests in flight for /metrics. No vLLM import."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from andante_vllm.meter_metrics import OpenRequests
 from andante_vllm.metered_request import MeteredRequest
 
 FRESH_SECONDS: Final = 1.0
-"""How old sums may be. To score 10,000 requests takes the event loop 0.1 s and more, and anybody may ask."""
+"""Largest age of the sums. To score 10,000 requests takes the event loop 0.1 s or more, and any client may ask."""
 
 
 class RequestsInFlight:
-    """Scores all that are open, at most once in `FRESH_SECONDS`. For the event loop's thread."""
+    """Scores all open requests, at most once in `FRESH_SECONDS`. For the event loop's thread."""
 
     def __init__(self, *, report: Callable[[Mapping[str, OpenRequests]], None], monotonic: Callable[[], float]) -> None:
-        """`report` is told the sums by the name of a class; `monotonic` is the clock that requests are timed by."""
+        """`report` gets the sums by class name; `monotonic` is the clock of the requests' times."""
         self._report = report
         self._monotonic = monotonic
         self._open: set[MeteredRequest] = set()
@@ -33,11 +33,11 @@ class RequestsInFlight:
         self._open.discard(request)
 
     def report(self, classes: Set[str], *, idle: IdleReplica) -> None:
-        """Reports the sums, with zeros for those of `classes` that have nobody, unless they are fresh.
+        """Report the sums, with zeros for `classes` without requests, unless the last sums are fresh.
 
-        `idle`: a replica like this one that serves nobody, to tell what of a deficit load has caused.
+        `idle`: a replica like this one without other requests, to find the part of a deficit that load has caused.
 
-        Where nobody is open there is nothing to score, so that is always told at once.
+        Without open requests there is no work, so zeros are always reported at once.
         """
         now = self._monotonic()
         if self._open:

@@ -1,4 +1,4 @@
-"""Runs Andante's part of a step so that an error in it ends the policy, never the engine. No vLLM import here."""
+"""Runs Andante's part of a step so that its error stops the policy, never the engine. No vLLM import here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import TracebackType
 
 
 class PolicyGuard:
-    """`with guard:` around what only chooses: an exception in it goes to `failed`, and no further."""
+    """Used as `with guard:` around code that only chooses: an exception goes to `failed` and no further."""
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
         self._failed = failed

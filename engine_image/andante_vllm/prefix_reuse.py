@@ -1,7 +1,7 @@
-"""What of a request's KV the GPU's prefix cache holds, and what of it others hold as well; asked before it is admitted.
+"""Finds how much of a request's KV the GPU's prefix cache holds, and how much other requests hold, before admission.
 
-vLLM finds that out in its own admission, one look for each block. Here blocks are sought by bisection: where the cache
-holds a block, it holds those before it (a chain's tail is given up first), and whoever holds one holds those too.
+vLLM finds this in its own admission, with one lookup for each block. Here bisection is enough: if the cache, or a
+request, holds a block, it holds all blocks before it too (a chain's tail is dropped first).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vllm.v1.request import Request
 
 
 class Reuse(NamedTuple):
-    """Tokens from a request's start, in whole blocks."""
+    """Numbers of tokens from a request's start, in whole blocks."""
 
     cached: int
-    """Whose KV the prefix cache holds: they need not be computed."""
+    """Tokens whose KV the prefix cache holds: they need not be computed."""
     shared: int
-    """Of them, those in blocks that others hold: they take no free block, and give none back."""
+    """Cached tokens in blocks that other requests hold: they need no free block, and free none."""
 
 
 NOTHING = Reuse(0, 0)
 
 
 class PrefixCacheLookup:
-    """Asks vLLM's KV cache manager, and changes nothing of it: neither its statistics nor the order of eviction."""
+    """Reads vLLM's KV cache manager without a change, neither of its statistics nor of the order of eviction."""
 
     def __init__(self, manager: KVCacheManager) -> None:
         self._manager: Any = manager
@@ -37,15 +37,15 @@ class PrefixCacheLookup:
         """Whether there is a prefix cache."""
         coordinator, pool = self._manager.coordinator, self._manager.block_pool
         self._block_size = 0
-        """Tokens of a block where all attention is full and each block has one hash; 0 where bisection may err."""
+        """Tokens of a block if all attention is full and each block has one hash; 0 where bisection may be wrong."""
         if isinstance(coordinator, UnitaryKVCacheCoordinator) and coordinator.block_size == pool.hash_block_size:
             (only,) = coordinator.single_type_managers
             self._block_size = coordinator.block_size if isinstance(only, FullAttentionManager) else 0
         self._dropped = 1 if coordinator.eagle_group_ids else 0
-        """Blocks at the end of a hit that are computed again, for a drafter that reads the hidden states there."""
+        """Blocks at the end of a hit that are recomputed, for a drafter that reads their hidden states."""
 
     def of_waiting(self, request: Request) -> Reuse:
-        """Of a request that holds no KV blocks."""
+        """The reuse of a request that holds no KV blocks."""
         if not self._manager.prefix_cache_lookup_enabled(request):
             return NOTHING
         if not self._block_size:
@@ -64,7 +64,7 @@ class PrefixCacheLookup:
         return Reuse(cached * self._block_size, first_without(in_use, cached) * self._block_size)
 
     def of_running(self, request: Request) -> int:
-        """Tokens of its KV that others hold as well: what it would not give back if it were taken off."""
+        """Tokens of the request's KV that others hold too: a preemption would not free them."""
         return min(
             (
                 _held_by_others(manager.req_to_blocks.get(request.request_id, ())) * int(manager.block_size)
@@ -74,7 +74,7 @@ class PrefixCacheLookup:
         )
 
     def _of_every_block(self, request: Request) -> Reuse:
-        """For models with several kinds of attention, where a hit must be one in every kind."""
+        """The reuse in models with several kinds of attention, where a hit must be a hit in every kind."""
         found, tokens, _ = self._manager.coordinator.find_longest_cache_hit(
             request.block_hashes, request.num_tokens - 1
         )
@@ -90,14 +90,15 @@ def _held_by_others(blocks: Sequence[KVCacheBlock]) -> int:
 
 
 def _held_by_any(block: KVCacheBlock, so_many: int) -> bool:
-    """Whether at least so many hold it; what lies before a sliding window takes no room, as if others held it."""
+    """Whether at least `so_many` requests hold the block. Blocks before a sliding window count as held: they need no
+    room."""
     return bool(block.is_null or block.ref_cnt >= so_many)
 
 
 def first_without(has: Callable[[int], bool], count: int) -> int:
-    """The first of the places 0 … count - 1 that has it not, `count` where all have: those that have it come first.
+    """The first place of 0 … count - 1 for which `has` is false, or `count`; all places with true come first.
 
-    Looks at the first and the last place before any other: nearly always nobody, or everybody, has it.
+    Checks the first and the last place first: in nearly all cases no place, or every place, has true.
     """
     if not count or not has(0):
         return 0

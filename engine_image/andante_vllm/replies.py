@@ -1,7 +1,7 @@
-"""One HTTP reply on its way to the connection: how far it has come, and what the middleware itself says in it.
+"""Sends one HTTP reply to the connection, tracks its progress, and adds the middleware's own headers and errors.
 
-A reply that failed must close its connection in words (`Connection: close`). Where a server only cuts the connection
-after it, a pool hands the dead connection to the next user, whose request fails for nothing. No vLLM import.
+A failed reply must announce the end of its connection (`Connection: close`). If a server only cuts the connection, a
+client's pool may give the dead connection to the next request, which then fails for no reason. No vLLM import.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Header = tuple[bytes, bytes]
 
 SERVICE_UNAVAILABLE: Final = 503
 RETRY_AFTER_SECONDS: Final = b"1"
-"""Another replica may have room, or this one in a moment."""
+"""Another replica may have room now, or this replica soon."""
 
 
 def error_message(status: int, kind: str, text: str, field: str | None = None) -> tuple[list[Header], bytes]:
-    """Headers and body of an error in OpenAI's format, after which the connection is closed."""
+    """The headers and the body of an error in OpenAI's format, after which the connection is closed."""
     body = json.dumps({"error": {"message": text, "type": kind, "param": field, "code": status}}).encode()
     headers: list[Header] = [
         (b"content-type", b"application/json"),
@@ -34,16 +34,16 @@ def error_message(status: int, kind: str, text: str, field: str | None = None) -
 
 
 _FIXED_BODY: Final = frozenset({b"content-length", b"content-encoding"})
-"""With these a body holds what the application wrote and nothing else."""
+"""With these headers a body must contain exactly the application's bytes."""
 
-_monotonic = time.monotonic  # looked up once: it costs every token
+_monotonic = time.monotonic  # looked up once: the lookup would cost time for every token
 
 
 class Watcher(Protocol):
-    """Who is told what the connection took."""
+    """Gets the bytes that the connection took."""
 
     def reply_headers(self) -> Iterable[Header]:
-        """What the head of the reply says besides."""
+        """Additional headers of the reply."""
         ...
 
     def reply_began(self, status: int, *, stream: bool) -> None: ...
@@ -68,10 +68,10 @@ class Reply:
         flows: Callable[[], bool] = lambda: True,
         count_end: Callable[[str], None] = lambda reason: None,
     ) -> None:
-        """`closes` is asked when the head is sent: whether the connection ends with this reply.
+        """`closes` is called when the head is sent: whether the connection ends with this reply.
 
         `comment_after`: seconds of silence in an event stream after which a comment is sent, 0: never. `flows`: whether
-        the connection takes what is written without waiting. `count_end`: told why the server ends a connection.
+        the connection takes bytes without a wait. `count_end`: called with the reason why the server ends a connection.
         """
         self._send = send
         self._closes = closes
@@ -87,19 +87,19 @@ class Reply:
         self.taken_at: float | None = None
         """When the connection last took a part of the body, `time.monotonic()` seconds."""
         self.refused = False
-        """The reply was an error of ours, and the application's is dropped."""
+        """Whether the reply was our error, so that the application's reply is dropped."""
 
     def watch(self, watcher: Watcher) -> None:
-        """From now on `watcher` is told."""
+        """Report to `watcher` from now on."""
         self._watcher = watcher
 
     @property
     def broken(self) -> bool:
-        """What was sent cannot be made whole: the client must see that the connection ends."""
+        """Whether the sent part cannot be completed: the client must see that the connection ends."""
         return self.began and not self.complete
 
     async def send(self, message: Message) -> None:
-        """Passes an ASGI message on."""
+        """Pass an ASGI message on."""
         if self.refused:
             return
         if message["type"] == "http.response.body":
@@ -131,7 +131,7 @@ class Reply:
                 headers.append((b"connection", b"close"))
             if self._watcher is not None:
                 headers.extend(self._watcher.reply_headers())
-            self.began = True  # also when this fails: the head may be out
+            self.began = True  # also when this fails: the head may have been sent
             await self._send({**message, "headers": headers})
             if stream and self._comment_after and not names & _FIXED_BODY:
                 self._silence = Silence(self._comment_after, speak=self._comment)
@@ -145,7 +145,7 @@ class Reply:
             await self._send({"type": "http.response.body", "body": comment, "more_body": True})
 
     def end(self) -> None:
-        """Nothing is sent from now on."""
+        """Send nothing from now on."""
         if self._silence is not None:
             self._silence.end()
 
@@ -159,11 +159,11 @@ class Reply:
         reason: str | None = None,
         before_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """The whole reply: an error in OpenAI's format, after which the connection is closed.
+        """Send the whole reply: an error in OpenAI's format, after which the connection is closed.
 
-        `field` is the header or the field of the body that is wrong, `reason` what the end of the connection counts as.
-        `before_end` is awaited when the client has the reply, before its connection is closed. What the application
-        says later is dropped. Nothing is sent where a reply has begun: the connection is cut when the request ends.
+        `field`: the wrong header or body field. `reason`: the counted reason for the end of the connection.
+        `before_end` is awaited after the reply, before the connection is closed. Later messages of the application are
+        dropped. If a reply has already begun, nothing is sent, and the connection is cut when the request ends.
         """
         if not self.began:
             headers, body = error_message(status, kind, text, field)

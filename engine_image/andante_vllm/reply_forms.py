@@ -1,6 +1,6 @@
-"""What of a reply its reader sees, and what is hidden reasoning: by the path, for streams and for whole replies.
+"""Separates the visible part of a reply from hidden reasoning, by the path, for streams and for whole replies.
 
-Pure: bytes in, parts out. The bytes are vLLM's own, with a client's text in them: what is not understood has no parts.
+Pure: bytes in, parts out. The bytes are vLLM's, with text of a client: an unknown form has no parts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Final
 
 
 class Part(enum.Enum):
-    """What a chunk of a stream carries."""
+    """The kind of content in a stream's chunk."""
 
     CONTENT = enum.auto()
     CALL = enum.auto()
-    """Of a tool; parsers hold a call back until its name is known, so all that waited is the call."""
+    """A tool call. Parsers hold a call back until its name is known, so all held tokens belong to the call."""
     REASONING = enum.auto()
     END = enum.auto()
 
@@ -31,12 +31,12 @@ class Answer:
     content: str
     reasoning: str
     calls: bool
-    """Whether it calls a tool."""
+    """Whether the answer calls a tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyForm:
-    """How a path's replies are read."""
+    """How to read the replies of a path."""
 
     chunk: Callable[[bytes], Iterable[tuple[int, Part]]]
     """The parts of one server-sent event, each with the number of its choice."""
@@ -140,12 +140,12 @@ FORMS: Final[Mapping[str, ReplyForm]] = MappingProxyType(
         "/v1/messages": ReplyForm(chunk=_messages_chunk, reply=_messages_reply),
     }
 )
-"""By path: where vLLM separates reasoning from what the reader sees."""
+"""The forms by path, for the paths on which vLLM separates reasoning from visible content."""
 
 
 def _event(body: bytes) -> dict[str, Any]:
-    """The document of a server-sent event; empty for `[DONE]` and anything else that is not JSON."""
-    if body.startswith(b"event:"):  # its name; the document says it too
+    """The document of a server-sent event; empty for `[DONE]` and other text that is not JSON."""
+    if body.startswith(b"event:"):  # the event's name; the document has it too
         _, _, body = body.partition(b"\n")
     return _document(body[5:].strip()) if body.startswith(b"data:") else {}
 
@@ -173,5 +173,5 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> int:
-    """The number of a choice; of none that there is where it is no number."""
+    """The number of a choice; a number of no choice where the value is not a number."""
     return value if isinstance(value, int) else -1

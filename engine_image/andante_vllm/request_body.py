@@ -1,4 +1,4 @@
-"""The body of one request on its way in: bounded in size and in time. No vLLM import."""
+"""Receives the body of one request, with limits for size and time. No vLLM import."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Receive = Callable[[], Awaitable[Message]]
 _SWALLOW_SECONDS: Final = 2.0
 _SMALL_BYTES: Final = 64 * 1024
 _SMALL_VALUES: Final = 4096
-"""What a body may have without waiting for its turn: about a millisecond of work."""
+"""Most values of a body that need not wait for its turn: about a millisecond of work."""
 _DISCONNECT: Final = "http.disconnect"
 
 
 class RequestBody:
-    """The `receive` of one request; a body that is too large, too slow or no text gets the reply, and the application
-    none.
+    """The `receive` of one request. A body that is too large, too slow or not text is answered with an error, and the
+    application does not get it.
     """
 
     __slots__ = (
@@ -42,10 +42,10 @@ class RequestBody:
         seconds: float,
         weight_factor: int,
     ) -> None:
-        """`max_bytes` and `seconds`: of the whole body. `max_values`: how much a JSON document may weigh (`JSONWeight`)
-        times `weight_factor`; at 0 it is no JSON document.
+        """`max_bytes` and `seconds`: limits for the whole body. `max_values`: largest weight of a JSON document
+        (`JSONWeight`) times `weight_factor`; with factor 0 the body is not a JSON document.
 
-        The application parses it in the thread that sends everybody's tokens, and values take longer than texts.
+        The application parses the body in the thread that sends all tokens, and values take longer than texts.
         """
         self._receive = receive
         self._reply = reply
@@ -60,7 +60,7 @@ class RequestBody:
         self._over = False
 
     async def refused(self, headers: Iterable[Header]) -> bool:
-        """Whether the body is too large by what the client says; then the request was answered."""
+        """Whether the body is too large by its `Content-Length`; if so, the request was answered."""
         length = next((value for name, value in headers if name == b"content-length"), b"0")
         if not (length.isdigit() and int(length) > self._max_bytes):
             return False
@@ -68,7 +68,7 @@ class RequestBody:
         return True
 
     async def receive(self) -> Message:
-        """The next message; the client has left, for the application, once the body was refused."""
+        """The next message; after a refusal the application sees that the client has left."""
         if self._over:
             return await self._receive()
         try:
@@ -98,7 +98,7 @@ class RequestBody:
         return message
 
     async def wait_turn(self, turns: Turns) -> None:
-        """Returns when the application may have the body: a small one at once."""
+        """Return when the application may get the body; for a small body at once."""
         if self._bytes > _SMALL_BYTES or self._values > _SMALL_VALUES:
             await turns.take()
 
@@ -113,7 +113,7 @@ class RequestBody:
         await self._reply.refuse(413, "BadRequestError", text, reason="large_body", before_end=self._swallow)
 
     async def _swallow(self) -> None:
-        """Reads on for a moment: a socket that is closed while bytes come in takes the answer back from the client."""
+        """Read on for a moment: if a socket is closed while bytes arrive, the client loses the answer."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SWALLOW_SECONDS):
                 while not self._over:

@@ -1,8 +1,8 @@
-"""The scheduler class that `andante-engine` gives to `vllm serve --scheduler-cls`.
+"""Defines the scheduler class that `andante-engine` gives to `vllm serve --scheduler-cls`.
 
-It wraps vLLM's AsyncScheduler: before each step the policy chooses whom the step may admit, and whom to take off; the
-step itself is vLLM's own `schedule()`, untouched. While nothing is short, and wherever the policy cannot work or has
-failed, that is all there is. The async base also runs right where async scheduling is off.
+It wraps vLLM's AsyncScheduler: before each step the policy chooses which requests the step may admit and which to
+preempt. The step itself is vLLM's own `schedule()`, unchanged. Without scarcity, and where the policy cannot run or has
+failed, only `schedule()` runs. The async base class also works where async scheduling is off.
 
 Gather (`scheduler_view`), decide (`decisions`), apply (`vllm_seam`), and keep the books (`step_books`).
 """
@@ -40,24 +40,24 @@ from andante_vllm.scheduler_view import MAX_CLASSES, Gathering
 from andante_vllm.step_books import StepBooks
 from andante_vllm.vllm_seam import Orders, VLLMSeam
 
-# vLLM on a CPU looks into the __dict__ of whatever any module holds, for kernels of its own. This object of numba's
-# compiler answers to any name with a function of the library, and that look would end the engine's start.
+# vLLM on a CPU looks for its kernels in the __dict__ of every object of every module. This object of numba's compiler
+# answers to any name with a function of the library, and the search would end the engine's start.
 llvmlite.binding.ffi.lib._fntab["__dict__"] = {}
 
-logger = init_logger("vllm.andante.scheduler")  # names outside the vllm tree are silent
+logger = init_logger("vllm.andante.scheduler")  # loggers outside the vllm tree print nothing
 
 _LONGEST_REASON = 180
-"""Characters of the reason that a metric shows; the log has all of it."""
+"""Characters of the reason in a metric; the log has the whole reason."""
 
 
 class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignore[misc]
-    """Andante's choice of whom to serve, to be put before one of vLLM's scheduler classes."""
+    """Andante's choice of requests, as a mixin before one of vLLM's scheduler classes."""
 
     vllm_version: ClassVar[str] = vllm.__version__
     _policy: SchedulingPolicy | None = None
     """None: vLLM's own scheduling."""
     _ours = False
-    """Whether it is the policy that takes a request off."""
+    """Whether the policy, not vLLM, preempts a request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,21 +82,21 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._decisions = Decisions(self._table, self._gathering, eligibility, self._step_time, self._metrics)
 
     def now(self) -> float:
-        """Seconds on a clock that is never set; virtual time overrides it."""
+        """Seconds on a clock that is never set; virtual time overrides this."""
         return time.monotonic()
 
     def wall_clock(self) -> float:
-        """Unix time in seconds, the clock of the requests' arrival times; virtual time overrides it.
+        """Unix time in seconds, the clock of the requests' arrival times; virtual time overrides this.
 
-        It may be set at any time, so it is asked for nothing but how old a request is when it enters.
+        This clock may be set at any time, so it is used only for a request's age when it enters.
         """
         return time.time()
 
     def load_settings(self) -> SchedulerSettings:
-        """Where the settings come from; tests and virtual time override it."""
+        """Load the settings; tests and virtual time override this."""
         return settings_from_environment(log_error=logger.error, log_info=logger.info)
 
-    # --- what vLLM calls -----------------------------------------------------------------------------------------
+    # --- called by vLLM ------------------------------------------------------------------------------------------
 
     def add_request(self, request: Request) -> None:
         super().add_request(request)
@@ -117,7 +117,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
             try:
                 batch = self._seam.step(orders, schedule=lambda: stock(throttle_prefills), take_off=self._take_off)
             finally:
-                if self._policy is None:  # it failed within the step
+                if self._policy is None:  # the policy failed within the step
                     self._seam.hand_back_queue()
         if self._policy is not None:
             with self._guard:
@@ -181,10 +181,10 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         self._books.left(request, self.now())
 
     def _fall_back(self, error: Exception) -> None:
-        """Goes on as vLLM's own scheduler for the rest of the process; `error` says why.
+        """Continue with vLLM's own scheduling until the process ends; `error` says why.
 
-        The policy, the table and all that is learned only choose among requests that are vLLM's: nothing is lost
-        without them. An error of vLLM's own never comes here.
+        The policy, the table and all learned values only choose among vLLM's requests, so no request is lost without
+        them. An error of vLLM itself never comes here.
         """
         self._policy = None
         self._seam.hand_back_queue()
@@ -198,25 +198,25 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
 
 
 class AsyncQoEScheduler(QoEScheduling, AsyncScheduler):
-    """Over vLLM's asynchronous class, for vLLM's own tests of that class; engines use `QoEScheduler`."""
+    """Extends vLLM's asynchronous class, for vLLM's own tests of that class; engines use `QoEScheduler`."""
 
 
 class QoEScheduler(AsyncQoEScheduler):
-    """vLLM's scheduler with Andante's choice of whom to serve; right for async and for synchronous engines."""
+    """vLLM's scheduler with Andante's choice of requests, for async and synchronous engines."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Asked once: vLLM's platform code may set the flag anew when the engine has long been built by it.
+        # Read once: vLLM's platform code may set the flag again after the engine was built.
         self._drafts_come_here = self.num_spec_tokens > 0 and not self.scheduler_config.async_scheduling
 
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
         super()._update_after_schedule(scheduler_output)
         if self._drafts_come_here:
-            # AsyncScheduler stands in for draft tokens that stay on the device. In a synchronous engine they come here
-            # after the step, and what no drafter made would be verified as if one had.
+            # AsyncScheduler uses placeholders for draft tokens that stay on the device. In a synchronous engine the
+            # draft tokens come here after the step, and the placeholders would be verified like real draft tokens.
             for request_id in scheduler_output.num_scheduled_tokens:
                 self.requests[request_id].spec_token_ids = []
 
 
 class SyncQoEScheduler(QoEScheduling, Scheduler):
-    """The same over vLLM's synchronous class, for vLLM's own tests of that class; engines use `QoEScheduler`."""
+    """Extends vLLM's synchronous class, for vLLM's own tests of that class; engines use `QoEScheduler`."""

@@ -1,4 +1,4 @@
-"""The arrays behind the scheduler's table, and the compiled loops over them: deliveries counted, views filled.
+"""Holds the arrays of the scheduler's table, and the compiled loops that count deliveries and fill views.
 
 No vLLM import here.
 """
@@ -35,16 +35,16 @@ from andante.domain.scheduling.view import (
     ROW_PERIOD, ROW_DELIVERED, ROW_LAG, ROW_AREA,
     ROW_FIRST_DUE, ROW_CACHED, ROW_SHARED, ROW_NUMBERS,
 ) = range(16)  # fmt: skip
-"""What each row of `Columns.numbers` holds, and how many rows there are.
+"""The content of each row of `Columns.numbers`, and the number of rows.
 
-`ROW_ON_HOST`: how far its KV in the host's memory reaches, as `RequestTable.on_host` was told last.
-`ROW_FIRST_DUE`: when the first token is due; it follows from arrival and TTFT, but each delivery asks for it.
-`ROW_CACHED`, `ROW_SHARED`: as `RequestTable.reuse` was told last.
+`ROW_ON_HOST`: how far the request's KV in the host's memory reaches, from the last `RequestTable.on_host`.
+`ROW_FIRST_DUE`: when the first token is due; stored, as each delivery needs it (it follows from arrival and TTFT).
+`ROW_CACHED`, `ROW_SHARED`: from the last `RequestTable.reuse`.
 """
 
 
 class Columns(NamedTuple):
-    """What is known of the request in each row of the table. A tuple, as compiled code takes it."""
+    """The data of the request in each row of the table. A tuple, because compiled code takes tuples."""
 
     used: Bools
     running: Bools
@@ -54,20 +54,20 @@ class Columns(NamedTuple):
 
 
 class Unsettled(NamedTuple):
-    """What happened since the table was last brought up to date."""
+    """The events since the last update of the table."""
 
     served: Ints
     """Rows that got a token at each of `times`."""
     times: Floats
     ended: Ints
-    """Rows of requests that have ended themselves since, or were cut."""
+    """Rows of requests that ended by themselves since, or were cut."""
     cut: Bools
-    """Which of those were cut."""
+    """Which of the ended requests were cut."""
 
 
 @part
 def _settled(columns: Columns, unsettled: Unsettled, lengths: Histograms) -> None:
-    """Deliveries first: the recursion of `andante.domain.qoe.QoEState.deliver`. An ended request tells its length."""
+    """Count deliveries first, by the recursion of `andante.domain.qoe.QoEState.deliver`. Then learn ended lengths."""
     numbers, times = columns.numbers, unsettled.times
     for row in unsettled.served[: unsettled.served.size if times.size else 0]:
         due = numbers[ROW_FIRST_DUE, row] + numbers[ROW_DELIVERED, row] * numbers[ROW_PERIOD, row]
@@ -93,7 +93,7 @@ def settle(columns: Columns, unsettled: Unsettled, lengths: Histograms) -> None:
 @unchecked
 @compiled
 def deliver_together(columns: Columns, rows: Ints, counts: Ints, time: float) -> None:
-    """So many tokens to each of `rows` at `time`: the recursion of `andante.domain.qoe.QoEState.deliver`."""
+    """Count tokens for each of `rows` at `time`, by the recursion of `andante.domain.qoe.QoEState.deliver`."""
     numbers = columns.numbers
     for row, count in zip(rows, counts):  # noqa: B905  compiled code has no `strict`
         if count > 0:
@@ -115,12 +115,12 @@ def _copied(numbers: Table, what: int, rows: Ints, view: Table, to: int) -> None
 def fill_view(
     columns: Columns, unsettled: Unsettled, lengths: Histograms, prefilling: Ints, now: float
 ) -> tuple[Table, Ints]:
-    """`RequestView.numbers` of all rows that are shown, brought up to date, and those rows."""
+    """The updated `RequestView.numbers` of all shown rows, and these rows."""
     _settled(columns, unsettled, lengths)
     numbers = columns.numbers
     rows = (columns.used & ~columns.hidden).nonzero()[0]
     view = np.empty((NUMBERS, rows.size))
-    # A property at a time: memory is read and written in line, which is most of what this takes.
+    # One property at a time: then memory is read and written in order, which is most of the cost.
     _copied(numbers, ROW_TTFT, rows, view, EXPECTED_TTFT)
     _copied(numbers, ROW_PERIOD, rows, view, SECONDS_PER_TOKEN)
     _copied(numbers, ROW_DEADLINE, rows, view, DEADLINE)

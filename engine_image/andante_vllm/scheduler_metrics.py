@@ -1,6 +1,7 @@
-"""`andante_scheduler_*` metrics, written by the engine core process, shown on the server's own /metrics.
+"""Writes the `andante_scheduler_*` metrics in the engine core process; the server's own /metrics shows them.
 
-They reach it through PROMETHEUS_MULTIPROC_DIR; without that folder (tests, vLLM by hand) they stay in this process.
+The metrics reach the server through PROMETHEUS_MULTIPROC_DIR. Without that folder (tests, vLLM started by hand) they
+stay in this process.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from andante.domain.step_time import LinearStepTime
 _DECISION_BUCKETS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 7.5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 _STEP_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0)
 _TOGETHER: Final = 8
-"""Steps whose times are handed over together: most of what each costs is the way into the client library."""
+"""Steps whose times are written together: most of the cost is the call of the client library."""
 
 
 class SchedulerMetrics:
-    """The scheduler's metrics of one model; a registry of its own, so that two schedulers fit into one process."""
+    """The scheduler's metrics of one model, in their own registry, so that one process can have two schedulers."""
 
     def __init__(self, *, model_name: str, policy: str) -> None:
         registry = self.registry = CollectorRegistry()
@@ -90,27 +91,27 @@ class SchedulerMetrics:
         )
 
     def set_active(self, active: bool, reason: str) -> None:
-        """Says whether the policy schedules, and why; what was said before no longer holds."""
+        """Show whether the policy schedules, and why; replaces the earlier reason."""
         if self._shown_reason not in (None, reason):
-            # Not removed: the client library cannot take a series out of the files that the server's /metrics is made
-            # of. Whoever reads it passes over a 0 whose reason was one to be active (andante.adapters.exposition).
+            # Set to 0, not removed: the client library cannot remove a series from the files of the server's /metrics.
+            # The reader ignores a 0 whose reason is the one of an active policy (andante.adapters.exposition).
             self.active.labels(self._model_name, self._policy, self._shown_reason).set(0)
         self._shown_reason = reason
         self.active.labels(self._model_name, self._policy, reason).set(1 if active else 0)
 
     def computed(self) -> None:
-        """A step that computed something ended. Shown at once: whoever asks whether the engine goes on cannot wait."""
+        """Count a step that computed something. Shown at once, as an alert on a hanging engine reads it."""
         self._steps.inc()
 
     def decided(self, *, seconds: float, kv_use: float | None) -> None:
-        """The policy was asked. `kv_use`: share of the KV cache in use, if something was short; None: nothing was."""
+        """Count a decision. `kv_use`: share of the KV cache in use, if a resource was scarce; None: none was."""
         self._noted_decisions.append(seconds)
         if kv_use is not None:
             self._chosen += 1
             self._noted_kv_use = kv_use
 
     def stepped(self, *, seconds: float) -> None:
-        """A step ended; some of what was noted is handed over."""
+        """Count an ended step, and write the collected times every few steps."""
         self._noted_steps.append(seconds)
         turn = self._turn = (self._turn + 1) % _TOGETHER
         if turn == 0:
@@ -119,7 +120,7 @@ class SchedulerMetrics:
             self._hand_over_decisions()
 
     def hand_over(self) -> None:
-        """All that was noted: no step may follow for a while."""
+        """Write all collected times: the next step may come late."""
         self._hand_over_steps()
         self._hand_over_decisions()
 
@@ -138,7 +139,7 @@ class SchedulerMetrics:
             self._chosen, self._noted_kv_use = 0, None
 
     def set_fit(self, line: LinearStepTime, error: float, *, tokens_per_step: float) -> None:
-        """Shows the fitted step time, and what a step brings."""
+        """Show the fitted step time, and the tokens per step."""
         self.step_base.set(line.base)
         self.step_prefill.set(line.prefill_token)
         self.step_sequence.set(line.sequence)

@@ -1,7 +1,7 @@
-"""What the scheduler runs with: policy, classes and a first guess of the step time; from engine.yaml and qoe.yaml.
+"""Reads the scheduler's settings from engine.yaml and qoe.yaml: policy, classes and a first guess of the step time.
 
-The engine core process reads them once at start, from the path that `andante-engine serve` left in the environment.
-Without it (vLLM started by hand, vLLM's own tests) the scheduler stays vLLM's. No vLLM import here.
+The engine core process reads them once at its start, from the path that `andante-engine serve` set in the environment.
+Without this path (vLLM started by hand, vLLM's own tests) vLLM's own scheduling runs. No vLLM import here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Classes:
     """The QoE classes in force."""
 
     by_name: dict[str, tuple[int, QoEClass]]
-    """Class by name, with its index."""
+    """Each class with its index, by name."""
     default: str
 
     @classmethod
@@ -40,15 +40,15 @@ READING = Classes.of((PRESETS["reading"],), "reading")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerSettings:
-    """Everything that `QoEScheduler` takes from outside."""
+    """All inputs of `QoEScheduler` from outside."""
 
     policy: SchedulingPolicy | None = None
     """None: vLLM's own scheduling."""
     policy_name: str = "fcfs"
     step_time: LinearStepTime = DEFAULT_STEP_TIME
-    """Where the online fit starts."""
+    """Start of the online fit."""
     classes: Callable[[], Classes] = field(default=lambda: READING)
-    """The classes in force now; asked once for each request that arrives."""
+    """The classes in force now; called once for each request that arrives."""
     model_name: str = ""
     """Label of the metrics."""
 
@@ -56,7 +56,7 @@ class SchedulerSettings:
 def settings_from_environment(
     *, log_error: Callable[[str], None], log_info: Callable[[str], None]
 ) -> SchedulerSettings:
-    """The settings of the engine that this process serves. Raises ConfigError naming the file and the field."""
+    """The settings of this process's engine. Raises ConfigError naming the file and the field."""
     if not os.environ.get(ENGINE_CONFIG_VARIABLE):
         return SchedulerSettings()
     path = engine_config_path()
@@ -99,7 +99,7 @@ def make_policy(config: EngineConfig) -> SchedulingPolicy | None:
 
 
 class _LiveClasses:
-    """qoe.yaml's classes; indices of names are kept for good, so that learned lengths stay with their class."""
+    """The classes of qoe.yaml. A name always keeps its index, so that learned lengths stay with their class."""
 
     def __init__(self, live: LiveQoESettings) -> None:
         self._live = live

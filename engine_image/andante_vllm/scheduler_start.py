@@ -1,4 +1,4 @@
-"""What the scheduler looks at once, when the engine starts: whether the policy can run, and with which memory."""
+"""Checks once, when the engine starts, whether the policy can run, and with which host memory."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from andante_vllm.compat import untested
 from andante_vllm.scheduler_settings import SchedulerSettings
 from andante_vllm.settings import ConfigError
 
-logger = init_logger("vllm.andante.scheduler")  # names outside the vllm tree are silent
+logger = init_logger("vllm.andante.scheduler")  # loggers outside the vllm tree print nothing
 
 
 def why_not(scheduler: Any, settings: SchedulerSettings) -> str:
-    """Why vLLM's own scheduling runs instead of the policy; empty when it does not. `scheduler` is vLLM's, built.
+    """Why vLLM's own scheduling runs instead of the policy; empty where the policy runs. `scheduler`: vLLM's, complete.
 
-    Raises ConfigError for a combination that somebody must have chosen, and must choose again.
+    Raises ConfigError for a combination of settings that a person chose and must change.
     """
     if settings.policy is None:
         return "policy fcfs"
@@ -35,7 +35,7 @@ def why_not(scheduler: Any, settings: SchedulerSettings) -> str:
         "a pooling model": scheduler.vllm_config.model_config.runner_type == "pooling",
         "an encoder-decoder model": scheduler.is_encoder_decoder,
         "--scheduling-policy priority": scheduler.policy is not QueuePolicy.FCFS,
-        # vLLM's own offload is a cache: it neither waits for another engine nor delivers to one.
+        # vLLM's own offload is a cache: it neither waits for another engine nor sends to one.
         "a KV connector other than vLLM's OffloadingConnector": (
             scheduler.connector is not None and not isinstance(scheduler.connector, OffloadingConnector)
         ),
@@ -50,7 +50,7 @@ def why_not(scheduler: Any, settings: SchedulerSettings) -> str:
 
 
 def announce(settings: SchedulerSettings, reason: str) -> None:
-    """Says in the log whether the policy schedules, where one was asked for; `reason`: why not, or empty."""
+    """Log whether the configured policy schedules; `reason`: why not, or empty."""
     if settings.policy is None:
         return
     level = logger.warning if reason else logger.info
@@ -59,7 +59,7 @@ def announce(settings: SchedulerSettings, reason: str) -> None:
 
 
 def policy_for(policy: SchedulingPolicy, *, host_chunks: int, gpu_blocks: int) -> SchedulingPolicy:
-    """`policy`, or what decides as without host memory where that holds too little; the log says so."""
+    """`policy`, or a policy that ignores the host memory where it is too small; the log says so."""
     warning = host_kv_cache.too_small(host_chunks, gpu_blocks)
     if not warning:
         return policy

@@ -1,7 +1,7 @@
-"""What the scheduler knows of each request in the engine, in arrays; filled by `andante_vllm.scheduler`.
+"""Holds the scheduler's data of each request in the engine, in arrays; `andante_vllm.scheduler` fills them.
 
-One row a request, kept until it ends; a row's numbers are updated for a whole batch at once, so that a step of a
-thousand sequences costs a few compiled loops and no Python for each request. No vLLM import here.
+Each request has one row until it ends. The numbers of a whole batch are updated at once, so a step of 1,000 sequences
+costs a few compiled loops and no Python code per request. No vLLM import here.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from andante_vllm.scheduler_columns import (
 )
 
 _NOBODY = 0
-"""Row 0 belongs to nobody: tokens of requests that are gone are counted there."""
+"""Row 0 belongs to no request: tokens of requests that are gone are counted there."""
 _FIRST_ROWS = 1024
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 _BATCHED_STEPS = 32
-"""Steps of one and the same batch whose deliveries are added up in one go."""
+"""Steps of the same batch whose deliveries are counted together."""
 
 
 class Batch(NamedTuple):
@@ -45,21 +45,21 @@ class Batch(NamedTuple):
 
     rows: Ints
     layout: int
-    """`RequestTable.layout` when the rows were looked up: they are no longer theirs once that has changed."""
+    """`RequestTable.layout` when the rows were looked up: after a change of the layout the rows are invalid."""
 
 
 class RequestTable:
     """Rows of requests: expectation, delivered tokens, lag and delay area (`andante.domain.qoe`), state.
 
-    Rows are handed out in order of arrival and not used again; when all are, those in use are moved together.
+    Rows are assigned in order of arrival and not reused. When all rows are used, the rows in use are moved together.
     """
 
     def __init__(self, *, classes: int) -> None:
-        """`classes` is the number of QoE classes; lengths are learned for each."""
+        """`classes`: number of QoE classes; lengths are learned for each."""
         self.lengths = LengthEstimator(classes)
         self._rows: dict[str, int] = {}
         self._ids = [""]
-        # By row, as said: 1 / (1 / pace) may be another number, and would not be found among the paces.
+        # The given pace by row: 1 / (1 / pace) may be another number, and would not be found among the paces.
         self._pace_of = [0.0]
         self._columns = Columns(
             used=np.zeros(_FIRST_ROWS, dtype=np.bool_),
@@ -70,16 +70,16 @@ class RequestTable:
         )
         self._paces: dict[float, int] = {}
         self.tightest_pace = 0.0
-        """Most demanding pace among all rows, tokens/s; 0 when nobody reads."""
+        """Most demanding pace among all rows, tokens/s; 0 without readers."""
         self._batch: Batch | None = None
         self._context = 0.0
         self.admitted = 0
-        """How often a request was admitted, comebacks included."""
+        """Number of admissions, including those after a preemption."""
         self.version = 0
         """Changes when a request enters or leaves, is hidden or shown."""
         self.layout = 0
         """Changes when rows are moved."""
-        # Deliveries of one token each to the same batch, and who ended after them: not yet counted.
+        # Deliveries of one token each to the same batch, and requests that ended after them: not yet counted.
         self._pending: Batch | None = None
         self._pending_times: list[float] = []
         self._pending_ends: list[int] = []
@@ -102,7 +102,7 @@ class RequestTable:
         prompt_tokens: int,
         longest: int,
     ) -> None:
-        """A request entered the engine. `longest`: tokens that it may generate at most."""
+        """Add a request that entered the engine. `longest`: most tokens that it may generate."""
         columns = self._columns
         if len(self._ids) == columns.used.size:
             columns = self._move_together()
@@ -125,8 +125,8 @@ class RequestTable:
             self.tightest_pace = max(self.tightest_pace, expectation.pace)
 
     def remove(self, request_id: str, *, ended_itself: bool, cut: bool = False) -> None:
-        """A request left the engine. One that ended itself tells its class's length; one that was `cut` at the most
-        tokens that it asked for tells that it would have been longer.
+        """Remove a request that left the engine. A request that ended by itself gives a length for its class. A request
+        that was `cut` at its `max_tokens` only shows that its answer would have been longer.
         """
         row = self._rows.pop(request_id, None)
         if row is None:
@@ -146,7 +146,7 @@ class RequestTable:
             self._columns.used[row] = self._columns.running[row] = False
 
     def running(self) -> Batch:
-        """All that run; the same object while they are the same."""
+        """The running requests; the same object while they are the same."""
         if self._batch is None:
             self._settle()
             rows = self._columns.running.nonzero()[0]
@@ -156,37 +156,37 @@ class RequestTable:
         return self._batch
 
     def running_context(self) -> float:
-        """Tokens known of all that run, added up: of a prefix that many share, as many times as there are of them."""
+        """Sum of the known tokens of the running requests; a shared prefix counts once for each request."""
         self.running()
         return self._context
 
     def batch(self, request_ids: Sequence[str]) -> Batch:
-        """Those requests; for those that are gone, a row that nobody reads."""
+        """The batch of these requests; a request that is gone gets row 0."""
         get = self._rows.get
         rows = np.array([get(request_id, _NOBODY) for request_id in request_ids], dtype=np.int64)
         return Batch(rows=rows, layout=self.layout)
 
     def names(self, rows: Ints) -> list[str]:
-        """Whose rows they are."""
+        """The ids of the requests in these rows."""
         return [self._ids[row] for row in rows.tolist()]
 
     def deliver_one_each(self, batch: Batch, now: float) -> None:
-        """One token for each of `batch` at `now`; a batch that stays the same is added up later."""
+        """Count one token for each request of `batch` at `now`; a batch that stays the same is counted later."""
         if batch is not self._pending or self._pending_ends or len(self._pending_times) >= _BATCHED_STEPS:
             self._settle()
             self._pending = batch
         self._pending_times.append(now)
-        self._context += batch.rows.size  # exact for who runs; once somebody starts or leaves it is added up anew
+        self._context += batch.rows.size  # exact for running requests; computed again when a request starts or leaves
 
     def deliver(self, batch: Batch, counts: Ints, now: float) -> None:
-        """To each of `batch` its number of tokens (>= 0), handed over together at `now`."""
+        """Count for each request of `batch` its number of tokens (>= 0), delivered together at `now`."""
         self._settle()
         deliver_together(self._columns, batch.rows, counts, now)
         self._context += int(counts.sum())
 
     def ended_at(self, request_id: str, known: int) -> None:
-        """Its answer ended with so many tokens known, the prompt's included: those of its last step that came after
-        were not handed over.
+        """Note that an answer ended with `known` tokens, including the prompt: later tokens of its last step were not
+        delivered.
         """
         row = self._rows.get(request_id)
         if row is not None:
@@ -194,12 +194,12 @@ class RequestTable:
             numbers[ROW_DELIVERED, row] = min(numbers[ROW_DELIVERED, row], max(known - numbers[ROW_PROMPT, row], 0.0))
 
     def _settle(self) -> None:
-        """Counts what has been put off."""
+        """Count the postponed deliveries."""
         if self._pending_times or self._pending_ends:
             settle(self._columns, self._take_unsettled(), self.lengths.histograms)
 
     def _take_unsettled(self) -> Unsettled:
-        """What has been put off; whoever takes it counts it."""
+        """Take the postponed deliveries; the caller must count them."""
         served = _NO_ROWS if self._pending is None else self._pending.rows
         unsettled = Unsettled(
             served,
@@ -213,7 +213,7 @@ class RequestTable:
         return unsettled
 
     def started(self, request_id: str) -> None:
-        """It was admitted."""
+        """Note that the request was admitted."""
         row = self._rows.get(request_id)
         if row is not None:
             self.admitted += not self._columns.running[row]
@@ -222,7 +222,7 @@ class RequestTable:
             self._batch = None
 
     def preempted(self, request_id: str, *, kept: int = 0) -> None:
-        """It was taken off and waits again. `kept`: tokens of it whose KV the host's memory holds."""
+        """Note that the request was preempted and waits again. `kept`: its tokens whose KV the host's memory holds."""
         row = self._rows.get(request_id)
         if row is not None:
             self._columns.running[row] = False
@@ -231,29 +231,29 @@ class RequestTable:
             self._batch = None
 
     def on_host(self, request_id: str, *, kept: int) -> None:
-        """The host's memory now holds KV of `kept` of its tokens, from the first on."""
+        """Note that the host's memory holds the KV of the request's first `kept` tokens."""
         row = self._rows.get(request_id)
         if row is not None:
             self._columns.numbers[ROW_ON_HOST, row] = kept
 
     def show(self, request_id: str, shown: bool) -> None:
-        """Whether the policy sees it: not while the engine could not schedule it."""
+        """Set whether the policy sees the request: not while the engine could not schedule it."""
         row = self._rows.get(request_id)
         if row is not None and self._columns.hidden[row] == shown:
             self._columns.hidden[row] = not shown
             self.version += 1
 
     def reuse(self, request_id: str, *, cached: int, shared: int) -> None:
-        """Of its tokens so many are in the prefix cache, and so many in blocks that others hold as well."""
+        """Set how many of the request's tokens are in the prefix cache, and in blocks that others hold too."""
         row = self._rows.get(request_id)
         if row is not None:
             self._columns.numbers[ROW_CACHED, row], self._columns.numbers[ROW_SHARED, row] = cached, shared
 
     def view(self, now: float, *, prefilling: Sequence[str]) -> tuple[RequestView, Ints]:
-        """The policy's view of all requests that are shown, in order of arrival, and their rows.
+        """The policy's view of all shown requests, in order of arrival, and their rows.
 
-        `prefilling`: running, mid-prefill.
-        The rows are theirs until `version` changes.
+        `prefilling`: running requests within their prefill.
+        The rows are valid until `version` changes.
         """
         numbers, rows = fill_view(
             self._columns,
@@ -265,7 +265,7 @@ class RequestTable:
         return RequestView(numbers), rows
 
     def _move_together(self) -> Columns:
-        """Moves the rows in use to the front, of arrays twice as long should they fill more than half of these."""
+        """Move the rows in use to the front; double the arrays if more than half of the rows are in use."""
         self._settle()
         used = self._columns.used
         rows = used.nonzero()[0]
@@ -280,7 +280,7 @@ class RequestTable:
 
 
 def _at_the_front(array: NDArray[Any], rows: Ints, size: int) -> NDArray[Any]:
-    """`array` of `size` rows, with `rows` of it at the front, after nobody's."""
+    """`array` with `size` rows: row 0, then `rows`."""
     moved = np.zeros((*array.shape[:-1], size), dtype=array.dtype)
     moved[..., 1 : 1 + rows.size] = array[..., rows]
     return moved

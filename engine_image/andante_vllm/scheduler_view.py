@@ -1,4 +1,4 @@
-"""What the policy sees: gathered from vLLM's scheduler into the table, and from both into the two views."""
+"""Gathers the policy's input: from vLLM's scheduler into the table, and from both into the two views."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from andante_vllm.vllm_seam import VLLMSeam
 
 MAX_CLASSES = 64
 _LOOKED_UP_EACH_STEP = 8
-"""Requests whose share of the prefix cache is looked up after a decision, in turn: what it holds changes."""
+"""Requests whose part in the prefix cache is looked up after a decision, in turn, as the cache's content changes."""
 _TIGHT_BLOCKS = 2
-"""Free blocks for each running request and KV cache group, below which blocks may run out in the next steps."""
+"""Free blocks per running request and KV cache group; below, the engine may be out of KV blocks in the next steps."""
 _TIGHT_STEP = 0.7
-"""Share of the time that the most demanding reader needs for a token, above which a step may become too long."""
+"""Share of the most demanding reader's time per token; above, a step may become too long."""
 
 
 class Gathering:
-    """Keeps the table true of who is in the engine, and fills the views."""
+    """Keeps the table up to date with the engine's requests, and fills the views."""
 
     def __init__(
         self, seam: VLLMSeam, table: RequestTable, prefixes: PrefixCacheLookup, eligibility: Eligibility,
         classes: Callable[[], Classes],
     ) -> None:  # fmt: skip
-        """`classes`: those in force now."""
+        """`classes`: the classes in force now."""
         self._seam, self._table, self._prefixes, self._eligibility = seam, table, prefixes, eligibility
         self._classes = classes
         self._next_lookup = 0
 
     def enter(self, request: Request, *, now: float, wall_clock: float) -> None:
-        """A request came. `now`: on the table's clock; `wall_clock`: on that of arrival times."""
+        """Add a request. `now`: on the table's clock; `wall_clock`: on the clock of arrival times."""
         classes = self._classes()
         arguments = (request.sampling_params.extra_args if request.sampling_params else None) or {}
         name = arguments.get(request_args.CLASS)
@@ -64,11 +64,11 @@ class Gathering:
         self.look_up(request)
 
     def look_up(self, request: Request) -> None:
-        """What the prefix cache holds of it now."""
+        """Look up how much of the request the prefix cache holds now."""
         if not self._prefixes.works:
             return
         if request.status is RequestStatus.RUNNING:
-            # What no other request holds is gone when it is taken off, as far as one can rely on it.
+            # After a preemption only blocks that other requests hold are certain to stay.
             cached = shared = self._prefixes.of_running(request)
         elif self._seam.holds_kv(request):
             return
@@ -77,7 +77,7 @@ class Gathering:
         self._table.reuse(request.request_id, cached=cached, shared=shared)
 
     def look_up_in_turn(self, rows: Ints) -> None:
-        """For some of the requests of those rows, and the next time for the next."""
+        """Look up some of the requests in these rows, and the next ones at the next call."""
         if not self._prefixes.works or not rows.size:
             return
         start = self._next_lookup if self._next_lookup < rows.size else 0
@@ -86,19 +86,19 @@ class Gathering:
             self.look_up(request)
 
     def refused(self, requests: list[Request]) -> None:
-        """Whom the plan let in and vLLM did not start."""
+        """Note requests that the plan admitted and vLLM did not start."""
         for request in requests:
             self._eligibility.was_refused(request)
         for request in requests[:_LOOKED_UP_EACH_STEP]:
             self.look_up(request)
 
     def kept_by_host(self, request: Request) -> int:
-        """Tokens of it that need not be computed again."""
+        """Tokens of the request that need not be recomputed."""
         host = self._seam.host
         return 0 if host is None else host.kept(request)
 
     def requests(self, now: float) -> tuple[RequestView, Ints]:
-        """The view of the requests that vLLM could schedule now, and their rows."""
+        """The view of requests that vLLM could schedule now, and their rows."""
         host = self._seam.host
         if host is not None:
             for request in self._seam.requests_in_engine(host.take_changed()):
@@ -128,9 +128,9 @@ class Gathering:
         )
 
     def tight(self, step_time: LinearStepTime, tokens_per_step: float) -> bool:
-        """Whether a step could go wrong although nobody waits: blocks may run out, or it may be too slow to read by.
+        """Whether a step could be bad without a waiting request: out of KV blocks, or too slow for readers.
 
-        Asked in every step of an engine with room for all, so without a view.
+        Called in every step of an engine with room for all requests, so it uses no view.
         """
         seam, running = self._seam, self._seam.running
         soon = _TIGHT_BLOCKS * (seam.block_size + seam.draft_slots) * len(seam.kv_groups)
@@ -146,6 +146,6 @@ class Gathering:
 
 
 def _choices(arguments: Mapping[str, Any]) -> int:
-    """Answers that its reader asked for at once (`n`): together they are one reader, and weigh as one."""
+    """Number of answers for one reader (`n`): together they have the weight of one."""
     choices = arguments.get(request_args.CHOICES)
     return choices if type(choices) is int and choices > 1 else 1

@@ -1,7 +1,7 @@
 """Reads engine.yaml and qoe.yaml on the engine's side; every error names the file and the field.
 
-`andante-engine serve` reads engine.yaml and leaves its path in the environment, where the virtual GPU (engine core
-process), the scheduler and the delivery meter (API server process) find it again. No vLLM import here.
+`andante-engine serve` reads engine.yaml and sets its path in the environment, for the virtual GPU (engine core
+process), the scheduler and the delivery meter (API server process). No vLLM import here.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class ConfigError(ValueError):
 
 
 def read_engine_config(path: Path) -> EngineConfig:
-    """engine.yaml at `path`, validated. Raises ConfigError."""
+    """Read and validate engine.yaml at `path`. Raises ConfigError."""
     return _read(path, EngineConfig)
 
 
 def read_qoe_settings(path: Path) -> QoESettings:
-    """qoe.yaml at `path`, validated; the defaults when no such file exists. Raises ConfigError."""
+    """Read and validate qoe.yaml at `path`; the defaults where the file does not exist. Raises ConfigError."""
     if not path.exists():
         return QoESettings()
     return _read(path, QoESettings)
 
 
 def http_config() -> HTTPConfig:
-    """How connections are treated, by engine.yaml. Raises ConfigError."""
+    """The settings for connections from engine.yaml. Raises ConfigError."""
     return _http_config(engine_config_path())
 
 
@@ -49,7 +49,7 @@ def _http_config(path: Path) -> HTTPConfig:
 
 
 def engine_config_path() -> Path:
-    """Where engine.yaml lies, from the environment. Raises ConfigError when the engine was not started by us."""
+    """The path of engine.yaml from the environment. Raises ConfigError if `andante-engine` did not start the engine."""
     value = os.environ.get(ENGINE_CONFIG_VARIABLE)
     if not value:
         raise ConfigError(f"{ENGINE_CONFIG_VARIABLE} is not set: start the engine with `andante-engine serve`")
@@ -57,7 +57,7 @@ def engine_config_path() -> Path:
 
 
 def qoe_settings_path(engine_config: Path) -> Path:
-    """qoe.yaml lies beside engine.yaml."""
+    """The path of qoe.yaml, beside engine.yaml."""
     return engine_config.parent / QOE_SETTINGS_FILE
 
 

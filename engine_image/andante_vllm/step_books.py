@@ -1,4 +1,4 @@
-"""What each step held and brought: tokens into the table, its time into the fit, preemptions into the metrics."""
+"""Records each step's result: tokens in the table, the step time in the fit, preemptions in the metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from andante_vllm.vllm_seam import VLLMSeam
 _FIT_EVERY = 16
 _EXPORT_EVERY = 64
 _CACHED_SHARE_WEIGHT = 0.05
-"""Of the latest comeback, in the share of its tokens that the prefix cache still held."""
+"""Weight of the newest comeback in the mean share of tokens that the prefix cache still held."""
 
 
 class _Flight(NamedTuple):
@@ -35,13 +35,13 @@ class _Flight(NamedTuple):
     decoding: float
     """Sequences, each with its draft tokens."""
     context: float
-    """Tokens that the decoding sequences have in all."""
+    """Total tokens of the decoding sequences."""
     whole: Batch | None
-    """Whom it serves, where that is everybody who runs."""
+    """The batch, if the step serves all running requests."""
 
 
 class StepBooks:
-    """Follows the steps from their scheduling to their output. Times are on the clock of the table."""
+    """Follows steps from their scheduling to their output. Times are on the table's clock."""
 
     def __init__(
         self, seam: VLLMSeam, table: RequestTable, gathering: Gathering, eligibility: Eligibility,
@@ -56,15 +56,15 @@ class StepBooks:
         self._speculative = seam.most_drafts > 0
         self._tokens_per_step = TokensPerStep()
         self.cached_share = 0.0
-        """Share of a preempted request's tokens that the prefix cache held when it came back, running mean."""
+        """Running mean of the share of a preempted request's tokens that the prefix cache held at its comeback."""
 
     @property
     def tokens_per_step(self) -> float:
-        """Tokens that a step brings a decoding sequence, running mean."""
+        """Running mean of the tokens per decoding sequence and step."""
         return self._tokens_per_step.mean
 
     def left(self, request: Request, now: float) -> None:
-        """It ended, or its client left."""
+        """Note that the request ended or its client left."""
         self._eligibility.leaves(request)
         if self._speculative:
             self._table.ended_at(request.request_id, request.num_tokens)
@@ -78,14 +78,14 @@ class StepBooks:
         self._came_back(request.request_id, now)
 
     def taken_off(self, request: Request, now: float, *, by_policy: bool) -> None:
-        """It was taken off, by the policy or for want of blocks."""
+        """Note that the request was preempted, by the policy or because the engine was out of KV blocks."""
         self._table.preempted(request.request_id, kept=self._gathering.kept_by_host(request))
         self._eligibility.waits(request)
         self._taken_off[request.request_id] = now
         (self._metrics.preemptions if by_policy else self._metrics.out_of_blocks_preemptions).inc()
 
     def scheduled(self, batch: SchedulerOutput, now: float) -> None:
-        """Remembers what the step holds, for the fit, and who started."""
+        """Remember the step's content, for the fit, and note started requests."""
         if self._seam.host is not None:
             self._seam.host.stepped()
         for request in self._seam.holding:
@@ -108,7 +108,7 @@ class StepBooks:
         sequences = len(tokens)
         decoding = sequences - len(started)
         prefilling = self._seam.prefilling.union(self._seam.requests(started))
-        if total - prefill != decoding:  # somebody is in the middle of a prefill
+        if total - prefill != decoding:  # a request is within its prefill
             new = set(started)
             middle = [(r, n) for r, n in tokens.items() if n > 1 and r not in new]
             prefill += sum(n for _, n in middle)
@@ -128,7 +128,7 @@ class StepBooks:
         )
 
     def brought(self, batch: SchedulerOutput, output: ModelRunnerOutput, now: float) -> None:
-        """Counts the tokens that this step brought, and fits the step time."""
+        """Count the tokens of this step, and fit the step time."""
         flight = self._landed(batch)
         if output.sampled_token_ids:
             self._deliver(flight, output, now)
@@ -136,7 +136,7 @@ class StepBooks:
             seconds = now - max(flight.scheduled_at, self._last_update)
             self._metrics.stepped(seconds=max(seconds, 0.0))
             self._steps += 1
-            # Plain decode steps come by the hundred and all say the same.
+            # Most steps are plain decode steps, which give the fit no new information.
             if flight.prefill or self._steps % _FIT_EVERY == 0:
                 self._step_time.observe(
                     prefill_tokens=flight.prefill,
@@ -144,7 +144,7 @@ class StepBooks:
                     context_tokens=flight.context,
                     seconds=seconds,
                 )
-            if self._steps % _EXPORT_EVERY == 1:  # not where times are handed over as well
+            if self._steps % _EXPORT_EVERY == 1:  # not in the steps that write times too
                 self._metrics.set_fit(
                     self._step_time.line, self._step_time.relative_error, tokens_per_step=self.tokens_per_step
                 )
@@ -163,13 +163,13 @@ class StepBooks:
             self._metrics.recomputed_tokens.inc(max(known - found, 0))
 
     def _came_back(self, request_id: str, now: float) -> None:
-        """Counts how long it was off, if it was."""
+        """Count how long the request was preempted, if it was."""
         since = self._taken_off.pop(request_id, None)
         if since is not None:
             self._metrics.stalled_seconds.inc(max(now - since, 0.0))
 
     def _landed(self, batch: SchedulerOutput) -> _Flight | None:
-        """The flight of `batch`; those before it are forgotten."""
+        """The flight of `batch`; earlier flights are forgotten."""
         while self._flights:
             flight = self._flights.popleft()
             if flight.key == id(batch):
@@ -180,7 +180,7 @@ class StepBooks:
         if self._speculative:
             self._deliver_several(flight, output, now)
             return
-        # Each who gets any gets one.
+        # Each request with tokens gets exactly one.
         if all(output.sampled_token_ids):
             whole = flight.whole if flight is not None else None
             if whole is None or whole.layout != self._table.layout:
@@ -192,18 +192,18 @@ class StepBooks:
             self._table.deliver_one_each(self._table.batch(some), now)
 
     def _deliver_several(self, flight: _Flight | None, output: ModelRunnerOutput, now: float) -> None:
-        """With speculative decoding: the draft tokens that held, and one more."""
+        """Count deliveries with speculative decoding: the accepted draft tokens and one more."""
         counts = np.array([len(tokens) for tokens in output.sampled_token_ids], dtype=np.int64)
         self._table.deliver(self._table.batch(output.req_ids), counts, now)
         if flight is not None and flight.decoding > 0:
-            # Who ends a prefill has no draft tokens yet: nobody gets more than one but those who decode.
+            # A request that ends its prefill has no draft tokens yet: only decoding requests get more than one token.
             held = np.maximum(counts - 1, 0).sum()
             self._tokens_per_step.observe(sequences=flight.decoding, held=float(held))
 
 
 def _ended_itself(request: Request) -> bool:
-    """Whether its answer came to its own end. A stop string is found outside of the engine core, which hears of it as
-    of a client that left; whoever asks for stop strings mostly gets one.
+    """Whether the answer ended by itself. The API server finds stop strings, and the engine core then sees an abort, as
+    from a client that left. So a request with stop strings counts as ended by itself.
     """
     if request.status is RequestStatus.FINISHED_ABORTED:
         return bool(request.sampling_params and request.sampling_params.stop and request.num_output_tokens)

@@ -1,4 +1,4 @@
-"""Says that vLLM runs without parts of Andante: in the log, and in a metric that the operator brings up."""
+"""Reports that vLLM runs without parts of Andante: in the log, and in a metric that the operator reads."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from andante_vllm.compat import Compatibility
 
 
 def report_stock(found: Compatibility, *, model_name: str, policy: str) -> None:
-    """Log what is left out, and set `andante_scheduler_active` to 0 with the reason.
+    """Log the parts that are left out, and set `andante_scheduler_active` to 0 with the reason.
 
-    The metric goes to a file in PROMETHEUS_MULTIPROC_DIR, which must be set; vLLM's /metrics shows it, whatever the
-    version, as long as this process lives, and this process becomes vLLM's API server.
+    The metric is written to a file in PROMETHEUS_MULTIPROC_DIR, which must be set. vLLM's /metrics of any version shows
+    the metric while this process lives, and this process becomes vLLM's API server.
     """
     from andante_vllm.scheduler_metrics import SchedulerMetrics  # reads PROMETHEUS_MULTIPROC_DIR when it is imported
 

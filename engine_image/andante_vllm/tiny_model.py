@@ -1,8 +1,8 @@
-"""Makes a tiny model without any network: tokenizer, config and, if asked for, random weights.
+"""Makes a tiny model without network: tokenizer, config and, on request, random weights.
 
-The virtual GPU needs the tokenizer and the config only. With weights, vLLM's CPU backend computes real numerics, which
-is how tests show that a resumed request continues as if it had never been disturbed. Standard library, tokenizers,
-numpy and safetensors; no torch, so that making it takes a fraction of a second.
+The virtual GPU needs only the tokenizer and the config. With weights, vLLM's CPU backend computes real numerics: tests
+use this to show that a resumed request continues correctly. Uses the standard library, tokenizers, numpy and
+safetensors, but not torch, so that it takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAD: Final = "<|pad|>"
 MARKS: Final = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 """Visible marks that vLLM's reasoning and tool parsers look for."""
 
-# One token each, with the space before it, so that a prompt of N of these words is N tokens and a stream reads as text.
+# Each word with its leading space is one token: N words are N tokens, and a stream reads as text.
 WORDS: Final = tuple(
     """the of and to in is was for on that with as it at by from be this which or an are not have but one had their been
     were all they when there more who would some other can time only like into than then its over also after first new
@@ -37,7 +37,7 @@ WORDS: Final = tuple(
     under above before behind through across along toward within without""".split()  # noqa: SIM905  prose is easier to keep than 180 quoted strings
 )
 
-# The contents of the messages and nothing else: what a client sends is what the virtual GPU repeats.
+# Only the contents of the messages: the virtual GPU repeats exactly the client's text.
 CHAT_TEMPLATE: Final = (
     "{% for message in messages %}{{ message['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}"
 )
@@ -54,9 +54,9 @@ def make_model(
     max_model_len: int = 32_768,
     seed: int = 0,
 ) -> Path:
-    """Writes a Llama-shaped model of `layers` layers and `hidden_size` (a multiple of 64) into `directory`.
+    """Write a Llama-shaped model with `layers` layers and `hidden_size` (a multiple of 64) into `directory`; return it.
 
-    Complete or not there at all: written beside and moved into place; an existing directory is replaced. Returns it.
+    The directory is complete or does not exist: it is written beside and then moved. An existing one is replaced.
     """
     if hidden_size % 64 or hidden_size <= 0:
         raise ValueError(f"hidden_size must be a multiple of 64, got {hidden_size}")
@@ -87,12 +87,12 @@ def make_model(
 
 
 def _tokenizer() -> Tokenizer:
-    """Byte-level BPE: any text encodes; each of WORDS is one token, everything else about a token per byte."""
+    """A byte-level BPE tokenizer for any text: each of WORDS is one token, other text has about a token per byte."""
     alphabet = sorted(ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate((BEGIN, END, PAD, *MARKS, *alphabet))}
     merges: list[tuple[str, str]] = []
     for word in WORDS:
-        left = "Ġ"  # how the byte-level alphabet writes a space
+        left = "Ġ"  # a space in the byte-level alphabet
         for letter in word:
             if left + letter not in vocabulary:
                 vocabulary[left + letter] = len(vocabulary)
@@ -145,7 +145,7 @@ def _config(*, vocab_size: int, hidden_size: int, layers: int, max_model_len: in
 
 
 def _write_weights(path: Path, config: dict[str, Any], *, seed: int) -> None:
-    # tokenizers comes with vLLM's transformers, and so does safetensors; only this needs the latter.
+    # vLLM's transformers bring tokenizers and safetensors; only this function needs safetensors.
     from safetensors.numpy import save_file
 
     random = np.random.default_rng(seed)

@@ -1,8 +1,8 @@
-"""What the virtual GPU says where a request leaves it less than every token, and how sure it says it is.
+"""Chooses the virtual GPU's token under a grammar, and its log probabilities.
 
-Under a grammar (structured output) the mask of the allowed tokens comes with each step, and a token that it does not
-allow would end the request with an error. The device then heads for the end: a stop token, what closes a text, an
-object or a list, the token of the script, any other. Of each token that it says, the device is certain. No vLLM import.
+Under a grammar (structured output) each step has a mask of allowed tokens, and another token would end the request with
+an error. The device then chooses, in this order: a stop token, a token that closes a text, an object or a list, the
+script's token, any other. The chosen token has probability 1. No vLLM import.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import numpy as np
 import numpy.typing as npt
 
 CLOSING: Final = ('"', "}", "]")
-"""Tokens that end a part of a JSON document. The text first: within it the others are letters like any other."""
+"""Tokens that end a part of a JSON document. The quote is first: within a text the others are ordinary letters."""
 _CERTAIN: Final = 0.0
 _IMPOSSIBLE: Final = -9999.0
-"""As vLLM writes minus infinity, which JSON cannot."""
+"""vLLM's value for minus infinity, which JSON cannot express."""
 
 Mask = npt.NDArray[np.int32]
 
 
 def allowed_token(wanted: int, mask: Mask, *, stop: Collection[int], closing: Sequence[int]) -> int:
-    """The token to say in place of `wanted`. `mask` has one bit for each token of the vocabulary, 32 in a number."""
+    """The token to use instead of `wanted`. `mask` has one bit for each token of the vocabulary, 32 in a number."""
     bits = mask.view(np.uint32)
     for token in (*sorted(stop), *closing, wanted):
         if 0 <= token < 32 * len(bits) and int(bits[token >> 5]) >> (token & 31) & 1:
             return token
     (words,) = np.nonzero(bits)
     if not len(words):
-        return wanted  # nothing is allowed, which vLLM tells the client
+        return wanted  # no token is allowed; vLLM reports this to the client
     word = int(words[0])
     lowest = int(bits[word])
     return 32 * word + (lowest & -lowest).bit_length() - 1
 
 
 def logprob_rows(said: Sequence[int | None], wanted: Sequence[Collection[int] | int | None]) -> Any:
-    """(token ids, log probabilities, ranks) with a row for each request of a batch; None where nobody asked for any.
+    """(token ids, log probabilities, ranks) with a row for each request of a batch; None where no request asks for any.
 
-    `said`: each request's token, if it has one. `wanted`: how many of the likeliest tokens it asks for, or which ones.
-    The first column is the token that was said.
+    `said`: each request's token, if any. `wanted`: how many of the likeliest tokens the request asks for, or which. The
+    first column is the chosen token.
     """
     width = max(
         (number if isinstance(number, int) else len(number) for number in wanted if number is not None), default=-1

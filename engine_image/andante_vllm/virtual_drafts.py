@@ -1,7 +1,7 @@
-"""Speculative decoding on a virtual device: how many of a step's draft tokens hold.
+"""Simulates speculative decoding on a virtual device: decides how many of a step's draft tokens are accepted.
 
-Each holds with the same probability, if those before it did. What is drawn depends on the request and on the place in
-its answer alone, so that a run repeats whatever the scheduler does. No vLLM import here.
+Each draft token is accepted with the same probability, if those before it were. The random draw depends only on the
+request and the position in its answer, so a run repeats with any scheduler. No vLLM import here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _DRAWS: Final = 2**32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualDrafts:
-    """Draft tokens that hold with probability `acceptance` (0 to 1) each."""
+    """Accepts each draft token with probability `acceptance` (0 to 1)."""
 
     acceptance: float
 
     def held(self, request_id: str, position: int, drafted: int) -> int:
-        """How many of `drafted` tokens hold whose first is for `position` of the sequence."""
+        """How many of `drafted` tokens are accepted; the first is for `position` of the sequence."""
         if not drafted or self.acceptance <= 0:
             return 0
         if self.acceptance >= 1:

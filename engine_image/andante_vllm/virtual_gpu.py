@@ -1,12 +1,12 @@
-"""A virtual GPU: vLLM's executor with the matrix products left out, each step taking the time that a profile says.
+"""Simulates a GPU: vLLM's executor without the matrix products, with each step's time from a profile.
 
-vLLM loads it by `--distributed-executor-backend`; everything above it is the real thing: API server, tokenizer, engine
-core, scheduler, KV block manager, prefix cache, metrics. It serves tests, benchmarks and demos where there is no GPU.
-It cannot show numerics, GPU memory behaviour or CUDA graphs, and it is as right as its profile.
+vLLM loads the executor by `--distributed-executor-backend`. All parts above it are real: API server, tokenizer, engine
+core, scheduler, KV block manager, prefix cache, metrics. Tests, benchmarks and demos without a GPU use it. It cannot
+show numerics, GPU memory behaviour or CUDA graphs, and it is only as accurate as its profile.
 
-The "model" repeats its prompt: output token k of a request is token k of the prompt, round and round, stop tokens left
-out, unless a grammar forbids it (`virtual_choice`). So a lost, doubled, misordered or mixed-up token shows at once,
-whatever was preempted, paused or resumed, and whichever draft tokens were refused (`virtual_drafts`).
+The "model" repeats its prompt without stop tokens: output token k of a request is token k of the prompt, again and
+again, unless a grammar forbids it (`virtual_choice`). So a lost, doubled, misordered or mixed-up token shows at once,
+with any preemption, pause or resume, and any refused draft tokens (`virtual_drafts`).
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from andante_vllm.virtual_choice import CLOSING, allowed_token, logprob_rows
 from andante_vllm.virtual_drafts import VirtualDrafts
 from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
-logger = init_logger("vllm.andante.virtual_gpu")  # names outside the vllm tree are silent
+logger = init_logger("vllm.andante.virtual_gpu")  # loggers outside the vllm tree print nothing
 
 _MOST_LOGPROBS = 20
-"""Of a request that asks for all."""
+"""Log probabilities of a request that asks for all."""
 _DRAFTS_AHEAD, _DRAFTS_ON_THE_DEVICE = "ngram", "ngram_gpu"
-"""Methods of speculative decoding that need no draft model; vLLM allows async scheduling with the second only."""
+"""Methods of speculative decoding without a draft model; vLLM allows async scheduling only with the second."""
 
 
 @dataclass(slots=True)
 class _Sequence:
-    """What the device keeps of one request."""
+    """The device's state of one request."""
 
     script: list[int]
-    """The tokens that it says, round and round."""
+    """The tokens that the device repeats."""
     prompt_tokens: int
     next: int
-    """The position of the token that it says next."""
+    """The position of the next token."""
     stop: frozenset[int] = frozenset()
-    """Tokens that end the answer; said under a grammar only."""
+    """Tokens that end the answer; used only under a grammar."""
     logprobs: int | tuple[int, ...] | None = None
-    """How many tokens it wants the log probabilities of, or of which; None: of none."""
+    """For how many tokens, or for which, the request wants log probabilities; None: for none."""
     grammar: bool = False
-    """Whether a grammar says what it may say; then no draft token holds."""
+    """Whether a grammar limits the tokens; then no draft token is accepted."""
 
     def say(self, tokens: int) -> list[int]:
-        """The next so many tokens."""
+        """The next `tokens` tokens."""
         start, self.next = self.next, self.next + tokens
         return [self.token(position) for position in range(start, self.next)]
 
@@ -69,13 +69,13 @@ class _Sequence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
-    """A step under way."""
+    """A running step."""
 
     due: float
-    """When it ends, `time.perf_counter()` seconds."""
+    """When the step ends, `time.perf_counter()` seconds."""
     output: ModelRunnerOutput
     drafted: dict[str, int]
-    """Draft tokens of each request that had any."""
+    """Number of draft tokens of each request with draft tokens."""
 
 
 class _DueOutput(Future[ModelRunnerOutput]):
@@ -93,17 +93,17 @@ class _DueOutput(Future[ModelRunnerOutput]):
 
 
 class VirtualDevice:
-    """Batches in, tokens and durations out; knows no clock and no vLLM executor."""
+    """Turns batches into tokens and durations, without a clock and without vLLM's executor."""
 
     def __init__(self, coefficients: StepTimeCoefficients, drafts: VirtualDrafts) -> None:
         self._coefficients, self._drafts = coefficients, drafts
         self._sequences: dict[str, _Sequence] = {}
 
     def run(self, batch: SchedulerOutput) -> tuple[ModelRunnerOutput, float]:
-        """The output of one step and the seconds it takes.
+        """The output of one step, and the step's duration in seconds.
 
-        A request samples a token in the step that brings its computed tokens up to its known length, as on a GPU, and
-        with it those of its draft tokens that hold.
+        A request samples a token in the step in which its computed tokens reach its known length, as on a GPU, together
+        with its accepted draft tokens.
         """
         for request_id in batch.finished_req_ids:
             self._sequences.pop(request_id, None)
@@ -115,7 +115,7 @@ class VirtualDevice:
                 raise ValueError("the virtual GPU repeats token ids: prompt embeddings are not supported")
             stop = new.sampling_params.all_stop_token_ids if new.sampling_params else frozenset()
             script = [token for token in prompt if token not in stop] or [0]
-            # A request that was preempted before its first step ends may come again as a new one, with output tokens.
+            # A request that was preempted before the end of its first step may come back as new, with output tokens.
             known = len(new.prefill_token_ids) if new.prefill_token_ids else len(prompt)
             self._sequences[new.req_id] = _Sequence(
                 script, len(prompt), known, stop=frozenset(stop), logprobs=_wanted_logprobs(new.sampling_params),
@@ -132,7 +132,7 @@ class VirtualDevice:
             if request_id in cached.resumed_req_ids:
                 started.add(request_id)
                 sequence.next = known
-            # Otherwise the device alone knows: the scheduler counts drafts of the step before that may not have held.
+            # Otherwise only the device knows: the scheduler counts drafts of the last step that may have been refused.
 
         prefill_tokens = pairs = decode_seqs = context_tokens = draft_tokens = 0
         sampled: list[list[int]] = []
@@ -151,7 +151,7 @@ class VirtualDevice:
             if done + own < known:
                 sampled.append([])
                 continue
-            # Whoever starts may be padded to as many tokens as the others have; nobody drafted those.
+            # A starting request may be padded to the others' number of tokens; these were not drafted.
             nothing = sequence.grammar or request_id in started
             held = 0 if nothing else self._drafts.held(request_id, sequence.next, drafted)
             sampled.append(sequence.say(1 + held))
@@ -171,7 +171,7 @@ class VirtualDevice:
         return output, seconds
 
     def draft(self, output: ModelRunnerOutput, tokens: int) -> DraftTokenIds:
-        """What the device would say next, `tokens` of it, for each who said something in the step of `output`."""
+        """The device's next `tokens` tokens for each request with a token in the step of `output`."""
         drafts: list[list[int]] = []
         for request_id, said in zip(output.req_ids, output.sampled_token_ids, strict=True):
             sequence = self._sequences.get(request_id)
@@ -186,10 +186,10 @@ class VirtualDevice:
         closing: Callable[[], Sequence[int]],
         drafted: Mapping[str, int],
     ) -> None:
-        """Completes a step's output: what grammars leave no choice about, and log probabilities.
+        """Complete a step's output: tokens under a grammar, and log probabilities.
 
-        `closing`: the tokens that end a part of a JSON document, the innermost first. `drafted`: how many draft tokens
-        the requests had, each of which has a row in a grammar's mask.
+        `closing`: the tokens that end a part of a JSON document, the innermost first. `drafted`: number of draft tokens
+        of each request; each draft token has a row in a grammar's mask.
         """
         sampled = output.sampled_token_ids
         if grammar is not None:
@@ -223,11 +223,11 @@ def _wanted_logprobs(params: Any) -> int | tuple[int, ...] | None:
 
 
 class VirtualGPUExecutor(Executor):
-    """One device that runs one step at a time; the settings come from engine.yaml's `virtualGpu`.
+    """One device that runs one step at a time, with the settings `virtualGpu` of engine.yaml.
 
-    With async scheduling, as on a real GPU, the engine core hands over the next step while one is under way; it starts
-    when that one ends, so the scheduler's own time is hidden. Without it the host's time between two steps is a part of
-    each; a profile's step holds such time already, and what the host really took is not counted beside it.
+    With async scheduling, as on a real GPU, the engine core submits the next step while one runs. The next step starts
+    when the running step ends, so the scheduler's time is hidden. Without async scheduling, each step includes the
+    host's time between two steps. A profile's step already contains this time, so the real host time is not added.
     """
 
     def _init_executor(self) -> None:
@@ -251,8 +251,8 @@ class VirtualGPUExecutor(Executor):
         self._step: _Step | None = None
         self._closing: list[int] | None = None
         self._link = self._host_link(profile)
-        # The CPU platform switches async scheduling off; this runs before the engine core builds its scheduler and its
-        # queue of batches, which take the flag from here.
+        # The CPU platform switches async scheduling off. This code runs before the engine core builds its scheduler and
+        # its queue of batches, which read this flag.
         asynchronous = settings.async_scheduling and (speculative is None or speculative.method != _DRAFTS_AHEAD)
         self.scheduler_config.async_scheduling = asynchronous
         self._drafts_ahead = 0 if asynchronous else self.vllm_config.num_speculative_tokens
@@ -265,7 +265,7 @@ class VirtualGPUExecutor(Executor):
         )
 
     def _host_link(self, profile: Profile) -> VirtualHostLink | None:
-        """The way to the host's memory, where the engine offloads KV to it."""
+        """The link to the host's memory, where the engine offloads KV to it."""
         transfer = self.vllm_config.kv_transfer_config
         if transfer is None:
             return None
@@ -279,14 +279,14 @@ class VirtualGPUExecutor(Executor):
         return True
 
     def _kv_cache_spec(self) -> FullAttentionSpec:
-        # The smallest page there is: no KV is stored, only counted.
+        # The smallest possible page: KV is counted, not stored.
         return FullAttentionSpec(
             block_size=self.cache_config.block_size, num_kv_heads=1, head_size=1, dtype=torch.float16
         )
 
     def determine_available_memory(self) -> list[int]:
         spec = self._kv_cache_spec()
-        blocks = self._kv_capacity_tokens // spec.block_size + 1  # the engine keeps one block for itself
+        blocks = self._kv_capacity_tokens // spec.block_size + 1  # the engine reserves one block
         return [blocks * spec.page_size_bytes]
 
     def get_kv_cache_specs(self) -> list[dict[str, KVCacheSpec]]:
@@ -320,7 +320,7 @@ class VirtualGPUExecutor(Executor):
         return future
 
     def execute_model(self, scheduler_output: SchedulerOutput, non_block: bool = False) -> Any:
-        """Starts a step; None (a Future of it if `non_block`), since the output comes from `sample_tokens`."""
+        """Start a step; return None (a Future of None if `non_block`), as `sample_tokens` returns the output."""
         output, seconds = self._device.run(scheduler_output)
         host_seconds = self._host_scale * host_step_seconds(len(scheduler_output.num_scheduled_tokens))
         start = max(self._busy_until, time.perf_counter() - host_seconds)
@@ -338,7 +338,7 @@ class VirtualGPUExecutor(Executor):
         return _done(None) if non_block else None
 
     def sample_tokens(self, grammar_output: GrammarOutput | None, non_block: bool = False) -> Any:
-        """The output of the step that was started last, at the time it is due."""
+        """The output of the newest step, at its due time."""
         if self._step is None:
             raise RuntimeError("sample_tokens() without execute_model()")
         self._said = self._step.output
@@ -347,7 +347,7 @@ class VirtualGPUExecutor(Executor):
         return future if non_block else future.result()
 
     def take_draft_token_ids(self) -> DraftTokenIds | None:
-        """Of the step that ended last; None where they stay on the device."""
+        """The draft tokens of the last ended step; None where they stay on the device."""
         if not self._drafts_ahead or self._said is None:
             return None
         return self._device.draft(self._said, self._drafts_ahead)

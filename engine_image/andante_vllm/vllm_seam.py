@@ -1,14 +1,15 @@
-"""Where the scheduler holds on to vLLM's insides: what it reads of them, and how a plan becomes a step.
+"""Connects the scheduler to vLLM's internals: reads them, and turns a plan into a step.
 
-vLLM has no hook for whom a step may admit. One that would replace this module is small. Before a step vLLM would hand
-a plug-in its requests, running and waiting, and take back four answers:
+vLLM has no hook for the choice of a step's requests. A small hook would replace this module. Before a step, vLLM would
+give a plug-in its running and waiting requests, and the plug-in would return four answers:
 
 * the waiting requests that this step may admit, in order (today: `waiting` is another queue during `schedule()`);
-* the running requests to take off before it (today: they are taken out of `running` and preempted here);
-* the order in which running requests are taken off should blocks run out (today: the end of `running`);
+* the running requests to preempt before the step (today: they are removed from `running` and preempted here);
+* the order in which running requests are preempted when vLLM is out of KV blocks (today: the end of `running`);
 * the most tokens of the step (today: `max_num_scheduled_tokens` is lower during `schedule()`).
 
-`eligibility` would need vLLM to say whom it would pass over, `prefix_reuse` what its prefix cache holds of a request.
+For `eligibility` vLLM would have to say which requests it would skip; for `prefix_reuse`, how much of a request its
+prefix cache holds.
 """
 
 from __future__ import annotations
@@ -27,41 +28,41 @@ from andante_vllm.kv_groups import kv_groups
 from andante_vllm.waiting_queue import WaitingQueue
 
 _STARTED = (RequestStatus.RUNNING, RequestStatus.WAITING_FOR_REMOTE_KVS)
-"""Admitted: it holds KV blocks, and computes as soon as they are filled."""
+"""States of an admitted request: it holds KV blocks, and computes as soon as they are filled."""
 
 
 class Orders(NamedTuple):
-    """A plan in vLLM's terms, checked."""
+    """A checked plan in vLLM's terms."""
 
     admit: list[Request]
     preempt: list[Request]
     victims: list[Request]
     tokens: int | None
-    """Of the step, at most, draft tokens aside."""
+    """Most tokens of the step, without draft tokens."""
 
     def refused(self) -> list[Request]:
-        """After the step: whom the plan let in and vLLM did not start."""
+        """After the step: the requests that the plan admitted and vLLM did not start."""
         return [request for request in self.admit if request.status not in _STARTED]
 
 
 class VLLMSeam:
-    """One of vLLM's scheduler objects, as the policy's adapter uses it."""
+    """Wraps one of vLLM's scheduler objects for the policy's adapter."""
 
     def __init__(self, scheduler: Any) -> None:
         self._vllm = scheduler
         self._pool = scheduler.kv_cache_manager.block_pool
         self.block_size: int = scheduler.block_size
-        self.gpu_blocks = int(self._pool.num_gpu_blocks - 1)  # vLLM keeps one block for itself
+        self.gpu_blocks = int(self._pool.num_gpu_blocks - 1)  # vLLM reserves one block
         self.kv_capacity = float(self.gpu_blocks * self.block_size)
         self.kv_groups = kv_groups(scheduler)
         self.host = host_kv.of(scheduler.connector)
-        """What the host's memory keeps of KV; None where nothing goes there."""
+        """The KV in the host's memory; None without offload."""
 
-    # --- what is read -------------------------------------------------------------------------------------------
+    # --- reads --------------------------------------------------------------------------------------------------
 
     @property
     def running(self) -> int:
-        """Requests that run."""
+        """Number of running requests."""
         return len(self._vllm.running)
 
     @property
@@ -70,45 +71,45 @@ class VLLMSeam:
 
     @property
     def slots(self) -> int:
-        """Requests that may run at once; a session that waits for its client's input keeps its slot."""
+        """Most requests that may run at once; a session that waits for its client's input keeps its slot."""
         return int(max(self._vllm.max_num_active_reqs - self._vllm.num_waiting_for_streaming_input, 1))
 
     @property
     def step_tokens(self) -> int:
-        """Tokens that the next step computes at most, draft tokens aside."""
+        """Most tokens that the next step computes, without draft tokens."""
         return int(max(self._vllm.max_num_scheduled_tokens - self.drafts, 1))
 
     @property
     def most_drafts(self) -> int:
-        """Draft tokens that a sequence brings to a step at most; 0 without speculative decoding."""
+        """Most draft tokens of a sequence in a step; 0 without speculative decoding."""
         return int(self._vllm.num_spec_tokens)
 
     @property
     def draft_slots(self) -> int:
-        """Tokens of KV that a decoding sequence holds beside its own: those verified, and those being drafted."""
+        """Additional KV tokens of a decoding sequence: draft tokens that are verified, and that are being drafted."""
         return int(self._vllm.num_spec_tokens + self._vllm.num_lookahead_tokens)
 
     @property
     def drafts(self) -> int:
-        """Draft tokens that the next step verifies of who runs: vLLM counts them among a step's tokens."""
+        """Draft tokens of running requests that the next step verifies: vLLM counts them among a step's tokens."""
         if not self._vllm.num_spec_tokens:
             return 0
         return sum(len(request.spec_token_ids) for request in self._vllm.running)
 
     @property
     def prefilling(self) -> set[Request]:
-        """Admitted, with a prefill that has not ended."""
+        """Admitted requests with an unfinished prefill."""
         prefills: set[Request] = self._vllm._inflight_prefills
         return prefills
 
     @property
     def holding(self) -> Iterable[Request]:
-        """Requests that hold KV blocks and wait: for KV from the host, or for a client's input."""
+        """Requests that hold KV blocks and wait for KV from the host or for a client's input."""
         waiting: Iterable[Request] = self._vllm.kv_holding_waiting
         return waiting
 
     def unfinished_prefill(self) -> int:
-        """Tokens of admitted requests that are still to be prefilled."""
+        """Tokens of admitted requests that must still be prefilled."""
         return sum(r.num_tokens - r.num_computed_tokens for r in self.prefilling) if self.prefilling else 0
 
     def request(self, request_id: str) -> Request:
@@ -119,22 +120,22 @@ class VLLMSeam:
         return [self._vllm.requests[request_id] for request_id in request_ids]
 
     def requests_in_engine(self, request_ids: Iterable[str]) -> list[Request]:
-        """Those of them that have not ended."""
+        """The requests with these ids that have not ended."""
         requests = self._vllm.requests
         return [requests[request_id] for request_id in request_ids if request_id in requests]
 
     def holds_kv(self, request: Request) -> bool:
-        """Whether a request that does not run holds KV blocks."""
+        """Whether a request that is not running holds KV blocks."""
         return bool(self._vllm._holds_kv_blocks(request))
 
-    # --- what is done -------------------------------------------------------------------------------------------
+    # --- writes -------------------------------------------------------------------------------------------------
 
     def take_over_queue(self) -> None:
-        """From here on requests may be taken from the middle of vLLM's queue at no cost."""
+        """Replace vLLM's queue by one from whose middle a request can be removed at no cost."""
         self._vllm.waiting = WaitingQueue(self._vllm.waiting)
 
     def hand_back_queue(self) -> None:
-        """Puts who waits into a queue of vLLM's, in order of arrival; once a step under way has put it back."""
+        """Move waiting requests into vLLM's own queue, in order of arrival; after a running step has restored it."""
         held = self._vllm.waiting
         if isinstance(held, WaitingQueue):
             self._vllm.waiting = create_request_queue(self._vllm.policy)
@@ -142,9 +143,9 @@ class VLLMSeam:
                 self._vllm.waiting.add_request(request)
 
     def orders(self, plan: Plan, names: Callable[[Any], list[str]]) -> Orders:
-        """The plan's requests by what is done with them; changes nothing of vLLM's. `names`: whose indices they are.
+        """Translate the plan into vLLM's requests, without a change to vLLM. `names`: the request ids of indices.
 
-        Raises BrokenPlanError if somebody who is to be let in is not in the queue.
+        Raises BrokenPlanError if an admitted request is not in the queue.
         """
         admit = [request for request in self.requests(names(plan.admit)) if not self.holds_kv(request)]
         if not self._vllm.waiting.holds(admit):
@@ -159,14 +160,14 @@ class VLLMSeam:
     def step(
         self, orders: Orders, *, schedule: Callable[[], SchedulerOutput], take_off: Callable[[Request], None]
     ) -> SchedulerOutput:
-        """vLLM's own `schedule`, which sees only those whom the plan lets in; the others keep their places."""
+        """Run vLLM's own `schedule`, which sees only the admitted requests; the others keep their places."""
         vllm = self._vllm
         for request in orders.preempt:
             del vllm.running[_place(request, vllm.running)]
         for request in orders.preempt:
             take_off(request)
         victims = [request for request in reversed(orders.victims) if request.status is RequestStatus.RUNNING]
-        if victims and vllm.running[-len(victims) :] != victims:  # vLLM takes the last one off first
+        if victims and vllm.running[-len(victims) :] != victims:  # vLLM preempts the last one first
             for request in victims:
                 del vllm.running[_place(request, vllm.running)]
             vllm.running.extend(victims)
@@ -183,7 +184,7 @@ class VLLMSeam:
             held.remove_requests([request for request in orders.admit if request.status in _STARTED])
             if len(left):
                 known = {request.request_id for request in orders.admit}
-                # Those that vLLM took off in this step come to the front, as in vLLM.
+                # Requests that vLLM preempted in this step come to the front, as in vLLM.
                 for request in reversed([request for request in left if request.request_id not in known]):
                     held.prepend_request(request)
 
@@ -191,7 +192,7 @@ class VLLMSeam:
         return [request for request in self.requests(request_ids) if request.status is RequestStatus.RUNNING]
 
     def _whole_chunks(self, tokens: int | None) -> int | None:
-        """Tokens of a step that vLLM can use: it prefills some models in whole blocks only, and others in one go."""
+        """Tokens of a step that vLLM can use: it prefills some models only in whole blocks, and others in one step."""
         if tokens is None or not self._vllm.scheduler_config.enable_chunked_prefill:
             return None
         if self._vllm.need_mamba_block_aligned_split:
@@ -200,5 +201,5 @@ class VLLMSeam:
 
 
 def _place(request: Request, line: list[Request]) -> int:
-    """Its index in `line`, negative: sought from the end, where the last step's victims are. `==` would cost more."""
+    """The request's negative index in `line`, searched from the end, where the last victims are. `==` costs more."""
     return -next(place for place, other in enumerate(reversed(line), 1) if other is request)

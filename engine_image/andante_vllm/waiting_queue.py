@@ -1,4 +1,4 @@
-"""vLLM's queue of waiting requests, from whose middle a request can be taken without a look at the others."""
+"""Replaces vLLM's queue of waiting requests by one from whose middle a request can be removed without a search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vllm.v1.request import Request
 
 
 class WaitingQueue(RequestQueue):
-    """vLLM's FCFSRequestQueue over a dictionary instead of a deque: whoever is admitted may be anywhere in it."""
+    """vLLM's FCFSRequestQueue with a dictionary instead of a deque: an admitted request may be anywhere in it."""
 
     def __init__(self, requests: Iterable[Request] = ()) -> None:
         self._requests = OrderedDict((request.request_id, request) for request in requests)
@@ -31,7 +31,7 @@ class WaitingQueue(RequestQueue):
         self._requests.move_to_end(request.request_id, last=False)
 
     def prepend_requests(self, requests: Iterable[Request]) -> None:
-        """Each before all others, so the last of `requests` comes first; as in vLLM."""
+        """Put each request before all others, so the last of `requests` is first, as in vLLM."""
         for request in requests:
             self.prepend_request(request)
 
@@ -43,7 +43,7 @@ class WaitingQueue(RequestQueue):
             self._requests.pop(request.request_id, None)
 
     def holds(self, requests: Iterable[Request]) -> bool:
-        """Whether all of them are in it."""
+        """Whether all requests are in the queue."""
         return all(request.request_id in self._requests for request in requests)
 
     def __bool__(self) -> bool:
@@ -56,5 +56,5 @@ class WaitingQueue(RequestQueue):
         return iter(self._requests.values())
 
     def __getitem__(self, place: int) -> Request:
-        """As of vLLM's deque, for who looks at the queue from outside; not asked in a step."""
+        """As in vLLM's deque, for code outside; not used in a step."""
         return list(self._requests.values())[place]

@@ -1,4 +1,4 @@
-"""Puts our protocol into vLLM's web server, and finds a request's connection again. No vLLM import."""
+"""Puts our protocol into vLLM's web server, and finds a request's connection. No vLLM import."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 _DEFAULT: Final = "auto"
 EXTENSION: Final = "andante.connection"
-"""Key of the ASGI scope's `extensions` under which a request's connection is found."""
+"""Key of a request's connection in the ASGI scope's `extensions`."""
 
 
 def install(*, log_warning: Callable[[str], None], is_draining: Callable[[], bool]) -> None:
-    """Every server that is configured from now on takes our protocol, since vLLM leaves the choice to uvicorn.
+    """Make every server that is configured from now on use our protocol, as vLLM leaves the choice to uvicorn.
 
-    Another uvicorn may not carry it: then connections are uvicorn's, without an age and limits, and the log says so.
+    Our protocol may not work with another uvicorn: then connections have no age and no limits, and the log says so.
     """
     try:
         connection = importlib.import_module("andante_vllm.connection")
@@ -29,17 +29,17 @@ def install(*, log_warning: Callable[[str], None], is_draining: Callable[[], boo
 
 
 def count_ends(count: Callable[[str], None]) -> None:
-    """`count` is told of each connection that the server ends for what its client did, and why."""
+    """Call `count` with the reason for each connection that the server ends because of its client."""
     connection = sys.modules.get("andante_vllm.connection")
     if connection is not None:
         connection.Connection.count_end = staticmethod(count)
 
 
 def close_to_newcomers(server: Any) -> None:
-    """The uvicorn `server` takes no connection any more, and those on which nothing is answered end.
+    """Stop the uvicorn `server` from accepting connections, and end connections without a running answer.
 
-    A client whose connection is refused, or ends between two requests, asks another replica by itself; one that is
-    answered 503 may not.
+    A client whose connection is refused, or ends between two requests, asks another replica by itself. A client that
+    gets 503 may not do so.
     """
     for listener in getattr(server, "servers", ()):
         listener.close()
@@ -48,6 +48,6 @@ def close_to_newcomers(server: Any) -> None:
 
 
 def connection_of(scope: Mapping[str, Any]) -> Connection | None:
-    """The connection that a request came on; None in a server with another protocol."""
+    """The connection of a request; None in a server with another protocol."""
     found: Connection | None = (scope.get("extensions") or {}).get(EXTENSION)
     return found
