@@ -1,4 +1,4 @@
-"""Andante: LLM serving on Kubernetes by the users' quality of experience."""
+"""Andante serves LLMs on Kubernetes by the users' quality of experience."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,9 +1,9 @@
-"""What the chart's hook pods run: `helm test` and, where its values ask for it, `helm uninstall`.
+"""Runs in the chart's hook pods: for `helm test` and, if the chart's values ask for it, for `helm uninstall`.
 
     python -m andante.chart_hooks check --namespace NAMESPACE --operator-namespace NAMESPACE
     python -m andante.chart_hooks remove-services [--namespace NAMESPACE ...]
 
-Each has a service account of its own that exists only while the hook runs; the operator's has none of these rights.
+Each hook has its own ServiceAccount, which exists only during the hook. The operator has none of these rights.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from andante.app.status.operator_pod import DEPLOYMENT, LABELS, hindrance
 POLL_SECONDS = 0.5
 
 Service = dict[str, Any]
-"""An LLMService as the API gives it."""
+"""An LLMService in the API's form."""
 
 
 class HookError(Exception):
-    """A hook did not succeed; the message says what was expected, what was seen, and where to look."""
+    """A hook failed; the message says what was expected, what was seen, and where to look."""
 
 
 def probe_service(name: str) -> Service:
-    """A service that needs no model, no GPU and no pod, and that the operator has to act on all the same."""
+    """A service without model, GPU and pod on which the operator must still act."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -47,20 +47,20 @@ def probe_service(name: str) -> Service:
 
 
 def misspelt_service(name: str) -> Service:
-    """One that the CRD's rules must refuse: a class of one's own without a pace."""
+    """A service that the CRD's rules must refuse: a custom class without a pace."""
     service = probe_service(name)
     service["spec"]["qoe"] = {"classes": [{"name": "own", "expectedTTFT": "1s"}]}
     return service
 
 
 class LLMServices:
-    """The calls that the hooks need, on LLMServices alone."""
+    """The hooks' calls, only for LLMServices."""
 
     def __init__(self, api_client: kubernetes.client.ApiClient) -> None:
         self._api = kubernetes.client.CustomObjectsApi(api_client)
 
     def create(self, namespace: str, service: Service, *, dry_run: bool = False) -> Service:
-        """Create it, or only ask whether it would be. Raises ApiException."""
+        """Create the service, or with `dry_run` only check it. Raises ApiException."""
         options: dict[str, Any] = {"field_validation": "Strict", **({"dry_run": "All"} if dry_run else {})}
         created: Service = self._api.create_namespaced_custom_object(
             GROUP, VERSION, namespace, PLURAL, service, **options
@@ -78,7 +78,7 @@ class LLMServices:
         return found
 
     def delete(self, namespace: str, name: str) -> None:
-        """Delete it; no error when it is gone. Raises ApiException."""
+        """Delete the service; no error if it is gone. Raises ApiException."""
         try:
             self._api.delete_namespaced_custom_object(GROUP, VERSION, namespace, PLURAL, name)
         except kubernetes.client.ApiException as error:
@@ -86,7 +86,7 @@ class LLMServices:
                 raise
 
     def names(self, namespaces: Sequence[str]) -> list[tuple[str, str]]:
-        """(namespace, name) of all services in `namespaces`; everywhere when there are none. Raises ApiException."""
+        """(namespace, name) of all services in `namespaces`; in all if `namespaces` is empty. Raises ApiException."""
         if namespaces:
             lists = [self._api.list_namespaced_custom_object(GROUP, VERSION, ns, PLURAL) for ns in namespaces]
         else:
@@ -95,7 +95,7 @@ class LLMServices:
 
 
 class OperatorPods:
-    """What the check may see of the operator itself: its Deployment and its pods."""
+    """Reads the operator's Deployment and pods, for the check."""
 
     def __init__(self, api_client: kubernetes.client.ApiClient, *, namespace: str) -> None:
         self._apps = kubernetes.client.AppsV1Api(api_client)
@@ -104,7 +104,7 @@ class OperatorPods:
         self.namespace = namespace
 
     def hindrance(self) -> str | None:
-        """What keeps the operator from running, in a sentence; None where it runs. Raises ApiException."""
+        """Why the operator does not run, in a sentence; None where it runs. Raises ApiException."""
         try:
             deployment = self._plain(self._apps.read_namespaced_deployment(DEPLOYMENT, self.namespace))
         except kubernetes.client.ApiException as error:
@@ -116,9 +116,9 @@ class OperatorPods:
 
 
 def check(services: LLMServices, operator: OperatorPods, *, namespace: str, timeout_seconds: float) -> None:
-    """The API server refuses what the CRD forbids, and the operator acts on a service. Raises HookError.
+    """Check that the API server refuses a wrong service and that the operator acts on a service. Raises HookError.
 
-    While it waits it says what keeps the operator's pod from running, whenever that changes.
+    During the wait, print why the operator's pod does not run, whenever the reason changes.
     """
     name = f"andante-check-{uuid.uuid4().hex[:6]}"
     try:
@@ -154,7 +154,7 @@ def check(services: LLMServices, operator: OperatorPods, *, namespace: str, time
 
 
 def remove_services(services: LLMServices, *, namespaces: Sequence[str], timeout_seconds: float) -> None:
-    """Delete every service; the garbage collector takes their children, whose engines drain. Raises HookError."""
+    """Delete every service; the garbage collector deletes the children, and engines drain. Raises HookError."""
     doomed = services.names(namespaces)
     for namespace, name in doomed:
         print(f"deleting LLMService {namespace}/{name}", flush=True)
@@ -174,7 +174,7 @@ def remove_services(services: LLMServices, *, namespaces: Sequence[str], timeout
 
 
 def _verdict(service: Service | None) -> str | None:
-    """What the operator wrote about this generation of a service, once it has. Raises HookError when it is amiss."""
+    """The operator's verdict on this generation of a service; None before. Raises HookError for a wrong verdict."""
     if service is None:
         raise HookError("somebody deleted the LLMService of the check while it ran")
     status: Mapping[str, Any] = service.get("status") or {}
@@ -198,7 +198,7 @@ def _wait(
     remedy: str,
     hindrance: Callable[[], str | None] = lambda: None,
 ) -> str:
-    """What `found` gives, once it does. Raises HookError with `hindrance`, or where there is none, with `remedy`."""
+    """Wait for a result of `found`. Raises HookError with `hindrance` or, without a hindrance, with `remedy`."""
     print(f"waiting for {what}", flush=True)
     until, told = time.monotonic() + timeout_seconds, None
     while True:
@@ -235,7 +235,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the hook; 0 when it succeeded, 1 with a sentence when not."""
+    """Run the hook; return 0 on success, or print a sentence and return 1."""
     arguments = _arguments(argv)
     configuration = kubernetes.client.Configuration()
     try:

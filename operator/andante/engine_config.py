@@ -1,7 +1,7 @@
-"""The files between the operator and the engine: `engine.yaml` (a change restarts it) and `qoe.yaml` (re-read live).
+"""Defines the files from the operator to the engine: `engine.yaml` (a change restarts it) and `qoe.yaml` (read live).
 
 The operator writes both into the service's ConfigMap; `andante-engine serve --config /etc/andante/engine.yaml` reads
-engine.yaml once and watches the qoe.yaml that lies beside it.
+engine.yaml once and watches qoe.yaml in the same folder.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ ENGINE_CONFIG_FILE = "engine.yaml"
 QOE_SETTINGS_FILE = "qoe.yaml"
 ENGINE_PORT = 8000
 POLICY_FAILED = "policy failed:"
-"""How the reason of `andante_scheduler_active` begins after the policy failed while it ran, or its plan was none."""
+"""Start of the reason of `andante_scheduler_active` after the policy failed or made an invalid plan."""
 
 CLASS_NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 MIN_PACE, MAX_PACE = 0.01, 1000.0
-"""Tokens per second that a class or a client may ask for. One token in 100 s is nobody's pace, and slower ones would
-make the scheduler's numbers large without end."""
+"""Tokens per second that a class or a client may ask for. No user reads one token in 100 s, and a slower pace would
+make the scheduler's numbers too large."""
 MAX_SECONDS = 86_400.0
 """Longest expected TTFT or deadline that a class or a client may ask for."""
 WHOLE, AS_STREAM = "Whole", "AsStream"
-"""`unstreamed`: such an answer is due as a whole, or scored as a stream whose tokens all come at the end."""
+"""Values of `unstreamed`: the answer is due as a whole, or is scored as a stream whose tokens all come at the end."""
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
@@ -79,7 +79,7 @@ class QoEClassSettings(_Strict):
 
 
 class QoESettings(_Strict):
-    """qoe.yaml: the classes, the default one, and the objective that makes a request good."""
+    """The content of qoe.yaml: the classes, the default class, and the objective that makes a request good."""
 
     default_class: str = "reading"
     classes: Annotated[tuple[QoEClassSettings, ...], Field(min_length=1, max_length=32)] = (
@@ -88,13 +88,13 @@ class QoESettings(_Strict):
     objective: Annotated[float, Field(gt=0, le=1)] = 0.95
     """QoE that a request must reach to be good."""
     tolerated_delay_seconds: Seconds = 0.2
-    """Mean delay that nobody feels; 0 switches it off."""
+    """Mean delay that users do not notice; 0 switches it off."""
     unknown_class: Literal["Default", "Refuse"] = "Default"
-    """A request that names a class which is not there: counts as of the default class, or gets a 400."""
+    """Handling of a request with an unknown class: count it in the default class, or answer 400."""
     gave_up_after_seconds: Seconds = 2.0
-    """A client that leaves after waiting longer than this with nothing left to read gave up."""
+    """A client gave up if it leaves after a longer wait than this with nothing left to read."""
     unstreamed: Annotated[str, Field(min_length=1, max_length=63)] = WHOLE
-    """How answers count that do not stream: `WHOLE`, `AS_STREAM`, or the class of those that name none."""
+    """How to score answers that do not stream: `WHOLE`, `AS_STREAM`, or the class for those that name no class."""
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
@@ -112,13 +112,13 @@ class QoESettings(_Strict):
 
 
 class ModelConfig(_Strict):
-    """What to serve."""
+    """The model to serve."""
 
     id: Annotated[str, Field(min_length=1, max_length=512)]
     """Hugging Face id, or a path inside the pod when `source` is `path`; free text for `synthetic`."""
     revision: str | None = None
     source: Literal["hub", "path", "synthetic"] = "hub"
-    """`synthetic`: a tiny model made at start, without network (tests, demos, the virtual GPU)."""
+    """`synthetic`: a tiny model that the engine makes at its start, without network (tests, demos, virtual GPU)."""
     served_name: Annotated[str, Field(min_length=1, max_length=253)]
     max_model_len: Annotated[int, Field(ge=16)] | None = None
 
@@ -126,7 +126,7 @@ class ModelConfig(_Strict):
 class PreemptionConfig(_Strict):
     enabled: bool = True
     max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.5
-    """Average number of preemptions that one request may suffer (Andes v1's P)."""
+    """Most preemptions per request, on average (Andes v1's P)."""
 
 
 class SchedulerConfig(_Strict):
@@ -134,56 +134,56 @@ class SchedulerConfig(_Strict):
     objective: Literal["mean", "maxmin", "perfect"] = "mean"
     preemption: PreemptionConfig = PreemptionConfig()
     ageing_share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Share of the admitted work that goes to whoever has waited longest."""
+    """Share of the admitted work for the request that has waited longest."""
     kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
 
 
 class VirtualGPUConfig(_Strict):
-    """Runs vLLM without a GPU: everything but the matrix products, each step taking the time that a profile says."""
+    """Runs vLLM without a GPU and without the matrix products; each step takes the time of a profile."""
 
     profile: Annotated[str, Field(min_length=1)]
-    """Name of a step-time profile that ships with Andante."""
+    """Name of one of Andante's step-time profiles."""
     time_scale: Annotated[float, Field(ge=0.001, le=1000, allow_inf_nan=False)] = 1.0
-    """Each step takes this many times as long as the profile says (> 1: a slower GPU)."""
+    """Factor for the profile's step times (> 1: a slower GPU)."""
     kv_capacity_tokens: Annotated[int, Field(gt=0)] | None = None
     """KV cache size in tokens; the profile's when unset."""
     max_num_seqs: Annotated[int, Field(gt=0)] | None = None
     max_num_batched_tokens: Annotated[int, Field(gt=0)] | None = None
     async_scheduling: bool = True
     draft_acceptance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.7
-    """With speculative decoding: the probability that a draft token holds, if those before it did."""
+    """With speculative decoding: the probability that a draft token is accepted, if those before it were."""
 
 
 _TOKENIZER_PATHS: Final = frozenset({"/tokenize", "/detokenize"})
 _MAX_TOKENIZER_BODY: Final = 128 * 1024
 _WEIGHT_FACTORS: Final[Mapping[str, int]] = {
-    "/v1/responses": 5,  # vLLM compares each item with two dozen forms: 70 us of its API server's time
-    "/v1/audio/transcriptions": 0,  # a recording is no JSON document
+    "/v1/responses": 5,  # vLLM compares each item with two dozen forms: 70 us of the API server's time
+    "/v1/audio/transcriptions": 0,  # a recording is not a JSON document
     "/v1/audio/translations": 0,
 }
-"""The server writes the answer to these, a number for each token, in the thread that sends everybody's tokens."""
+"""For these paths the server writes an answer with a number for each token, in the thread that sends all tokens."""
 
 
 class HTTPConfig(_Strict):
     """How the engine treats its clients' connections; seconds."""
 
     connection_age_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 30.0
-    """A reply that begins on a connection of about this age is its last; 0: connections are kept."""
+    """Age at which a connection ends, after its next reply; 0: connections are kept."""
     comment_after_silence_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = 12.0
-    """Silence in an event stream after which a comment is sent; 0: none is."""
+    """Silence in an event stream after which a comment is sent; 0: no comments."""
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 8
     """Largest body of a request."""
     max_body_values: Annotated[int, Field(ge=1024, le=2**31)] = 262_144
-    """Most values of a request's body: an item or a field is one, an object 48 beside it; at /v1/responses 5 times so
-    many."""
+    """Most values in a request's body: an item or a field counts 1, and an object 48 more; at /v1/responses 5 times as
+    much."""
     body_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
-    """In which a request's body must have come, from the end of its head."""
+    """Time in which a request's body must arrive, from the end of the headers."""
     max_head_kib: Annotated[int, Field(ge=8, le=1024)] = 64
-    """Largest request line and headers together."""
+    """Largest size of request line and headers together."""
     head_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 10.0
-    """In which a request's head must have come, from its first byte."""
+    """Time in which request line and headers must arrive, from the first byte."""
     send_timeout_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 60.0
-    """A client that reads nothing for so long, while there is something to read, has left."""
+    """A client counts as gone if it does not read for this time although there is data to read."""
     send_timeout_draining_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS)] = 10.0
     """The same while the engine drains."""
 
@@ -193,7 +193,7 @@ class HTTPConfig(_Strict):
         return min(size, _MAX_TOKENIZER_BODY) if path in _TOKENIZER_PATHS else size
 
     def weight_factor(self, path: str) -> int:
-        """How many of `max_body_values` a value in a body for `path` takes; 0: they are not counted."""
+        """Weight of one value in a body for `path`; 0: values are not counted."""
         return _WEIGHT_FACTORS.get(path, 1)
 
 
@@ -266,9 +266,9 @@ OWNED_FLAGS: Final[Mapping[str, str]] = {
 
 
 def check_extra_arg(value: str) -> str:
-    """Refuse a flag that the operator owns.
+    """Refuse a flag that the operator sets itself.
 
-    vLLM's parser takes `_` for `-`, any unambiguous prefix, and a value right behind a flag of one letter.
+    vLLM's parser accepts `_` for `-`, any unambiguous prefix, and a value directly after a flag of one letter.
     Raises ValueError naming the flag and what to use instead.
     """
     flag = value.split("=", 1)[0].replace("_", "-")
@@ -285,7 +285,7 @@ def _is_meant(owned: str, flag: str) -> bool:
 
 
 class EngineConfig(_Strict):
-    """engine.yaml: everything that the engine reads once, at start."""
+    """The content of engine.yaml: all settings that the engine reads once, at its start."""
 
     api_version: Literal["engine.andante.dev/v1alpha1"] = "engine.andante.dev/v1alpha1"
     model: ModelConfig

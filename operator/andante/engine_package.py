@@ -1,4 +1,4 @@
-"""Copies the engine's side of Andante out of an installed wheel: `python -m andante.engine_package FOLDER`.
+"""Copies Andante's engine package from the installed wheel: `python -m andante.engine_package FOLDER`.
 
 The init container of every engine pod runs it in the operator's image, so the copy has the operator's version. It
 writes FOLDER/packages (pure Python: the engine's side, and what it shares with the operator) and FOLDER/engine, which
@@ -18,15 +18,15 @@ ENTRY_FILE: Final = "engine"
 PACKAGES_FOLDER: Final = "packages"
 ENGINE_PACKAGE: Final = "andante_vllm"
 SHARED: Final = ("__init__.py", "domain", "engine_config.py", "profiles")
-"""What the engine needs of `andante`."""
+"""The parts of `andante` that the engine needs."""
 _IGNORED = shutil.ignore_patterns("__pycache__", "scaling")
-"""Compiled code, and the scaler's law, which the operator alone needs."""
+"""Compiled code, and the scaler's law, which only the operator needs."""
 
 
 def copy_to(folder: Path) -> int:
-    """Write the package into `folder`, which exists; what an earlier try left there is replaced. Returns bytes written.
+    """Write the package into the existing `folder`, over the files of an earlier try; return the bytes written.
 
-    Raises OSError where something cannot be written, ModuleNotFoundError where the wheel lacks the engine's side.
+    Raises OSError where a write fails, ModuleNotFoundError where the wheel lacks the engine's side.
     """
     shared, engine = _folder_of("andante"), _folder_of(ENGINE_PACKAGE)
     packages = folder / PACKAGES_FOLDER
@@ -51,7 +51,7 @@ def _folder_of(package: str) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when the package was written; 1 with a sentence otherwise; 2 for a wrong command line."""
+    """Return 0 when the package was written, 1 after an error message, 2 for a wrong command line."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if len(given) != 1:
         print("usage: python -m andante.engine_package FOLDER", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`andante-operator`: command line, start-up settings, logging."""
+"""Implements `andante-operator`: command line, start-up settings, logging."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger("andante")
 LIVENESS_PORT = 8080
 METRICS_PORT = 9090
 CONNECTIONS = WORKERS + 8
-"""To the API server, kept: one for each worker, and for lists, the tick and the Lease."""
+"""Kept connections to the API server: one for each worker, and more for lists, the tick and the Lease."""
 EXIT_SETTINGS, EXIT_REFUSED, EXIT_LEASE_LOST = 2, 3, 4
 
 
@@ -67,8 +67,8 @@ def _api_client() -> kubernetes.client.ApiClient:
 
 
 def _identity() -> str:
-    # In a cluster the host name is the pod's: a container that restarts is the same holder, and need not wait for its
-    # own lease to end. Elsewhere a second process on one machine must differ.
+    # In a cluster the host name is the pod's name: a restarted container is the same holder and need not wait until its
+    # own Lease ends. Outside a cluster, a second process on the same machine must have another identity.
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return socket.gethostname()
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
@@ -77,7 +77,7 @@ def _identity() -> str:
 def _log(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("kopf").setLevel(logging.DEBUG if verbose else logging.WARNING)
-    # At DEBUG these print headers, and with them the token.
+    # At DEBUG these loggers print headers, and so the token.
     for name in ("kubernetes", "urllib3", "aiohttp"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         asyncio.run(operator.run(health_port=arguments.health_port, metrics_port=arguments.metrics_port))
     except KindsChangedError as error:
         logger.info("the cluster has got, or has no longer, the kind %s: starting over", error)
-        # A new process image under the same pid: event loop, watches and signal handlers of the old one are gone.
+        # Replace the process under the same pid: the event loop, watches and signal handlers are then new.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves, no shell
     except RefusedError as error:
         logger.error("the cluster refuses what the operator needs: %s", error)

@@ -1,4 +1,4 @@
-"""What the use cases need of the outside, as protocols; `andante.adapters` fulfils them, tests may too."""
+"""Defines the protocols by which the use cases reach the outside; `andante.adapters` implements them, and tests may."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Object = Mapping[str, Any]
-"""A Kubernetes object as the API gives it."""
+"""A Kubernetes object in the API's form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodAddress:
-    """A pod whose metrics are wanted."""
+    """A pod to read metrics from."""
 
     namespace: str
     name: str
     ip: str
     port: int
     ready: bool = True
-    """Whether the pod takes new requests: one that does not may still answer those that it has."""
+    """Whether the pod gets new requests. A pod that does not may still answer its open requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSample:
-    """What one engine pod counted, summed over its QoE classes (metric names of docs/concepts/qoe.md)."""
+    """The figures of one engine pod, summed over its QoE classes (names as in docs/concepts/qoe.md)."""
 
     at: float
     """Unix time at which the pod was read."""
@@ -39,9 +39,9 @@ class PodSample:
     open_by_class: Mapping[str, float] = field(default_factory=dict)
     """Per QoE class: requests in flight."""
     step_time_fitted: bool | None = None
-    """Whether the deficits of cause idle come from a fitted step time; None when nothing is said."""
+    """Whether the deficits with cause idle use a fitted step time; None when the pod does not say."""
     scheduling: str | None = None
-    """Why vLLM's own scheduling runs in place of the policy; "" when the policy does; None when nothing is said."""
+    """Why vLLM's own scheduling runs in place of the policy; "" when the policy runs; None when not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,26 +50,26 @@ class Unread:
 
     why: str
     scheduling: str | None = None
-    """As PodSample's: an engine without our meter may still say that it runs vLLM's own scheduling, and why."""
+    """As in PodSample: an engine without our meter may still say that it runs vLLM's own scheduling, and why."""
 
 
 class Clock(Protocol):
     """The only source of time."""
 
     def now(self) -> float:
-        """Unix time in seconds. It may be set at any time: for what is told or kept, never for how long ago."""
+        """Unix time in seconds. It may be set at any time: use it for shown or stored times, never for durations."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds on a clock that is never set: for durations within this process."""
+        """Seconds on a clock that is never set: use it for durations within this process."""
         ...
 
 
 class MetricsSource(Protocol):
-    """Reads engine pods: from Prometheus, or from the pods themselves."""
+    """Reads the metrics of engine pods: from Prometheus, or from the pods themselves."""
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
-        """One entry per pod asked for, by (namespace, name). Does not raise: what cannot be read says why."""
+        """Read all `pods`; one entry per pod, by (namespace, name). Does not raise: an Unread entry says why."""
         ...
 
 
@@ -78,15 +78,15 @@ class NotFoundError(Exception):
 
 
 class RefusedError(Exception):
-    """The API server refuses the object as it is; trying again does not help. The message is the server's."""
+    """The API server refuses the object; another try does not help. The message is the API server's."""
 
 
 class UnavailableError(Exception):
-    """The API server did not answer, or asks to come back later."""
+    """The API server did not answer, or asks to try again later."""
 
 
 class ConflictError(UnavailableError):
-    """The object changed in between, or exists already: look again, then try again."""
+    """The object changed since it was read, or exists already: read it again, then try again."""
 
 
 class Cluster(Protocol):
@@ -94,7 +94,7 @@ class Cluster(Protocol):
 
     @property
     def unanswered(self) -> int:
-        """Calls so far that got no answer at all; while it grows, the API server is away."""
+        """Number of calls so far without any answer; while it grows, the API server is unreachable."""
         ...
 
     def read(self, *, kind: str, namespace: str, name: str) -> Object:
@@ -106,17 +106,17 @@ class Cluster(Protocol):
         ...
 
     def apply(self, manifest: Object) -> Object:
-        """Server-side apply with our field manager; the object as it then is."""
+        """Server-side apply with our field manager; return the new object."""
         ...
 
     def delete(self, *, kind: str, namespace: str, name: str, uid: str) -> None:
-        """Delete exactly the object with this uid; no error when it is gone."""
+        """Delete exactly the object with this uid; no error if it is gone."""
         ...
 
     def patch_status(self, service: Object, status: Object) -> Object:
-        """Merge `status` into the status of exactly this LLMService; the service as it then is.
+        """Merge `status` into the status of exactly this version of the LLMService; return the new service.
 
-        Raises ConflictError where it has another version by now: the patch was made for this one.
+        Raises ConflictError where the service has another version by now.
         """
         ...
 
@@ -125,13 +125,13 @@ class Cluster(Protocol):
         ...
 
     def set_replicas(self, deployment: Object, replicas: int) -> Object:
-        """Set the replicas of exactly this Deployment and nothing else; the Deployment as it then is."""
+        """Set only the replicas of exactly this Deployment; return the new Deployment."""
         ...
 
     def last_log_lines(self, *, namespace: str, pod: str, container: str, lines: int) -> str:
-        """The newest log lines of a container's previous run. A kubelet answers it, so it waits for a moment only."""
+        """The newest log lines of a container's previous run. The timeout is short, as a kubelet answers this call."""
         ...
 
     def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
-        """An Event about an object; `kind` is Normal or Warning."""
+        """Write an Event about an object; `kind` is Normal or Warning."""
         ...

@@ -1,1 +1,1 @@
-"""Build time only: files that are made from the models. Nothing that runs in a cluster imports it."""
+"""Makes files from the models, at build time only. Code that runs in a cluster never imports this package."""

@@ -1,4 +1,4 @@
-"""The rights to the children of services in the operator's chart, from the table of kinds."""
+"""Makes the operator chart's rights to the children of services, from the table of kinds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _HEAD = "{{- /* Generated from the table in andante.app.children by `make genera
 
 
 def child_rules() -> str:
-    """The template `andante-operator.childRules`: rules of a Role, one for each kind of child."""
+    """The template `andante-operator.childRules`: the rules of a Role, one for each kind of child."""
     lines = [_HEAD, '{{- define "andante-operator.childRules" -}}']
     for kind in APPLIED:
         group = kind.group or '""'

@@ -1,4 +1,4 @@
-"""The CRD, made from the models; `make generate` writes it to crds/.
+"""Makes the CRD from the models; `make generate` writes it to crds/.
 
 Pydantic's JSON schema becomes a Kubernetes structural schema: references inlined, `X | None` turned into "may be
 absent", defaults of sub-objects turned into `{}` (the API server then fills in the fields' own), bounds in the form of
@@ -85,7 +85,7 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], *, hints: 
         if exclusive in node:
             converted[bound], converted[exclusive] = node[exclusive], True
     for bound, operator in (("minimum", ">="), ("maximum", "<=")):
-        # The API server compares a whole number with the bound's whole part: 0 would pass `minimum: 0.001`.
+        # The API server compares a whole number with the limit's whole part: 0 would pass `minimum: 0.001`.
         if not float(converted.get(bound, 0)).is_integer():
             rule = Rule(
                 rule=f"self {operator} {converted[bound]!r}", message=f"must be {operator} {converted.pop(bound)}"
@@ -102,8 +102,8 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], *, hints: 
     if "items" in node:
         converted["items"] = _convert(node["items"], definitions, hints=hints)
     if converted.get("default") == []:
-        del converted["default"]  # an absent list and an empty one mean the same; nobody needs to see it
-    # {} lets the API server fill in the fields' own defaults; where rules look at the fields, it wants to see them all.
+        del converted["default"]  # an absent list and an empty list mean the same
+    # {} lets the API server fill in the fields' own defaults. If rules read the fields, it needs all of them.
     default = converted.get("default")
     if isinstance(default, Mapping) and "x-kubernetes-validations" not in node and _only_defaults(default, converted):
         converted["default"] = {}
@@ -111,7 +111,7 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any], *, hints: 
 
 
 def _wire_default(value: Any, schema: Schema) -> Any:
-    """A Python default as the API writes it: durations as text, without what is unset."""
+    """A Python default in the API's form: durations as text, without unset fields."""
     if isinstance(value, Mapping):
         return {name: _wire_default(item, {}) for name, item in value.items() if item not in (None, [])}
     if isinstance(value, list):
@@ -122,7 +122,7 @@ def _wire_default(value: Any, schema: Schema) -> Any:
 
 
 def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`node` with its reference followed and `X | None` replaced by X; what stands beside a reference wins."""
+    """`node` with its reference resolved and `X | None` replaced by X; keys beside a reference win."""
     while True:
         if "$ref" in node:
             target = definitions[node["$ref"].rsplit("/", 1)[-1]]
@@ -140,7 +140,7 @@ def _resolve(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping
 
 
 def _only_defaults(value: Mapping[str, Any], schema: Schema) -> bool:
-    """Whether the API server would arrive at `value` by itself, starting from {}."""
+    """Whether the API server would make `value` by itself from {}."""
     properties: Mapping[str, Schema] = schema.get("properties", {})
     for name, item in value.items():
         if name not in properties:
@@ -157,8 +157,8 @@ def _only_defaults(value: Mapping[str, Any], schema: Schema) -> bool:
 def spec_schema(*, hints: bool = False) -> Schema:
     """Structural schema of spec."""
     schema = structural(LLMServiceSpec.model_json_schema(by_alias=True, mode="validation"), hints=hints)
-    # The names are data of this version, not of the models: a profile that does not exist is refused by the API server
-    # instead of crashing the engine.
+    # The names are data of this version, not of the models. The API server refuses an unknown profile; otherwise the
+    # engine would crash.
     profiles = sorted(load_profiles())
     known = Rule(
         rule=f"self in {cel_list(profiles)}",
@@ -172,8 +172,8 @@ def spec_schema(*, hints: bool = False) -> Schema:
 
 
 def status_schema() -> Schema:
-    """Structural schema of status. No field has a default, since an unknown figure must stay absent; the whole has one,
-    which is there from the resource's creation until the operator's first write."""
+    """Structural schema of status. No field has a default, as an unknown figure must stay absent. The whole status has
+    a default, which the API server shows until the operator's first write."""
     schema = structural(LLMServiceStatus.model_json_schema(by_alias=True, mode="validation"))
     _drop_defaults(schema)
     return {**schema, "default": UNTOUCHED.to_wire()}
@@ -234,7 +234,7 @@ def crd() -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Indents lists and writes no anchors: people read this file in reviews."""
+    """A YAML dumper that indents lists and writes no anchors: people read this file in reviews."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -244,6 +244,6 @@ class _Dumper(yaml.SafeDumper):
 
 
 def crd_yaml() -> str:
-    """The CRD as the file in crds/."""
+    """The text of the CRD's file in crds/."""
     header = "# Generated from operator/andante/api by `make generate`; a test compares. Do not edit.\n"
     return header + yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)

@@ -1,6 +1,6 @@
 """Reads step-time profiles (YAML) into `andante.domain.step_time.Profile`; six ship beside this file (README.md there).
 
-Called by the virtual GPU, the simulator, the scaler's start-up and the command line.
+The virtual GPU, the scheduler, the generated CRD and the benchmarks use it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class ProfileError(ValueError):
 
 
 class _Border(BaseModel):
-    # extra="ignore": fit errors and alternative fits travel in the file for people.
+    # extra="ignore": the file also has fit errors and alternative fits for people.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -83,7 +83,7 @@ class _ProfileFile(_Border):
 
 
 def load_profiles(path: Path | str | None = None) -> Mapping[str, Profile]:
-    """Profiles by name, read from `path` (default: those that ship with Andante).
+    """Read the profiles from `path` (default: Andante's own), by name.
 
     Raises ProfileError naming the file and the field when the file cannot be read, is not YAML, misses a field or has a
     wrong value, and when two profiles share a name.
