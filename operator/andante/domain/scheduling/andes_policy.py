@@ -1,6 +1,6 @@
-"""Andes (arXiv 2404.16283) as its authors describe it: value and knapsack of v1, trigger and refiner of v2, recompute.
+"""Implements Andes (arXiv 2404.16283) as published: value and knapsack of v1, trigger and refiner of v2, recompute.
 
-Kept beside `qoe_policy` to be compared with, in the same engine. Section numbers are the paper's.
+Kept beside `qoe_policy` for comparison in the same engine. Section numbers are the paper's.
 
     Q_wait   1 if E <= L, else 1 - ((E - L)/E)²           E = (x + Δt)/τ tokens due after the horizon
     Q_serve  1 if ahead, else min(1, (L'/E)²),            L' = L + Δt/max(τ, token latency(B))
@@ -25,19 +25,19 @@ class AndesPolicySettings:
     horizon: float = 30.0
     """Δt in seconds; the paper's results are flat from 10 to 50."""
     kv_trigger: float = 0.9
-    """Share of the KV cache in use from which the knapsack is solved (v2)."""
+    """Share of the KV cache in use above which the knapsack is solved (v2)."""
     running_bonus: float = 0.1
     """Relative bonus of running requests against thrashing."""
     max_preemptions_per_request: float = 1.0
     """P: average number of preemptions for each request (v1, section 4.2)."""
     refine: bool = True
-    """v2's refiner: a preemption must gain more QoE than its stall costs all ongoing requests."""
+    """v2's refiner: a preemption must gain more QoE than its stall costs all running requests."""
     batch_sizes: int = 8
-    """How many batch sizes are tried between B_min and B_max."""
+    """Number of batch sizes that are tried between B_min and B_max."""
 
 
 class AndesPolicy:
-    """The policy `andes`; counts preemptions against its cap."""
+    """The policy `andes`; counts preemptions against its limit."""
 
     def __init__(self, settings: AndesPolicySettings = AndesPolicySettings()) -> None:
         self._settings = settings
@@ -92,7 +92,7 @@ class AndesPolicy:
         return best.astype(np.int64)
 
     def _refine(self, requests: RequestView, engine: EngineView, admit: Ints, evict: Ints) -> tuple[Ints, Ints]:
-        """Which of the proposed exchanges are made: the cap of v1, and v2's price of the stall for everybody."""
+        """Select the proposed exchanges: by the limit of v1, and by v2's cost of the stall for all requests."""
         length = _kv(requests, engine)
         free = engine.kv_free
         slots = engine.max_seqs - int(requests.running.sum())
@@ -119,7 +119,7 @@ class AndesPolicy:
             if needed and self._settings.refine:
                 again = sum(float(requests.context[v]) for v in needed)
                 stall = engine.step_time.prefill_token * again
-                # A stall of s seconds delays each ongoing stream by s: s/Δt of a horizon's tokens.
+                # A stall of s seconds delays each running stream by s: s/Δt of a horizon's tokens.
                 lost = stall / self._settings.horizon * ongoing + sum(float(gain[v]) for v in needed)
                 if float(gain[index]) <= lost:
                     break
@@ -138,7 +138,7 @@ class AndesPolicy:
         return int(min(max(size, 1.0), float(engine.max_seqs)))
 
     def _due(self, requests: RequestView) -> Floats:
-        """E: tokens due after the horizon. Batch requests are due nothing."""
+        """E: tokens due after the horizon; 0 for batch requests."""
         period = np.where(requests.seconds_per_token > 0, requests.seconds_per_token, np.inf)
         return (requests.elapsed + self._settings.horizon) / period
 
@@ -166,7 +166,7 @@ class AndesPolicy:
                 value = np.maximum(float(wait.min()) - wait, 0.0) + 1e-3 * (serve - wait)
             case "perfect":
                 value = ((serve >= 1).astype(np.float64) - (wait >= 1)) * (requests.lag <= 0) + 1e-3 * (serve - wait)
-        # Nobody is worthless: with equal values the shorter context comes first, as in the paper's ratio.
+        # No value is 0: with equal values the shorter context comes first, as in the paper's ratio.
         return np.maximum(value, 0.0) + 1e-6
 
 

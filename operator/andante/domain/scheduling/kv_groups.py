@@ -1,8 +1,8 @@
-"""How much KV tokens take where a model has several kinds of attention, each with blocks of its own from one pool.
+"""Computes the KV memory of tokens in a model with several kinds of attention, which take blocks from one pool.
 
-Full attention takes a block for so many tokens. A sliding window takes no more than the window, a recurrent state the
-same for any length. Amounts are in tokens of the engine's `block_size`: a block of the pool, whoever takes it, is that
-many. With one kind of attention, full, they are the request's tokens.
+Full attention takes one block for each `block_size` tokens. A sliding window takes at most the window, a recurrent
+state the same for any length. Amounts are in tokens: every block of the pool counts `block_size` tokens. With full
+attention only, the amount is the request's tokens.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import numpy as np
 from andante.domain.compiled import Table, part
 
 (PER_TOKEN, LEAST, MOST_STARTING, MOST_HELD, OF_A_GROUP) = range(5)
-"""The columns of a table of KV cache groups, and how many there are.
+"""The columns of a table of KV cache groups, and their number.
 
-`PER_TOKEN`: what a token takes. `LEAST`: what a request takes at least. `MOST_STARTING`, `MOST_HELD`: what it takes at
-most when it starts, and what it holds at most later on; infinite where there is no bound.
+`PER_TOKEN`: the amount for a token. `LEAST`: the least amount for a request. `MOST_STARTING`, `MOST_HELD`: the most
+that a request takes at its start, and holds later; infinite without a limit.
 """
 
 ONE_GROUP: Table = np.array([[1.0, 0.0, np.inf, np.inf]])
-"""Full attention in all layers. Compiled code takes no array that may only be read."""
+"""Full attention in all layers. The array is writable, as compiled code does not take read-only arrays."""
 
 
 @part
 def kv_held(own: float, groups: Table) -> float:
-    """What a request holds for `own` tokens that it shares with nobody."""
+    """The amount that a request holds for `own` tokens that it does not share."""
     held = 0.0
     for group in range(groups.shape[0]):
         held += max(min(own * groups[group, PER_TOKEN], groups[group, MOST_HELD]), groups[group, LEAST])
@@ -35,7 +35,7 @@ def kv_held(own: float, groups: Table) -> float:
 
 @part
 def kv_to_start(tokens: float, shared: float, block_size: int, groups: Table) -> float:
-    """What a request of so many tokens takes of free blocks when it starts, in whole blocks."""
+    """The free blocks, in tokens, that a request of `tokens` tokens takes at its start; whole blocks."""
     taken = 0.0
     for group in range(groups.shape[0]):
         per_token = groups[group, PER_TOKEN]
@@ -46,7 +46,7 @@ def kv_to_start(tokens: float, shared: float, block_size: int, groups: Table) ->
 
 @part
 def kv_given_back(tokens: float, shared: float, block_size: int, groups: Table) -> float:
-    """What a request of so many tokens gives back when it goes, in whole blocks, full ones only."""
+    """The blocks, in tokens, that a request of `tokens` tokens frees at its end; only full blocks."""
     given = 0.0
     for group in range(groups.shape[0]):
         per_token = groups[group, PER_TOKEN]

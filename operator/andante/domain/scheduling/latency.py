@@ -1,11 +1,11 @@
-"""Step time as a linear function of what is in the batch, fitted while the engine runs.
+"""Fits the step time as a linear function of the batch while the engine runs.
 
     step = base + prefill_token P + sequence S + context_token C   [seconds]
 
-P prefill tokens, S decoding sequences, each with the draft tokens that it brings (as many in one step as in another, so
-that they are a part of what a sequence costs), C the sum of their contexts. The profile's form has a maximum in it
-(`andante.domain.step_time`); around the batch sizes at which an engine spends its time a line does, and it can be
-fitted by least squares with forgetting.
+P prefill tokens, S decoding sequences, C the sum of their contexts. A sequence includes its draft tokens: their number
+is the same in each step, so they are part of a sequence's cost. The profile's form has a maximum
+(`andante.domain.step_time`); near the usual batch sizes a linear form is accurate enough, and least squares with
+forgetting can fit it.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 FORGETTING = 0.999
 """Weight of an observation relative to the next one: an effective memory of 1,000 steps."""
 SHORTEST_STEP, LONGEST_STEP = 1e-5, 10.0
-"""Seconds; a longer gap is the machine's, not the batch's."""
+"""Seconds; a longer time comes from the machine, not from the batch."""
 _EAGER = 64
 _SOLVE_EVERY = 4
-"""The line is drawn anew with each of the first observations, then with every fourth."""
+"""The line is solved again with each of the first observations, then with every fourth."""
 _SCALE = (1e-2, 1e-4, 1e-4, 1e-7)
 """Typical size of the coefficients; the fit works on numbers near 1."""
 _RELATIVE_NOISE = 0.1
-"""How far a step's time is from the line, relative."""
+"""Relative deviation of a step's time from the line."""
 _PRIOR_DEVIATION = 0.5
-"""How far the truth may be from the seed, relative."""
+"""Relative deviation of the true value from the seed."""
 _LARGEST = 1e4
 _ERROR, _OBSERVATIONS = range(2)
 
 
 class _Sums(NamedTuple):
-    """What a fit knows of all observations."""
+    """The sums over all observations."""
 
     squares: Table
-    """Of the features, shape (4, 4)."""
+    """Products of the features, shape (4, 4)."""
     products: Floats
-    """Of the features and what was observed, shape (4,)."""
+    """Products of the features and the observed times, shape (4,)."""
     pull: Floats
-    """Towards the seed, for each coefficient: added to the squares' diagonal."""
+    """Pull towards the seed for each coefficient: added to the diagonal of `squares`."""
     pulled: Floats
     """The pull times the seed."""
     quality: Floats
@@ -51,10 +51,10 @@ class _Sums(NamedTuple):
 
 @part
 def _solved(matrix: Table, right: Floats) -> Floats:
-    """x of `matrix` x = `right`, both overwritten; by elimination with row exchanges, as LAPACK's gesv.
+    """Solve `matrix` x = `right`, both overwritten, by elimination with row exchanges, as LAPACK's gesv.
 
-    Numba has numpy's only where SciPy is installed, and the engine's environment does not bring that. Called from
-    Python, numpy's takes longer than all the rest of an observation.
+    Numba supports numpy's solver only with SciPy, which the engine's environment lacks. Called from Python, numpy's
+    solver takes longer than the rest of an observation.
     """
     size = right.size
     for column in range(size):
@@ -94,10 +94,10 @@ def _observe(
     seconds: float,
     predicted: float,
 ) -> LinearStepTime:
-    """Adds one observation to the sums; the line then, which was `line` and has `predicted` seconds."""
+    """Add one observation to the sums; return the new line. `line`: the old line, predicting `predicted` s."""
     sums.quality[_ERROR] += 0.02 * (abs(predicted - seconds) / seconds - sums.quality[_ERROR])
     sums.quality[_OBSERVATIONS] += 1
-    # A stall of the machine would pull the line for a thousand steps: at most three times the prediction counts.
+    # A stall of the machine would change the line for 1,000 steps: a time counts at most 3 times its prediction.
     target = min(max(seconds, predicted / 10), 3 * predicted + 0.005)
     features = (
         _SCALE[0] / target,
@@ -120,11 +120,11 @@ def _observe(
 
 
 class OnlineStepTime:
-    """Least squares with forgetting and a pull towards the seed; recursive in its sums, solved anew each time.
+    """Fits by least squares with forgetting and a pull towards the seed; sums are recursive, the line is solved again.
 
-    The textbook recursion keeps a covariance that grows without bound in directions that nothing excites, and then
-    jumps: a decoding engine hardly ever changes its context apart from its sequences. Here those directions fall back
-    to the seed instead. Errors are relative, so that short decode steps count as much as long prefills.
+    The textbook recursion keeps a covariance that grows without limit in directions without data, and then jumps: in a
+    decoding engine, context and sequences nearly always change together. Here these directions return to the seed.
+    Errors are relative, so short decode steps count as much as long prefills.
     """
 
     def __init__(self, seed: LinearStepTime = DEFAULT_STEP_TIME) -> None:
@@ -135,7 +135,7 @@ class OnlineStepTime:
 
     @property
     def line(self) -> LinearStepTime:
-        """The fit as it is now; every coefficient >= 0."""
+        """The present fit; every coefficient >= 0."""
         return self._line
 
     @property
@@ -144,7 +144,7 @@ class OnlineStepTime:
         return float(self._sums.quality[_ERROR])
 
     def observe(self, *, prefill_tokens: float, sequences: float, context_tokens: float, seconds: float) -> None:
-        """One finished step. Times that no batch explains (not finite, below 10 us, over 10 s) are left out."""
+        """Add one finished step. Impossible times (not finite, below 10 us, over 10 s) are ignored."""
         if SHORTEST_STEP <= seconds <= LONGEST_STEP:
             predicted = self._line.seconds(
                 prefill_tokens=prefill_tokens, sequences=sequences, context_tokens=context_tokens

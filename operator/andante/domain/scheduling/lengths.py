@@ -1,7 +1,7 @@
-"""How many tokens an answer still has, learned per class from the answers that ended.
+"""Estimates how many tokens an answer still has, learned per class from ended answers.
 
-A request tells its length only when it ends. The expected rest, given that it has come so far, decides what finishing
-it would cost and gain; heavy-tailed answers have more ahead of them the longer they are.
+A request's length is known only at its end. The expected rest, given the tokens so far, determines the cost and the
+gain of its completion. With heavy-tailed lengths, longer answers have a longer expected rest.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ LONGEST = 65_536.0
 PRIOR_MEDIAN = 140.0
 PRIOR_DEVIATION = 0.9
 PRIOR_WEIGHT = 20.0
-"""The prior counts as much as that many answers; a chat's lengths (mean 210 tokens)."""
+"""The prior (lengths of chat answers, mean 210 tokens) has the weight of this many answers."""
 FORGETTING = 0.9995
-"""Per ended answer: an effective memory of 2,000 answers."""
+"""Factor per ended answer: an effective memory of 2,000 answers."""
 REFRESH_EVERY = 16
 _FEWEST_LONGER = 1e-3
-"""Answers, below which nothing is known of longer ones."""
+"""With fewer answers than this, longer answers count as unknown."""
 
 
 class Histograms(NamedTuple):
     """Answer lengths in logarithmic bins, a histogram for each class. A tuple, as compiled code takes it."""
 
     counts: Table
-    """Answers, shape (classes, bins)."""
+    """Numbers of answers, shape (classes, bins)."""
     table: Table
     """Expected rest by class and column; column k is for answers past the first k edges."""
     edges: Floats
-    """Of the bins, tokens; one more than bins."""
+    """Edges of the bins, tokens; one more than bins."""
     middle: Floats
-    """Of each bin, tokens."""
+    """Middle of each bin, tokens."""
     column: Ints
-    """Which column each number of tokens is in; the last stands for all that are longer."""
+    """Column of each number of tokens; the last column is for all longer ones."""
     unseen: Ints
-    """Answers of each class that `table` does not know of yet."""
+    """Number of answers of each class that `table` does not include yet."""
 
 
 class LengthEstimator:
-    """What the answers of each class that ended say of those under way."""
+    """Estimates the rest of running answers from the ended answers of each class."""
 
     def __init__(self, classes: int) -> None:
-        """`classes` is their number; classes are told apart by index."""
+        """`classes`: number of classes; an index identifies a class."""
         edges = np.concatenate(([0.0], np.geomspace(1.0, LONGEST, BINS)))
         middle = np.sqrt(np.maximum(edges[:-1], 0.5) * edges[1:])
         prior = np.exp(-0.5 * (np.log(middle / PRIOR_MEDIAN) / PRIOR_DEVIATION) ** 2)
@@ -63,13 +63,13 @@ class LengthEstimator:
             _refresh(self.histograms, index)
 
     def ended(self, *, class_index: int, tokens: int, cut: bool = False) -> None:
-        """An answer of `tokens` tokens came to its own end; or it was `cut` there, and would have been longer."""
+        """Add an answer that ended after `tokens` tokens; or that was `cut` there, and would have been longer."""
         _ended(self.histograms, class_index, float(tokens), cut)
 
     def remaining(self, *, class_index: Ints, delivered: Floats, longest: Floats) -> Floats:
-        """Expected tokens to come for requests of those classes that delivered so many; shapes (requests,).
+        """Expected remaining tokens of requests, by class and delivered tokens; shapes (requests,).
 
-        At least 1; no more than are left of `longest`, which each may generate.
+        At least 1, and at most the rest of `longest`, the request's limit.
         """
         return _remaining(self.histograms, class_index, delivered, longest)
 
@@ -82,7 +82,7 @@ def _refresh(histograms: Histograms, index: int) -> None:
     for k in range(BINS - 1, -1, -1):
         mass += counts[index, k]
         first += counts[index, k] * middle[k]
-        # Beyond everything seen: as much again as it already has (a tail without a scale).
+        # Longer than all known answers: the expected rest is as long as the answer so far (a scale-free tail).
         expected = first / mass - edges[k] if mass > 1e-3 else edges[k]
         table[index, k + 1] = max(expected, 1.0)
     table[index, BINS + 1] = table[index, BINS]
@@ -101,7 +101,7 @@ def learn(histograms: Histograms, class_index: int, tokens: float, cut: bool) ->
         for k in range(ended_in, BINS):
             longer += histograms.counts[class_index, k]
     if longer > _FEWEST_LONGER:
-        # As long or longer: it counts as those that were, each as much as the others (Efron's redistribution).
+        # The answer is at least this long: spread it equally over the longer answers (Efron's redistribution).
         for k in range(ended_in, BINS):
             histograms.counts[class_index, k] *= 1 + 1 / longer
     else:

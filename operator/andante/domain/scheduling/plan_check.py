@@ -1,4 +1,4 @@
-"""Whether an engine can carry out a plan; asked of every plan, so in time of the plan's length and not the view's."""
+"""Checks that an engine can carry out a plan. Every plan is checked, so the time depends on the plan's length only."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class BrokenPlanError(ValueError):
 def check_plan(plan: Plan, requests: RequestView) -> None:
     """Raise BrokenPlanError, naming the field, unless `plan` can be carried out for `requests`.
 
-    Indices are whole numbers of the view, each once; only who waits is admitted, only who runs is taken off;
-    a step has one token or more.
+    Indices must be whole numbers of the view, each once. Only waiting requests may be admitted, and only running
+    requests preempted. A step must have at least one token.
     """
     _check_indices("admit", plan.admit, requests, running=False)
     _check_indices("preempt", plan.preempt, requests, running=True)

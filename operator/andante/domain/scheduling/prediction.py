@@ -1,11 +1,11 @@
-"""The QoE that a request will end with, if its next token comes then and then: closed form.
+"""Predicts the QoE at a request's end from the time of its next token, in closed form.
 
     ideal of the next token   I = τ0 + n/p
     lag of token n+1+k        max(lag_n, t - I + k (Δ - 1/p)),   k = 0 … m-1
     QoE at the end            S_read / (S_read + S_delay),  over n + m tokens
 
-with t the time of the next token, Δ the time between tokens from then on, m the expected rest. It is the exact area of
-`andante.domain.qoe`, which Andes' closed forms (v1, section 4) approximate by a square and without τ0.
+with t the time of the next token, Δ the time between later tokens, m the expected rest. This is the exact area of
+`andante.domain.qoe`; Andes' closed forms (v1, section 4) approximate it by a square and without τ0.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from andante.domain.scheduling.view import (
 def final_qoe(requests: RequestView, *, next_token: Floats, interval: float) -> Floats:
     """QoE at the end of each request, shape (requests,); 1 for batch requests.
 
-    `next_token`: seconds since each was received until its next token, shape (requests,); `interval`: seconds between
-    tokens after it. A request with a deadline has 1 if its expected last token meets it, else 0.
+    `next_token`: seconds from each request's arrival until its next token, shape (requests,). `interval`: seconds
+    between later tokens. A request with a deadline has 1 if its expected last token meets the deadline, else 0.
     """
     return _final_qoe(requests.numbers, next_token, interval)
 

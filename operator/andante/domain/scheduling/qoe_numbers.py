@@ -1,4 +1,4 @@
-"""The settings of `qoe` as its compiled decision takes them: numbers of exact types."""
+"""Gives the settings of `qoe` to its compiled decision as numbers of exact types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OBJECTIVES = {"mean": MEAN, "maxmin": MAXMIN, "perfect": PERFECT}
 
 
 class Settings(NamedTuple):
-    """`QoEPolicySettings`, the objective by its number."""
+    """`QoEPolicySettings`, with the objective as a number."""
 
     objective: int
     shortest_horizon: float

@@ -1,4 +1,4 @@
-"""The part of the decision of `qoe_policy` that puts waiting requests in order: by value per cost. Compiled."""
+"""Orders waiting requests by value per cost: a part of the decision of `qoe_policy`. Compiled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from andante.domain.scheduling.room import Room
 
 @part
 def keep_least(best: Ints, losses: Floats, kept: int, i: int, loss: float) -> int:
-    """Puts `i` in its place among the `kept` that lose least, if it is one of them; how many there are then."""
+    """Insert `i` into the `kept` requests that lose least, if it belongs there; return their new number."""
     if kept == best.size and loss >= losses[kept - 1]:
         return kept
     place = min(kept, best.size - 1)
@@ -25,12 +25,12 @@ def keep_least(best: Ints, losses: Floats, kept: int, i: int, loss: float) -> in
 
 @part
 def order_of(bids: Bids, waiting: Ints, room: Room, memory: Floats, at_most: int) -> Ints:
-    """The best `at_most` of the waiting requests, best first; before them all, the ageing share's.
+    """The best `at_most` waiting requests, best first; before all others the request of the ageing share.
 
-    Where steps are too long already, those who are not worth a longer one come last.
+    If steps are already too long, requests that are not worth a longer step come last.
     """
     best, losses, count = np.empty(min(at_most, waiting.size), dtype=np.int64), np.empty(waiting.size), 0
-    # The view is in order of arrival: the first waiting is who has waited longest.
+    # The view is in order of arrival: the first waiting request has waited longest.
     oldest = waiting[0] if memory[AGEING_CREDIT] > 0 else -1
     if oldest >= 0:
         bids.worth_it[oldest] = True

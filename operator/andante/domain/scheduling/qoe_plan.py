@@ -1,6 +1,6 @@
-"""The decision of `qoe_policy`, compiled: from the numbers of requests and engine to the plan's indices.
+"""Makes the decision of `qoe_policy`, compiled: from the numbers of requests and engine to the plan's indices.
 
-What each number means is said in `view` and `qoe_settings`. Times are in seconds.
+`view` and `qoe_settings` explain each number. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -43,22 +43,23 @@ from andante.domain.scheduling.room import (
 from andante.domain.scheduling.view import CONTEXT, RUNNING, EngineView
 
 _FEW = 64
-"""Waiting requests that are put in order before more are: hardly ever do more fit.
+"""Number of waiting requests that are ordered first: more seldom fit.
 
-A preemption makes room for these in its step, for others in the next.
+A preemption makes room for these requests in its step, for others in the next step.
 """
 _MEMORY_IS_SHORT = 0.8
-"""Share of the KV cache in use from which memory, not the GPU's time, is taken to keep people waiting.
+"""Share of the KV cache in use above which memory, not GPU time, counts as the reason for waiting.
 
-`scarce_resource` says what binds now; in an engine short of memory that is time whenever a long prompt comes.
+`scarce_resource` gives the present bottleneck; in an engine with scarce memory this is time whenever a long prompt
+comes.
 """
 _LONG_QUEUE = 5.0
-"""Seconds of waiting prefill that are an overload, not a burst."""
+"""Seconds of waiting prefill above which there is an overload, not only a burst."""
 
 
 @part
 def _split(requests: Table, engine: EngineView) -> tuple[Ints, Ints, float, float]:
-    """Who runs, who waits, the contexts of who runs, added up, and what those who wait need of KV of their own."""
+    """The running and the waiting requests, the running ones' total context, and the KV that the waiting ones need."""
     count = requests.shape[1]
     running, waiting = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
     found = 0
@@ -83,10 +84,10 @@ def _admit(
     order: Ints,
     room: Room,
 ) -> Ints:
-    """The longest prefix of `order` that fits."""
+    """Admit the longest prefix of `order` that fits."""
     admit = order[: prefix(requests, engine, room, order, bids.worth_it, 0.0, 0)]
     if not admit.size and waiting.size == requests.shape[1]:
-        admit = order[:1]  # an idle engine tries whatever comes first
+        admit = order[:1]  # an idle engine always tries the first request
     return admit
 
 
@@ -94,7 +95,7 @@ def _admit(
 def _plan_credit(
     engine: EngineView, bids: Bids, waiting: Ints, admit: Ints, oldest: int, settings: Settings, memory: Floats
 ) -> None:
-    """Notes what the ageing share will earn by these admissions, or pay, once they are made."""
+    """Record the credit that the ageing share will earn or pay once these admissions are made."""
     memory[PLANNED], memory[ADMITTED] = admit.size, engine.admitted
     memory[TO_EARN] = memory[TO_PAY] = 0.0
     for i in admit:
@@ -102,7 +103,7 @@ def _plan_credit(
             memory[TO_PAY] = bids.cost[i]
         else:
             memory[TO_EARN] += settings.ageing_share * bids.cost[i]
-    # A share that nobody drew on is not saved up for a storm of old requests.
+    # An unused share is not saved for a later storm of old requests.
     queued = 0.0
     for i in waiting:
         queued += bids.cost[i]
@@ -111,7 +112,7 @@ def _plan_credit(
 
 @part
 def _count_admitted(engine: EngineView, memory: Floats) -> None:
-    """Counts those of the last plan's admissions that the engine made: the first of them, it takes them in order."""
+    """Count the last plan's admissions that the engine made: the first ones, as the engine takes them in order."""
     planned = memory[PLANNED]
     if planned == 0:
         return
@@ -122,7 +123,7 @@ def _count_admitted(engine: EngineView, memory: Floats) -> None:
     memory[ADMISSIONS] += made
     if made == 0:
         return
-    oldest = 1.0 if memory[TO_PAY] > 0 else 0.0  # it comes first
+    oldest = 1.0 if memory[TO_PAY] > 0 else 0.0  # it is the first
     if planned > oldest:
         memory[AGEING_CREDIT] += memory[TO_EARN] * (made - oldest) / (planned - oldest)
     memory[AGEING_CREDIT] = min(memory[AGEING_CREDIT] - memory[TO_PAY], memory[MOST_CREDIT])
@@ -132,7 +133,7 @@ def _count_admitted(engine: EngineView, memory: Floats) -> None:
 def decide(
     requests: Table, engine: EngineView, settings: Settings, memory: Floats
 ) -> tuple[bool, Ints, Ints, Ints, int]:
-    """Whether anything is to be done, whom to admit, whom to preempt, the victims, and the step's tokens.
+    """Whether to act, the requests to admit and to preempt, the victims, and the step's tokens.
 
     As in `view.Plan`. `memory` is what the policy knows of its own past decisions, and is changed.
     """
@@ -141,7 +142,7 @@ def decide(
     running, waiting, held, asked = _split(requests, engine)
     room = room_of(engine, running.size, held, settings)
     step_tokens = step_tokens_for(engine, running.size, room.step_seconds, settings, settings.step_margin)
-    # Every stream may need a block of each kind in the next steps, and the blocks of its drafts.
+    # Every stream may need a block of each kind in the next steps, and blocks for its drafts.
     each = (engine.block_size + engine.draft_slots) * engine.kv_groups.shape[0]
     tight = engine.kv_free < 2 * each * (1 + running.size)
     if fits_all(requests, engine, room, waiting, asked):
@@ -176,8 +177,8 @@ def decide(
     victims = nobody
     if tight:
         victims = least_lost(requests, work, room, served, running.size)
-    # Each step's constant part is time in which nobody is let in. Where it is time that lacks, and not for a moment,
-    # steps are therefore longer and fewer; where memory lacks, that would only take the readers' time.
+    # No prefill happens in the constant part of a step. If GPU time is scarce for long, fewer and longer steps
+    # therefore gain throughput. If memory is scarce, longer steps would only delay readers.
     if room.kv_used_share < _MEMORY_IS_SHORT and work.queued_prefill >= _LONG_QUEUE:
         step_tokens = step_tokens_for(engine, running.size, room.step_seconds, settings, settings.crowded_step_margin)
     return True, admit, leave, victims, step_tokens

@@ -1,16 +1,16 @@
-"""Andante's policy: whom to admit, whom to take off, so that the mean QoE at the end of all requests is highest.
+"""Implements Andante's policy: which requests to admit and to preempt for the highest mean QoE of all requests.
 
-Each request has a value, what its user gains if it is served now instead of a horizon later, and a cost, what serving
-it to its end takes of the resource that is short. Waiting requests are admitted in order of value per cost while they
-fit. Andes (arXiv 2404.16283) is where the idea comes from; what differs, with ablations in
+Each request has a value (the user's gain if the request is served now instead of one horizon later) and a cost (the use
+of the scarce resource until the request's end). Waiting requests are admitted in order of value per cost while they
+fit. The idea comes from Andes (arXiv 2404.16283). The differences, with ablations in
 docs/reference/scheduler-benchmarks.md:
 
 * QoE is predicted at the end of the request from its exact area, with the answer's length learned per class.
-* Nobody is taken off for an admission unless that pays for the recompute it causes, priced by what the GPU could have
-  done in that time (`qoe_preemption`).
-* The horizon is the time that the waiting work itself needs, not a constant.
-* A step longer than the most demanding pace present allows has its price; unfinished prefill is capped.
-* A share of the admitted work goes to whoever has waited longest.
+* A request is preempted only if the gain pays for the recomputation, whose cost is the other work that the GPU could
+  have done in that time (`qoe_preemption`).
+* The horizon is the time that the waiting work needs, not a constant.
+* A step that is longer than the most demanding pace allows has a cost; unfinished prefill is limited.
+* A share of the admitted work goes to the request that has waited longest.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class QoEPolicy:
         self._memory[CREDITED_UNTIL] = math.nan
 
     def without_host_memory(self) -> QoEPolicy:
-        """The same policy, of no past, for an engine that computes the KV of whoever was taken off again."""
+        """The same policy without state, for an engine that recomputes the KV of preempted requests."""
         return QoEPolicy(replace(self._given, kv_offload=False))
 
     def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:

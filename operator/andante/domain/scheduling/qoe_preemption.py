@@ -1,6 +1,6 @@
-"""The part of the decision of `qoe_policy` that takes running requests off: when that pays, and how often at most.
+"""Decides preemptions, as a part of the decision of `qoe_policy`: when they pay, and their limits.
 
-Compiled; what each number means is said in `view` and `qoe_settings`. Times are in seconds.
+Compiled. `view` and `qoe_settings` explain each number. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ from andante.domain.scheduling.view import (
 )
 
 AT_ONCE = 8
-"""Preemptions in one step, at most."""
+"""Most preemptions in one step."""
 _MOST_OF_ONE = 2
-"""Preemptions of one request, whoever caused them, after which it stays. With `kv_offload` there is no such number."""
+"""Preemptions of one request, from any cause, after which it is not preempted again. No limit with `kv_offload`."""
 _SOON = 1.0
-"""Seconds within which whoever leaves lets others in at no cost worth a preemption: about an expected TTFT."""
+"""Seconds, about an expected TTFT: if requests end within this time, their room is free without a preemption."""
 _MARGIN_OFFLOAD = 1.0
-"""`preemption_margin` with `kv_offload`: of what the host does not hold yet, more may be lost until the comeback."""
+"""`preemption_margin` with `kv_offload`: more of the KV may be lost until the request comes back."""
 _MOST_CREDIT = 10.0
-"""Seconds of the storm guard's share that are kept at most: a calm engine has them to spend on a surge."""
+"""Most seconds of the storm guard's share that are saved: after a calm time the engine can use them in a surge."""
 _MOST_CREDIT_OFFLOAD = 2.0
-"""The same with `kv_offload`, where hardly anything is computed again, and what is was not foreseen."""
+"""The same with `kv_offload`, where little is recomputed, and this little was not foreseen."""
 _MOST_DEBT = 10.0
-"""Seconds by which the share may be overdrawn; earned back before the next preemption."""
+"""Seconds by which the share may be overdrawn; they must be earned back before the next preemption."""
 _VICTIMS = 4
-"""Named in case blocks run out within a step, at most."""
+"""Most victims that are named in case the engine is out of KV blocks within a step."""
 _SECONDS_OFF = 10.0
-"""About how long a stream waits that is taken off because blocks run out."""
+"""About how long a stream waits after a preemption because the engine is out of KV blocks."""
 _QOE_LOST_PER_SECOND = 0.01
-"""About what a second's stall costs a stream of a few hundred tokens."""
+"""About the cost in QoE of a stall of one second for a stream of a few hundred tokens."""
 
 
 @part
 def earn(engine: EngineView, settings: Settings, memory: Floats) -> None:
-    """Credits the storm guard's share of the GPU time that has passed; without `kv_offload` it starts full."""
+    """Add the storm guard's share of the passed GPU time; without `kv_offload` the credit starts full."""
     most = _MOST_CREDIT_OFFLOAD if settings.kv_offload else _MOST_CREDIT
     if not math.isnan(memory[CREDITED_UNTIL]):
         passed = max(engine.now - memory[CREDITED_UNTIL], 0.0)
@@ -72,10 +72,10 @@ def earn(engine: EngineView, settings: Settings, memory: Floats) -> None:
 def _leavers(
     requests: Table, engine: EngineView, work: Work, bids: Bids, worth: float, settings: Settings, at_most: int
 ) -> Ints:
-    """Running requests whose going would gain; who loses least for what it gives back comes first.
+    """Running requests whose preemption would gain; the one with the least loss for the freed amount comes first.
 
-    `worth`: what the scarce resource is worth. A victim gives back its cost and will need its recompute, during which
-    the GPU serves nobody.
+    `worth`: value of the scarce resource. A victim frees its cost and needs a recomputation later, during which the GPU
+    serves no other request.
     """
     stay = 1 + settings.stay_bonus if settings.kv_offload else 1.0
     margin = 1 + (_MARGIN_OFFLOAD if settings.kv_offload else settings.preemption_margin)
@@ -87,7 +87,7 @@ def _leavers(
             continue
         profit = worth * (bids.cost[i] - margin * work.recompute[i]) - stay * bids.gain[i]
         if profit > 0:
-            # Where it must be computed again, what the exchange leaves counts.
+            # If the victim must be recomputed, only the net gain of the exchange counts.
             loss = (
                 bids.gain[i] / bids.cost[i] if settings.kv_offload else profit / -max(kv_of(requests, i, engine), 1.0)
             )
@@ -97,9 +97,9 @@ def _leavers(
 
 @part
 def _left_out(requests: Table, engine: EngineView, room: Room, order: Ints, admitted: int) -> int:
-    """The place in `order` of the first whom streams that end within `_SOON` do not let in.
+    """The place in `order` of the first request that gets no room from streams that end within `_SOON`.
 
-    `order.size` if they let in all. Who gets in that soon anyway is no reason to compute anybody again.
+    `order.size` if all get room. A request that gets room so soon is no reason for a recomputation.
     """
     kv, slots = room.kv, float(room.slots)
     for i in range(requests.shape[1]):
@@ -127,10 +127,10 @@ def preempt(
     settings: Settings,
     memory: Floats,
 ) -> tuple[Ints, Ints]:
-    """Running requests to take off for waiting ones, and who is admitted then.
+    """The running requests to preempt for waiting ones, and the admitted requests.
 
-    What the scarce resource is worth is the value per cost of the first who must wait; without `kv_offload`, of the
-    first who must wait for longer than a moment.
+    The value of the scarce resource is the value per cost of the first request that must wait; without `kv_offload`, of
+    the first request that must wait for longer than `_SOON`.
     """
     nobody = np.empty(0, dtype=np.int64)
     allowed = AT_ONCE
@@ -144,7 +144,7 @@ def preempt(
         return nobody, admit
     first = order[marginal]
     best = _leavers(requests, engine, work, bids, bids.gain[first] / bids.cost[first], settings, allowed)
-    # As few as make room for the first who must wait, within what the storm guard allows.
+    # As few as make room for the first request that must wait, within the storm guard's limit.
     blocks = 0.0
     for i in order[: admit.size + 1]:
         blocks += kv_needed(requests, engine, i)
@@ -171,9 +171,9 @@ def preempt(
 
 @part
 def charge_recomputed(requests: Table, work: Work, admit: Ints, memory: Floats) -> None:
-    """With `kv_offload`: who was taken off in the belief that it would cost nothing is paid for when it comes back.
+    """With `kv_offload`: charge a request's recomputation at its comeback if its preemption was expected to be free.
 
-    What the host has lost since must be computed after all.
+    KV that the host has lost since must be recomputed.
     """
     again = 0.0
     for i in admit:
@@ -184,7 +184,7 @@ def charge_recomputed(requests: Table, work: Work, admit: Ints, memory: Floats) 
 
 @part
 def least_lost(requests: Table, work: Work, room: Room, served: Floats, running: int) -> Ints:
-    """The few running requests that lose least by being taken off, should blocks run out within the step."""
+    """The few running requests that lose least by a preemption, if the engine is out of KV blocks within the step."""
     best, losses, count = np.empty(_VICTIMS, dtype=np.int64), np.empty(_VICTIMS), 0
     pool = 0
     for i in range(requests.shape[1]):
@@ -192,7 +192,7 @@ def least_lost(requests: Table, work: Work, room: Room, served: Floats, running:
             pool += 1
             off = requests[ELAPSED, i] + _SECONDS_OFF + work.recompute[i]
             lost = requests[WEIGHT, i] * (served[i] - final_qoe_of(requests, i, off, room.interval))
-            # While the GPU recomputes, every other stream stands still.
+            # During a recomputation, every other stream waits.
             lost += work.recompute[i] * running * _QOE_LOST_PER_SECOND
             count = keep_least(best, losses, count, i, lost)
     return best[: count if pool > 1 else 0]

@@ -1,4 +1,4 @@
-"""What each request still needs, what serving it gains, and what that takes; arrays of shape (requests,)."""
+"""Computes each request's remaining work, gain and cost; arrays of shape (requests,)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TIE = 1e-6
 
 
 class Work(NamedTuple):
-    """What each request still needs."""
+    """The remaining work of each request."""
 
     context: Floats  # tokens that it will read half way through those to come
     held: Floats  # tokens of KV of its own that it will hold then
@@ -44,7 +44,7 @@ class Work(NamedTuple):
 
 
 class Bids(NamedTuple):
-    """What serving each request gains and takes."""
+    """The gain and the cost of each request."""
 
     gain: Floats
     cost: Floats
@@ -53,7 +53,7 @@ class Bids(NamedTuple):
 
 @part
 def work_of(requests: Table, engine: EngineView, kv_offload: bool) -> Work:
-    """What each request still needs, and all who wait together."""
+    """The remaining work of each request, and of all waiting requests together."""
     count = requests.shape[1]
     half_way, held, prefill, recompute = np.empty(count), np.empty(count), np.zeros(count), np.empty(count)
     queued_tokens = queued_kv = queued_prefill = 0.0
@@ -76,7 +76,7 @@ def work_of(requests: Table, engine: EngineView, kv_offload: bool) -> Work:
 
 @part
 def horizon_of(work: Work, engine: EngineView, room: Room, settings: Settings) -> float:
-    """Seconds until the waiting work could be done, if nothing else came; within the settings' bounds."""
+    """Seconds until the waiting work could be done without new requests; within the settings' limits."""
     clear = max(
         work.queued_kv * room.interval / engine.kv_capacity, work.queued_tokens * room.interval / engine.max_seqs
     )
@@ -86,7 +86,7 @@ def horizon_of(work: Work, engine: EngineView, room: Room, settings: Settings) -
 
 @part
 def if_served(requests: Table, work: Work, room: Room) -> Floats:
-    """QoE at the end of each who is served now."""
+    """QoE at the end of each request if it is served now."""
     served = np.empty(requests.shape[1])
     for i in range(served.size):
         next_token = requests[ELAPSED, i] + room.step_interval + work.prefill[i]
@@ -96,7 +96,7 @@ def if_served(requests: Table, work: Work, room: Room) -> Floats:
 
 @part
 def gains(requests: Table, work: Work, room: Room, served: Floats, horizon: float, objective: int) -> Floats:
-    """What each user gains by being served now instead of `horizon` later, weighted; batch work next to nothing."""
+    """The weighted gain of each user if served now instead of `horizon` later; nearly 0 for batch work."""
     gain = np.empty_like(served)
     worst = 1.0
     if objective == MAXMIN:
@@ -122,10 +122,9 @@ def gains(requests: Table, work: Work, room: Room, served: Floats, horizon: floa
 def worth_a_slower_step(
     requests: Table, engine: EngineView, running: Ints, room: Room, served: Floats, gain: Floats, settings: Settings
 ) -> Bools:
-    """Whether each gains more than it would cost all running users together by making every step longer, weighted.
+    """Whether each request gains more than it costs all running users together by longer steps, weighted.
 
-    That costs nothing while the step keeps up with everybody's pace. One more request costs the others for as long as
-    both run.
+    The cost is 0 while the step keeps every user's pace. One more request costs the others as long as both run.
     """
     worth_it = np.empty(gain.size, dtype=np.bool_)
     whole = rest = 0.0
@@ -154,7 +153,7 @@ def worth_a_slower_step(
 
 @part
 def costs(requests: Table, work: Work, engine: EngineView, scarce: int, interval: float, kv_offload: bool) -> Floats:
-    """What serving each request to its end takes of the scarce resource, as capacity-seconds."""
+    """The use of the scarce resource by each request until its end, as capacity-seconds."""
     cost = np.empty_like(work.context)
     for i in range(cost.size):
         rest, context, kv, prefill = requests[REMAINING, i], work.context[i], work.held[i], work.prefill[i]
@@ -162,7 +161,7 @@ def costs(requests: Table, work: Work, engine: EngineView, scarce: int, interval
             steps = rest / engine.tokens_per_step
             cost[i] = prefill + steps * (engine.step_time.sequence + engine.step_time.context_token * context)
         elif kv_offload:
-            # Prefill takes the whole GPU, and who comes back from the host needs none: that tells the two apart.
+            # Prefill takes the whole GPU, and a request that comes back from the host needs no prefill.
             held = kv / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs
             cost[i] = held * rest * interval + prefill
         elif scarce == MEMORY:

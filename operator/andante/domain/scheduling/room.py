@@ -1,4 +1,4 @@
-"""How much room an engine has for more requests, in each of its resources: KV memory, slots, step time, prefill."""
+"""Computes an engine's room for more requests in each resource: KV memory, slots, step time, prefill."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from andante.domain.scheduling.view import CONTEXT, KEPT, SHARED, EngineView
 MEMORY, SLOTS, TIME = 0, 1, 2
 """Scarce resources."""
 NO_LIMIT = -1
-"""Tokens of a step that the engine's own limit bounds."""
+"""Tokens of a step without a limit beside the engine's own."""
 _OFFLOAD_HEADROOM = 0.25
-"""Share of the KV headroom that suffices where KV comes back from the host: that blocks run out costs little then."""
+"""Share of the KV headroom that is enough with KV in host memory: to be out of KV blocks costs little there."""
 
 
 class Room(NamedTuple):
-    """What is left of each resource for admissions."""
+    """The rest of each resource for admissions."""
 
     kv: float  # tokens
     slots: int
@@ -36,10 +36,10 @@ class Room(NamedTuple):
 
 @part
 def room_of(engine: EngineView, running: int, context: float, settings: Settings) -> Room:
-    """Room beside `running` requests that have `context` tokens in all."""
+    """The room beside `running` requests with `context` tokens in total."""
     seconds = engine.step_time.base + engine.step_time.sequence * running + engine.step_time.context_token * context
     headroom = settings.kv_headroom * (_OFFLOAD_HEADROOM if settings.kv_offload else 1.0)
-    cap = prefill = np.inf  # where nobody reads, nobody is kept waiting
+    cap = prefill = np.inf  # without readers no step is too long
     if engine.tightest_pace > 0:
         cap = settings.pace_margin * engine.tokens_per_step / engine.tightest_pace
         prefill = settings.prefill_cap / max(engine.step_time.prefill_token, 1e-9)
@@ -60,15 +60,15 @@ def room_of(engine: EngineView, running: int, context: float, settings: Settings
 
 @part
 def step_tokens_for(engine: EngineView, running: int, seconds: float, settings: Settings, margin: float) -> int:
-    """Tokens of a step of `margin` times what the most demanding reader takes for one; `seconds` without prefill."""
+    """Tokens of a step of `margin` times the most demanding reader's time per token; `seconds`: without prefill."""
     if engine.tightest_pace <= 0 or not running:
         return NO_LIMIT
     left = margin * engine.tokens_per_step / engine.tightest_pace - seconds
     if left < settings.least_prefill * engine.step_time.base:
-        # The pace is out of reach with any chunk worth its step: then the prefill may as well be done soon.
+        # No useful chunk keeps the pace: then do the prefill soon.
         left = settings.long_prefill * engine.step_time.base
     chunk = left / max(engine.step_time.prefill_token, 1e-9)
-    # Bounded before it becomes a whole number: of one that is too large, machine code makes the smallest there is.
+    # Limit it before the conversion: machine code turns a number that is too large into the smallest integer.
     if not chunk < engine.max_step_tokens:
         return NO_LIMIT
     tokens = running + int(max(chunk, 0.0))
@@ -77,7 +77,7 @@ def step_tokens_for(engine: EngineView, running: int, seconds: float, settings: 
 
 @part
 def prefill_keeps_pace(requests: Table, engine: EngineView, waiting: Ints, running: int, step_tokens: int) -> bool:
-    """Whether a step that prefills all there is to prefill is short enough for the most demanding reader."""
+    """Whether a step with all waiting prefill is short enough for the most demanding reader."""
     if step_tokens == NO_LIMIT:
         return True
     tokens = engine.unfinished_prefill
@@ -88,14 +88,14 @@ def prefill_keeps_pace(requests: Table, engine: EngineView, waiting: Ints, runni
 
 @part
 def kv_needed(requests: Table, engine: EngineView, i: int) -> float:
-    """KV, in whole free blocks, that the request in column `i` takes when it starts."""
+    """KV, in whole free blocks, that the request in column `i` takes at its start."""
     tokens = requests[CONTEXT, i] + 1 + engine.draft_slots
     return kv_to_start(tokens, requests[SHARED, i], engine.block_size, engine.kv_groups)
 
 
 @part
 def kv_of(requests: Table, i: int, engine: EngineView) -> float:
-    """KV of its own that the request in column `i` holds, or would hold if it ran."""
+    """Unshared KV that the request in column `i` holds, or would hold if it ran."""
     return kv_held(requests[CONTEXT, i] - requests[SHARED, i], engine.kv_groups)
 
 
@@ -103,7 +103,7 @@ def kv_of(requests: Table, i: int, engine: EngineView) -> float:
 def prefix(
     requests: Table, engine: EngineView, room: Room, order: Ints, worth_it: Bools, more_kv: float, more_slots: int
 ) -> int:
-    """How many of `order`, from its start, fit into every resource, and into what is given back to it."""
+    """Number of requests of `order`, from its start, that fit into every resource and into the freed amounts."""
     total = prefill = blocks = 0.0
     for count, i in enumerate(order[: max(room.slots + more_slots, 0)]):
         total += requests[CONTEXT, i]
@@ -112,7 +112,7 @@ def prefix(
         step = room.step_seconds + engine.step_time.sequence * (count + 1) + engine.step_time.context_token * total
         if blocks > room.kv + more_kv or not (step <= room.step_cap or worth_it[i]):
             return count
-        # One prompt longer than the cap may start when no other prefill is under way.
+        # One prompt above the limit may start when no other prefill is running.
         if prefill > room.prefill and (count > 0 or room.prefill <= 0):
             return count
     return min(order.size, max(room.slots + more_slots, 0))
@@ -120,7 +120,7 @@ def prefix(
 
 @part
 def fits_all(requests: Table, engine: EngineView, room: Room, waiting: Ints, asked: float) -> bool:
-    """Whether every waiting request can start now, with `asked` tokens of KV of their own in all: nothing is short."""
+    """Whether all waiting requests, with `asked` tokens of unshared KV in total, can start now: nothing is scarce."""
     if waiting.size > room.slots or asked > room.kv:
         return waiting.size == 0
     nobody = np.zeros(requests.shape[1], dtype=np.bool_)
@@ -129,7 +129,7 @@ def fits_all(requests: Table, engine: EngineView, room: Room, waiting: Ints, ask
 
 @part
 def scarce_resource(room: Room, worth_it: Bools, waiting: Ints) -> int:
-    """Which resource stops the admissions; `worth_it` says of each who waits whether the step's cap stops them."""
+    """The resource that stops admissions; `worth_it`: for each request, whether it may exceed the step's limit."""
     willing = 0
     for i in waiting:
         willing += worth_it[i]

@@ -1,14 +1,14 @@
-"""How many tokens a step brings a decoding sequence, learned while the engine runs.
+"""Learns how many tokens a decoding sequence gets per step while the engine runs.
 
-One without speculative decoding. With it a step verifies draft tokens, and brings those that hold and one more.
+Without speculative decoding this is one. With it, a step gives the accepted draft tokens and one more.
 """
 
 from __future__ import annotations
 
 FORGETTING = 0.995
-"""Weight of a step relative to the next one: an effective memory of 200 steps."""
+"""Weight of a step relative to the next step: an effective memory of 200 steps."""
 PRIOR_SEQUENCES = 16.0
-"""The start, where no draft token holds, counts as much as that many sequences of one step."""
+"""The start value (no draft token accepted) has the weight of this many sequences of one step."""
 
 
 class TokensPerStep:
@@ -20,10 +20,10 @@ class TokensPerStep:
 
     @property
     def mean(self) -> float:
-        """Tokens that a step brings each, >= 1."""
+        """Mean tokens per sequence and step, >= 1."""
         return 1 + self._held / self._sequences
 
     def observe(self, *, sequences: float, held: float) -> None:
-        """A step of so many decoding sequences (> 0), of whose draft tokens `held` (>= 0) held, in all."""
+        """Add a step of `sequences` decoding sequences (> 0) with `held` (>= 0) accepted draft tokens in total."""
         self._sequences = FORGETTING * self._sequences + sequences
         self._held = FORGETTING * self._held + held

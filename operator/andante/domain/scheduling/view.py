@@ -1,7 +1,7 @@
-"""What a scheduling policy sees, and what it answers: a snapshot in arrays, and a plan for the next step.
+"""Defines a scheduling policy's input and output: a snapshot in arrays, and a plan for the next step.
 
 vLLM's adapter and the cluster simulator fill the same view and carry out the same plan, so the policy that is simulated
-is the policy that serves. Nothing here knows an engine, a clock or a request object.
+is the policy that serves. This module uses no engine, no clock and no request objects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from andante.domain.compiled import Bools, Floats, Ints, Table
 from andante.domain.step_time import LinearStepTime
 
 Objective = Literal["mean", "maxmin", "perfect"]
-"""What a policy maximises: the mean QoE, the worst, or the number of requests with perfect QoE."""
+"""What a policy maximises: the mean QoE, the worst QoE, or the number of requests with perfect QoE."""
 
 NOBODY: Ints = np.empty(0, dtype=np.int64)
 NOBODY.setflags(write=False)
@@ -55,41 +55,41 @@ class RequestView:
     """One row for each property, of shape (properties, requests): one array goes to compiled code faster than many."""
 
     running = _Flag(RUNNING)
-    """Whether it holds KV and a slot; the others wait."""
+    """Whether the request holds KV and a slot; other requests wait."""
     elapsed = _Row(ELAPSED)
-    """Since the request was received."""
+    """Seconds since the request was received."""
     expected_ttft = _Row(EXPECTED_TTFT)
     """τ0; infinite for batch requests."""
     seconds_per_token = _Row(SECONDS_PER_TOKEN)
     """1/p of the reader; 0 for batch requests."""
     deadline = _Row(DEADLINE)
-    """End-to-end, since it was received; NaN where the consumer reads."""
+    """End-to-end deadline since the request was received; NaN for a reader."""
     weight = _Row(WEIGHT)
-    """Of its class."""
+    """Weight of the request's class."""
     delivered = _Row(DELIVERED)
     """n: tokens delivered."""
     lag = _Row(LAG)
-    """A_n - I_n: how far reading has fallen behind its ideal."""
+    """A_n - I_n: how far reading is behind its ideal."""
     delay_area = _Row(DELAY_AREA)
     """S_delay of the delivered tokens, token-seconds."""
     context = _Row(CONTEXT)
-    """Tokens known: prompt and answer so far. What each step of it reads, whoever else holds the same KV."""
+    """Known tokens: prompt and answer so far. Each step reads all of them, shared or not."""
     kept = _Row(KEPT)
-    """Tokens whose KV the prefix cache or the host's memory holds: they need not be computed should the request start.
+    """Tokens whose KV the prefix cache or the host's memory holds: they need not be computed if the request starts.
 
-    Of a running one, the prefix cache's share is what others hold as well.
+    For a running request, the prefix cache's part is the KV that other requests hold too.
     """
     shared = _Row(SHARED)
-    """Tokens whose KV others hold in the same blocks: it takes no room of its own, and going would give none back."""
+    """Tokens whose KV other requests hold in the same blocks: they need no own room, and a preemption frees none."""
     remaining = _Row(REMAINING)
     """Expected tokens still to come, >= 1."""
     preemptions = _Row(PREEMPTIONS)
-    """How often it was taken off already."""
+    """Number of preemptions so far."""
     prefilling = _Flag(PREFILLING)
-    """Running, with a prefill that has not ended: no progress yet, so never a victim."""
+    """Whether the request runs with an unfinished prefill: no token yet, so never a victim."""
 
     def __post_init__(self) -> None:
-        """Raises TypeError for an array that compiled code, which does not look, would misread."""
+        """Raises TypeError for an array that compiled code, which does not check types, would misread."""
         numbers = self.numbers
         if numbers.dtype.char != "d" or not numbers.flags.c_contiguous or len(numbers) != NUMBERS or numbers.ndim != 2:
             raise TypeError(
@@ -110,54 +110,54 @@ class RequestView:
 
 
 class EngineView(NamedTuple):
-    """The engine's resources at this moment. A tuple, as compiled code takes it: the types are exactly these."""
+    """The engine's present resources. A tuple for compiled code: the types must be exactly these."""
 
     now: float
     """Seconds on any clock that does not go back."""
     kv_capacity: float
-    """Tokens that the KV cache holds, were all attention full and of one kind."""
+    """Tokens that the KV cache would hold with one kind of full attention."""
     kv_free: float
     """Tokens in free blocks."""
     block_size: int
     max_seqs: int
     max_step_tokens: int
-    """Tokens that one step computes at most, draft tokens aside."""
+    """Most tokens that one step computes, without draft tokens."""
     unfinished_prefill: float
-    """Tokens of running requests that are still to be prefilled."""
+    """Tokens of running requests that must still be prefilled."""
     step_time: LinearStepTime
     cached_share: float
     """Share of a preempted request's tokens that the prefix cache is expected to hold when it comes back."""
     tightest_pace: float
-    """Most demanding pace among the requests in the engine, tokens/s; 0 when nobody reads."""
+    """Most demanding pace among the requests in the engine, tokens/s; 0 without readers."""
     admitted: float
-    """Requests that the engine has started so far; NaN where it does not count: then a plan's admissions were made."""
+    """Requests that the engine has started so far; NaN without a count: then all planned admissions count as made."""
     kv_groups: Table
-    """What a token takes of each kind of KV cache: `andante.domain.scheduling.kv_groups`."""
+    """The KV of a token for each kind of attention: `andante.domain.scheduling.kv_groups`."""
     tokens_per_step: float = 1.0
-    """Tokens that a step brings a decoding sequence, mean, >= 1; more than 1 with speculative decoding."""
+    """Mean tokens per decoding sequence and step, >= 1; more than 1 with speculative decoding."""
     draft_slots: int = 0
-    """Tokens of KV that a decoding sequence holds for draft tokens, beside its own; 0 without speculative decoding."""
+    """Additional KV tokens of a decoding sequence for draft tokens; 0 without speculative decoding."""
 
 
 class Plan(NamedTuple):
-    """What to do in the next step; indices into the view's arrays."""
+    """The actions for the next step; indices into the view's arrays."""
 
     admit: Ints
     """Waiting requests that may start, best first; the others stay where they are."""
     preempt: Ints = NOBODY
-    """Running requests to take off now."""
+    """Running requests to preempt now."""
     victims: Ints = NOBODY
-    """Running requests to take off first should blocks run out within the step, first victim first."""
+    """Running requests to preempt first if the engine is out of KV blocks within the step, first victim first."""
     step_tokens: int | None = None
-    """Tokens that the step computes at most, draft tokens aside, so that prefill leaves the others their pace.
+    """Most tokens that the step computes, without draft tokens, so that prefill does not break the readers' pace.
 
     None: the engine's limit.
     """
 
 
 class SchedulingPolicy(Protocol):
-    """Chooses whom to serve. Pure but for its own bookkeeping: the same views in the same order give the same plans."""
+    """Chooses the requests to serve. Pure except for its own state: the same views in order give the same plans."""
 
     def decide(self, requests: RequestView, engine: EngineView) -> Plan | None:
-        """The plan for the next step; None: nothing is short, serve everybody in the engine's own order."""
+        """The plan for the next step; None: no resource is scarce, use the engine's own order."""
         ...
