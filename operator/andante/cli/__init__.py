@@ -1,1 +1,1 @@
-"""The `andante` command: thin, the figures come from the domain."""
+"""Implements the `andante` command. It is thin: the domain computes the figures."""

@@ -1,8 +1,8 @@
-"""Open-loop load on an OpenAI-compatible endpoint, scored as the client saw it.
+"""Sends open-loop load to an OpenAI-compatible endpoint, and scores it on the client's side.
 
-Requests leave at their trace times whatever the server does (open loop): a slow server cannot slow its own load
-down. A generator that falls behind says so in its results. Each request opens its own connection, as independent users
-do: behind a Kubernetes Service a pooled connection would stay on the replica that it first met.
+Requests are sent at their trace times, independent of the server (open loop): a slow server cannot reduce its own load.
+A generator that is late says so in its results. Each request opens its own connection, as independent users do: behind
+a Kubernetes Service a pooled connection would stay with its first replica.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Ending(enum.StrEnum):
     REJECTED = "rejected"
     """The server answered 429 or 503."""
     REFUSED = "refused"
-    """The server answered another error, could not be reached, or broke off before the first token."""
+    """The server answered another error, could not be reached, or ended the stream before the first token."""
     CUT = "cut"
-    """The stream broke off after its first token."""
+    """The stream ended too early, after its first token."""
     UNFINISHED = "unfinished"
     """Still open when the generator stopped waiting."""
 
@@ -50,7 +50,7 @@ _OUTCOME = {
 
 
 def _outcome(ending: Ending, meter: RequestMeter, *, at: float) -> Outcome:
-    """What the engine's meter calls the ending `at` seconds after arrival."""
+    """The outcome in the engine's meter for the ending `at` seconds after arrival."""
     if ending is Ending.UNFINISHED:  # the generator leaves, as a client does
         return meter.left(at)
     return _OUTCOME[ending]
@@ -58,51 +58,51 @@ def _outcome(ending: Ending, meter: RequestMeter, *, at: float) -> Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """What to send, and what the readers expect."""
+    """The load, and the readers' expectations."""
 
     url: str
     """Base address of the endpoint, without /v1."""
     model: str
     qoe_class: QoEClass
-    """Class of requests whose trace line names none."""
+    """Class of requests whose trace line names no class."""
     classes: Mapping[str, QoEClass] = field(default_factory=dict)
     """Classes that trace lines may name."""
     objective: Objective = field(default_factory=Objective)
     vocabulary: int = 200
-    """Prompts are token ids below this: exact in length for any tokenizer that has as many."""
+    """Prompts are token ids below this: their length is exact for any tokenizer with at least this many tokens."""
     send_class_header: bool = True
     api_key: str | None = field(default=None, repr=False)
-    """Sent as a bearer token, if there is one."""
+    """Sent as a bearer token, if set."""
     drain_seconds: float = 300.0
     """How long to wait for open requests after the last arrival."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestResult:
-    """One request as the client saw it; seconds count from the moment it was sent."""
+    """One request on the client's side; seconds count from its sending."""
 
     arrival: float
-    """Second of the replay at which it should have been sent."""
+    """Planned sending time, in seconds of the replay."""
     lateness: float
-    """Seconds by which the generator sent it late."""
+    """Seconds by which the generator was late."""
     duration: float
-    """Seconds until it ended."""
+    """Seconds until the request ended."""
     qoe_class: str
     ending: Ending
     error: str | None
-    """`kind: detail` where it did not complete."""
+    """`kind: detail` if the request did not complete."""
     wanted_tokens: int
     delivery: tuple[float, ...]
     """Seconds at which each token arrived."""
     score: RequestScore
-    """Its measures; those of QoE are None for a batch request. In the results of the whole run, a request that the
-    server refused or cut has idled until the end of the run: its user still waits."""
+    """The request's measures; QoE measures are None for a batch request. In the results of the whole run, the idle time
+    of a request that the server refused or cut lasts until the end of the run: its user still waits."""
     pace: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where the replay stands, for a progress bar or a live view."""
+    """The progress of the replay, for a progress bar or a live view."""
 
     at: float
     """Seconds since the replay began."""
@@ -110,9 +110,9 @@ class Progress:
     total: int
     open_requests: int
     ended: Sequence[RequestResult]
-    """Those that ended since the previous tick."""
+    """Requests that ended since the previous tick."""
     arrivals: int
-    """Sent since the previous tick."""
+    """Number of requests sent since the previous tick."""
 
 
 class _Run:
@@ -176,7 +176,7 @@ class _Run:
         return (Ending.CUT if delivery else Ending.REFUSED), reason
 
     def score_to_the_end(self) -> list[RequestResult]:
-        """The results, with who was refused or cut waiting until the end of the run."""
+        """The results, in which refused or cut requests wait until the end of the run."""
         end = max((r.arrival + r.lateness + r.duration for r in self.results), default=0.0)
         return [
             dataclasses.replace(r, score=meter.ended(_OUTCOME[r.ending], at=end - r.arrival - r.lateness))
@@ -189,7 +189,7 @@ class _Run:
 async def _read_stream(
     content: aiohttp.StreamReader, sent_at: float, meter: RequestMeter, delivery: list[float]
 ) -> str | None:
-    """Meter the tokens of a stream; None when the answer came whole, else `kind: detail`."""
+    """Meter the tokens of a stream; return None for a complete answer, else `kind: detail`."""
     parser, finish_reason = EventParser(), None
     async for block in content.iter_any():
         at = time.monotonic() - sent_at
@@ -207,7 +207,7 @@ async def _read_stream(
 
 
 def authorization(api_key: str | None) -> dict[str, str]:
-    """The header that carries `api_key`; none without one."""
+    """The header with `api_key`; no header without a key."""
     return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
 
@@ -226,7 +226,7 @@ async def run_bench(
     for request in requests:
         if request.qoe_class:
             options.classes[request.qoe_class]
-    # A connection each, no read limit: a stream may pause for as long as the server lets it.
+    # One connection per request, no read timeout: a stream may pause as long as the server allows.
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
     tasks: set[asyncio.Task[None]] = set()
@@ -237,11 +237,11 @@ async def run_bench(
         reporter = asyncio.create_task(_report(run, len(requests), on_tick, tick_seconds, stop)) if on_tick else None
         try:
             for index, request in enumerate(requests):
-                # Encoded before the wait, so that a long prompt does not make its own request late.
+                # Encode before the wait, so that a long prompt does not delay its own request.
                 body = request_body(request, index=index, model=options.model, vocabulary=options.vocabulary)
                 await asyncio.sleep(max(0.0, run.origin + request.arrival_s - time.monotonic()))
                 tasks.add(asyncio.create_task(run.request(request, body)))
-            await asyncio.sleep(0)  # the last ones have begun, so that each leaves a result
+            await asyncio.sleep(0)  # let the last requests start, so that each has a result
             if tasks:
                 await asyncio.wait(tasks, timeout=options.drain_seconds)
         finally:

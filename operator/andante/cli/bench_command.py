@@ -1,4 +1,4 @@
-"""`andante bench`: replay a trace against a real endpoint and score it as the client saw it."""
+"""Implements `andante bench`: replays a trace against a real endpoint and scores it on the client's side."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ API_KEY_VARIABLE = "ANDANTE_API_KEY"  # not an option: `ps` shows those; not OPE
 
 
 def read_api_key() -> str | None:
-    """The endpoint's key from the environment; InputError when it cannot stand in a header."""
+    """The endpoint's key from the environment; InputError when a header cannot contain the key."""
     key = os.environ.get(API_KEY_VARIABLE, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"{API_KEY_VARIABLE}: must be one line of printable ASCII; set it to the key alone")
@@ -65,7 +65,7 @@ def select(
 ) -> list[TraceRequest]:
     """The requests to send: `rate_scale` times as many, compressed in time, cut to `duration` seconds and to the caps.
 
-    Below 1, requests are left out evenly; above 1, copies are spread over the time until the next arrival.
+    Below 1, requests are left out evenly. Above 1, copies are spread over the time until the next arrival.
     """
     kept: list[TraceRequest] = []
     for i, r in enumerate(requests):
@@ -83,7 +83,7 @@ def select(
 
 
 def allow_many_connections() -> None:
-    """Raise this process's limit of open files as far as it may: each open request has its own connection."""
+    """Raise this process's limit of open files to its maximum: each open request has its own connection."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -199,7 +199,7 @@ def bench(
 
 
 async def _replay(requests: list[TraceRequest], options: BenchOptions, console: Console) -> list[RequestResult]:
-    """Run the load with a progress bar that says what it waits for."""
+    """Run the load with a progress bar that shows the present wait."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("sending", total=len(requests))

@@ -1,4 +1,4 @@
-"""report.html of `andante bench`: one self-contained file that opens without a network."""
+"""Writes report.html of `andante bench`: one self-contained file that opens without a network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from plotly.subplots import make_subplots
 
 from andante.cli.bench import RequestResult
 
-# Okabe and Ito's palette: told apart by people with any kind of colour vision.
+# Okabe and Ito's palette: people with any kind of colour vision can distinguish the colours.
 BLUE, GREEN, VERMILION = "#0072B2", "#009E73", "#D55E00"
 
 
 def flatten(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Rows of (name, value) in words, for tables; what is not known reads "unknown"."""
+    """Rows of (name, value) as text, for tables; an unknown value is "unknown"."""
     rows: list[tuple[str, str]] = []
     for key, value in figures.items():
         if isinstance(value, Mapping):
@@ -29,7 +29,7 @@ def flatten(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
 
 
 def write_report(path: Path, *, title: str, scores: Mapping[str, Any], results: Sequence[RequestResult]) -> None:
-    """Scores as a table; load, QoE and TTFT over the arrivals, and the distribution of QoE."""
+    """Write the scores as a table, and plots of load, QoE and TTFT over the arrivals and of the distribution of QoE."""
     figure = make_subplots(
         rows=4,
         cols=1,

@@ -1,4 +1,4 @@
-"""The scores of a replay: QoE, smooth goodput and latency over all requests, none left out."""
+"""Computes the scores of a replay: QoE, smooth goodput and latency over all requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from andante.cli.bench import Ending, RequestResult
 from andante.domain.goodput import ALPHA_FACTORS, IDLE_COST, smooth_goodput
 
 LATE_GENERATOR_SECONDS = 0.05
-"""A generator that sends its 95th percentile later than this measures itself: it is flagged."""
+"""If the 95th percentile of the generator's lateness is above this, the run measures the generator: it is flagged."""
 
 
 def _quantiles(values: Sequence[float | None], *points: int) -> dict[str, float | None]:
@@ -26,10 +26,10 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def summarise(results: Sequence[RequestResult], *, interval: float) -> dict[str, Any]:
-    """Every score as a JSON-ready dict; `interval` T in seconds. A figure that nothing defines is None, never 0.
+    """All scores as a JSON-ready dict; `interval` T in seconds. An undefined figure is None, never 0.
 
-    TTFT, TPOT and TBT are over the requests that have one; the mean delay leaves out those that the server cut or never
-    served, whose delay has no end (their QoE is 0).
+    TTFT, TPOT and TBT are over the requests that have one. The mean delay leaves out requests that the server cut or
+    never served, whose delay has no end (their QoE is 0).
     """
     scored = [r for r in results if r.score.qoe is not None]
     qoe = [r.score.qoe for r in scored if r.score.qoe is not None]
@@ -78,6 +78,6 @@ def summarise(results: Sequence[RequestResult], *, interval: float) -> dict[str,
 
 
 def per_class(results: Sequence[RequestResult], *, interval: float) -> dict[str, dict[str, Any]]:
-    """`summarise` for each class apart."""
+    """`summarise` for each class."""
     names = sorted({r.qoe_class for r in results})
     return {n: summarise([r for r in results if r.qoe_class == n], interval=interval) for n in names}

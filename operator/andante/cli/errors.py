@@ -1,4 +1,4 @@
-"""Bad input from the command line (exit status 2, with the field or line named), and the files that commands write."""
+"""Reports bad input from the command line (exit status 2, with the field or line), and writes the commands' files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 
 class InputError(Exception):
-    """What the user gave cannot be used; the message says which field or line, why, and what to do."""
+    """The user's input cannot be used; the message says which field or line, why, and what to do."""
 
 
 def check_output(option: str, path: Path | None) -> None:
-    """InputError unless `path` (None: not wanted) can be written: before long work, not after it."""
+    """Raise InputError unless `path` (None: not wanted) can be written: check before long work, not after it."""
     if path is None:
         return
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Entry point of `andante` (and of `kubectl andante`): wires the sub-commands and the exit codes."""
+"""Is the entry point of `andante` (and of `kubectl andante`): connects sub-commands and exit codes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One streamed completion of an OpenAI-compatible endpoint: the request's body, and what arrives for it.
+"""Makes the body of a streamed completion for an OpenAI-compatible endpoint, and reads the reply.
 
-Made to be cheap, since load generator and server often share a machine: bytes are cut at event boundaries and only
-whole events are decoded. Tokens are counted by their ids (vLLM's `return_token_ids`), never by text: a third of the
-chunks of a byte-level tokenizer hold no text.
+It is cheap, as load generator and server often share a machine: bytes are cut at event boundaries, and only whole
+events are decoded. Tokens are counted by their ids (vLLM's `return_token_ids`), never by text: a third of the chunks of
+a byte-level tokenizer have no text.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from andante.domain.trace import TraceRequest
 
 MAX_EVENT_BYTES = 16 * 2**20
-"""A server that sends more without ending an event is not read any further."""
+"""If a server sends more without the end of an event, the generator stops reading."""
 SHARED_PREFIX_TOKENS = 512
-"""Tokens that the prompts of one prefix group have in common."""
+"""Number of common first tokens of the prompts in one prefix group."""
 _FIRST_TOKEN_ID = 10  # the ids below are usually special tokens
 
 
 class MalformedReplyError(Exception):
-    """The server sent something that is not a stream of completions; the message says what."""
+    """The server did not send a stream of completions; the message says what it sent."""
 
 
 class EventParser:
@@ -52,18 +52,18 @@ def _data(event: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one event of a stream says."""
+    """The content of one event of a stream."""
 
     tokens: int
     """New tokens of all choices."""
     finish_reason: str | None
-    """Why the answer ended, on its last chunk."""
+    """Why the answer ended; in its last chunk."""
     error: str | None
     """The server's error, where the event reports one."""
 
 
 def read_chunk(data: bytes) -> Chunk:
-    """The chunk in the data of one event. Raises MalformedReplyError when it is none."""
+    """The chunk in the data of one event. Raises MalformedReplyError for other data."""
     try:
         chunk = json.loads(data)
         if "error" in chunk:
@@ -96,7 +96,7 @@ def request_body(request: TraceRequest, *, index: int, model: str, vocabulary: i
 
 
 def _prompt(request: TraceRequest, *, index: int, vocabulary: int) -> list[int]:
-    """Token ids: requests of a prefix group begin alike, all others differ within their first tokens."""
+    """Token ids: requests of a prefix group have the same first tokens, all others differ in them."""
     shared: list[int] = []
     if request.prefix_group:
         group = zlib.crc32(request.prefix_group.encode())

@@ -1,4 +1,4 @@
-"""`andante qoe`: the measures of one answer, from the times at which its tokens were delivered."""
+"""Implements `andante qoe`: the measures of one answer, from the delivery times of its tokens."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_delivery(text: str) -> list[float]:
 
 
 def _plain(line: str) -> object:
-    """The number of a line of plain text, or the text where it is none."""
+    """The number in a line of plain text, or the text if it is not a number."""
     text = line.strip()
     try:
         return text if "_" in text else float(text)
@@ -67,7 +67,7 @@ def _seconds(value: object) -> float | None:
 def measure(
     delivery: list[float], *, expected_ttft: float, pace: float, objective: Objective, whole: bool = False
 ) -> dict[str, Any]:
-    """Every measure of one answer, as the JSON of `andante qoe` holds it; unknown figures are None."""
+    """All measures of one answer, in the JSON form of `andante qoe`; unknown figures are None."""
     figures = latencies(delivery)
     if whole:
         end = delivery[-1] if delivery else 0.0

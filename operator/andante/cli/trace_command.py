@@ -1,4 +1,4 @@
-"""`andante trace`: look at and convert workload traces."""
+"""Implements `andante trace`: shows and converts workload traces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of workload traces. A bad line is refused with its number; nothing is skipped silently.
+"""Reads workload traces. A bad line is refused with its number; no line is skipped silently.
 
 Canonical: CSV with the header `arrival_s,prompt_tokens,output_tokens[,qoe_class][,prefix_group]`, sorted by arrival.
 Also: Azure's 2023 LLM inference trace (CSV) and Mooncake's traces (JSONL). Each may be gzipped.
@@ -36,7 +36,7 @@ class TraceFormat(enum.StrEnum):
 def read_trace(path: Path, *, trace_format: TraceFormat | None = None) -> list[TraceRequest]:
     """The requests of a trace, sorted by arrival, the first at its own offset.
 
-    The format is told by the header when not given. Raises InputError naming file, line, field and reason.
+    Without `trace_format` the header determines the format. Raises InputError naming file, line, field and reason.
     """
     text = _read_text(path)
     first = text.split("\n", 1)[0].strip()
@@ -134,7 +134,7 @@ def _csv_rows(path: Path, text: str, *, azure: bool) -> Iterator[TraceRequest]:
 def _number(row: dict[str, Any], field: str, kind: Callable[[Any], Any]) -> Any:
     value = row[field]
     word = "whole number" if kind is int else "number"
-    # Python reads True as 1, 1_0 as 10 and int(1.5) as 1; a trace that says so is broken.
+    # Python reads True as 1, 1_0 as 10 and int(1.5) as 1; a trace with these values is broken.
     if isinstance(value, bool) or "_" in str(value) or (kind is int and isinstance(value, float)):
         raise ValueError(f"{field}: {value!r} is not a {word}")
     try:
@@ -154,7 +154,7 @@ def _canonical_row(row: dict[str, Any]) -> TraceRequest:
 
 
 class _AzureRow:
-    """Rows of Azure's trace carry wall-clock times; arrivals count from the first row."""
+    """Reads rows of Azure's trace, which have wall-clock times; arrivals count from the first row."""
 
     def __init__(self) -> None:
         self._origin: datetime | None = None
@@ -162,7 +162,7 @@ class _AzureRow:
     def __call__(self, row: dict[str, Any]) -> TraceRequest:
         text = row["TIMESTAMP"]
         try:
-            # Seven fraction digits: one more than datetime reads.
+            # Seven fraction digits: one more than datetime can read.
             at = datetime.strptime(text[:26], "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
         except ValueError as error:
             raise ValueError(f"TIMESTAMP: {text!r} is not of the form YYYY-MM-DD HH:MM:SS.fffffff") from error
@@ -190,6 +190,6 @@ def _mooncake_row(line: str) -> TraceRequest:
         arrival_s=_number(row, "timestamp", float) / 1000.0,
         prompt_tokens=_number(row, "input_length", int),
         output_tokens=_number(row, "output_length", int),
-        # The first block of 512 tokens tells which requests begin alike.
+        # The first block of 512 tokens identifies requests with a common prefix.
         prefix_group=str(hashes[0]) if hashes else "",
     )
