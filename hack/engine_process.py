@@ -43,7 +43,7 @@ class EngineStartError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port on which no process listens now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -175,7 +175,7 @@ class EngineProcess:
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # its own session: API server and engine core, nobody else
+            os.killpg(self._process.pid, signal.SIGKILL)  # its own session: only API server and engine core
         self._process.wait(STOP_SECONDS)
 
     def metrics(self) -> Samples:

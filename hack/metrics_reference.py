@@ -126,7 +126,7 @@ def page() -> str:
     )
 
 
-# The client library tells a family's label names to nobody but itself, until there is a sample.
+# Before the first sample, the client library has a family's label names only in a private field.
 
 
 def _collectors(registry: Any) -> Iterator[MetricWrapperBase]:

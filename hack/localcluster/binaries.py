@@ -106,7 +106,7 @@ def ensure_binaries(names: Sequence[str]) -> Binaries:
 def _fetch_kubernetes(names: Sequence[str]) -> None:
     folder = kubernetes_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    # The first that cannot be downloaded ends the attempts: waiting for the same site six times helps nobody.
+    # The first failed download ends the attempts: another wait for the same site would not help.
     left = list(names)
     while left and downloads.kubernetes(left[0], version=KUBERNETES_VERSION, to=folder / left[0]):
         left.pop(0)

@@ -104,8 +104,8 @@ class ControlPlaneSpec:
 
     @property
     def etcd_authority(self) -> Authority:
-        """Signs for etcd and the API server as its client, and for nobody else: etcd takes whoever shows a certificate
-        of its authority for root, and the cluster's own signs for kubelets and certificate requests."""
+        """Signs only for etcd and for the API server as etcd's client: etcd treats every client with a certificate of
+        this authority as root, and the cluster's own authority signs for kubelets and certificate requests."""
         return Authority(self.state / "pki" / "etcd", subject="/CN=andante-local-etcd")
 
     @property
@@ -141,7 +141,7 @@ def free_ports(count: int, address: str = "127.0.0.1") -> tuple[int, ...]:
 
 def etcd_command(spec: ControlPlaneSpec, binary: Path, certificates: Certificates) -> list[str]:
     """etcd without fsync: a test cluster may lose its data in a power cut, and starts faster. The peer port has no peer
-    to serve, but cannot be turned off, and whoever may speak there may write: it asks for a certificate, too."""
+    but cannot be turned off, and a client there may write: so this port also requires a certificate."""
     client = f"https://127.0.0.1:{spec.etcd_client_port}"
     peer = f"https://127.0.0.1:{spec.etcd_peer_port}"
     pair, ca = certificates.etcd, spec.etcd_authority.ca.cert
@@ -296,7 +296,7 @@ class ControlPlaneProcesses:
     def stop(self) -> None:
         """Stop in reverse order: clients first, etcd last."""
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
-            # The API server waits out its watches for up to a minute; nobody is left to be served here.
+            # The API server waits up to a minute for its watches to end; no client is left here.
             self.service(name).stop(grace_seconds=2.0 if name == "kube-apiserver" else 5.0)
 
     def remove_state(self) -> None:

@@ -1,4 +1,4 @@
-"""Says what this machine can do, what is missing, and the one command that mends it. Changes nothing."""
+"""Says what this machine can do, what is missing, and which command fixes it. Changes nothing."""
 
 from __future__ import annotations
 

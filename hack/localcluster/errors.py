@@ -1,4 +1,4 @@
-"""The one error that the tool shows to people: what went wrong, and the one thing that mends it."""
+"""Defines the error that the tool shows to people: what went wrong, and how to fix it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from hack.localcluster.progress import say
 
 @contextlib.contextmanager
 def exclusive(folder: Path, what: str) -> Iterator[None]:
-    """One process at a time works on `folder`, which is made; says whom it waits for, and for `what`."""
+    """Let one process at a time work on `folder`, which is created; say for which process it waits, and for `what`."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
         said = False

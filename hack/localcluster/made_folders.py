@@ -38,7 +38,7 @@ def remove(record: Path, folders: Sequence[str], *, started: bool) -> None:
                 write_whole(other, json.dumps(made))
     else:
         for path in made:
-            with contextlib.suppress(OSError):  # somebody else uses it by now
+            with contextlib.suppress(OSError):  # another process uses it by now
                 Path(path).rmdir()
     record.unlink(missing_ok=True)
 

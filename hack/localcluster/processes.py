@@ -91,7 +91,7 @@ class Service:
         write_whole(self.pid_file, json.dumps({"pid": pid, "start_ticks": ticks}))
 
     def handle(self) -> Handle | None:
-        """The running process, or None when it was never started, has ended, or its pid is somebody else's now."""
+        """The running process; None when it was never started, has ended, or another process has its pid now."""
         handle = _handle(read_json(self.pid_file))
         if handle is None:
             return None

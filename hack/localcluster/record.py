@@ -37,8 +37,8 @@ def write(state: Path, document: Mapping[str, Any]) -> None:
 
 
 def refuse_unknown_state(state: Path) -> None:
-    """Raise ClusterError where `state` holds a cluster whose record is lost: it runs, or did, at addresses that nobody
-    knows any more."""
+    """Raise ClusterError where `state` holds a cluster whose record is lost: it runs, or ran, at addresses that are not
+    known any more."""
     if any((state / made).exists() for made in _MADE_BY_A_START):
         raise ClusterError(
             f"{state / _FILE} is missing or broken: the addresses of cluster {state.name} are not known any more",

@@ -21,7 +21,7 @@ from hack.localcluster.binaries import HELM, ensure_binaries
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.settings import REPOSITORY
 
-# The chart is the repository's root: a file that somebody left there must not be released.
+# The chart is the repository's root: a file that a person left there must not be released.
 _PARTS = re.compile(
     r"andante/((charts/[^/]+/)?(Chart\.yaml|values\.yaml|values\.schema\.json|(templates|crds)/.*)|README\.md|LICENSE)"
 )
