@@ -14,6 +14,11 @@ from operator_process import Namespace, OperatorProcess, wait_for
 
 KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget"
 
+LISTED = (
+    "LLMService", "ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment", "Pod",
+)  # fmt: skip
+"""Kinds that every cluster has."""
+
 
 def _complete(ns: Namespace, name: str) -> bool:
     children = [o for o in ns.items(KINDS) if (o["metadata"].get("labels") or {}).get("andante.dev/llmservice") == name]
@@ -86,9 +91,15 @@ def test_a_field_that_the_spec_drops_is_dropped_also_after_a_restart(operator: O
     wait_for("the selector to go", lambda: selector() == "none", told=operator.tail)
 
 
+def _lists(operator: OperatorProcess, kind: str) -> float:
+    return operator.metric("andante_operator_api_calls_total", kind=kind, verb="list")
+
+
 def test_a_new_service_costs_at_most_twelve_calls_and_an_idle_one_none(
     operator: OperatorProcess, ns: Namespace
 ) -> None:
+    # The watches begin with a list each, after which the operator lists once more.
+    wait_for("its start to be over", lambda: all(_lists(operator, kind) >= 2 for kind in LISTED), told=operator.tail)
     before = operator.api_calls()
     ns.apply()
     wait_for("all children", lambda: _complete(ns, "chat"), told=operator.tail)

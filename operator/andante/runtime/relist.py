@@ -45,6 +45,8 @@ class Relister:
         self._places: tuple[_Place, ...] = tuple((kind, name) for name in namespaces or (None,) for kind in kinds)
         self._resync_seconds = resync_seconds
         self._due: dict[_Place, float] = {}
+        self._again: dict[_Place, float] = {}
+        """When to list once more, for a watch that restarted while a list was due already."""
         self._failures = 0
         self._refused: dict[_Place, str] = {}
         self._unanswered = cluster.unanswered
@@ -52,7 +54,11 @@ class Relister:
     def list_was_seen(self, kind: str) -> None:
         """Note that a watch restarted with its own list. Call from the event loop."""
         at = asyncio.get_running_loop().time() + AFTER_LIST_SECONDS
-        self._due |= {place: at for place in self._places if place[0] == kind}
+        for place in self._places:
+            if place[0] == kind:
+                # A watch that restarts every second must not put the list off for ever: it comes, and again afterwards.
+                self._due[place] = min(self._due.get(place, at), at)
+                self._again[place] = at
 
     async def first(self) -> None:
         """List everything. Raises RefusedError where the operator may list a kind in none of its namespaces."""
@@ -86,6 +92,8 @@ class Relister:
                 self._due = dict.fromkeys(self._places, now + AFTER_LIST_SECONDS) | self._due
             for place in [p for p, at in self._due.items() if at <= now]:
                 del self._due[place]
+                if (again := self._again.pop(place, 0.0)) > now:
+                    self._due[place] = again
                 if await self._list(place):
                     continue
                 if place in self._refused:
