@@ -15,8 +15,9 @@ from andante.app.status.build import build_status
 from andante.app.status.conditions import Observation
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
-from andante.domain.slo.ledger import DAY, Ledger
-from andante.ports import PodAddress, PodSample
+from andante.domain.slo.ledger import Ledger
+from andante.domain.slo.promise import DAY
+from andante.ports import PodAddress, PodSample, Unread
 
 NOW = 20_000 * DAY
 PODS = tuple(PodAddress(namespace="n", name=name, ip="10.0.0.1", port=8000) for name in ("a", "b"))
@@ -122,6 +123,4 @@ def test_each_request_is_counted_once_over_reads_that_repeat_fail_or_begin_anew(
 
 
 def _unread(read: dict[str, PodSample]) -> dict[tuple[str, str], Any]:
-    from andante.ports import Unread
-
     return {("n", pod.name): Unread(why="no answer") for pod in PODS if pod.name not in read}

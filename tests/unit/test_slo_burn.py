@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.domain.slo.burn import DAY, HOUR, MINUTE, BurnTier, burn_tiers, duration, fires
-from andante.domain.slo.promise import Promise
+from andante.domain.slo.burn import MINUTE, BurnTier, burn_tiers, duration, fires
+from andante.domain.slo.promise import DAY, HOUR, Promise
 
 MONTH = Promise(good_fraction=0.99, window=28 * DAY)
 

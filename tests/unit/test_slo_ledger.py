@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.domain.slo.ledger import DAY, HOUR, VERSION, Ledger, NothingCounted, Spent, TooFewRequests
-from andante.domain.slo.promise import Promise
+from andante.domain.slo.ledger import VERSION, Ledger, NothingCounted, Spent, TooFewRequests
+from andante.domain.slo.promise import DAY, HOUR, Promise
 
 START = 20_000 * DAY
 PROMISE = Promise(good_fraction=0.99, window=28 * DAY)

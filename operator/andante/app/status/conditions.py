@@ -20,7 +20,8 @@ from andante.app.text import clip
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
-from andante.domain.slo.ledger import DAY, HOUR, Ledger, NothingCounted, Spent, TooFewRequests
+from andante.domain.slo.ledger import Ledger, NothingCounted, Spent, TooFewRequests
+from andante.domain.slo.promise import DAY, HOUR
 from andante.engine_config import POLICY_FAILED
 from andante.ports import Object
 

@@ -7,15 +7,12 @@ return the burn rates may be lower, so that a fault is seen sooner.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from andante.domain.slo.promise import Promise
+from andante.domain.slo.promise import DAY, HOUR, Promise
 
 MINUTE: Final = 60.0
-HOUR: Final = 60 * MINUTE
-DAY: Final = 24 * HOUR
 LEAST_BAD: Final = 5.0
 """Bad requests below which no page is worth a night. Half a one less in the rules: Prometheus extrapolates counts."""
 MOST_RATIO: Final = 0.5
@@ -112,6 +109,3 @@ def duration(seconds: float) -> str:
         if whole and whole % length == 0:
             return f"{whole // length}{unit}"
     return f"{whole}s"
-
-
-DURATION: Final = re.compile(r"^[1-9][0-9]*[dhms]$")

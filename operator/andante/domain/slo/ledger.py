@@ -12,11 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from andante.domain.slo.promise import Promise
+from andante.domain.slo.promise import DAY, HOUR, Promise
 
 VERSION: Final = 1
-HOUR: Final = 3600.0
-DAY: Final = 24 * HOUR
 HOURS_KEPT: Final = 48
 """Hours that stand alone; those before are summed into days."""
 MOST_DAYS: Final = 91
