@@ -5,12 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -22,34 +18,10 @@ from andante.adapters.prometheus import PrometheusSource
 from andante.ports import PodAddress, PodSample, Unread
 from debian_programs import program
 from operator_process import wait_for
+from small_server import serving
 from unit.test_exposition import TEXT
 
 PODS = [("team-a", "one"), ("team-a", "two"), ("team-b", "one")]
-
-
-@contextmanager
-def _pods() -> Iterator[int]:
-    """Each pod's metrics at /NAMESPACE/POD; the port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = TEXT.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -57,7 +29,7 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
     """The URL of a Prometheus that scrapes them every second."""
     found = program("prometheus")
     (port,) = free_ports(1)
-    with _pods() as pods:
+    with serving(lambda path: (200, "text/plain; version=0.0.4", TEXT.encode())) as pods:
         jobs = [
             {
                 "job_name": f"{namespace}-{pod}",

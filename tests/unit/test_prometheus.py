@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +19,7 @@ from andante.adapters.prometheus import PrometheusSource
 from andante.app.scaling.pod_history import VISIBLE_TOKENS
 from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
+from small_server import serving
 from unit.test_exposition import TEXT
 
 Answers = Callable[[str, str], "list[dict[str, Any]] | int"]
@@ -47,29 +47,16 @@ def _server(answers: Answers = _rows) -> Iterator[tuple[str, list[str]]]:
     """A server that speaks Prometheus' HTTP API; its URL, and the namespaces of each query."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            query = parse_qs(urlsplit(self.path).query)["query"][0]
-            (namespaces,) = re.findall(r'namespace=~"([^"]*)"', query)
-            asked.append(namespaces)
-            found = answers(query, namespaces)
-            status = found if isinstance(found, int) else 200
-            body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": found}}).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(path: str) -> tuple[int, str, bytes]:
+        query = parse_qs(urlsplit(path).query)["query"][0]
+        (namespaces,) = re.findall(r'namespace=~"([^"]*)"', query)
+        asked.append(namespaces)
+        found = answers(query, namespaces)
+        body = {"status": "success", "data": {"resultType": "vector", "result": found}}
+        return found if isinstance(found, int) else 200, "application/json", json.dumps(body).encode()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(answer) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 def _pods(*namespaces: str) -> list[PodAddress]:
