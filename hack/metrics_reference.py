@@ -40,6 +40,7 @@ _WHYS = {
     IdleReason.PROMPT: "a prompt that takes longer than the first token may",
     IdleReason.PACE: "the engine decodes more slowly than the class reads",
     IdleReason.EMPTY: "an answer without a token",
+    IdleReason.SLOW: "an engine that was slower than its step time says, although it served nothing else",
 }
 
 _HEAD = f"""\

@@ -14,6 +14,7 @@ from andante.domain.deficit_cause import NO_DEFICIT, DeficitByCause, split_defic
 from andante.domain.idle_replica import IdleReason, IdleReplica, IdleTimeline
 from andante.domain.pace import QoEClass
 from andante.domain.request_meter import Outcome, RequestMeter, RequestScore
+from andante_vllm.company import Company
 from andante_vllm.delivery import Delivery, Ending, EngineEnd, PlainDelivery, tell_outcome
 from andante_vllm.expectations import (
     UNKNOWN_CLASS_HEADER,
@@ -33,9 +34,9 @@ class MeteredRequest:
 
     __slots__ = (
         "_by_class", "_cached_tokens", "_calls_asked", "_calls_ended", "_calls_running", "_choices_running", "_classes",
-        "_count_tokens", "_delivery", "_ending", "_form",
-        "_lengths", "_longest", "_meter", "_on_engine", "_over", "_resolved", "_said", "_streams",
-        "_widest", "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
+        "_company", "_company_before", "_count_tokens", "_delivery", "_ending", "_form",
+        "_lengths", "_longest", "_meter", "_on_engine", "_over", "_own_calls", "_resolved", "_said",
+        "_streams", "_widest", "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
     )  # fmt: skip
 
     def __init__(
@@ -48,11 +49,13 @@ class MeteredRequest:
         counts: bool,
         on_engine: Callable[[MeteredRequest], None],
         lengths: AnswerLengths,
+        company: Company,
     ) -> None:
         """`said`: the headers' expectations. `counts`: the path asks for tokens.
 
         `arrived_at` (monotonic) and `received_at` (Unix time) are the same moment, in seconds.
         `on_engine` is called once, when the request first reaches the engine. `lengths`: of answers so far.
+        `company`: what runs on the engine.
         Raises BadExpectationError when the headers name a class that does not exist.
         """
         self._said = said
@@ -67,7 +70,9 @@ class MeteredRequest:
         self._form: ReplyForm | None = None
         self._over = False
         self._calls_asked = self._calls_running = self._calls_ended = 0
-        self._choices_running = self._widest = 0
+        self._choices_running = self._widest = self._own_calls = 0
+        self._company = company
+        self._company_before = company.now()
         self._cached_tokens = 0
         self.arrived_at = arrived_at
         self.received_at = received_at
@@ -140,6 +145,7 @@ class MeteredRequest:
         if not score.deficit:
             return NO_DEFICIT, None
         timeline = self._alone_on(idle, score)
+        alone = self._alone
         since = at - self.arrived_at
         meter = self._meter if self._by_class is None else self._by_class
         by_class = outcome
@@ -149,14 +155,12 @@ class MeteredRequest:
         if self._by_class is not None:
             judged = meter.open(since) if by_class is None else meter.ended(by_class, at=since)
             beyond = score.deficit - (judged.deficit or 0.0)
-        parts = split_deficit(
-            score.deficit,
-            outcome=outcome,
-            idle_deficit=meter.idle_deficit(timeline, by_class, at=since),
-            beyond_class=beyond,
-        )
+        reckoned = meter.idle_deficit(timeline, by_class, at=since)
+        parts = split_deficit(score.deficit, outcome=outcome, idle_deficit=reckoned, beyond_class=beyond, alone=alone)
         if not parts.idle:
             return parts, None
+        if alone and reckoned < parts.idle / 2:
+            return parts, IdleReason.SLOW
         pace = self._resolved.of_class.pace
         return parts, timeline.reason(tokens=score.tokens, pace=pace, hidden_tokens=self.hidden_tokens)
 
@@ -164,8 +168,15 @@ class MeteredRequest:
         """The part of the idle penalty of `score`, in tokens, that an idle replica would have too."""
         if not score.idle_penalty or outcome.cut_by_server:
             return 0.0
+        if self._alone:
+            return score.idle_penalty
         alone = self._meter.idle_penalty(self._alone_on(idle, score), outcome, at=at - self.arrived_at)
         return min(score.idle_penalty, alone)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether nothing else ran on the engine since the request arrived."""
+        return self._company.none_since(self._company_before, own=self._own_calls)
 
     def _alone_on(self, idle: IdleReplica, score: RequestScore) -> IdleTimeline:
         return idle.timeline(
@@ -189,6 +200,7 @@ class MeteredRequest:
         """Note that the request's last byte has arrived; a slow upload does not count as the service's delay."""
         if not self._ending.reached_engine:
             self.arrived_at, self.received_at = at, unix_time
+            self._company_before = self._company.now()
 
     def enters_engine(
         self,
@@ -229,6 +241,8 @@ class MeteredRequest:
         The reader reads them side by side with the open sequences or, without open ones, after the earlier text.
         """
         follows = not self._calls_running
+        self._company.call_began()
+        self._own_calls += 1
         self._calls_running += 1
         self._choices_running += choices
         self._widest = max(self._widest, self._choices_running)
@@ -253,6 +267,7 @@ class MeteredRequest:
 
     def call_ended(self, first_choice: int, choices: int) -> None:
         """Note that the sequences of `call_began` have ended."""
+        self._company.call_ended()
         self._calls_running -= 1
         self._choices_running -= choices
         self._calls_ended += 1

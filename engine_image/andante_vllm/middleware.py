@@ -22,6 +22,7 @@ from andante_vllm import engine_client_hooks as hooks
 from andante_vllm import web_server
 from andante_vllm.body_checks import bound_errors
 from andante_vllm.chosen_metrics import chosen_metrics, chosen_names, send_text
+from andante_vllm.company import Company
 from andante_vllm.drain import Announcement, announcement_file
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.idle_step_time import IdleStepTime, metric_files, start_values
@@ -75,6 +76,7 @@ class DeliveryMeter:
         web_server.count_ends(self._metrics.connection_ended)
         self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
         self._lengths = AnswerLengths()
+        self._company = Company()
         self._known_classes: set[str] = set()
         self._show(self._classes)
 
@@ -158,6 +160,7 @@ class DeliveryMeter:
                 counts=scope["path"] in _COUNTED_PATHS,
                 on_engine=self._in_flight.add,
                 lengths=self._lengths,
+                company=self._company,
                 path=scope["path"],
                 step_time=self._step_time,
             )

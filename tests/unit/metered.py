@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from andante.domain.answer_length import AnswerLengths
 from andante.engine_config import QoESettings
+from andante_vllm.company import Company
 from andante_vllm.expectations import NOTHING_SAID, ClientExpectation, QoEClasses
 from andante_vllm.metered_request import MeteredRequest
 
@@ -16,8 +17,12 @@ def metered_request(
     said: ClientExpectation = NOTHING_SAID,
     at: float = 0.0,
     on_engine: Callable[[MeteredRequest], None] = lambda request: None,
+    company: Company | None = None,
 ) -> MeteredRequest:
-    """A request that came at second `at` and asks for tokens; without settings, qoe.yaml's defaults."""
+    """A request that came at second `at` and asks for tokens; without settings, qoe.yaml's defaults.
+
+    Without `company` another request runs on the engine.
+    """
     return MeteredRequest(
         said=said,
         classes=settings if isinstance(settings, QoEClasses) else QoEClasses(settings or QoESettings()),
@@ -26,4 +31,11 @@ def metered_request(
         counts=True,
         on_engine=on_engine,
         lengths=AnswerLengths(),
+        company=company or _busy(),
     )
+
+
+def _busy() -> Company:
+    company = Company()
+    company.call_began()
+    return company

@@ -15,6 +15,7 @@ from andante.domain.pace import PRESETS, Expectation
 from andante.domain.qoe import QoEState
 from andante.domain.request_meter import Outcome, RequestMeter
 from andante.engine_config import QoEClassSettings, QoESettings
+from andante_vllm.company import Company
 from andante_vllm.metered_request import MeteredRequest
 from unit.metered import metered_request
 
@@ -205,10 +206,13 @@ def test_who_gives_up_where_an_idle_replica_would_think_too_is_not_loads() -> No
     assert meter.idle_deficit(answers, Outcome.GAVE_UP, at=30.0) == 0.0
 
 
-def _request(qoe_class: str = "reading", *, queued: float = 0.0) -> tuple[MeteredRequest, float]:
+def _request(
+    qoe_class: str = "reading", *, queued: float = 0.0, company: Company | None = None
+) -> tuple[MeteredRequest, float]:
     """A request of 100 prompt tokens, 90 of them cached, and 50 tokens at 20 ms after `queued` seconds; and its end."""
     request = metered_request(
-        QoESettings(default_class=qoe_class, classes=(QoEClassSettings.from_domain(PRESETS[qoe_class]),))
+        QoESettings(default_class=qoe_class, classes=(QoEClassSettings.from_domain(PRESETS[qoe_class]),)),
+        company=company,
     )
     request.enters_engine(extra_args={}, prompt_tokens=100, form=None, count_tokens=len)
     first = request.call_began(1)
@@ -273,3 +277,86 @@ def test_what_the_server_cut_failed() -> None:
     request, at = _request()
     parts, reason = request.causes(request.score_ended(Outcome.FAILED, at), Outcome.FAILED, at, idle=START)
     assert (parts, reason) == (DeficitByCause(failed=0.95), None)
+
+
+QUICK = IdleReplica(base=0.02, prefill_token=1e-4, sequence=0.0, context_token=0.0)
+
+
+def _why_late(request: MeteredRequest, at: float) -> tuple[float, float, IdleReason | None]:
+    """Of a completed request: deficit by load, deficit of an idle replica, and the latter's reason."""
+    score = request.score_ended(Outcome.COMPLETED, at)
+    parts, reason = request.causes(score, Outcome.COMPLETED, at, idle=QUICK)
+    assert parts.total == pytest.approx(score.deficit)
+    return parts.load, parts.idle, reason
+
+
+def test_no_replica_is_bought_for_a_request_that_had_one_to_itself() -> None:
+    request, at = _request(queued=60.0, company=Company())
+    load, idle, reason = _why_late(request, at)
+    assert (load, reason) == (0.0, IdleReason.SLOW)
+    assert idle > 0
+    score = request.score_ended(Outcome.COMPLETED, at)
+    assert request.unavoidable_penalty(score, Outcome.COMPLETED, at, idle=QUICK) == score.idle_penalty > 0
+
+
+def test_a_cut_request_is_a_failure_even_where_it_was_alone() -> None:
+    request, at = _request(queued=60.0, company=Company())
+    score = request.score_ended(Outcome.DRAINED, at)
+    parts, _ = request.causes(score, Outcome.DRAINED, at, idle=QUICK)
+    assert parts.failed == parts.total > 0
+
+
+@pytest.mark.parametrize("when", ["before", "between two of its tokens", "and is gone before its first token"])
+def test_who_shared_the_engine_for_a_moment_was_not_alone(when: str) -> None:
+    company = Company()
+    request = metered_request(company=company)
+    if when == "before":
+        other = metered_request(company=company)
+        other.call_began(1)
+        request = metered_request(company=company)
+        other.call_ended(0, 1)
+    request.enters_engine(extra_args={}, prompt_tokens=100, form=None, count_tokens=len)
+    if when == "and is gone before its first token":
+        other = metered_request(company=company)
+        other.call_ended(other.call_began(1), 1)
+    first = request.call_began(1)
+    request.reply_began(200, stream=True)
+    request.produced(first, 1, False)
+    request.body_sent(60.0, b"data: {}", False)
+    if when == "between two of its tokens":
+        metered_request(company=company).call_began(1)
+    request.produced(first, 1, True)
+    request.body_sent(90.0, b"data: {}", True)
+    request.call_ended(first, 1)
+    load, _, _ = _why_late(request, 90.0)
+    assert load > 0
+
+
+def test_the_sequences_and_later_prompts_of_a_request_are_no_company_of_its_own() -> None:
+    company = Company()
+    request = metered_request(company=company)
+    for at in (60.0, 90.0):
+        request.enters_engine(extra_args={}, prompt_tokens=100, form=None, count_tokens=len)
+        first = request.call_began(2)
+        for choice in (first, first + 1):
+            request.produced(choice, 1, True)
+        request.body_sent(at, b"data: {}", False)
+        request.call_ended(first, 2)
+    load, idle, _ = _why_late(request, 90.0)
+    assert load == 0.0
+    assert idle > 0
+
+
+def test_those_who_came_and_went_during_a_slow_upload_were_no_company() -> None:
+    company = Company()
+    request = metered_request(company=company)
+    other = metered_request(company=company)
+    other.call_ended(other.call_began(1), 1)
+    request.body_received(at=10.0, unix_time=10.0)
+    request.enters_engine(extra_args={}, prompt_tokens=100, form=None, count_tokens=len)
+    first = request.call_began(1)
+    request.produced(first, 1, True)
+    request.body_sent(90.0, b"data: {}", True)
+    request.call_ended(first, 1)
+    load, _, _ = _why_late(request, 90.0)
+    assert load == 0.0

@@ -39,6 +39,7 @@ andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="reas
 andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="prompt"} 0.1
 andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="pace"} 0.0
 andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="empty"} 0.0
+andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="slow"} 0.0
 """
 
 

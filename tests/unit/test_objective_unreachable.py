@@ -60,6 +60,7 @@ def _told(measurement: Measurement | None) -> tuple[str, str, str]:
         (IdleReason.PROMPT, "LongPrompts", "expectedPrefillRate"),
         (IdleReason.PACE, "PaceAboveDecodeSpeed", "lower pace"),
         (IdleReason.EMPTY, "EmptyAnswers", "max_tokens"),
+        (IdleReason.SLOW, "SlowEngine", "throttled"),
     ],
 )
 def test_what_idle_replicas_miss_is_told_with_its_reason_and_what_to_do(

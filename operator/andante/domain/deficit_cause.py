@@ -2,7 +2,8 @@
 
 failed   the server failed, refused or cut the request
 client   the request asks for more than its class
-idle     an idle replica of the same kind would miss this too (`andante.domain.idle_replica`)
+idle     an idle replica of the same kind would miss this too (`andante.domain.idle_replica`), or did: the request was
+         alone on its replica
 load     the rest: more replicas reduce this part, and the scaler adds replicas for it
 """
 
@@ -57,17 +58,17 @@ def added_up(parts: Iterable[DeficitByCause]) -> DeficitByCause:
 
 
 def split_deficit(
-    deficit: float, *, outcome: Outcome | None, idle_deficit: float, beyond_class: float = 0.0
+    deficit: float, *, outcome: Outcome | None, idle_deficit: float, beyond_class: float = 0.0, alone: bool = False
 ) -> DeficitByCause:
     """Split `deficit` into its parts; `outcome` is None while the request is open.
 
     `idle_deficit`: the deficit that the request would have on an idle replica. `beyond_class`: the deficit above the
-    one that the class's own expectations would give.
+    one that the class's own expectations would give. `alone`: no other request ran while this one did.
     """
     if deficit <= 0:
         return NO_DEFICIT
     if outcome is not None and outcome.cut_by_server:
         return DeficitByCause(failed=deficit)
     client = min(deficit, max(0.0, beyond_class))
-    idle = min(deficit - client, max(0.0, idle_deficit))
+    idle = deficit - client if alone else min(deficit - client, max(0.0, idle_deficit))
     return DeficitByCause(client=client, idle=idle, load=max(0.0, deficit - client - idle))

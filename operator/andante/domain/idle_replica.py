@@ -31,6 +31,8 @@ class IdleReason(StrEnum):
     """The engine decodes more slowly than the class's pace."""
     EMPTY = "empty"
     """The answer ended without a token."""
+    SLOW = "slow"
+    """The engine was slower than its step time says, although it served nothing else."""
 
 
 class IdleTimeline(NamedTuple):

@@ -75,6 +75,9 @@ _UNREACHABLE: Mapping[IdleReason, Problem] = {
     IdleReason.PROMPT: Problem(reason="LongPrompts", message="prompts that take longer than the first token may"),
     IdleReason.PACE: Problem(reason="PaceAboveDecodeSpeed", message="a pace above the speed at which engines decode"),
     IdleReason.EMPTY: Problem(reason="EmptyAnswers", message="answers that end without a token"),
+    IdleReason.SLOW: Problem(
+        reason="SlowEngine", message="engines that are slower than their step time, although they serve nothing else"
+    ),
 }
 _MODEL_NOT_FOUND = (
     "RepositoryNotFoundError",

@@ -1,0 +1,41 @@
+"""Tells whether a request had the engine to itself. No vLLM import.
+
+Another replica helps nobody who was alone on theirs: whatever was late then was late on an idle replica
+(`andante.domain.deficit_cause`). A model of the step time cannot say so: on a busy machine it is wrong by a few
+percent, and a few percent of a long answer are more than an objective tolerates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """The engine's calls at one moment."""
+
+    running: int
+    began: int
+
+
+class Company:
+    """Counts the calls that run on one engine. For the event loop's thread."""
+
+    __slots__ = ("_began", "_running")
+
+    def __init__(self) -> None:
+        self._began = self._running = 0
+
+    def call_began(self) -> None:
+        self._began += 1
+        self._running += 1
+
+    def call_ended(self) -> None:
+        self._running -= 1
+
+    def now(self) -> _Moment:
+        return _Moment(self._running, self._began)
+
+    def none_since(self, moment: _Moment, *, own: int) -> bool:
+        """Whether no call but the `own` ones, which began later, has run since `moment`."""
+        return not moment.running and self._began - moment.began == own
