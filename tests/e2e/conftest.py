@@ -40,7 +40,7 @@ class Service:
         url = service_url(
             kubeconfig=self.installation.kubeconfig, namespace=NAMESPACE, service=self.installation.service
         )
-        self.wait(f"connections to be accepted at {url}", lambda: _accepts(url), timeout=60.0)
+        self.wait(f"connections to be accepted at {url}", lambda: accepts(url), timeout=60.0)
         return url
 
     @property
@@ -97,7 +97,8 @@ class Service:
         return conditions.get(kind, "Absent")
 
 
-def _accepts(url: str) -> bool:
+def accepts(url: str) -> bool:
+    """Whether a connection is made there now."""
     address = urlsplit(url)
     try:
         socket.create_connection((address.hostname, address.port), timeout=1.0).close()

@@ -1,0 +1,115 @@
+"""Services whose users wait although the replica is idle: none is bought for them, and each says what it is."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from hack.install import ROOT, service_url
+
+from e2e.conftest import NAMESPACE, Service, accepts
+
+QUIET_SECONDS = 40.0
+"""Eight ticks of the scaler: a deficit that replicas could relieve has bought them by then."""
+VIRTUAL_GPU = {"profile": "llama-3-8b-1xa100", "timeScale": 16, "kvCapacityTokens": 61440}
+"""About 6 tokens a second: a step is so long that a busy machine hardly lengthens it, so what users wait for is the
+engine's own time and no load."""
+THOUGHT = "<think>" + " the river walks slow" * 15 + "</think>" + " calm" * 20 + "<think>"
+"""The virtual GPU says what it was asked: 60 tokens of it are hidden, which takes ten seconds."""
+
+SPECS: dict[str, dict[str, Any]] = {
+    "whole": {"qoe": {"classes": [{"name": "reading"}]}},
+    "thinking": {
+        "qoe": {"classes": [{"name": "reading"}]},
+        "engine": {"extraArgs": ["--reasoning-parser", "deepseek_r1"]},
+    },
+    "hasty": {"qoe": {"classes": [{"name": "hasty", "expectedTTFT": "1s", "pace": 100}]}},
+}
+ASKED: dict[str, dict[str, Any]] = {
+    "whole": {"messages": [{"role": "user", "content": " the river walks slow"}], "max_tokens": 40, "stream": False},
+    "thinking": {"messages": [{"role": "user", "content": THOUGHT}], "max_tokens": 82, "stream": True},
+    "hasty": {"messages": [{"role": "user", "content": " the river walks slow"}], "max_tokens": 60, "stream": True},
+}
+REASONS = {
+    "whole": ("False", "Reachable"),
+    "thinking": ("True", "Reasoning"),
+    "hasty": ("True", "PaceAboveDecodeSpeed"),
+}
+
+
+@pytest.fixture(scope="module")
+def three(service: Service) -> Iterator[Service]:
+    """Their namespace's service, once all three are Ready."""
+    example: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "llmservice.yaml").read_text(encoding="utf-8"))
+    for name, own in SPECS.items():
+        engine = {**example["spec"]["engine"], "virtualGPU": VIRTUAL_GPU, **own.get("engine", {})}
+        spec = {**example["spec"], "qoe": own["qoe"], "engine": engine}
+        manifest = {**example, "metadata": {"name": name}, "spec": spec}
+        service.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    try:
+        service.wait("all three to be Ready", lambda: all(_is_ready(service, name) for name in SPECS))
+        yield service
+    finally:
+        service.kubectl("delete", "llmservice", *SPECS, "--ignore-not-found")
+
+
+def _is_ready(service: Service, name: str) -> bool:
+    conditions = {c["type"]: c["status"] for c in _status(service, name).get("conditions", ())}
+    return conditions.get("Ready") == "True"
+
+
+@contextmanager
+def _light_load(service: Service) -> Iterator[None]:
+    """One user of each service, who asks again as soon as the answer is there."""
+    over = threading.Event()
+    kubeconfig = service.installation.kubeconfig
+    urls = {name: service_url(kubeconfig=kubeconfig, namespace=NAMESPACE, service=name) for name in SPECS}
+    service.wait("connections to all three", lambda: all(map(accepts, urls.values())), timeout=60.0)
+
+    def ask(name: str) -> None:
+        with httpx.Client(timeout=120, trust_env=False) as client:
+            while not over.is_set():
+                reply = client.post(f"{urls[name]}/v1/chat/completions", json={"model": name, **ASKED[name]})
+                assert reply.status_code == 200, reply.text
+
+    threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in SPECS]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+        assert all(thread.is_alive() for thread in threads), "a user got an error"
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def _status(service: Service, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(service.kubectl("get", "llmservice", name, "-o", "json")).get("status", {})
+    return found
+
+
+def _unreachable(service: Service, name: str) -> tuple[str, str]:
+    conditions = {c["type"]: (c["status"], c["reason"]) for c in _status(service, name).get("conditions", ())}
+    return conditions.get("ObjectiveUnreachable", ("", ""))
+
+
+def test_none_of_them_is_given_a_second_replica_and_each_says_why(three: Service) -> None:
+    with _light_load(three):
+        for name, expected in REASONS.items():
+            three.wait(f"{name}: {expected}", lambda n=name, e=expected: _unreachable(three, n) == e, timeout=120)
+        until = time.monotonic() + QUIET_SECONDS
+        while time.monotonic() < until:
+            replicas = {name: _status(three, name).get("replicas") for name in SPECS}
+            assert replicas == dict.fromkeys(SPECS, 1)
+            time.sleep(2)
+        assert {name: _unreachable(three, name) for name in SPECS} == REASONS
+    for name in SPECS:
+        assert not _status(three, name).get("scaling", {}).get("decisions"), name
