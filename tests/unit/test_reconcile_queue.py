@@ -8,13 +8,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from andante.runtime.queue import NAMESPACE_WORKERS, ReconcileQueue
+import pytest
 
-SERVICES = 3 * NAMESPACE_WORKERS
+from andante.runtime.queue import WORKERS, ReconcileQueue
+
+HALF = WORKERS // 2
+"""Workers of a namespace that is alone."""
+SERVICES = 3 * HALF
 
 
 class Namespaces:
-    """Reconciles that hang in the namespace "hung", until they are released."""
+    """Reconciles that hang in the namespaces "hung…", until they are released."""
 
     def __init__(self) -> None:
         self.release = threading.Event()
@@ -25,12 +29,12 @@ class Namespaces:
     def reconcile(self, namespace: str, name: str) -> None:
         with self._lock:
             self.began[namespace] += 1
-            self._at_once += namespace == "hung"
+            self._at_once += namespace.startswith("hung")
             self.most_at_once = max(self.most_at_once, self._at_once)
-        if namespace == "hung":
+        if namespace.startswith("hung"):
             self.release.wait(30)
         with self._lock:
-            self._at_once -= namespace == "hung"
+            self._at_once -= namespace.startswith("hung")
 
 
 @asynccontextmanager
@@ -56,11 +60,23 @@ async def test_a_namespace_that_hangs_keeps_no_other_waiting() -> None:
     async with _working(namespaces) as queue:
         for number in range(SERVICES):
             queue.add("hung", f"s{number}", delay=0)
-        await _until(lambda: namespaces.began["hung"] == NAMESPACE_WORKERS)
+        await _until(lambda: namespaces.began["hung"] == HALF)
         queue.add("other", "chat", delay=0)
         await _until(lambda: namespaces.began["other"] == 1)
-        assert namespaces.began["hung"] == NAMESPACE_WORKERS
-        assert len(queue) == SERVICES - NAMESPACE_WORKERS
+        assert namespaces.began["hung"] == HALF
+        assert len(queue) == SERVICES - HALF
+
+
+@pytest.mark.parametrize("hung", [2, 3, 4])
+async def test_several_namespaces_that_hang_keep_no_other_waiting(hung: int) -> None:
+    namespaces = Namespaces()
+    async with _working(namespaces) as queue:
+        for number in range(SERVICES):
+            for which in range(hung):
+                queue.add(f"hung{which}", f"s{number}", delay=0)
+        await _until(lambda: namespaces.most_at_once >= HALF and len(namespaces.began) == hung)
+        queue.add("other", "chat", delay=0)
+        await _until(lambda: namespaces.began["other"] == 1)
 
 
 async def test_those_that_had_to_wait_for_their_own_namespace_come_after() -> None:
@@ -68,8 +84,8 @@ async def test_those_that_had_to_wait_for_their_own_namespace_come_after() -> No
     async with _working(namespaces) as queue:
         for number in range(SERVICES):
             queue.add("hung", f"s{number}", delay=0)
-        await _until(lambda: namespaces.began["hung"] == NAMESPACE_WORKERS)
+        await _until(lambda: namespaces.began["hung"] == HALF)
         queue.add("hung", f"s{SERVICES - 1}", delay=0)  # it waits already
         namespaces.release.set()
         await _until(lambda: len(queue) == 0 and namespaces.began["hung"] == SERVICES)
-        assert namespaces.most_at_once == NAMESPACE_WORKERS
+        assert namespaces.most_at_once == HALF

@@ -29,7 +29,7 @@ from andante.app.world import World
 from andante.domain.rollout_budget import RolloutBudget
 from andante.ports import MetricsSource, NotFoundError, RefusedError, UnavailableError
 from andante.runtime.health import Health
-from andante.runtime.queue import WORKERS, ReconcileQueue
+from andante.runtime.queue import ReconcileQueue
 from andante.runtime.relist import Relister
 from andante.runtime.watches import Watches
 from andante.runtime.web import OwnWeb
@@ -37,8 +37,8 @@ from andante.runtime.web import OwnWeb
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
-THREADS = 2 * WORKERS
-"""For calls that block: those of the queue's workers, lists, the Lease."""
+THREADS = 16
+"""For calls that block, beside the queue's own: lists, the Lease."""
 READ_SHARE = 0.6
 """Share of a tick in which all pods are read."""
 REFUSED_SECONDS = 10.0

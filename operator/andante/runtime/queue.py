@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from andante.ports import UnavailableError
 
@@ -17,15 +18,19 @@ Key = tuple[str, str]
 
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 30.0
-WORKERS, NAMESPACE_WORKERS = 16, 4
-"""Services in work at the same time, and of them those of one namespace: where its calls hang, others must not wait."""
+WORKERS = 16
+"""Services in work at the same time."""
 SETTLE_SECONDS = 0.05
 """A burst of events about one service becomes one reconcile."""
 
 
 class ReconcileQueue:
     """Calls `reconcile` for each queued service. `reconcile` may block and runs in a thread. It returns the seconds
-    after which it wants to be called again even without an event (None: never)."""
+    after which it wants to be called again even without an event (None: never).
+
+    A namespace whose calls hang must not keep others waiting: a namespace gets a further worker only while it has fewer
+    at work than are free. Of 16, one that is alone gets 8, one that comes later 4, and so on (the dynamic threshold of
+    Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998)."""
 
     def __init__(
         self,
@@ -38,12 +43,14 @@ class ReconcileQueue:
         self._reconcile = reconcile
         self._on_fault = on_fault
         self._workers = workers
+        # Own threads: whatever else runs in threads must not take them.
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="reconcile")
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
         self._at_work: Counter[str] = Counter()
-        self._behind: dict[str, deque[Key]] = {}  # by namespace: those that wait for its own workers
+        self._due_by_namespace: dict[str, deque[Key]] = {}  # those that have no worker yet, the longest wait first
         self._again: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
 
@@ -74,43 +81,47 @@ class ReconcileQueue:
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)
         self._waiting.add(key)
-        self._ready.put_nowait(key)
+        self._due_by_namespace.setdefault(key[0], deque()).append(key)
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give free workers to the namespaces that may have one more, in turns."""
+        turn = list(itertools.islice(self._due_by_namespace, len(self._at_work) + self._workers))
+        for namespace in turn:
+            if self._at_work[namespace] >= self._workers - self._at_work.total():
+                continue
+            keys = self._due_by_namespace.pop(namespace)
+            self._at_work[namespace] += 1
+            self._ready.put_nowait(keys.popleft())
+            if keys:
+                self._due_by_namespace[namespace] = keys  # behind the others
 
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
-            namespace = key[0]
-            if self._at_work[namespace] >= NAMESPACE_WORKERS:
-                self._behind.setdefault(namespace, deque()).append(key)
-                continue
             self._waiting.discard(key)
             self._busy.add(key)
-            self._at_work[namespace] += 1
             try:
                 delay = await self._once(key)
             finally:
                 self._busy.discard(key)
-                self._next_of(namespace)
+                self._done(key[0])
             wanted = [d for d in (delay, self._again.pop(key, None)) if d is not None]
             if key in self._failures:
                 wanted = wanted[:1]  # events from our own unfinished writes must not shorten the back-off
             if wanted:
                 self.add(*key, delay=min(wanted))
 
-    def _next_of(self, namespace: str) -> None:
-        """One service of the namespace is done with; the next one of those that wait for that is ready."""
+    def _done(self, namespace: str) -> None:
+        """A worker of the namespace is free."""
         self._at_work[namespace] -= 1
         if not self._at_work[namespace]:
             del self._at_work[namespace]
-        behind = self._behind.get(namespace)
-        if behind:
-            self._ready.put_nowait(behind.popleft())
-        else:
-            self._behind.pop(namespace, None)
+        self._hand_out()
 
     async def _once(self, key: Key) -> float | None:
         try:
-            delay = await _to_its_end(asyncio.to_thread(self._reconcile, *key))
+            delay = await _to_its_end(asyncio.get_running_loop().run_in_executor(self._threads, self._reconcile, *key))
         except UnavailableError as error:
             delay = self._back_off(key)
             logger.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
@@ -130,9 +141,8 @@ class ReconcileQueue:
         return min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures, 10))
 
 
-async def _to_its_end(work: Coroutine[Any, Any, float | None]) -> float | None:
+async def _to_its_end(task: asyncio.Future[float | None]) -> float | None:
     """Await work that goes on when cancelled (a thread): the Lease must not be released before this work has ended."""
-    task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
