@@ -18,12 +18,14 @@ from typing import Any
 from hack.engine_process import EngineProcess
 
 PROMPT = " the river walks slow and the stone holds"
+PROMPT_TOKENS = 8
+"""Of `PROMPT`, with the synthetic tokenizer."""
 
 
 def engine_config(policy: str) -> dict[str, Any]:
     """engine.yaml of an engine with that scheduling policy, on an 8B model's virtual H100."""
     return {
-        "model": {"id": "tiny", "source": "synthetic", "servedName": "tiny", "maxModelLen": 2048},
+        "model": {"id": "tiny", "source": "synthetic", "servedName": "tiny", "maxModelLen": 4096},
         "virtualGpu": {"profile": "llama-3-8b-1xh100", "timeScale": 1.0},
         "scheduler": {"policy": policy},
         "extraArgs": ["--disable-uvicorn-access-log"],
@@ -40,17 +42,18 @@ class Round:
 
 
 def alternate(
-    engines: Mapping[str, EngineProcess], *, streams: int, tokens: int, pairs: int
+    engines: Mapping[str, EngineProcess], *, streams: int, tokens: int, pairs: int, shared: int = 0
 ) -> dict[str, tuple[Round, ...]]:
     """`pairs` rounds on each of the two engines, in turns (a, b; b, a; …), after one that is not counted.
 
-    A round is `streams` completions of `tokens` tokens at once. Raises RuntimeError when a stream does not end whole.
+    A round is `streams` completions of `tokens` tokens at once, of prompts that begin with the same `shared` tokens;
+    with 0 the prompts are short and begin in different ways. Raises RuntimeError when a stream does not end whole.
     """
     first, second = engines
     rounds: dict[str, list[Round]] = {name: [] for name in engines}
 
     def measure(name: str) -> Round:
-        return asyncio.run(_round(engines[name], streams=streams, tokens=tokens))
+        return asyncio.run(_round(engines[name], streams=streams, tokens=tokens, shared=shared))
 
     for name in engines:  # the first requests import much
         measure(name)
@@ -72,9 +75,11 @@ def median(rounds: Sequence[Round], figure: str) -> str:
     return f"{statistics.median(getattr(entry, figure) for entry in rounds):.0f}"
 
 
-async def _round(engine: EngineProcess, *, streams: int, tokens: int) -> Round:
+async def _round(engine: EngineProcess, *, streams: int, tokens: int, shared: int) -> Round:
+    prefix = PROMPT * (shared // PROMPT_TOKENS)
+    prompts = [f"{prefix} {number}{PROMPT}" for number in range(streams)]
     cpu, started = _cpu_seconds(engine.pid), time.perf_counter()
-    await asyncio.gather(*(_stream(engine.port, tokens) for _ in range(streams)))
+    await asyncio.gather(*(_stream(engine.port, prompt, tokens) for prompt in prompts))
     seconds = time.perf_counter() - started
     delivered = streams * tokens
     return Round(
@@ -84,9 +89,9 @@ async def _round(engine: EngineProcess, *, streams: int, tokens: int) -> Round:
     )
 
 
-async def _stream(port: int, tokens: int) -> None:
+async def _stream(port: int, prompt: str, tokens: int) -> None:
     """One streamed completion over a bare socket: a client that costs as little CPU as can be."""
-    body = json.dumps({"model": "tiny", "prompt": PROMPT, "max_tokens": tokens, "stream": True}).encode()
+    body = json.dumps({"model": "tiny", "prompt": prompt, "max_tokens": tokens, "stream": True}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
         b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
