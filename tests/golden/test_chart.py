@@ -96,6 +96,8 @@ def test_helm_lint_finds_nothing(helm: str) -> None:
         ("andante-operator.tickSecond=5", "tickSecond"),
         ("andante-operator.tickSeconds=0", "tickSeconds"),
         ("andante-operator.prometheusURL=prometheus:9090", "prometheusURL"),
+        ("andante-operator.monitoring.interval=1h", "interval"),
+        ("andante-operator.monitoring.labels.release=a b", "release"),
         ("andante-operator.image.pullPolicy=Sometimes", "pullPolicy"),
         ("andante-operator.enabled=false", "enabled"),
         ("andante-operator.image.digest=latest", "digest"),

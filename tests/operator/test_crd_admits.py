@@ -41,6 +41,16 @@ VALID: Mapping[str, Mapping[str, Any]] = {
         "model": MODEL,
         "engine": {"resources": {"requests": {"cpu": 2, "memory": "1.5Gi"}, "limits": {"memory": "8Gi"}}},
     },
+    "labels and relabelings": {
+        "model": MODEL,
+        "monitoring": {
+            "labels": {"release": "kube-prometheus-stack", "example.com/team": ""},
+            "interval": "1m",
+            "histogramBuckets": False,
+            "relabelings": [{"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}],
+            "metricRelabelings": [{"action": "drop", "sourceLabels": ["__name__"], "regex": "vllm:.*_created"}],
+        },
+    },
     "flags that look owned and are not": {
         "model": MODEL,
         "engine": {"extraArgs": ["--enable-prefix-caching", "--max-num-seqs=32", "--port-range", "-q"]},

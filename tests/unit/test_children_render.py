@@ -11,7 +11,7 @@ import yaml
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.children import POD_MONITOR, PodTemplateError, render
-from andante.app.settings import OperatorSettings, SettingsError
+from andante.app.settings import MonitoringSettings, OperatorSettings, SettingsError
 from andante.engine_config import EngineConfig, QoESettings
 
 SETTINGS = OperatorSettings(
@@ -54,6 +54,59 @@ def test_optional_children_appear_only_when_they_are_wanted_and_possible() -> No
     assert "NetworkPolicy" in children(networkPolicy={"enabled": True})
     assert "PodMonitor" in children(crds=(POD_MONITOR.crd,))
     assert "PodMonitor" not in children(crds=(POD_MONITOR.crd,), monitoring={"podMonitor": False})
+
+
+def pod_monitor(**monitoring: Any) -> dict[str, Any]:
+    return children(crds=(POD_MONITOR.crd,), monitoring=monitoring)["PodMonitor"]
+
+
+def scraped(**monitoring: Any) -> dict[str, Any]:
+    endpoint: dict[str, Any]
+    (endpoint,) = pod_monitor(**monitoring)["spec"]["podMetricsEndpoints"]
+    return endpoint
+
+
+def test_a_prometheus_finds_the_pod_monitor_by_the_labels_of_the_chart_and_of_the_service() -> None:
+    given = MonitoringSettings(labels={"release": "prometheus", "team": "site", "app.kubernetes.io/instance": "x"})
+    raw = {"metadata": {"name": "chat"}, "spec": {"model": MODEL, "monitoring": {"labels": {"team": "chat"}}}}
+    raw["spec"]["monitoring"]["labels"]["andante.dev/llmservice"] = "other"
+    settings = SETTINGS.model_copy(update={"monitoring": given})
+    (monitor,) = (
+        child
+        for child in render(LLMService.parse(raw), settings=settings, replicas=1, installed_crds=(POD_MONITOR.crd,))
+        if child["kind"] == "PodMonitor"
+    )
+    labels = monitor["metadata"]["labels"]
+    assert (labels["release"], labels["team"]) == ("prometheus", "chat")
+    assert (labels["app.kubernetes.io/instance"], labels["andante.dev/llmservice"]) == ("chat", "chat")
+
+
+def test_a_service_is_scraped_as_often_as_it_asks() -> None:
+    assert [scraped()["interval"], scraped(interval="1m")["interval"]] == ["15s", "60s"]
+    assert scraped(interval="1.5s")["interval"] == "1500ms"  # Prometheus reads no fractions
+
+
+def test_only_pods_that_answer_are_scraped() -> None:
+    kept = {tuple(rule["sourceLabels"]): rule["regex"] for rule in scraped()["relabelings"] if rule["action"] == "keep"}
+    assert kept == {("__meta_kubernetes_pod_container_name",): "engine", ("__meta_kubernetes_pod_ready",): "true"}
+
+
+def test_no_rule_of_the_author_s_puts_series_under_another_name() -> None:
+    wrong = [{"targetLabel": label, "replacement": "other"} for label in ("namespace", "pod", "llmservice")]
+    last = scraped(relabelings=wrong)["relabelings"][-3:]
+    assert {rule["targetLabel"]: rule["sourceLabels"] for rule in last} == {
+        "namespace": ["__meta_kubernetes_namespace"],
+        "pod": ["__meta_kubernetes_pod_name"],
+        "llmservice": ["__meta_kubernetes_pod_label_andante_dev_llmservice"],
+    }
+    last = scraped(metricRelabelings=wrong)["metricRelabelings"][-2:]
+    assert {rule["targetLabel"]: rule["replacement"] for rule in last} == {"namespace": "prod", "llmservice": "chat"}
+
+
+def test_buckets_are_dropped_on_request() -> None:
+    assert "metricRelabelings" not in scraped()
+    (rule,) = scraped(histogramBuckets=False)["metricRelabelings"]
+    assert rule == {"action": "drop", "sourceLabels": ["__name__"], "regex": ".+_bucket"}
 
 
 def test_replicas_are_left_out_on_request() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from andante.api.v1alpha1.delivery import ScrapeInterval
 from andante.domain.rollout_budget import BUDGET_PATTERN
 
 OPERATOR_CONFIG_FILE: Final = "/etc/andante/operator.yaml"
@@ -26,12 +27,27 @@ def _field_name(name: str) -> str:
     return first + "".join("URL" if word == "url" else word.capitalize() for word in rest)
 
 
-class OperatorSettings(BaseModel):
-    """The operator's settings. An unknown field is refused, so that a typo does not silently mean the default."""
+class _Settings(BaseModel):
+    """Base of the settings. An unknown field is refused, so that a typo does not silently mean the default."""
 
     model_config = ConfigDict(
         alias_generator=_field_name, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
     )
+
+
+class MonitoringSettings(_Settings):
+    """What PodMonitors and PrometheusRules of services have where an LLMService does not say (spec.monitoring)."""
+
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    """Labels of these objects, below the LLMService's own."""
+    interval: ScrapeInterval = 15.0
+    """Seconds between two scrapes of an engine."""
+    histogram_buckets: bool = True
+    """Whether Prometheus keeps the buckets of histograms."""
+
+
+class OperatorSettings(_Settings):
+    """The operator's settings."""
 
     engine_image: Annotated[str, Field(min_length=1, max_length=512)]
     """Image of engines whose LLMService names none."""
@@ -51,6 +67,8 @@ class OperatorSettings(BaseModel):
     """Whether LLMServices may mount folders of the node: model.source.hostPath, or a hostPath volume of podTemplate."""
     prometheus_url: Annotated[str, Field(alias="prometheusURL", pattern=r"^(https?://\S+)?$")] = ""
     """Base URL of Prometheus; empty: the operator scrapes the engine pods itself."""
+    monitoring: MonitoringSettings = MonitoringSettings()
+    """What PodMonitors and PrometheusRules of services have where an LLMService does not say."""
     tick_seconds: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 15.0
     """Seconds between two scaling ticks."""
     scrape_timeout_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 3.0

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from andante.api.rules import PATTERN_HINT, Rule, rules
+from andante.api.v1alpha1.relabeling import ObjectLabels, Relabeling
 from andante.api.values import APIModel, Duration, FreeObject
 
 _PERCENT = r"^(100|[1-9]?[0-9])%$"
@@ -55,6 +56,10 @@ class Rollout(APIModel):
     """How long a replica may download and load the model before it is restarted."""
 
 
+ScrapeInterval = Annotated[float, Duration(minimum="1s", maximum="2m")]
+"""Prometheus forgets a series after 5 minutes without a sample: two samples and a missed one must fit."""
+
+
 class Monitoring(APIModel):
     """Objects that Andante creates for Prometheus and Grafana."""
 
@@ -64,6 +69,20 @@ class Monitoring(APIModel):
     """Create a PrometheusRule with the objective's burn-rate alerts. Stored; this version does not create it yet."""
     dashboard: bool = True
     """Create a ConfigMap with a Grafana dashboard. Stored; this version does not create it yet."""
+    labels: ObjectLabels = Field(default_factory=dict)
+    """Labels of the PodMonitor and the PrometheusRule, by which a Prometheus selects them (`release: prometheus`).
+    Merged over the chart's monitoring.labels."""
+    interval: ScrapeInterval | None = None
+    """How often the pods are scraped. Default: the chart's monitoring.interval."""
+    histogram_buckets: bool | None = None
+    """Whether Prometheus keeps the buckets of histograms, about 4 of 5 series of a pod. Scaling and alerts need none of
+    them; panels with percentiles do. Default: the chart's monitoring.histogramBuckets."""
+    relabelings: Annotated[tuple[Relabeling, ...], Field(max_length=16)] = ()
+    """Rules for the pods' labels before a scrape, as in a PodMonitor. The labels namespace, pod and llmservice stay the
+    operator's."""
+    metric_relabelings: Annotated[tuple[Relabeling, ...], Field(max_length=16)] = ()
+    """Rules for the series of each scrape, as in a PodMonitor. Series that scaling needs must stay: where one is
+    dropped, the pods count as not measured, and the condition MetricsAvailable names it."""
 
 
 class NetworkPolicy(APIModel):

@@ -23,15 +23,14 @@ from andante.app.children.network import (
     CLUSTER_SERVICE,
     DISRUPTION_BUDGET,
     NETWORK_POLICY,
-    POD_MONITOR,
     SERVICE_ACCOUNT,
     cluster_service,
     disruption_budget,
     network_policy,
-    pod_monitor,
     service_account,
 )
 from andante.app.children.permitted import PodTemplateError
+from andante.app.children.pod_monitor import POD_MONITOR, pod_monitor
 from andante.app.kinds import DEPLOYMENT, POD, SERVICE, ObjectKind
 from andante.app.settings import OperatorSettings
 

@@ -43,6 +43,11 @@ def labels(service: LLMService) -> dict[str, str]:
     }
 
 
+def monitoring_labels(given: RenderInput) -> dict[str, str]:
+    """Labels of objects that a Prometheus selects: the chart's, then the author's, then our own, which always win."""
+    return {**given.settings.monitoring.labels, **given.service.spec.monitoring.labels, **labels(given.service)}
+
+
 def selector_text(service: LLMService) -> str:
     """The selector as the API writes it in status.selector and in list requests."""
     return ",".join(f"{key}={value}" for key, value in selector_labels(service).items())
@@ -57,12 +62,19 @@ def endpoint(service: LLMService) -> str:
     return f"http://{service.name}.{service.namespace}.svc/v1"
 
 
-def manifest(service: LLMService, *, kind: ObjectKind, body: Mapping[str, Any], name: str | None = None) -> Manifest:
-    """A child with the service's name (or `name`), labels and owner reference."""
+def manifest(
+    service: LLMService,
+    *,
+    kind: ObjectKind,
+    body: Mapping[str, Any],
+    name: str | None = None,
+    labelled: Mapping[str, str] | None = None,
+) -> Manifest:
+    """A child with the service's name (or `name`), labels (or `labelled`) and owner reference."""
     metadata: dict[str, Any] = {
         "name": name or service.name,
         "namespace": service.namespace,
-        "labels": labels(service),
+        "labels": dict(labelled or labels(service)),
     }
     if service.metadata.uid:
         # blockOwnerDeletion is left out: it needs the right to update finalizers of the service.

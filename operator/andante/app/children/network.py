@@ -1,15 +1,12 @@
-"""Makes the Service, the ServiceAccount, the PodDisruptionBudget, and the optional NetworkPolicy and PodMonitor."""
+"""Makes the Service, the ServiceAccount, the PodDisruptionBudget, and the optional NetworkPolicy."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from andante.api.v1alpha1.pod_template import ENGINE_CONTAINER
-from andante.app.children.names import Manifest, RenderInput, labels, manifest, selector_labels
+from andante.app.children.names import Manifest, RenderInput, manifest, selector_labels
 from andante.app.kinds import ObjectKind
 from andante.engine_config import ENGINE_PORT
-
-METRICS_INTERVAL = "15s"
 
 SERVICE_ACCOUNT: Final = ObjectKind(
     kind="ServiceAccount",
@@ -37,15 +34,6 @@ NETWORK_POLICY: Final = ObjectKind(
     plural="networkpolicies",
     metadata_only=True,
     purpose="Where spec.networkPolicy asks for one.",
-)
-POD_MONITOR: Final = ObjectKind(
-    kind="PodMonitor",
-    group="monitoring.coreos.com",
-    version="v1",
-    plural="podmonitors",
-    crd="podmonitors.monitoring.coreos.com",
-    metadata_only=True,
-    purpose="Tells a Prometheus Operator to scrape the engines, where its CRD is installed.",
 )
 
 
@@ -116,36 +104,6 @@ def network_policy(given: RenderInput) -> Manifest | None:
                 "podSelector": {"matchLabels": selector_labels(service)},
                 "policyTypes": ["Ingress"],
                 "ingress": [{"from": [*peers, operator], "ports": [{"port": ENGINE_PORT, "protocol": "TCP"}]}],
-            }
-        },
-    )
-
-
-def pod_monitor(given: RenderInput) -> Manifest | None:
-    """Let a Prometheus Operator scrape the engines. None where spec.monitoring.podMonitor is off."""
-    service = given.service
-    if not service.spec.monitoring.pod_monitor:
-        return None
-    return manifest(
-        service,
-        kind=POD_MONITOR,
-        body={
-            "spec": {
-                "selector": {"matchLabels": labels(service)},
-                "podMetricsEndpoints": [
-                    {
-                        "port": "http",
-                        "path": "/metrics",
-                        "interval": METRICS_INTERVAL,
-                        "relabelings": [
-                            {
-                                "action": "keep",
-                                "sourceLabels": ["__meta_kubernetes_pod_container_name"],
-                                "regex": ENGINE_CONTAINER,
-                            }
-                        ],
-                    }
-                ],
             }
         },
     )
