@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from andante.adapters.exposition import WANTED, sample_of
+from andante.adapters.exposition import NEEDED, OPTIONAL, WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
-from andante.app.scaling.pod_history import COUNTERS, DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS
+from andante.app.scaling.pod_history import DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS
 from andante.domain import metric_names
 from andante.domain.idle_replica import IdleReason
 from andante.ports import PodSample, Unread
@@ -87,8 +87,8 @@ def test_qoe_is_kept_per_class() -> None:
     assert _sample().by_class == {"reading": (6.5, 7.0)}
 
 
-@pytest.mark.parametrize("name", COUNTERS)
-def test_a_counter_that_is_not_there_is_unknown_and_not_zero(name: str) -> None:
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_metric_that_is_not_there_is_unknown_and_not_zero(name: str) -> None:
     """Engines show theirs from their start; one that does not is of another version."""
     metric, _, part = name.partition("/")
     lines = [line for line in TEXT.splitlines() if not (line.startswith(metric + "{") and f'"{part}"' in line + '""')]
@@ -96,6 +96,19 @@ def test_a_counter_that_is_not_there_is_unknown_and_not_zero(name: str) -> None:
     sample = parse("\n".join(lines) + "\n", at=0.0)
     assert isinstance(sample, Unread)
     assert f"no metric {name}" in sample.why
+
+
+def test_many_missing_metrics_are_counted_and_not_all_named() -> None:
+    text = "\n".join(line for line in TEXT.splitlines() if "andante_request_" not in line) + "\n"
+    sample = parse(text, at=0.0)
+    assert isinstance(sample, Unread)
+    named = "no metric andante_request_qoe_sum, andante_request_qoe_count, andante_request_deficit_sum/load and 8 more"
+    assert named in sample.why
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_metric_that_only_says_more_may_be_missing(name: str) -> None:
+    assert _sample("\n".join(line for line in TEXT.splitlines() if not line.startswith(name)) + "\n")
 
 
 def test_an_engine_that_does_not_tell_causes_is_not_read_as_one_without_load() -> None:

@@ -12,11 +12,14 @@ from andante.domain.deficit_cause import Cause
 from andante.ports import PodSample, Unread
 
 _OPEN_DEFICITS = {cause.value: f"{metric_names.OPEN_DEFICIT_SUM}/{cause.value}" for cause in Cause}
-_NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE_SUM, *_OPEN_DEFICITS.values(), *COUNTERS)
-"""The metrics that an engine shows from its start. A missing one is unknown, not 0."""
-WANTED = frozenset(
-    {name.split("/", 1)[0] for name in _NEEDED} | {metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE}
-)
+NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE_SUM, *_OPEN_DEFICITS.values(), *COUNTERS)
+"""The metrics that an engine shows from its start: NAME, or NAME/PART where a label has the parts of a metric. Without
+one of them the pod is not measured: a missing metric is unknown, not 0."""
+OPTIONAL = (metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE)
+"""Metrics that a pod may lack: then the status says less, and the decisions are the same."""
+WANTED = frozenset({name.split("/", 1)[0] for name in (*NEEDED, *OPTIONAL)})
+MOST_NAMED = 3
+"""Missing metrics that a reason names; it counts the others."""
 MAX_REASON = 200
 _WAS_ACTIVE = "policy"
 
@@ -43,8 +46,15 @@ def _scheduling(before: str | None, reason: str, *, active: bool) -> str | None:
     return before if before is not None and reason == _WAS_ACTIVE else reason
 
 
-def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
-    """Sum readings of one pod over their classes. One impossible sum makes the whole sample unreadable."""
+def collect(
+    readings: Iterable[Reading],
+    *,
+    at: float,
+    why_missing: str = "is this an engine of this operator's version of Andante?",
+) -> PodSample | Unread:
+    """Sum readings of one pod over their classes. One impossible sum makes the whole sample unreadable, and so does one
+    missing metric; `why_missing` says then what the cause may be.
+    """
     sums: dict[str, float] = {}
     by_class: dict[str, list[float]] = {}
     open_by_class: dict[str, float] = {}
@@ -69,10 +79,11 @@ def collect(readings: Iterable[Reading], *, at: float) -> PodSample | Unread:
     odd = next((f"{name} is {value:g}" for name, value in sums.items() if not abs(value) < MOST), None)
     if odd:
         return Unread(why=odd)
-    missing = [name for name in _NEEDED if name not in sums]
+    missing = [name for name in NEEDED if name not in sums]
     if missing:
-        why = f"no metric {missing[0]}: is this an engine of this operator's version of Andante?"
-        if scheduling is not None and metric_names.OPEN_REQUESTS in missing:
+        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
+        why = f"no metric {', '.join(missing[:MOST_NAMED])}{more}: {why_missing}"
+        if scheduling is not None and len(missing) == len(NEEDED):
             why = "the engine runs without Andante's delivery meter, so QoE is not measured"
         return Unread(why=why, scheduling=scheduling)
     fitted = sums.get(metric_names.IDLE_STEP_TIME_FITTED)
