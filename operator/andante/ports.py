@@ -42,6 +42,10 @@ class PodSample:
     """Whether the deficits with cause idle use a fitted step time; None when the pod does not say."""
     scheduling: str | None = None
     """Why vLLM's own scheduling runs in place of the policy; "" when the policy runs; None when not known."""
+    target: str = ""
+    """Which scrape of the pod it is, where a store has several; "" where the operator read the pod itself."""
+    job: str = ""
+    """The scrape's job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -188,7 +188,82 @@ def test_a_pod_that_cannot_be_read_says_why() -> None:
 
 def test_old_metrics_are_stale() -> None:
     result = _run((0, {"a": _sample(0)}), (15, {"a": _sample(15)}), (61, {"a": _sample(15)}))
-    assert result.deficit == Stale(at=15)
+    assert result.deficit == Stale(at=15, why="the newest metrics are too old: pod a: no new sample")
+
+
+def test_stale_metrics_name_the_newest_cause() -> None:
+    refused = Unread(why="Prometheus: connection refused")
+    result = _run((0, {"a": _sample(0)}), (15, {"a": _sample(15)}), (61, {"a": refused}))
+    assert isinstance(result.deficit, Stale)
+    assert "pod a: Prometheus: connection refused" in result.deficit.why
+
+
+def test_stale_metrics_name_the_job_that_stopped() -> None:
+    last = dataclasses.replace(_sample(15), job="engines")
+    result = _run((0, {"a": _sample(0)}), (15, {"a": last}), (61, {"a": last}))
+    assert isinstance(result.deficit, Stale)
+    assert "no new sample from job 'engines'" in result.deficit.why
+
+
+def test_pods_that_are_not_measured_are_named_with_the_cause() -> None:
+    result = _run(
+        (0, {"a": _sample(0), "b": _sample(0)}),
+        (15, {"a": _sample(15, requests=1), "b": Unread(why="refused")}),
+        (60, {"a": _sample(60, requests=1), "b": Unread(why="refused")}),
+        pods=(A, B),
+    )
+    assert (result.pods_measured, result.unread) == (1, "pod b: refused")
+
+
+def _scraped(*, every: float, seconds: float, behind: float = 0.0) -> list[Measurement]:
+    """What ticks of 15 s measure where one pod is scraped `every` so many seconds, by a store that is `behind`."""
+    measurements, found = Measurements(window=60.0, stale_after=45.0, behind=behind), []
+    for tick in range(int(seconds / 15)):
+        now = 1000.0 + 15.0 * tick
+        at = now - behind - (now - behind) % every
+        read = {("n", "a"): _sample(at, requests=at - 900.0, deficit=0.1 * (at - 900.0), opened=3.0)}
+        measurements.take(read)
+        found.append(measurements.measure((A,), read, now=now))
+    return found
+
+
+@pytest.mark.parametrize("behind", [0.0, 30.0])
+@pytest.mark.parametrize("every", [5.0, 15.0, 30.0, 60.0, 120.0])
+def test_metrics_are_never_stale_however_often_the_pods_are_scraped(every: float, behind: float) -> None:
+    measured = _scraped(every=every, seconds=900.0, behind=behind)
+    settled = measured[int(3 * every / 15) + 1 :]
+    assert len(settled) > 20
+    assert all(isinstance(one.deficit, Observed) for one in settled)
+    assert value_of(settled[-1].deficit) == pytest.approx(0.1, abs=0.02)
+
+
+def test_one_gap_does_not_make_old_metrics_look_fresh() -> None:
+    history = PodHistory()
+    for at in (0.0, 15.0, 30.0, 600.0):
+        history.add(_sample(at), window=60.0)
+    assert history.interval == 15.0
+
+
+def test_another_server_s_scrape_of_the_same_pod_is_no_restart() -> None:
+    def scrape(at: float, *, requests: float, target: str) -> PodSample:
+        classes = {"reading": (0.9 * requests, requests)}
+        return dataclasses.replace(_sample(at, requests=requests), target=target, by_class=classes)
+
+    history = PodHistory()
+    # The second server's clock is ahead: its sample is newer by its time, and shows less.
+    history.add(scrape(0, requests=1000, target="first"), window=60.0)
+    history.add(scrape(15, requests=1010, target="first"), window=60.0)
+    history.add(scrape(16, requests=1008, target="second"), window=60.0)
+    history.add(scrape(30, requests=1020, target="second"), window=60.0)
+    assert dict(zip(COUNTERS, history.gained(), strict=True))[metric_names.REQUESTS] == 22.0
+    assert history.class_qoe()["reading"][1] == 22.0
+
+
+def test_figures_that_cannot_be_are_missing() -> None:
+    result = _run((0, {"a": _sample(0)}), (15, {"a": _sample(15, requests=3, deficit=112.0)}))
+    assert isinstance(result.deficit, Missing)
+    assert "112 of 3 requests" in result.deficit.why
+    assert isinstance(result.load_deficit, Missing)
 
 
 def test_half_of_the_pods_are_counted_as_half() -> None:

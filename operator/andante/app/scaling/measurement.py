@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from andante.app.scaling.pod_history import (
     COUNTERS,
@@ -22,7 +22,13 @@ from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.ports import PodAddress, PodSample, Unread
 
-_LONGEST_REASON = 160
+MISSED_SAMPLES = 3
+"""A sample is stale when it is older than this many times the time between two samples."""
+SLACK = 0.05
+"""How much a share of requests may be outside 0 to 1: the samples of one scrape are not of exactly one moment."""
+_MOST_REASONS = 3
+"""Reasons that a message holds."""
+_LONGEST_REASON = 240
 """Characters of the reason why a pod could not be read: the reason may quote a tenant's text."""
 
 
@@ -57,6 +63,8 @@ class Measurement:
     """Whether all pods compute the idle deficit from a fitted step time."""
     scheduling: Mapping[str, str | None] = field(default_factory=dict)
     """By pod: why vLLM's own scheduling runs in place of the policy ("": the policy runs; None: not known)."""
+    unread: str = ""
+    """Which ready pods are not measured, and the newest cause; "" where all are."""
 
 
 def nothing_measured(why: str, *, scheduling: Mapping[str, str | None] | None = None) -> Measurement:
@@ -86,8 +94,10 @@ def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]
 class Measurements:
     """Keeps the histories of all pods between ticks, and forgets pods that are gone."""
 
-    def __init__(self, *, window: float, stale_after: float) -> None:
-        self._window, self._stale_after = window, stale_after
+    def __init__(self, *, window: float, stale_after: float, behind: float = 0.0) -> None:
+        """All in seconds. `stale_after`: the age of a stale sample, at the least: where samples come more seldom, it
+        follows the learned time between them. `behind`: how far the source may be behind the pods."""
+        self._window, self._stale_after, self._behind = window, stale_after, behind
         self._pods: dict[tuple[str, str], PodHistory] = defaultdict(PodHistory)
         self._ended: dict[tuple[str, str], Ended] = {}
         """By pod: what ended between the newest two samples, where the newest was taken in this tick."""
@@ -135,33 +145,43 @@ class Measurements:
         if ahead > self._stale_after:
             # A sample from the future would look fresh long after it is stale.
             return nothing_measured(f"the metrics are {ahead:.0f} s ahead of the operator's clock: a clock is wrong")
-        fresh = {name: kept for name, kept in histories.items() if now - kept[1].at <= self._stale_after}
+        fresh = {name: kept for name, kept in histories.items() if self._is_fresh(kept[0], kept[1], now=now)}
+        why = _why([pod for pod in ready if pod.name not in fresh], read, seen=histories)
         if not fresh:
             if histories:
-                return _everywhere(Stale(at=max(newest.at for _, newest in histories.values())), scheduling={})
-            return nothing_measured(_why(ready, read), scheduling=_said_by_unread(ready, read))
+                newest_at = max(newest.at for _, newest in histories.values())
+                figure = Stale(at=newest_at, why=f"the newest metrics are too old: {why}")
+                return _everywhere(figure, scheduling=_said_by_unread(ready, read))
+            return nothing_measured(why, scheduling=_said_by_unread(ready, read))
         # A pod that was read once has gauges but no window yet; the windows of the other pods are used.
         windows = [history for history, _ in fresh.values() if history.seconds > 0]
         if not windows:
-            return nothing_measured("the first sample was just taken; a window needs two")
+            others = f"; {why}" if len(fresh) < len(ready) else ""
+            return nothing_measured(f"the first sample was just taken; a window needs two{others}")
         leaving = [
             (history, newest)
             for history, newest in self._histories([pod for pod in pods if not pod.ready]).values()
-            if abs(now - newest.at) <= self._stale_after
+            if newest.at - now <= self._stale_after and self._is_fresh(history, newest, now=now)
         ]
-        return _measure(
+        measured = _measure(
             {name: sample for name, (_, sample) in fresh.items()},
             [newest for _, newest in leaving],
             [*windows, *(history for history, _ in leaving if history.seconds > 0)],
             without_qoe,
             _said_by_unread(ready, read),
         )
+        return replace(measured, unread=why) if len(fresh) < len(ready) else measured
 
     def open_when_read_last(self, key: tuple[str, str], *, now: float) -> float:
         """Requests that were open on a pod at its last read; 0 where that read is too old."""
         history = self._pods.get(key)
-        newest = history.newest if history else None
-        return newest.open_requests if newest and abs(now - newest.at) <= self._stale_after else 0.0
+        if history is None or history.newest is None:
+            return 0.0
+        return history.newest.open_requests if self._is_fresh(history, history.newest, now=now) else 0.0
+
+    def _is_fresh(self, history: PodHistory, newest: PodSample, *, now: float) -> bool:
+        """Whether the newest sample of a pod is young enough to act on."""
+        return now - newest.at <= max(self._stale_after, MISSED_SAMPLES * history.interval) + self._behind
 
     def _histories(self, pods: Sequence[PodAddress]) -> dict[str, tuple[PodHistory, PodSample]]:
         """The histories of pods that were ever read, by name, with the newest sample."""
@@ -172,13 +192,21 @@ class Measurements:
         }
 
 
-def _why(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> str:
-    reasons = {
-        f"pod {p.name}: {clip(sample.why, _LONGEST_REASON)}"
-        for p in pods
-        if isinstance(sample := read.get((p.namespace, p.name)), Unread)
-    }
-    return "; ".join(sorted(reasons)[:3]) or "what was read is from before the operator's clock was set"
+def _why(
+    pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread], *, seen: Collection[str]
+) -> str:
+    """Why `pods` are not measured, in words that stay the same while the cause does. `seen`: pods with a history."""
+    reasons = set()
+    for pod in pods:
+        answer = read.get((pod.namespace, pod.name))
+        if isinstance(answer, Unread):
+            reasons.add(f"pod {pod.name}: {clip(answer.why, _LONGEST_REASON)}")
+        elif pod.name in seen:
+            job = f" from job {clip(answer.job, _LONGEST_REASON)!r}" if answer and answer.job else ""
+            reasons.add(f"pod {pod.name}: no new sample{job}")
+    more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
+    known = "; ".join(sorted(reasons)[:_MOST_REASONS]) + more
+    return known or "what was read is from before the operator's clock was set"
 
 
 def _said_by_unread(
@@ -210,7 +238,11 @@ def _measure(
     ended, counted = gained[metric_names.REQUEST_QOE_COUNT], gained[metric_names.REQUEST_QOE_COUNT] + scored
 
     def share(total: float, of: float) -> Figure:
-        return Observed(value=total / of, at=at) if of > 0 else NoTraffic()
+        if of <= 0:
+            return NoTraffic()
+        if not -SLACK * of - 1 <= total <= (1 + SLACK) * of + 1:
+            return Missing(why=f"the metrics contradict one another: {total:g} of {of:g} requests")
+        return Observed(value=min(max(total / of, 0.0), 1.0), at=at)
 
     lacked = {cause: gained[DEFICIT[cause]] + sum(s.open_deficit[cause.value] for s in everywhere) for cause in Cause}
     why = max(IdleReason, key=lambda reason: gained[IDLE_DEFICIT[reason]])

@@ -29,6 +29,8 @@ COUNTERS = (
 )
 PLACES = {name: place for place, name in enumerate(COUNTERS)}
 """Of each counter in COUNTERS."""
+LONGEST_INTERVAL = 120.0
+"""Seconds; a longer time between two samples is a gap."""
 _ENDED_PLACES = (PLACES[metric_names.REQUEST_QOE_COUNT], PLACES[metric_names.GOOD_REQUESTS])
 
 
@@ -53,16 +55,19 @@ class _Point:
 class PodHistory:
     """The newest sample of one pod, and what those that a window needs counted, oldest first.
 
-    A counter that fell was reset and counts from 0: what it had counted before is added from then on.
+    A counter that fell was reset and counts from 0: what it had counted before is added from then on. The first sample
+    of another scrape of the pod is no reset: the clocks of two servers differ, so a counter may seem to fall.
     """
 
-    __slots__ = ("_before", "_before_by_class", "_points", "newest")
+    __slots__ = ("_before", "_before_by_class", "_intervals", "_points", "newest")
 
     def __init__(self) -> None:
         self.newest: PodSample | None = None
         self._points: deque[_Point] = deque()
         self._before: array[float] | None = None
         """Per counter, what it had counted before its resets; None: there was none."""
+        self._intervals: tuple[float, ...] = ()
+        """Seconds between the newest samples, at most three."""
         self._before_by_class: dict[str, tuple[float, float]] = {}
 
     def add(self, sample: PodSample, *, window: float) -> Ended | None:
@@ -74,6 +79,7 @@ class PodHistory:
         if last is not None and sample.at <= last.at:
             return None  # the same scrape seen twice, or a clock that went back
         if last is not None:
+            self._intervals = (*self._intervals[-2:], min(sample.at - last.at, LONGEST_INTERVAL))
             self._note_resets(last, sample)
         self._points.append(self._point(sample))
         self.newest = sample
@@ -105,20 +111,29 @@ class PodHistory:
         """Length of the window."""
         return self._points[-1].at - self._points[0].at if self._points else 0.0
 
+    @property
+    def interval(self) -> float:
+        """Seconds between two samples, learned from the newest ones; 0 before the second sample. One gap changes
+        nothing: it is the middle one of three."""
+        return sorted(self._intervals)[(len(self._intervals) - 1) // 2] if self._intervals else 0.0
+
     def _note_resets(self, last: PodSample, sample: PodSample) -> None:
+        same = last.target == sample.target
         for place, name in enumerate(COUNTERS):
-            before = last.counters.get(name, 0.0)
-            if sample.counters.get(name, 0.0) < before:
+            before, now = last.counters[name], sample.counters[name]
+            if now < before:
                 if self._before is None:
                     self._before = array("d", bytes(8 * len(COUNTERS)))
-                self._before[place] += before
+                self._before[place] += before if same else before - now
         for name, (total, count) in last.by_class.items():
-            if sample.by_class.get(name, (0.0, 0.0))[1] < count:
+            now_total, now_count = sample.by_class.get(name, (0.0, 0.0))
+            if now_count < count:
                 earlier = self._before_by_class.get(name, (0.0, 0.0))
-                self._before_by_class[name] = (earlier[0] + total, earlier[1] + count)
+                gone = (total, count) if same else (total - now_total, count - now_count)
+                self._before_by_class[name] = (earlier[0] + gone[0], earlier[1] + gone[1])
 
     def _point(self, sample: PodSample) -> _Point:
-        counters = array("d", [sample.counters.get(name, 0.0) for name in COUNTERS])
+        counters = array("d", [sample.counters[name] for name in COUNTERS])
         if self._before is not None:
             counters = array("d", map(add, counters, self._before))
         by_class: dict[str, tuple[float, float]] = dict(sample.by_class)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 WINDOW_TICKS = 4
 """Length of the measures' window in ticks: long enough to contain requests, short enough to react to a surge."""
 STALE_TICKS = 3
-"""Metrics older than this many ticks are stale."""
+"""Metrics older than this many ticks are stale, unless the samples themselves come more seldom."""
 SERVICES_BETWEEN_PAUSES = 50
 """The tick lets other tasks run after this many services: a tick over 1,000 services must not delay the watches."""
 CLOCK_STEP_SECONDS = 1.0
@@ -60,19 +60,23 @@ class ScalingTick:
         metrics: MetricsSource,
         clock: Clock,
         tick_seconds: float,
+        behind_seconds: float = 0.0,
         on_fault: Callable[[str], None] = lambda kind: None,
         on_gone: Callable[[float], None] = lambda requests: None,
         on_read: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`on_fault` is told the kind of each fault that cost one service its part; `on_gone`, once an engine is gone,
-        how many requests were open there when it was read last; `on_read` how long it took to read all engines.
+        """`behind_seconds`: how far `metrics` may be behind the engines. `on_fault` is told the kind of each fault that
+        cost one service its part; `on_gone`, once an engine is gone, how many requests were open there when it was read
+        last; `on_read` how long it took to read all engines.
         """
         self._fleet, self._metrics, self._clock = fleet, metrics, clock
         self._on_fault, self._on_gone, self._on_read = on_fault, on_gone, on_read
         self._asked: dict[ServiceState, frozenset[tuple[str, str]]] = {}
         """The pods that were asked in the newest tick."""
         self._window = window_seconds(tick_seconds)
-        self._measurements = Measurements(window=self._window, stale_after=STALE_TICKS * tick_seconds)
+        self._measurements = Measurements(
+            window=self._window, stale_after=STALE_TICKS * tick_seconds, behind=behind_seconds
+        )
         self._clock_ahead: float | None = None
         """Wall clock minus monotonic clock, at the newest tick."""
         self.services = 0

@@ -262,12 +262,18 @@ def _metrics(o: Observation) -> tuple[str, Status, str, str]:
         return "MetricsAvailable", "Unknown", "NotReadYet", "the operator started a moment ago and has not measured yet"
     figure, ready = o.measurement.deficit, len(o.pods.ready)
     if isinstance(figure, Stale):
-        return "MetricsAvailable", "False", "Stale", "the newest metrics are too old to decide on"
+        return "MetricsAvailable", "False", "Stale", figure.why
     if isinstance(figure, Missing):
         status: Status = "False" if ready else "Unknown"
         return "MetricsAvailable", status, "Missing" if ready else "NoReplicas", figure.why
     if o.measurement.pods_measured < ready:
-        return "MetricsAvailable", "False", "Partial", f"metrics of {o.measurement.pods_measured} of {ready} ready pods"
+        words = f"metrics of {o.measurement.pods_measured} of {ready} ready pods"
+        return (
+            "MetricsAvailable",
+            "False",
+            "Partial",
+            f"{words}; {o.measurement.unread}" if o.measurement.unread else words,
+        )
     if isinstance(figure, NoTraffic):
         return "MetricsAvailable", "True", "NoTraffic", "measured; there are no requests"
     return "MetricsAvailable", "True", "Measured", f"metrics of all {ready} ready pods"
@@ -306,8 +312,7 @@ def _slo(o: Observation) -> tuple[str, Status, str, str]:
     figure = o.measurement.good_fraction if o.measurement else Missing(why="not measured yet")
     if isinstance(figure, Missing | Stale):
         # What was counted before says nothing of what readers get now.
-        why = figure.why if isinstance(figure, Missing) else "the metrics are stale"
-        return "SLOMet", "Unknown", "NotMeasured", why
+        return "SLOMet", "Unknown", "NotMeasured", figure.why
     if budget is None or isinstance(budget, NothingCounted):
         return "SLOMet", "Unknown", "NoTraffic", f"no request was counted in the last {period}"
     if isinstance(budget, TooFewRequests):
@@ -335,7 +340,7 @@ def _unreachable(o: Observation) -> tuple[str, Status, str, str]:
     if isinstance(figure, NoTraffic):
         return "ObjectiveUnreachable", "Unknown", "NoTraffic", "no request ended in the last window"
     if o.measurement is None or not isinstance(figure, Observed):
-        why = figure.why if isinstance(figure, Missing) else "the metrics are stale"
+        why = figure.why if isinstance(figure, Missing | Stale) else "not measured yet"
         return "ObjectiveUnreachable", "Unknown", "NotMeasured", why
     objective = o.service.spec.qoe.objective
     tolerated = (1 - objective.good_fraction) * objective.qoe

@@ -25,6 +25,8 @@ class Stale:
 
     at: float
     """Time of the newest sample, seconds."""
+    why: str = "the newest metrics are too old"
+    """The newest cause that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,10 +129,8 @@ class Snapshot:
     def blind(self) -> str | None:
         """Why no decision is possible on these figures; None where it is possible."""
         for figure in (self.deficit, self.open_requests):
-            if isinstance(figure, Missing):
+            if isinstance(figure, Missing | Stale):
                 return figure.why
-            if isinstance(figure, Stale):
-                return "the newest metrics are too old"
         return None
 
     @property
