@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from andante.adapters import prometheus
+from andante.adapters.exposition import NEEDED
 from andante.adapters.prometheus import PrometheusSource
 from andante.app.scaling.pod_history import VISIBLE_TOKENS
 from andante.domain import metric_names
@@ -26,29 +27,47 @@ Answers = Callable[[str, str], "list[dict[str, Any]] | int"]
 """From the query and its namespaces to rows, or an HTTP status."""
 
 
-def _rows(query: str, namespaces: str) -> list[dict[str, Any]]:
-    """What Prometheus would say, had it scraped the pod a of each namespace at 100."""
+def _scrape(query: str, namespaces: str, *, text: str = TEXT, at: float = 100.0, **target: str) -> list[dict[str, Any]]:
+    """What Prometheus would say at 101, had it scraped `text` from the pod a of each namespace at `at`."""
     found = []
     for namespace in namespaces.split("|"):
-        where = {"namespace": namespace, "pod": "a"}
-        if "timestamp" in query:
-            found.append({"metric": where, "value": [101.0, "100"]})
-            continue
-        for family in text_string_to_metric_families(TEXT):
+        where = {"job": "engines", "namespace": namespace, "pod": "a", **target}
+        for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if sample.labels.get("kind", "visible") == "visible":
-                    metric = {**sample.labels, **where, "__name__": sample.name}
+                name = sample.name
+                if "timestamp" in query and name == metric_names.OPEN_REQUESTS:
+                    found.append({"metric": {**sample.labels, **where}, "value": [101.0, str(at)]})
+                elif "timestamp" not in query and sample.labels.get("kind", "visible") == "visible":
+                    metric = {**sample.labels, **where, "__name__": name}
                     found.append({"metric": metric, "value": [101.0, str(sample.value)]})
     return found
 
 
+def _rows(query: str, namespaces: str) -> list[dict[str, Any]]:
+    return _scrape(query, namespaces)
+
+
+def _without(name: str) -> str:
+    """TEXT as a relabel rule leaves it that drops one name."""
+    return "".join(f"{line}\n" for line in TEXT.splitlines() if not line.startswith(name + "{"))
+
+
+class _Asked(list[str]):
+    """The namespaces of each query."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters: list[dict[str, list[str]]] = []
+
+
 @contextmanager
-def _server(answers: Answers = _rows) -> Iterator[tuple[str, list[str]]]:
-    """A server that speaks Prometheus' HTTP API; its URL, and the namespaces of each query."""
-    asked: list[str] = []
+def _server(answers: Answers = _rows) -> Iterator[tuple[str, _Asked]]:
+    """A server that speaks Prometheus' HTTP API; its URL, and what it was asked."""
+    asked = _Asked()
 
     def answer(path: str) -> tuple[int, str, bytes]:
-        query = parse_qs(urlsplit(path).query)["query"][0]
+        asked.parameters.append(parse_qs(urlsplit(path).query))
+        query = asked.parameters[-1]["query"][0]
         (namespaces,) = re.findall(r'namespace=~"([^"]*)"', query)
         asked.append(namespaces)
         found = answers(query, namespaces)
@@ -125,3 +144,105 @@ def test_without_pods_nothing_is_asked() -> None:
     with _server() as (url, asked):
         assert _read(url, []) == {}
     assert asked == []
+
+
+@pytest.mark.parametrize("name", sorted({name.partition("/")[0] for name in NEEDED}))
+def test_a_pod_without_one_of_the_metrics_is_not_measured_and_the_metric_is_named(name: str) -> None:
+    with _server(lambda query, namespaces: _scrape(query, namespaces, text=_without(name))) as (url, _):
+        unread = _read(url, _pods("team"))["team", "a"]
+    assert isinstance(unread, Unread)
+    assert f"no metric {name}" in unread.why
+    assert "a relabel rule of job 'engines' may drop it" in unread.why
+
+
+def test_native_histograms_are_read_as_classic_ones() -> None:
+    """As Prometheus 3 keeps them with convert_classic_histograms_to_nhcb: the series of sum and count are not there."""
+    kept = "".join(f"{line}\n" for line in TEXT.splitlines() if not line.startswith("andante_request_qoe_"))
+
+    def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
+        rows = _scrape(query, namespaces, text=kept)
+        if "timestamp" not in query and "|andante_request_qoe|" in query:
+            metric = {"__name__": "andante_request_qoe", "qoe_class": "reading", "model_name": "chat"}
+            where = {"job": "engines", "namespace": namespaces, "pod": "a"}
+            histogram = {"count": "7", "sum": "6.5", "buckets": [[0, "0", "0.5", "1"]]}
+            rows.append({"metric": {**metric, **where}, "histogram": [101.0, histogram]})
+        return rows
+
+    with _server(answers) as (url, _):
+        sample = _read(url, _pods("team"))["team", "a"]
+    assert isinstance(sample, PodSample)
+    assert sample.by_class == {"reading": (6.5, 7.0)}
+
+
+def test_a_histogram_that_is_kept_in_both_forms_counts_once() -> None:
+    def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
+        rows = _rows(query, namespaces)
+        classic = next((row for row in rows if row["metric"].get("__name__") == "andante_request_qoe_sum"), None)
+        if classic:
+            metric = {**classic["metric"], "__name__": "andante_request_qoe"}
+            rows.append({"metric": metric, "histogram": [101.0, {"count": "7", "sum": "6.5"}]})
+        return rows
+
+    with _server(answers) as (url, _):
+        assert _read(url, _pods("team"))["team", "a"].by_class == {"reading": (6.5, 7.0)}
+
+
+@pytest.mark.parametrize("label", ["job", "endpoint", "prometheus_replica", "any_other_label"])
+def test_a_pod_that_is_scraped_twice_counts_once(label: str) -> None:
+    def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
+        twice = [_scrape(query, namespaces, at=at, **{label: name}) for name, at in (("one", 93.0), ("two", 100.0))]
+        return [*twice[0], *twice[1]]
+
+    with _server(answers) as (url, _):
+        sample = _read(url, _pods("team"))["team", "a"]
+    assert (sample.at, sample.counters[metric_names.REQUESTS], sample.open_requests) == (100.0, 9.0, 4.0)
+
+
+def test_a_pod_is_read_from_the_same_scrape_until_that_one_stops() -> None:
+    """Each round: the times of the newest samples of the jobs one and two."""
+    rounds = [(100.0, 99.0), (100.0, 114.0), (130.0, 129.0), (130.0, 219.0), (130.0, 221.0), (None, 236.0)]
+    now: list[float | None] = []
+
+    def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
+        jobs = zip(("one", "two"), now, strict=True)
+        return [row for job, at in jobs if at for row in _scrape(query, namespaces, at=at, job=job)]
+
+    async def jobs(url: str) -> list[str]:
+        source = PrometheusSource(url=url, timeout_seconds=10.0, round_seconds=20.0)
+        found = []
+        for times in rounds:
+            now[:] = times
+            (sample,) = (await source.read(_pods("team"))).values()
+            assert isinstance(sample, PodSample)
+            found.append(sample.job)
+        return found
+
+    with _server(answers) as (url, _):
+        assert asyncio.run(jobs(url)) == ["one", "one", "one", "one", "two", "two"]
+
+
+def test_a_job_that_stopped_is_named() -> None:
+    gone: list[bool] = []
+
+    async def run(url: str) -> Any:
+        source = PrometheusSource(url=url, timeout_seconds=10.0, round_seconds=20.0)
+        await source.read(_pods("team"))
+        gone.append(True)
+        return (await source.read(_pods("team")))["team", "a"]
+
+    with _server(lambda query, namespaces: [] if gone else _rows(query, namespaces)) as (url, _):
+        unread = asyncio.run(run(url))
+    assert unread == Unread(why="Prometheus has no series of this pod any more; the last was of job 'engines'")
+
+
+def test_times_and_values_are_of_one_moment_of_the_server_s_clock() -> None:
+    with _server() as (url, asked):
+        _read(url, _pods("team"))
+    times, rows = asked.parameters
+    assert (times.get("time"), rows["time"]) == (None, ["101.0"])
+
+
+def test_victoria_metrics_leaves_out_no_more_than_the_last_scrape() -> None:
+    with _server() as (url, asked):
+        _read(url, _pods("team"))
+    assert all(parameters["latency_offset"] == ["5s"] for parameters in asked.parameters)

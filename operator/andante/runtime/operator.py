@@ -15,7 +15,7 @@ from andante.adapters.clock import SystemClock
 from andante.adapters.kubernetes import KubernetesCluster
 from andante.adapters.lease import LeaseGuard
 from andante.adapters.own_metrics import OwnMetrics
-from andante.adapters.prometheus import PrometheusSource
+from andante.adapters.prometheus import BEHIND_SECONDS, PrometheusSource
 from andante.adapters.scrape import DirectScrape
 from andante.app.children import CHILDREN
 from andante.app.fleet import Fleet
@@ -227,6 +227,7 @@ class Operator:
             metrics=self._metrics(),
             clock=clock,
             tick_seconds=settings.tick_seconds,
+            behind_seconds=BEHIND_SECONDS if settings.prometheus_url else 0.0,
             on_fault=self._own.fault,
             on_gone=self._own.gone,
             on_read=self._own.read,

@@ -1,0 +1,112 @@
+"""Turns the rows that Prometheus answers into samples of pods.
+
+One pod may be scraped several times: by two jobs, or by two Prometheus servers whose series one store keeps. Each of
+these targets has its own series of the same counters, so a sample is of one target alone: a sum over targets would
+double, and would fall to half when one of them stops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from andante.adapters.exposition import WANTED, collect
+from andante.adapters.exposition_lines import Reading
+from andante.domain import metric_names
+from andante.ports import PodSample, Unread
+
+PodKey = tuple[str, str]
+"""Namespace and name of a pod."""
+
+ASKED: Final = WANTED | {metric_names.REQUEST_QOE}
+"""Names to ask for. A Prometheus that turns classic histograms into native ones has only the histogram itself."""
+SWITCH_AFTER: Final = 90.0
+"""A pod's sample is of the same target as the one before, unless another target is newer by this many seconds: two
+servers' clocks differ, and a counter that seems to fall looks like a restart."""
+_OWN_LABELS: Final = frozenset(
+    {"__name__", "model_name", "qoe_class", "kind", "cause", "why", "reason", "outcome", "policy"}
+)
+"""Labels of the engine's metrics; all others are of the target."""
+
+_Target = frozenset[tuple[str, str]]
+Row = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Scraped:
+    """The series of one target."""
+
+    at: float | None = None
+    readings: list[Reading] = field(default_factory=list)
+    native: list[Reading] = field(default_factory=list)
+    """Sums and counts of native histograms."""
+
+    def all(self) -> list[Reading]:
+        """The readings; those of a native histogram where there is no classic one."""
+        classic = {name for name, _, _ in self.readings}
+        return [*self.readings, *(reading for reading in self.native if reading[0] not in classic)]
+
+
+class PodSeries:
+    """The series of some pods, by target."""
+
+    def __init__(self, *, times: Iterable[Row], rows: Iterable[Row]) -> None:
+        """`times`: rows with the time of a series' newest sample. `rows`: the series. Raises KeyError, ValueError, or
+        TypeError where the rows are not as Prometheus writes them."""
+        self._pods: dict[PodKey, dict[_Target, _Scraped]] = defaultdict(lambda: defaultdict(_Scraped))
+        for row in times:
+            scraped = self._scraped(row["metric"])
+            at = float(row["value"][1])
+            scraped.at = at if scraped.at is None else max(scraped.at, at)
+        for row in rows:
+            labels = row["metric"]
+            scraped = self._scraped(labels)
+            name = labels.get("__name__", "")
+            if "histogram" in row:
+                for part in ("sum", "count"):
+                    scraped.native.append((f"{name}_{part}", labels, float(row["histogram"][1][part])))
+            else:
+                scraped.readings.append((name, labels, float(row["value"][1])))
+
+    def _scraped(self, labels: Mapping[str, str]) -> _Scraped:
+        key = (labels.get("namespace", ""), labels.get("pod", ""))
+        return self._pods[key][frozenset(label for label in labels.items() if label[0] not in _OWN_LABELS)]
+
+    def sample(self, pod: PodKey, *, before: PodSample | None) -> PodSample | Unread:
+        """The newest sample of one target of `pod`; `before` is the pod's last one."""
+        targets = self._pods.get(pod)
+        if not targets:
+            if before is not None:
+                return Unread(why=f"Prometheus has no series of this pod any more; the last was of job {before.job!r}")
+            return Unread(why="Prometheus has no series of this pod; is it scraped, with the labels namespace and pod?")
+        read: list[PodSample] = []
+        unread: list[tuple[float, Unread]] = []
+        for target, scraped in targets.items():
+            answer = _sample(target, scraped)
+            if isinstance(answer, PodSample):
+                read.append(answer)
+            else:
+                unread.append((scraped.at or 0.0, answer))
+        if not read:
+            return max(unread, key=lambda one: one[0])[1]
+        newest = max(read, key=lambda sample: (sample.at, sample.target))
+        same = next((sample for sample in read if before is not None and sample.target == before.target), newest)
+        return same if newest.at - same.at <= SWITCH_AFTER else newest
+
+
+def _sample(target: _Target, scraped: _Scraped) -> PodSample | Unread:
+    labels = dict(target)
+    job = labels.get("job", "")
+    answer = collect(
+        scraped.all(),
+        at=scraped.at or 0.0,
+        why_missing=f"a relabel rule of job {job!r} may drop it, or the engine is of another version",
+    )
+    if isinstance(answer, Unread):
+        return answer
+    if scraped.at is None or not math.isfinite(scraped.at):
+        return Unread(why="Prometheus gives no time for this pod's series yet")
+    return replace(answer, target=", ".join(f"{name}={value}" for name, value in sorted(labels.items())), job=job)
