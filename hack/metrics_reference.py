@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client.metrics import MetricWrapperBase
 
 from andante.adapters.own_metrics import OwnMetrics
+from andante.adapters.service_metrics import FAMILIES
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.request_meter import Objective, Outcome
@@ -85,6 +86,13 @@ _OPERATOR = """
 The usual figures of the process stand beside them.
 """
 
+_SERVICES = """
+## Operator, of each service
+
+By `namespace` and `llmservice`. Only the operator that holds the Lease shows them. A figure that is not known has no
+sample: it is never 0 instead.
+"""
+
 _QUERIES = """
 ## Queries to begin with
 
@@ -122,6 +130,8 @@ def page() -> str:
             _table(_collectors(scheduler.registry)),
             _OPERATOR,
             _table(_collectors(OwnMetrics().registry)),
+            _SERVICES,
+            _rows((f.name, f.kind, ("namespace", "llmservice", *f.labels), f.documentation) for f in FAMILIES),
             _QUERIES,
         )
     )
@@ -139,9 +149,14 @@ def _cell(text: str) -> str:
 
 
 def _table(families: Iterable[MetricWrapperBase]) -> str:
+    return _rows(
+        (f._name + ("_total" if f._type == "counter" else ""), str(f._type), f._labelnames, f._documentation)
+        for f in families
+    )
+
+
+def _rows(families: Iterable[tuple[str, str, Iterable[str], str]]) -> str:
     rows = ["", "| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for family in families:
-        name = family._name + ("_total" if family._type == "counter" else "")
-        labels = ", ".join(f"`{label}`" for label in family._labelnames)
-        rows.append(f"| `{name}` | {family._type} | {labels} | {_cell(family._documentation)} |")
+    for name, kind, labels, meaning in families:
+        rows.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {_cell(meaning)} |")
     return "\n".join(rows) + "\n"

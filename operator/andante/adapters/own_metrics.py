@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import prometheus_client
+
+from andante.adapters.service_metrics import ServiceMetrics
+from andante.app.status.figures import ServiceFigures
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -77,6 +80,13 @@ class OwnMetrics:
             "LLMServices of which the operator keeps a state: figures, decision, what their children look like.",
             registry=self.registry,
         )
+
+        self._of_services = ServiceMetrics()
+        self.registry.register(self._of_services)
+
+    def services(self, figures: Callable[[], Sequence[ServiceFigures]]) -> None:
+        """Show the figures of each service, as `figures` gives them when /metrics is read."""
+        self._of_services.source = figures
 
     def rollouts(self, *, rolling: int, waiting: int) -> None:
         """How many services do what, by the newest round."""

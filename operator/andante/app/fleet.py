@@ -7,10 +7,10 @@ at any time: after a restart the operator reaches the same result from the clust
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from andante.api.v1alpha1 import KIND, LLMService, SpecError
+from andante.api.v1alpha1 import KIND, LLMService, LLMServiceStatus, SpecError
 from andante.app.kinds import DEPLOYMENT, POD
 from andante.app.pods import Pods, is_replica_of, sort_pods
 from andante.app.reconcile.child_plan import is_owned
@@ -35,8 +35,14 @@ class ServiceState:
     name: str
     decision: TickResult | None = None
     """The newest decision with what it was made on; None until a tick after the operator's start."""
+    decided_at: float | None = None
+    """When it was made, Unix time."""
     made: deque[MadeDecision] = field(default_factory=lambda: deque(maxlen=KEPT_DECISIONS))
     """The newest of this process, oldest first: a tick may decide again before a status told of the last one."""
+    made_by_reason: Counter[str] = field(default_factory=Counter)
+    """How many such decisions this process has made."""
+    status: LLMServiceStatus | None = None
+    """The status of the newest reconcile, whether or not it is written already."""
     as_wanted: object | None = None
     """The state of the world in which every child was as wanted; None where no such state is known."""
     spellings: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -68,8 +74,10 @@ class ServiceState:
         """Take a new decision, made at `at` (Unix time). `desired`: what status says was wanted last, if anything."""
         previous = self.decision.decision.wanted if self.decision else desired
         if previous is not None and previous != result.decision.wanted:
-            self.made.append(MadeDecision(at=at, previous=previous, decision=result.decision))
-        self.decision = result
+            made = MadeDecision(at=at, previous=previous, decision=result.decision)
+            self.made.append(made)
+            self.made_by_reason[made.why.reason] += 1
+        self.decision, self.decided_at = result, at
 
 
 class Fleet:

@@ -1,4 +1,5 @@
-"""Names the engine's metrics, as `/metrics` shows them: the engine writes them, the operator reads them.
+"""Names the metrics that others read: the engine's, as the operator reads them, and the operator's of each service, as
+rules and dashboards read them.
 
 A counter's name ends in `_total`. A histogram adds `_bucket`, `_sum` and `_count` to its name. The object that writes a
 metric, and docs/reference/metrics.md, say what the metric means.
@@ -56,3 +57,19 @@ STEP_TIME_PREFILL_TOKEN_SECONDS: Final = "andante_scheduler_step_time_prefill_to
 STEP_TIME_SEQUENCE_SECONDS: Final = "andante_scheduler_step_time_sequence_seconds"
 STEP_TIME_CONTEXT_TOKEN_SECONDS: Final = "andante_scheduler_step_time_context_token_seconds"  # noqa: S105
 STEP_TIME_RELATIVE_ERROR: Final = "andante_scheduler_step_time_relative_error"
+
+# The operator's, of each service: by the labels `namespace` and `llmservice`.
+SERVICE_DESIRED_REPLICAS: Final = "andante_service_desired_replicas"
+SERVICE_READY_REPLICAS: Final = "andante_service_ready_replicas"
+SERVICE_STARTING_REPLICAS: Final = "andante_service_starting_replicas"
+SERVICE_DRAINING_REPLICAS: Final = "andante_service_draining_replicas"
+SERVICE_METRICS_STATE: Final = "andante_service_metrics_state"
+SERVICE_MEAN_QOE: Final = "andante_service_mean_qoe"
+SERVICE_DEFICIT: Final = "andante_service_deficit"
+SERVICE_GOOD_RATIO: Final = "andante_service_good_ratio"
+SERVICE_SMOOTH_GOODPUT: Final = "andante_service_smooth_goodput"
+SERVICE_CONDITION: Final = "andante_service_condition"
+SLO_OBJECTIVE_RATIO: Final = "andante_slo_objective_ratio"
+SLO_WINDOW_SECONDS: Final = "andante_slo_window_seconds"
+SLO_BUDGET_REMAINING_RATIO: Final = "andante_slo_budget_remaining_ratio"
+SCALING_DECISIONS: Final = "andante_scaling_decisions_total"

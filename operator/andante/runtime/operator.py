@@ -23,8 +23,9 @@ from andante.app.kinds import SERVICE, ObjectKind
 from andante.app.reconcile.child_sync import ChildSync
 from andante.app.reconcile.reconciler import Reconciler
 from andante.app.rollout.turns import RolloutTurns
-from andante.app.scaling.tick import ScalingTick, window_seconds
+from andante.app.scaling.tick import STALE_TICKS, ScalingTick, window_seconds
 from andante.app.settings import OperatorSettings
+from andante.app.status.figures import all_figures
 from andante.app.world import World
 from andante.domain.rollout_budget import RolloutBudget
 from andante.ports import MetricsSource, NotFoundError, RefusedError, UnavailableError
@@ -139,6 +140,15 @@ class Operator:
         queue = ReconcileQueue(self._own.timed(reconciler.reconcile), on_fault=self._own.fault)
         self._own.queue_length(lambda: len(queue))
         self._own.held((SERVICE.kind, *(kind.kind for kind in kinds)), self._world.count, lambda: len(fleet))
+        # Only here, below the Lease: a stand-by knows nothing of services, and two would show each series twice.
+        self._own.services(
+            lambda: all_figures(
+                fleet,
+                now=self._clock.now(),
+                stale_after=STALE_TICKS * settings.tick_seconds,
+                on_fault=self._own.fault,
+            )
+        )
         relister = Relister(
             cluster=self._cluster,
             world=self._world,

@@ -128,6 +128,7 @@ class Reconciler:
 
         News is written at most once a second, figures at most once in a window of the measures.
         """
+        state.status = status
         now = self._clock.monotonic()
         wanted = status.to_wire()
         live: dict[str, Any] = dict(obj.get("status") or {})

@@ -10,7 +10,7 @@ from andante.app.children import FIELD_MANAGER
 from andante.app.pods import Pods, created_at
 from andante.app.scaling.measurement import Measurement
 from andante.app.scaling.pod_history import Ended
-from andante.domain.scaling.decide import Decision, decide
+from andante.domain.scaling.decide import Decision, Step, decide
 from andante.domain.scaling.figures import Figure, Observed, value_of
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.snapshot import (
@@ -60,6 +60,12 @@ class MadeDecision:
     """Unix time."""
     previous: int
     decision: Decision
+
+    @property
+    def why(self) -> Step:
+        """The step that tells why: the law's where the law wanted another number, whatever a guard rail made of it."""
+        law = self.decision.steps[0]
+        return law if law.replicas != self.previous else self.decision.decisive
 
 
 def judge(

@@ -42,6 +42,10 @@ class Measurement:
     """The part of the deficit that more replicas reduce."""
     idle_deficit: Figure
     """The part of the deficit that would remain on an idle replica."""
+    failed_deficit: Figure
+    """The part of requests that the server failed, refused or cut."""
+    client_deficit: Figure
+    """The part of clients' own expectations beyond their class's."""
     mean_qoe: Figure
     good_fraction: Figure
     smooth_goodput: Figure
@@ -78,6 +82,8 @@ def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]
         deficit=figure,
         load_deficit=figure,
         idle_deficit=figure,
+        failed_deficit=figure,
+        client_deficit=figure,
         mean_qoe=figure,
         good_fraction=figure,
         smooth_goodput=figure,
@@ -253,6 +259,8 @@ def _measure(
         deficit=share(sum(lacked.values()), counted),
         load_deficit=share(lacked[Cause.LOAD], counted),
         idle_deficit=share(lacked[Cause.IDLE], counted),
+        failed_deficit=share(lacked[Cause.FAILED], counted),
+        client_deficit=share(lacked[Cause.CLIENT], counted),
         idle_reason=why if gained[IDLE_DEFICIT[why]] > 0 else None,
         step_time_fitted=all(s.step_time_fitted for s in newest),
         mean_qoe=share(gained[metric_names.REQUEST_QOE_SUM] + sum(s.open_qoe_sum for s in everywhere), counted),

@@ -113,13 +113,10 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
 
 
 def _record(made: MadeDecision) -> Decision:
-    decision, previous = made.decision, made.previous
-    step = decision.decisive
-    # The law's own reason says why replicas were wanted. A guard rail that limited the number is among the steps.
-    why = decision.steps[0] if decision.steps[0].replicas != previous else step
+    decision, why = made.decision, made.why
     return Decision(
         at=_time(made.at),
-        from_=previous,
+        from_=made.previous,
         to=decision.wanted,
         reason=why.reason,
         message=clip(why.message, LONGEST_MESSAGE),
