@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from prometheus_client.metrics import MetricWrapperBase
-
-from andante.adapters.own_metrics import OwnMetrics
-from andante.adapters.service_metrics import FAMILIES
+from andante.app.status.figures import METRICS_STATES
+from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
-from andante.domain.request_meter import Objective, Outcome
+from andante.domain.request_meter import Outcome
 from andante_vllm.expectations import Effect
-from andante_vllm.meter_metrics import MeterMetrics
-from andante_vllm.scheduler_metrics import SchedulerMetrics
+from hack.metric_families import MetricFamily, Source, metric_families
 
 _OUTCOMES = {
     Outcome.COMPLETED: "the whole answer",
@@ -55,7 +51,8 @@ and idle mean: [how Andante measures quality](../concepts/qoe.md).
 
 | label | values |
 |---|---|
-| `model_name` | the model as clients name it: `spec.model.servedName`, or the service's name |
+| `namespace`, `llmservice` | of the LLMService; an engine's series get both from the PodMonitor, and `pod` |
+| `model_name` | the model as clients name it (`spec.model.servedName`, or the service's name); may be of two services |
 | `qoe_class` | a class of `spec.qoe.classes` |
 | `outcome` | {", ".join(f"`{outcome.value}` ({_OUTCOMES[outcome]})" for outcome in Outcome)} |
 | `kind` of `andante_tokens_total` | `prompt`, `visible`, `hidden` (reasoning that the reader does not see) |
@@ -65,98 +62,154 @@ and idle mean: [how Andante measures quality](../concepts/qoe.md).
 | `policy` | `qoe` or `andes`; `spec.engine.scheduler.policy` |
 | `reason` of `andante_scheduler_active` | why the policy schedules or does not |
 | `reason` of `andante_connections_ended_total` | [connections](../concepts/connections.md) says which |
+| `state` of `andante_service_metrics_state` | {", ".join(f"`{state}`" for state in METRICS_STATES.values())} |
+| `type`, `status`, `reason` of `andante_service_condition` | a [condition](conditions.md): `True`, `False`, `Unknown` |
+| `reason` of `andante_scaling_decisions_total` | [reasons of a decision](conditions.md#reasons-of-a-scaling-decision) |
 | `verb`, `kind` of `andante_operator_api_calls_total` | the call, and the kind of the object |
+| `kind` of `andante_operator_faults_total` | of the work: `tick`, `reconcile`, `rollout`, `metrics`, `watch`, `list` |
+| `kind` of `andante_operator_objects` | the kind of the object |
+| `state` of `andante_operator_rollouts` | `rolling`, `waiting` |
 """
 
-_METER = """
+_SECTIONS: Mapping[Source, str] = {
+    "meter": """
 ## Delivery meter: what readers got
 
 One line a class. Counters start at 0 with the engine; gauges are brought up to date when `/metrics` is read.
-"""
-
-_SCHEDULER = """
+""",
+    "scheduler": """
 ## Scheduler
 
 Not there with `spec.engine.scheduler.policy: fcfs`.
-"""
-
-_OPERATOR = """
+""",
+    "operator": """
 ## Operator
 
 The usual figures of the process stand beside them.
-"""
-
-_SERVICES = """
+""",
+    "service": """
 ## Operator, of each service
 
-By `namespace` and `llmservice`. Only the operator that holds the Lease shows them. A figure that is not known has no
-sample: it is never 0 instead.
-"""
+Only the operator that holds the Lease shows them. A figure that is not known has no sample: it is never 0 instead.
+""",
+}
 
-_QUERIES = """
-## Queries to begin with
+_UNITS = {"_seconds": "seconds", "_ratio": "share, 0 to 1", "_tokens": "tokens", "_requests": "requests"}
+"""By how the name ends, `_total` aside."""
+_OWN_UNITS = {
+    metric_names.REQUESTS: "requests",
+    metric_names.GOOD_REQUESTS: "requests",
+    metric_names.REQUEST_QOE: "QoE, 0 to 1",
+    metric_names.REQUEST_ANDES_QOE: "QoE, 0 to 1",
+    metric_names.REQUEST_DEFICIT_SUM: "QoE",
+    metric_names.REQUEST_IDLE_DEFICIT_SUM: "QoE",
+    metric_names.CLIENT_EXPECTATIONS: "requests",
+    metric_names.OPEN_QOE_SUM: "QoE",
+    metric_names.OPEN_DEFICIT_SUM: "QoE",
+    metric_names.CONNECTIONS_ENDED: "connections",
+    metric_names.SCHEDULER_STEPS: "steps",
+    metric_names.SCHEDULER_DECISIONS: "steps",
+    metric_names.SCHEDULER_PREEMPTIONS: "requests",
+    metric_names.SCHEDULER_OUT_OF_BLOCKS_PREEMPTIONS: "requests",
+    metric_names.SCHEDULER_TOKENS_PER_STEP: "tokens",
+    metric_names.STEP_TIME_RELATIVE_ERROR: "share",
+    metric_names.QOE_SETTINGS_VALID: "1 or 0",
+    metric_names.IDLE_STEP_TIME_FITTED: "1 or 0",
+    metric_names.SCHEDULER_ACTIVE: "1 or 0",
+    metric_names.SERVICE_DESIRED_REPLICAS: "replicas",
+    metric_names.SERVICE_READY_REPLICAS: "replicas",
+    metric_names.SERVICE_STARTING_REPLICAS: "replicas",
+    metric_names.SERVICE_DRAINING_REPLICAS: "replicas",
+    metric_names.SERVICE_METRICS_STATE: "1",
+    metric_names.SERVICE_MEAN_QOE: "QoE, 0 to 1",
+    metric_names.SERVICE_DEFICIT: "QoE, 0 to 1",
+    metric_names.SERVICE_SMOOTH_GOODPUT: "tokens per second",
+    metric_names.SERVICE_CONDITION: "1",
+    metric_names.SLO_BUDGET_REMAINING_RATIO: "share, at most 1",
+    metric_names.SCALING_DECISIONS: "decisions",
+    "andante_operator_tick_failures_total": "ticks",
+    "andante_operator_services": "services",
+    "andante_operator_api_calls_total": "calls",
+    "andante_operator_faults_total": "faults",
+    "andante_operator_open_requests_gone_total": "requests",
+    "andante_operator_queue_services": "services",
+    "andante_operator_rollouts": "services",
+    "andante_operator_objects": "objects",
+    "andante_operator_service_states": "services",
+}
 
-```promql
+QUERIES = """\
 # Mean QoE of the answers that ended in the last five minutes, by class
-sum by (qoe_class) (rate(andante_request_qoe_sum[5m])) / sum by (qoe_class) (rate(andante_request_qoe_count[5m]))
+sum by (namespace, llmservice, qoe_class) (rate(andante_request_qoe_sum[5m]))
+  / sum by (namespace, llmservice, qoe_class) (rate(andante_request_qoe_count[5m]))
 
-# Share of good answers; batch requests have no QoE and are left out
-sum(rate(andante_requests_good_total[5m])) / sum(rate(andante_request_qoe_count[5m]))
+# Share of good answers. Batch requests have no QoE: andante_requests_total would count them
+sum by (namespace, llmservice) (rate(andante_requests_good_total[5m]))
+  / sum by (namespace, llmservice) (rate(andante_request_qoe_count[5m]))
+
+# What is left of the error budget, the emptiest first
+sort(andante_slo_budget_remaining_ratio)
+
+# Why readers wait now: mean deficit of a request in flight, by cause. More replicas help with load alone
+sum by (namespace, llmservice, cause) (andante_open_deficit_sum)
+  / on (namespace, llmservice) group_left ()
+    (sum by (namespace, llmservice) (andante_open_requests) > 0)
 
 # Answers that the service failed, refused or cut, and those that clients gave up
-sum by (outcome) (rate(andante_requests_total{outcome!~"completed|aborted"}[5m]))
-
-# Engines that hang: requests are open and no step has computed anything for five minutes. vLLM's health check does not
-# see that. With policy fcfs, vllm:iteration_tokens_total_count takes the place of andante_scheduler_steps_total
-sum by (pod) (andante_open_requests) > 0
-  and on (pod) sum by (pod) (increase(andante_scheduler_steps_total[5m])) == 0
+sum by (namespace, llmservice, outcome) (
+  rate(andante_requests_total{outcome!~"completed|aborted"}[5m])
+) > 0
 
 # Time to the first token, 95th percentile
-histogram_quantile(0.95, sum by (le, qoe_class) (rate(andante_ttft_seconds_bucket[5m])))
-```
+histogram_quantile(0.95,
+  sum by (namespace, llmservice, qoe_class, le) (rate(andante_ttft_seconds_bucket[5m])))
+
+# Engines that hang: requests are open and no step has computed anything for five minutes. vLLM's health check
+# does not see that. With policy fcfs: vllm:iteration_tokens_total_count for andante_scheduler_steps_total
+sum by (namespace, pod) (andante_open_requests) > 0
+  and on (namespace, pod)
+    sum by (namespace, pod) (increase(andante_scheduler_steps_total[5m])) == 0
+
+# Services with a problem, and its reason
+andante_service_condition{type="Degraded", status="True"}
+
+# Services that serve and cannot be measured: nothing scales them
+andante_service_metrics_state{state=~"missing|stale"}
+  and on (namespace, llmservice) andante_service_ready_replicas > 0
+
+# What the scaler did in the last day, and why
+sum by (namespace, llmservice, reason) (increase(andante_scaling_decisions_total[1d])) > 0
+
+# The bill of preemption: tokens that are computed again for each token that a client gets
+sum by (namespace, llmservice) (rate(andante_scheduler_recomputed_tokens_total[5m]))
+  / sum by (namespace, llmservice) (rate(andante_tokens_total{kind!="prompt"}[5m]))
 """
+"""One after the other, each below the comment that says what it is for."""
 
 
 def page() -> str:
     """The page."""
-    meter = MeterMetrics(model_name="model", objective=Objective())
-    scheduler = SchedulerMetrics(model_name="model", policy="qoe")
-    return "".join(
-        (
-            _HEAD,
-            _METER,
-            _table(value for value in vars(meter).values() if isinstance(value, MetricWrapperBase)),
-            _SCHEDULER,
-            _table(_collectors(scheduler.registry)),
-            _OPERATOR,
-            _table(_collectors(OwnMetrics().registry)),
-            _SERVICES,
-            _rows((f.name, f.kind, ("namespace", "llmservice", *f.labels), f.documentation) for f in FAMILIES),
-            _QUERIES,
-        )
-    )
+    families = metric_families()
+    tables = (text + _table(f for f in families if f.source == source) for source, text in _SECTIONS.items())
+    return "".join((_HEAD, *tables, f"\n## Queries to begin with\n\n```promql\n{QUERIES}```\n"))
 
 
-# Before the first sample, the client library has a family's label names only in a private field.
-
-
-def _collectors(registry: Any) -> Iterator[MetricWrapperBase]:
-    return (found for found in registry._collector_to_names if isinstance(found, MetricWrapperBase))
+def unit(family: MetricFamily) -> str:
+    """The unit of its samples. Raises KeyError where neither the name nor this page says."""
+    if family.name in _OWN_UNITS:
+        return _OWN_UNITS[family.name]
+    name = family.name.removesuffix("_total")
+    return next((word for end, word in _UNITS.items() if name.endswith(end)), "") or _OWN_UNITS[family.name]
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _table(families: Iterable[MetricWrapperBase]) -> str:
-    return _rows(
-        (f._name + ("_total" if f._type == "counter" else ""), str(f._type), f._labelnames, f._documentation)
-        for f in families
-    )
-
-
-def _rows(families: Iterable[tuple[str, str, Iterable[str], str]]) -> str:
-    rows = ["", "| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for name, kind, labels, meaning in families:
-        rows.append(f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels)} | {_cell(meaning)} |")
+def _table(families: Iterable[MetricFamily]) -> str:
+    rows = ["", "| metric | type | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for family in families:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        meaning = _cell(family.documentation)
+        rows.append(f"| `{family.name}` | {family.kind} | {unit(family)} | {labels} | {meaning} |")
     return "\n".join(rows) + "\n"
