@@ -149,6 +149,17 @@ def test_replicas_are_counted_by_state(operator: Operator) -> None:
     assert [scraped[name][("chat",)] for name in counted] == [1, 3, 1, 1]
 
 
+@pytest.mark.parametrize("mode", ["Manual", "Advisory"])
+def test_where_the_resource_sets_the_replicas_the_scalers_number_is_not_shown(operator: Operator, mode: str) -> None:
+    operator.service(scaling={"mode": mode, "minReplicas": 1, "maxReplicas": 4}, replicas=2)
+    operator.pod("a")
+    operator.engines.open_requests, operator.engines.lacked = 8.0, {Cause.LOAD: 0.5}
+    operator.tick(2)
+    scraped = operator.scraped()
+    assert scraped[metric_names.SERVICE_DESIRED_REPLICAS] == {("chat",): 2}
+    assert scraped[metric_names.SCALING_DECISIONS][("chat", "QoEDeficit")] == 1
+
+
 def test_what_was_measured_is_shown_by_cause(operator: Operator) -> None:
     operator.pod("a")
     operator.engines.open_requests = 8.0

@@ -48,7 +48,8 @@ def _decisions(figures: ServiceFigures) -> Samples:
 FAMILIES: tuple[Family, ...] = (
     Family(
         name=metric_names.SERVICE_DESIRED_REPLICAS,
-        documentation="Replicas that the scaler wants; with scaling.mode Manual and Advisory its advice.",
+        documentation="Replicas that the service is to have: the scaler's number; in the modes Manual and Advisory the"
+        " resource's.",
         samples=lambda s: _known(s.desired),
     ),
     Family(

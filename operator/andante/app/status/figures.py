@@ -35,7 +35,7 @@ class ServiceFigures:
     namespace: str
     name: str
     desired: int | None
-    """Replicas that the scaler wants."""
+    """Replicas that the service is to have: the scaler's number, in the modes Manual and Advisory the resource's."""
     ready: int
     starting: int
     draining: int
@@ -82,7 +82,7 @@ def _figures(fleet: Fleet, obj: Object, state: ServiceState, *, now: float, stal
     return ServiceFigures(
         namespace=state.namespace,
         name=state.name,
-        desired=newest.decision.wanted if newest else None,
+        desired=_desired(newest, service),
         ready=len(pods.ready),
         starting=len(pods.starting),
         draining=len(pods.draining),
@@ -103,6 +103,12 @@ def _readable(obj: Object, state: ServiceState) -> LLMService | None:
         return state.service(obj)
     except SpecError:
         return None
+
+
+def _desired(newest: TickResult | None, service: LLMService | None) -> int | None:
+    if service is not None and service.spec.scaling.mode != "Auto":
+        return service.fixed_replicas  # the scaler's number is advice, and moves no replica
+    return newest.decision.wanted if newest else None
 
 
 def _deficit(measurement: Measurement) -> dict[Cause, float]:
