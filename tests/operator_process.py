@@ -39,7 +39,7 @@ class OperatorProcess:
     def __init__(self, control_plane: ControlPlane, folder: Path, *, namespaces: list[str], **settings: Any) -> None:
         self._plane, self._folder = control_plane, folder
         self.health_port, self.metrics_port = free_ports(2)
-        self._settings = {
+        self.settings = {
             "engineImage": "example.invalid/vllm:test",
             "operatorImage": "example.invalid/andante-operator:test",
             "tickSeconds": TICK_SECONDS,
@@ -48,6 +48,7 @@ class OperatorProcess:
             "operatorNamespace": namespaces[0] if namespaces else "default",
             **settings,
         }
+        """operator.yaml, written at each start."""
         self._process: subprocess.Popen[bytes] | None = None
         self.kubeconfig = control_plane.kubeconfig
         self.log = folder / "operator.log"
@@ -56,7 +57,7 @@ class OperatorProcess:
 
     def start(self, *, wait: bool = True) -> OperatorProcess:
         config = self._folder / "operator.yaml"
-        config.write_text(yaml.safe_dump(self._settings))
+        config.write_text(yaml.safe_dump(self.settings))
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
         environment |= self.environment
         command = [sys.executable, "-m", "andante.entry", "--config", str(config)]

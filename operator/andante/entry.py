@@ -20,6 +20,7 @@ from andante.app.settings import OPERATOR_CONFIG_FILE, OperatorSettings, Setting
 from andante.ports import RefusedError
 from andante.runtime.operator import KindsChangedError, Operator
 from andante.runtime.queue import WORKERS
+from andante.runtime.web import PortError
 
 logger = logging.getLogger("andante")
 
@@ -35,7 +36,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="andante-operator",
         description="Reconciles LLMServices and scales them on measured QoE. Runs in the cluster, or outside with a"
         " kubeconfig ($KUBECONFIG).",
-        epilog=f"Exit status: 0 after SIGTERM or SIGINT, {EXIT_SETTINGS} when the settings cannot be used,"
+        epilog="Exit status: 0 after SIGTERM or SIGINT, 1 after an error of Andante itself (the log has its traceback),"
+        f" {EXIT_SETTINGS} when the settings, the kubeconfig or a port cannot be used,"
         f" {EXIT_REFUSED} when the cluster refuses what the operator needs (the message says which right is missing),"
         f" {EXIT_LEASE_LOST} when another operator took over.",
     )
@@ -101,6 +103,9 @@ def main(argv: list[str] | None = None) -> None:
         logger.info("the cluster has got, or has no longer, the kind %s: starting over", error)
         # Replace the process under the same pid: the event loop, watches and signal handlers are then new.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves, no shell
+    except PortError as error:
+        logger.error("%s", error)
+        sys.exit(EXIT_SETTINGS)
     except RefusedError as error:
         logger.error("the cluster refuses what the operator needs: %s", error)
         sys.exit(EXIT_REFUSED)

@@ -178,22 +178,9 @@ def test_an_operator_that_stops_leaves_no_lease(operator: OperatorProcess, ns: N
     assert ns.get("lease", "andante-operator") is None
 
 
-def test_an_operator_whose_lease_was_taken_stops(operator: OperatorProcess, ns: Namespace) -> None:
-    ns.kubectl("patch", "lease", "andante-operator", "--type=merge", "-p", '{"spec":{"holderIdentity":"another"}}')
-    assert operator.wait_exit() == 4
-    assert "taken over" in operator.log.read_text()
-
-
 def test_no_secret_reaches_the_log(operator: OperatorProcess, ns: Namespace, control_plane: ControlPlane) -> None:
     operator.stop()
     ns.apply()
     operator.start()
     wait_for("all children", lambda: _complete(ns, "chat"))
     assert control_plane.token not in operator.log.read_text()
-
-
-def test_settings_that_cannot_be_used_are_named(control_plane: ControlPlane, tmp_path: Path) -> None:
-    process = OperatorProcess(control_plane, tmp_path, namespaces=[], tickSeconds=-1)
-    process.start(wait=False)
-    assert process.wait_exit() == 2
-    assert "tickSeconds" in process.log.read_text()

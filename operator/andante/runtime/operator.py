@@ -68,8 +68,8 @@ class Operator:
         """Run until SIGTERM or SIGINT. If any loop dies, the process ends and the pod restarts.
 
         Raises RefusedError when the cluster refuses a right that the operator needs, LeaseLostError when another
-        operator took over, KindsChangedError when the operator must run again in a new process, and OSError where a
-        port is taken.
+        operator took over, KindsChangedError when the operator must run again in a new process, and PortError where a
+        port cannot be served.
         """
         # By default there are as few as the node has CPUs, and 4: calls that hang must not keep the Lease waiting.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))

@@ -21,6 +21,10 @@ LONGEST_CONNECTION_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
 
 
+class PortError(Exception):
+    """A port cannot be served, because another process has it or the port needs more rights."""
+
+
 class OwnWeb:
     """Serves until `stop`."""
 
@@ -30,7 +34,7 @@ class OwnWeb:
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self, *, health_port: int, metrics_port: int) -> None:
-        """Serve on every address; `metrics_port` 0: no metrics. Raises OSError where a port is taken."""
+        """Serve on every address; `metrics_port` 0: no metrics. Raises PortError."""
         await self._serve(health_port, {"/healthz": self._alive, "/readyz": self._ready})
         if metrics_port:
             await self._serve(metrics_port, {"/metrics": self._metrics})
@@ -50,7 +54,10 @@ class OwnWeb:
         runner = web.AppRunner(app, access_log=None, max_line_size=4096, max_field_size=4096)
         self._runners.append(runner)
         await runner.setup()
-        await web.TCPSite(runner, None, port, backlog=MOST_CONNECTIONS).start()
+        try:
+            await web.TCPSite(runner, None, port, backlog=MOST_CONNECTIONS).start()
+        except OSError as error:
+            raise PortError(f"port {port} for {', '.join(routes)} cannot be served: {error.strerror}") from error
 
     async def _bound_connections(self) -> None:
         """Close connections above the limit, oldest first, and connections that are too old."""
