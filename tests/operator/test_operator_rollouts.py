@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def test_services_roll_one_after_the_other_and_go_on_with_a_new_operator(
         assert len(pods_of(ns, name)) == 1
 
 
-def test_who_waits_is_scaled_and_who_is_changed_by_its_author_begins(
+def test_who_waits_is_scaled_and_repaired_and_who_is_changed_by_its_author_begins(
     operated: Callable[[str], OperatorProcess], ns: Namespace
 ) -> None:
     operated("1")
@@ -109,6 +110,16 @@ def test_who_waits_is_scaled_and_who_is_changed_by_its_author_begins(
     ns.patch({"scaling": {"minReplicas": 2, "maxReplicas": 3}}, name=one)
     wait_for("two replicas", lambda: ns.replicas(one) == 2, told=operator.tail)
     _ticks(operator, 2)
+    assert _template(ns, one) == before[one]
+
+    config = (ns.get("configmap", f"{one}-engine") or {})["data"]
+    edit = {"data": dict.fromkeys(config, "edited")}
+    ns.kubectl("patch", "configmap", f"{one}-engine", "--type=merge", "-p", json.dumps(edit))
+    wait_for(
+        "the ConfigMap as it was",
+        lambda: (ns.get("configmap", f"{one}-engine") or {})["data"] == config,
+        told=operator.tail,
+    )
     assert _template(ns, one) == before[one]
 
     ns.patch({"engine": {"env": [{"name": "A", "value": "1"}]}}, name=other)

@@ -11,6 +11,7 @@ import pytest
 
 from andante.api.v1alpha1 import LLMService
 from andante.app.fleet import ServiceState
+from andante.app.reconcile.child_plan import HASH_ANNOTATION
 from andante.app.reconcile.child_sync import ChildSync, SyncResult
 from andante.app.settings import OperatorSettings
 from andante.app.world import World, key_of
@@ -93,8 +94,8 @@ def _another_image(obj: dict[str, Any]) -> None:
 class Sync:
     """ChildSync with the state of the one service."""
 
-    def __init__(self, sync: ChildSync) -> None:
-        self._sync = sync
+    def __init__(self, sync: ChildSync, world: World) -> None:
+        self._sync, self.world = sync, world
         self._state = ServiceState(uid="u", namespace="n", name="chat")
 
     def sync(self, service: LLMService, *, replicas: int) -> SyncResult:
@@ -115,8 +116,12 @@ def _service(generation: int = 1, **engine: Any) -> LLMService:
 def _new() -> tuple[Sync, Api, LLMService]:
     world = World()
     api = Api(world)
-    settings = OperatorSettings(engine_image="e:1", operator_image="o:1")
-    return Sync(ChildSync(cluster=api, world=world, settings=settings, clock=Clock())), api, _service()
+    return _of(api, world, operator_image="o:1"), api, _service()
+
+
+def _of(api: Api, world: World, *, operator_image: str) -> Sync:
+    settings = OperatorSettings(engine_image="e:1", operator_image=operator_image)
+    return Sync(ChildSync(cluster=api, world=world, settings=settings, clock=Clock()), world)
 
 
 def _synced() -> tuple[Sync, Api, LLMService]:
@@ -196,3 +201,37 @@ def test_scaling_goes_on_with_a_pod_template_that_is_refused() -> None:
     assert api.applied == ["replicas"]
     sync.sync(refused, replicas=3)
     assert api.applied == ["replicas"]
+
+
+def _upgraded(api: Api, sync: Sync) -> Sync:
+    """The same service under a new operator, which wants other pods; the old ones serve, and it is not their turn."""
+    api.edit("Deployment", lambda obj: obj.update(status={"replicas": 1, "readyReplicas": 1}))
+    return _of(api, sync.world, operator_image="o:2")
+
+
+def _edited(obj: dict[str, Any]) -> None:
+    obj["data"] = {"engine.yaml": "edited"}
+
+
+def test_a_service_that_waits_for_its_turn_has_its_settings_put_right() -> None:
+    before, api, service = _synced()
+    sync = _upgraded(api, before)
+    assert sync.sync(service, replicas=1).waits is not None
+    api.applied.clear()
+    api.edit("ConfigMap", _edited)
+    assert sync.sync(service, replicas=1).waits is not None
+    assert api.applied == ["ConfigMap"]
+
+
+def test_a_service_that_waits_keeps_the_settings_that_its_pods_understand() -> None:
+    before, api, service = _synced()
+    sync = _upgraded(api, before)
+
+    def of_an_older_operator(obj: dict[str, Any]) -> None:
+        _edited(obj)
+        obj["metadata"]["annotations"] = {**obj["metadata"]["annotations"], HASH_ANNOTATION: "another"}
+
+    api.edit("ConfigMap", of_an_older_operator)
+    api.applied.clear()
+    assert sync.sync(service, replicas=1).waits is not None
+    assert api.applied == []

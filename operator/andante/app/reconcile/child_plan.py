@@ -39,11 +39,16 @@ def plan_child(live: Object | None, manifest: Manifest, service: LLMService, *, 
         return Action.APPLY
     if not is_ours(live, service):
         return Action.LEAVING if _was_of_namesake(live, service) else Action.NAME_TAKEN
-    if (live["metadata"].get("annotations") or {}).get(HASH_ANNOTATION) != _hash_of(manifest):
+    if not was_applied(live, manifest):
         return Action.APPLY
     answered = said(live, manifest)
     as_it_was = answered == manifest if spelling is None else digest(answered) == spelling
     return Action.KEEP if as_it_was else Action.REPAIR
+
+
+def was_applied(live: Object, manifest: Manifest) -> bool:
+    """Whether `manifest` (with its hash) is what we applied last, whatever another client changed since."""
+    return _hash_of(live) == _hash_of(manifest)
 
 
 def with_hash(manifest: Manifest) -> Manifest:
@@ -82,8 +87,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _hash_of(manifest: Manifest) -> str | None:
-    return (manifest["metadata"].get("annotations") or {}).get(HASH_ANNOTATION)
+def _hash_of(obj: Mapping[str, Any]) -> str | None:
+    return (obj["metadata"].get("annotations") or {}).get(HASH_ANNOTATION)
 
 
 def _was_of_namesake(live: Object, service: LLMService) -> bool:

@@ -11,7 +11,7 @@ from andante.api.v1alpha1 import LLMService
 from andante.app.children import APPLIED, FIELD_MANAGER, KINDS, Manifest, PodTemplateError, render
 from andante.app.fleet import ServiceState
 from andante.app.kinds import DEPLOYMENT
-from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, with_hash
+from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, was_applied, with_hash
 from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS
 from andante.app.rollout.marks import alters_pods, is_authors_change, with_marks
 from andante.app.rollout.progress import has_served
@@ -83,9 +83,8 @@ class ChildSync:
         waits = self._waits(service, state, next(m for m in manifests if m["kind"] == DEPLOYMENT.kind))
         for manifest in map(with_hash, manifests):
             work = partial(self._sync_one, service, state, manifest)
-            known = self._world.get(*key_of(manifest))
-            if waits and KINDS[manifest["kind"]].used_by_pods and known is not None and is_ours(known, service):
-                continue  # until then, new pods of the old template need the old operator's objects
+            if waits and self._old_pods_need(manifest, service):
+                continue
             if waits and manifest["kind"] == DEPLOYMENT.kind:
                 work = partial(self._resize, service, replicas)
             if manifest["kind"] == DEPLOYMENT.kind and not pods_may_start:
@@ -129,6 +128,16 @@ class ChildSync:
             f" the chart value rolloutBudget ({budget}) says how many services replace their pods at once"
         )
         return Problem(reason="RolloutWaiting", message=message)
+
+    def _old_pods_need(self, manifest: Manifest, service: LLMService) -> bool:
+        """Whether the present version of this child differs from `manifest`, and new pods of the old template read it.
+
+        A child that only another client changed does not differ: it is repaired.
+        """
+        live = self._world.get(*key_of(manifest))
+        if live is None or not is_ours(live, service):
+            return False
+        return KINDS[manifest["kind"]].used_by_pods and not was_applied(live, manifest)
 
     def _look(self, work: Callable[[], Problem | bool], what: str) -> _Look:
         """Run `work`; return the API server's refusal as a problem, so that one refused child does not stop the others.
