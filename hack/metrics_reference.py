@@ -1,4 +1,4 @@
-"""docs/reference/metrics.md: every metric family of Andante, from the objects that write them (`make generate`)."""
+"""Writes docs/reference/metrics.md: all metrics of Andante, from the code that defines them (`make generate`)."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from hack.metric_families import MetricFamily, Source, metric_families
 _OUTCOMES = {
     Outcome.COMPLETED: "the whole answer",
     Outcome.ABORTED: "the client left",
-    Outcome.GAVE_UP: "the client left after it had waited for long with nothing left to read",
-    Outcome.FAILED: "the engine's fault",
-    Outcome.REJECTED: "429 or 503",
-    Outcome.DRAINED: "cut by a shutdown",
+    Outcome.GAVE_UP: "the client left after it had waited for a long time with nothing to read",
+    Outcome.FAILED: "the engine failed",
+    Outcome.REJECTED: "answered with 429 or 503",
+    Outcome.DRAINED: "cut when the engine shut down",
 }
 
 _CAUSES = {
-    Cause.LOAD: "a further replica would relieve it; the scaler buys for this alone",
-    Cause.IDLE: "it would be missed on an idle replica too",
+    Cause.LOAD: "one more replica would reduce it; the scaler adds replicas for this cause only",
+    Cause.IDLE: "an idle replica would miss the objective, too",
     Cause.FAILED: "the server failed, refused or cut the request",
-    Cause.CLIENT: "the client's own expectations beyond its class's",
+    Cause.CLIENT: "the client expects more than its class",
 }
 _EFFECTS = {
-    Effect.TAKEN: "the request is measured by it",
-    Effect.LIMITED: "by as much of it as the class's `clientExpectations` allows",
-    Effect.IGNORED: "by the class alone",
+    Effect.TAKEN: "the request is measured by the client's expectations",
+    Effect.LIMITED: "by the client's expectations, within the limits of the class's `clientExpectations`",
+    Effect.IGNORED: "by the expectations of the class",
 }
 _WHYS = {
     IdleReason.REASONING: "hidden tokens before the first visible one",
@@ -45,9 +45,9 @@ _HEAD = f"""\
 
 <!-- Generated from the code by `make generate`; a test compares. Do not edit. -->
 
-Engines show theirs on port 8000 at `/metrics`, among vLLM's own (`vllm:...`); the operator shows its own on port 9090.
-A counter's name ends in `_total`. A histogram has `_bucket` (label `le`), `_sum` and `_count`. What QoE, deficit, good
-and idle mean: [how Andante measures quality](../concepts/qoe.md).
+An engine shows its metrics on port 8000 at `/metrics`, together with vLLM's own (`vllm:...`). The operator shows its
+metrics on port 9090. A counter's name ends in `_total`. A histogram has `_bucket` (label `le`), `_sum` and `_count`.
+[How Andante measures quality](../concepts/qoe.md) explains QoE, deficit, good and idle.
 
 | label | values |
 |---|---|
@@ -55,7 +55,7 @@ and idle mean: [how Andante measures quality](../concepts/qoe.md).
 | `model_name` | the model as clients name it (`spec.model.servedName`, or the service's name); may be of two services |
 | `qoe_class` | a class of `spec.qoe.classes` |
 | `outcome` | {", ".join(f"`{outcome.value}` ({_OUTCOMES[outcome]})" for outcome in Outcome)} |
-| `kind` of `andante_tokens_total` | `prompt`, `visible`, `hidden` (reasoning that the reader does not see) |
+| `kind` of `andante_tokens_total` | `prompt`, `visible`, `hidden` (reasoning, which the reader does not see) |
 | `cause` of the deficits | {", ".join(f"`{cause.value}` ({_CAUSES[cause]})" for cause in Cause)} |
 | `effect` | {", ".join(f"`{effect.value}` ({_EFFECTS[effect]})" for effect in Effect)} |
 | `why` | {", ".join(f"`{why.value}` ({_WHYS[why]})" for why in IdleReason)} |
@@ -75,7 +75,7 @@ _SECTIONS: Mapping[Source, str] = {
     "meter": """
 ## Delivery meter: what readers got
 
-One line a class. Counters start at 0 with the engine; gauges are brought up to date when `/metrics` is read.
+One line per class. Counters start at 0 when the engine starts; gauges are updated when `/metrics` is read.
 """,
     "scheduler": """
 ## Scheduler

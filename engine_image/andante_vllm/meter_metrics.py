@@ -96,11 +96,17 @@ class MeterMetrics:
 
         qoe_buckets = {round(bucket, 6) for bucket in _QOE_BUCKETS} | self._objectives
         self._requests = counter(metric_names.REQUESTS, "Ended requests.", "outcome")
-        self._good = counter(metric_names.GOOD_REQUESTS, "Ended requests that were good.")
+        self._good = counter(metric_names.GOOD_REQUESTS, "Ended requests that met the objective of their class.")
         self._qoe = histogram(metric_names.REQUEST_QOE, "QoE of ended requests.", qoe_buckets)
-        self._andes_qoe = histogram(metric_names.REQUEST_ANDES_QOE, "Andes' own QoE of ended requests.", qoe_buckets)
+        self._andes_qoe = histogram(
+            metric_names.REQUEST_ANDES_QOE,
+            "QoE of ended requests as the Andes paper defines it, for comparison.",
+            qoe_buckets,
+        )
         self._delay = histogram(
-            metric_names.REQUEST_DELAY_SECONDS, "Mean delay of ended requests.", {*_DELAY_BUCKETS, *self._delays}
+            metric_names.REQUEST_DELAY_SECONDS,
+            "Mean delay of the tokens of ended requests.",
+            {*_DELAY_BUCKETS, *self._delays},
         )
 
         def only_grows(name: str, text: str, *more_labels: str) -> Gauge:
@@ -112,33 +118,40 @@ class MeterMetrics:
         )
         self._idle_deficit = only_grows(
             metric_names.REQUEST_IDLE_DEFICIT_SUM,
-            "Sum of those of cause idle, by what delays the request on an idle replica; only grows.",
+            "Sum of the deficits of cause `idle`, by what delays the request on an idle replica; only grows.",
             "why",
         )
         self._client_expectations = counter(
             metric_names.CLIENT_EXPECTATIONS,
-            "Ended requests whose client said what it expects itself, by what became of that.",
+            "Ended requests whose client sent expectations of its own, by what the server did with them.",
             "effect",
         )
         self._unknown_class = Counter(
             metric_names.UNKNOWN_CLASS_REQUESTS,
-            "Ended requests that named a class which is not there, counted as of the default class.",
+            "Ended requests that named an unknown class. They are counted in the default class, too.",
             ("model_name",),
             registry=registry,
         ).labels(self._model_name)
-        self._tokens = counter(metric_names.TOKENS, "Prompt tokens, and tokens handed to clients.", "kind")
-        self._idle_penalty = counter(metric_names.IDLE_PENALTY_TOKENS, "Tokens that idle users could have read.")
+        self._tokens = counter(metric_names.TOKENS, "Tokens of prompts, and tokens that were sent to clients.", "kind")
+        self._idle_penalty = counter(
+            metric_names.IDLE_PENALTY_TOKENS,
+            "Smooth goodput's penalty, in tokens, for the time in which users had nothing to read.",
+        )
         self._unavoidable_penalty = counter(
             metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
-            "Of those, what the users would have lost on an idle replica, too.",
+            "The part of andante_idle_penalty_tokens_total that users would lose on an idle replica, too.",
         )
         self._open = gauge(metric_names.OPEN_REQUESTS, "Requests in flight.")
-        self._open_qoe = gauge(metric_names.OPEN_QOE_SUM, "Sum of the QoE of requests in flight, were they to end now.")
+        self._open_qoe = gauge(
+            metric_names.OPEN_QOE_SUM, "Sum of the QoE that requests in flight would have if they ended now."
+        )
         self._open_deficit = gauge(
-            metric_names.OPEN_DEFICIT_SUM, "Sum of the deficits of requests in flight.", (*LABELS, "cause")
+            metric_names.OPEN_DEFICIT_SUM,
+            "Sum of the deficits that requests in flight would have if they ended now.",
+            (*LABELS, "cause"),
         )
         self._open_bad = gauge(
-            metric_names.OPEN_BAD_REQUESTS, "Requests in flight that would be bad, were they to end now."
+            metric_names.OPEN_BAD_REQUESTS, "Requests in flight that would miss their objective if they ended now."
         )
         self._ttft = histogram(metric_names.TTFT_SECONDS, "Time to the first visible token.", set(_TTFT_BUCKETS))
         self._max_tbt = histogram(
@@ -146,18 +159,18 @@ class MeterMetrics:
         )
         self._settings_valid = gauge(
             metric_names.QOE_SETTINGS_VALID,
-            "1 if qoe.yaml as it is now is in force, 0 if it was refused.",
+            "1 if the engine uses the present qoe.yaml, 0 if it refused that file and uses the one before.",
             ("model_name",),
         )
 
         self._step_time_fitted = gauge(
             metric_names.IDLE_STEP_TIME_FITTED,
-            "1 if deficits of cause idle are from the fitted step time, 0 if from a profile or a usual GPU.",
+            "1 if deficits of cause `idle` come from the fitted step time, 0 if from a profile or a typical GPU.",
             ("model_name",),
         )
         self._connections_ended = Counter(
             metric_names.CONNECTIONS_ENDED,
-            "Connections of clients that the server ended by itself.",
+            "Client connections that the server closed on its own decision.",
             ("model_name", "reason"),
             registry=registry,
         )

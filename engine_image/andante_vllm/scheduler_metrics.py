@@ -47,47 +47,56 @@ class SchedulerMetrics:
         self._model_name, self._policy = model_name, policy
         self._shown_reason: str | None = None
         self._decision_seconds = histogram(
-            metric_names.SCHEDULER_DECISION_SECONDS, "Time that one decision took.", _DECISION_BUCKETS
+            metric_names.SCHEDULER_DECISION_SECONDS, "Duration of one decision.", _DECISION_BUCKETS
         )
-        self._step_seconds = histogram(metric_names.SCHEDULER_STEP_SECONDS, "Time of one engine step.", _STEP_BUCKETS)
+        self._step_seconds = histogram(
+            metric_names.SCHEDULER_STEP_SECONDS, "Duration of one engine step.", _STEP_BUCKETS
+        )
         self._steps = counter(
             metric_names.SCHEDULER_STEPS,
-            "Engine steps that computed something, under any policy. It stands still in an engine that hangs.",
+            "Engine steps that computed something, under any policy. The counter stops in an engine that hangs.",
         )
         self._decisions = counter(
-            metric_names.SCHEDULER_DECISIONS, "Steps in which something was short and the policy chose."
+            metric_names.SCHEDULER_DECISIONS,
+            "Steps in which time or memory was short, so that the policy had to choose between requests.",
         )
         self.preemptions = counter(metric_names.SCHEDULER_PREEMPTIONS, "Requests that the policy preempted.")
         self.out_of_blocks_preemptions = counter(
-            metric_names.SCHEDULER_OUT_OF_BLOCKS_PREEMPTIONS, "Requests preempted because KV blocks ran out in a step."
+            metric_names.SCHEDULER_OUT_OF_BLOCKS_PREEMPTIONS, "Requests preempted because a step ran out of KV blocks."
         )
         self.stalled_seconds = counter(
-            metric_names.SCHEDULER_STALLED_SECONDS, "Time between a preemption and the request's return."
+            metric_names.SCHEDULER_STALLED_SECONDS, "Sum of the times from a request's preemption until it runs again."
         )
         self.recomputed_tokens = counter(
-            metric_names.SCHEDULER_RECOMPUTED_TOKENS, "Tokens computed again after a preemption."
+            metric_names.SCHEDULER_RECOMPUTED_TOKENS, "Tokens that were computed a second time after a preemption."
         )
         self._kv_use = gauge(
-            metric_names.SCHEDULER_KV_USE_RATIO, "Share of the KV cache in use at the last contended step."
+            metric_names.SCHEDULER_KV_USE_RATIO,
+            "Share of the KV cache in use at the last step in which time or memory was short.",
         )
         self._noted_decisions: list[float] = []
         self._noted_steps: list[float] = []
         self._chosen = 0
         self._noted_kv_use: float | None = None
         self._turn = 0
-        self.step_base = gauge(metric_names.STEP_TIME_BASE_SECONDS, "Fitted step time: constant part.")
-        self.step_prefill = gauge(metric_names.STEP_TIME_PREFILL_TOKEN_SECONDS, "Fitted step time: each prefill token.")
+        self.step_base = gauge(metric_names.STEP_TIME_BASE_SECONDS, "Fitted step time: the constant part of each step.")
+        self.step_prefill = gauge(
+            metric_names.STEP_TIME_PREFILL_TOKEN_SECONDS, "Fitted step time: the part for each prefill token."
+        )
         self.step_sequence = gauge(
-            metric_names.STEP_TIME_SEQUENCE_SECONDS, "Fitted step time: each decoding sequence, with its draft tokens."
+            metric_names.STEP_TIME_SEQUENCE_SECONDS,
+            "Fitted step time: the part for each decoding sequence, with its draft tokens.",
         )
         self.step_context = gauge(
-            metric_names.STEP_TIME_CONTEXT_TOKEN_SECONDS, "Fitted step time: each token of context."
+            metric_names.STEP_TIME_CONTEXT_TOKEN_SECONDS, "Fitted step time: the part for each token of context."
         )
         self.tokens_per_step = gauge(
-            metric_names.SCHEDULER_TOKENS_PER_STEP, "Running mean of the tokens that a step brings a decoding sequence."
+            metric_names.SCHEDULER_TOKENS_PER_STEP,
+            "Running mean of the tokens that one step adds to one decoding sequence.",
         )
         self.step_error = gauge(
-            metric_names.STEP_TIME_RELATIVE_ERROR, "Running mean of |predicted - observed| / observed."
+            metric_names.STEP_TIME_RELATIVE_ERROR,
+            "Running mean of the fitted step time's relative error: |predicted - observed| / observed.",
         )
 
     def set_active(self, active: bool, reason: str) -> None:

@@ -27,7 +27,7 @@ class OwnMetrics:
         )
         self._read = prometheus_client.Histogram(
             "andante_operator_read_seconds",
-            "Of a tick, reading all engines: from them, or from Prometheus.",
+            "Part of a tick: reading the metrics of all engines, from the engines or from Prometheus.",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -38,26 +38,26 @@ class OwnMetrics:
             registry=self.registry,
         )
         self._failures = prometheus_client.Counter(
-            "andante_operator_tick_failures", "Scaling ticks that failed whole.", registry=self.registry
+            "andante_operator_tick_failures", "Scaling ticks that failed for all services.", registry=self.registry
         )
         self._services = prometheus_client.Gauge(
             "andante_operator_services", "LLMServices that the newest tick decided on.", registry=self.registry
         )
         self._calls = prometheus_client.Counter(
             "andante_operator_api_calls",
-            "Calls to the Kubernetes API, watches aside.",
+            "Calls to the Kubernetes API, without watches.",
             ("verb", "kind"),
             registry=self.registry,
         )
         self._faults = prometheus_client.Counter(
             "andante_operator_faults",
-            "Faults that were caught, and cost one service or one task its turn, by kind of work.",
+            "Faults that the operator caught, by kind of work. Each cost one service, or one task, one round.",
             ("kind",),
             registry=self.registry,
         )
         self._gone = prometheus_client.Counter(
             "andante_operator_open_requests_gone",
-            "Requests that were open on an engine when it was read last before it went: cut, or ended unseen.",
+            "Requests that were open when an engine was read for the last time: cut, or ended after that.",
             registry=self.registry,
         )
         self._queue = prometheus_client.Gauge(
@@ -65,19 +65,19 @@ class OwnMetrics:
         )
         self._rollouts = prometheus_client.Gauge(
             "andante_operator_rollouts",
-            "Services that replace their pods (rolling), or wait for their turn to (waiting).",
+            "Services that replace their pods (rolling), or wait for their turn to replace them (waiting).",
             ("state",),
             registry=self.registry,
         )
         self._objects = prometheus_client.Gauge(
             "andante_operator_objects",
-            "Objects of the cluster that the operator keeps.",
+            "Objects of the cluster that the operator holds in memory.",
             ("kind",),
             registry=self.registry,
         )
         self._states = prometheus_client.Gauge(
             "andante_operator_service_states",
-            "LLMServices of which the operator keeps a state: figures, decision, what their children look like.",
+            "LLMServices for which the operator holds a state in memory: measurements, decision, children.",
             registry=self.registry,
         )
 
@@ -89,7 +89,7 @@ class OwnMetrics:
         self._of_services.source = figures
 
     def rollouts(self, *, rolling: int, waiting: int) -> None:
-        """How many services do what, by the newest round."""
+        """Show how many services roll and how many wait, by the newest round."""
         self._rollouts.labels("rolling").set(rolling)
         self._rollouts.labels("waiting").set(waiting)
 
@@ -103,7 +103,7 @@ class OwnMetrics:
         self._services.set(services)
 
     def read(self, seconds: float) -> None:
-        """All engines were read, or as many as there was time for."""
+        """Record the time in which all engines were read, or as many as there was time for."""
         self._read.observe(seconds)
 
     def tick_failed(self) -> None:
