@@ -7,9 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python="${ANDANTE_PYTHON:-python3}"
 
-refuse() { printf 'setup: %s\n  to mend it: %s\n' "$1" "$2" >&2; exit 2; }
+refuse() { printf 'setup: %s\n  to fix it: %s\n' "$1" "$2" >&2; exit 2; }
 
-refuse_old() { # a Python that is there and too old cannot be mended by its own packages
+refuse_old() { # a Python that is there and too old cannot be fixed by its own packages
   local version
   version="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))' 2>/dev/null)" && return 0
   [ -z "$version" ] || refuse "$python is Python $version, and Andante needs 3.11, 3.12 or 3.13" \

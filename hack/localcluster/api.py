@@ -1,4 +1,4 @@
-"""A real Kubernetes for tests. Two context managers; both clean up after themselves, also when the test run is killed.
+"""Gives tests a real Kubernetes. Both context managers clean up after themselves, even when the test run is killed.
 
 A control plane only (etcd, kube-apiserver, controller-manager; ~4 s; no root needed)::
 

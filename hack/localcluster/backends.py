@@ -1,7 +1,7 @@
-"""The ways to a cluster: a kubeconfig that the user names, else the native node; kind where it is asked for.
+"""Chooses how to get a cluster: the kubeconfig that the user names, else the native node; kind only if requested.
 
-A backend says why it cannot be used here (`blocked`), and brings its cluster up and down. What `up` chose is written
-down, so that every later command works on the same one.
+A backend says why it cannot work on this machine (`blocked`), and starts and stops its cluster. `up` records the
+chosen backend, so that every later command works on the same cluster.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from hack.localcluster.statefiles import write_whole
 
 
 class Backend(Protocol):
-    """One way to a cluster."""
+    """One way to get a cluster."""
 
     @property
     def kind(self) -> str:
-        """Its word on the command line and in the record."""
+        """Its name on the command line and in the record."""
 
     def blocked(self) -> str | None:
-        """Why it cannot be used here, or None."""
+        """Why the backend cannot work on this machine; None where it can."""
 
     def up(self) -> None:
-        """Bring the cluster up, or go on where that was left; raises ClusterError."""
+        """Start the cluster, or continue an interrupted start. Raises ClusterError."""
 
     def down(self) -> None:
-        """Take it away; does nothing where nothing is. Raises ClusterError."""
+        """Remove the cluster; do nothing where there is none. Raises ClusterError."""
 
     def running(self) -> bool:
-        """Whether its API server answers now."""
+        """Whether the cluster's API server answers now."""
 
     def load_image(self, archive: Path) -> tuple[str, ...]:
         """Make an image archive available to pods; returns the image names. Raises ClusterError."""
@@ -60,7 +60,7 @@ def api_answers(kubeconfig: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class GivenKubeconfig:
-    """A cluster of the user's. Nothing is created in it; its current context is copied into the state folder."""
+    """The user's own cluster. `up` creates nothing in it; it copies the kubeconfig's current context."""
 
     name: str
     source: Path | None
@@ -138,7 +138,7 @@ class Kind:
             shutil.rmtree(self.state)
 
     def has_containers(self) -> bool:
-        """Whether Docker holds something of the cluster, running or not."""
+        """Whether Docker has containers of the cluster, running or stopped."""
         label = f"label=io.x-k8s.kind.cluster={self.cluster}"
         command = ["docker", "ps", "--all", "--quiet", "--filter", label]
         return bool(subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip())
@@ -192,7 +192,7 @@ class Native:
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneOnly:
-    """API server, etcd and controllers without a node, on loopback; no root needed."""
+    """API server, etcd and controllers on loopback, without a node; needs no root."""
 
     name: str
     kind: str = "control-plane"
@@ -227,7 +227,7 @@ class ControlPlaneOnly:
 
 
 BACKENDS = ("auto", "kubeconfig", "kind", "native", "control-plane")
-AUTOMATIC = ("kubeconfig", "native")  # kind only where it is asked for: Docker or not changes nothing
+AUTOMATIC = ("kubeconfig", "native")  # kind only if requested: an installed Docker must not change the choice
 
 
 def backend(kind: str, *, name: str, kubeconfig: Path | None = None) -> Backend:
@@ -239,9 +239,9 @@ def backend(kind: str, *, name: str, kubeconfig: Path | None = None) -> Backend:
 
 
 def select(*, name: str, wanted: str = "auto", kubeconfig: Path | None = None) -> Backend:
-    """The way to cluster `name`: as it was brought up, else `wanted`, else the first that works.
+    """The backend of cluster `name`: the recorded one, else `wanted`, else the first that works here.
 
-    Raises ClusterError where it exists in another way, or where nothing works here.
+    Raises ClusterError where the cluster exists with another backend, or where no backend works here.
     """
     if wanted == "auto" and kubeconfig:
         wanted = "kubeconfig"
@@ -271,7 +271,7 @@ def choose(backends: Sequence[Backend]) -> Backend:
 
 
 def ways_on() -> list[str]:
-    """What would work on this machine, or after one step: the remedies where the first choice is blocked."""
+    """The commands that would work on this machine, at once or after one step, where the first choice is blocked."""
     ways = []
     if platform.system() == "Linux":
         ways.append(f"{'' if os.geteuid() == 0 else 'sudo '}make demo (a native node, as root)")
@@ -285,14 +285,16 @@ def ways_on() -> list[str]:
 
 
 def recorded(name: str) -> Backend | None:
-    """The backend of a cluster that was brought up, or None."""
+    """The backend that `up` recorded for the cluster, or None."""
     document = record.read(state_root() / name)
     return backend(document["backend"], name=name) if document else None
 
 
 def by_evidence(name: str) -> Backend:
-    """The backend of a cluster without a record that can be read: kind where Docker holds its containers, else native,
-    which finds whatever else there can be."""
+    """The backend of a cluster whose record cannot be read: kind where Docker has its containers, else native.
+
+    The native backend finds everything else that a cluster can leave behind.
+    """
     kind = Kind(name)
     return kind if kind.blocked() is None and kind.has_containers() else Native(name)
 

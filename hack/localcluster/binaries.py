@@ -1,7 +1,7 @@
-"""Where each program of the cluster comes from: the machine, the cache, the official download, or a build.
+"""Finds each program of the cluster: on the machine, in the cache, by the official download, or by a build.
 
-The cache is keyed by version and guarded by a lock, so that two runs at once build once. Everything that is put into
-it appears by a rename: a file that is there is whole.
+The cache has one entry for each version, and a lock: two runs at the same time build a program once. A file gets its
+name in the cache by a rename, so a file in the cache is always complete.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NODE = (
 )
 HELM = ("helm",)
 
-# In the order of building: what all of them share is compiled with the first.
+# In build order: the first build compiles the code that all of them share.
 KUBERNETES = ("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 
 _CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
@@ -43,7 +43,7 @@ _CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """Programs by name, each an absolute path that was there when it was looked up."""
+    """Programs by name: absolute paths that existed when they were looked up."""
 
     paths: Mapping[str, Path]
 
@@ -64,7 +64,7 @@ def helm_folder() -> Path:
 
 
 def find(name: str) -> Path | None:
-    """Where `name` is now, or None; nothing is fetched."""
+    """Path of `name` on this machine, or None. Downloads nothing."""
     if name in KUBERNETES:
         cached = kubernetes_folder() / name
         return _from_kubebuilder_assets(name) or (cached if cached.is_file() else None)
@@ -84,7 +84,7 @@ def missing(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def ensure_binaries(names: Sequence[str]) -> Binaries:
-    """Find `names`; fetch or build what is missing. Raises ClusterError naming what could not be had and the remedy."""
+    """Find `names`; download or build missing ones. Raises ClusterError that names the missing ones and the remedy."""
     absent = missing(names)
     if any(name not in KUBERNETES and name != "helm" for name in absent):
         debian.install_programs([name for name in absent if name not in KUBERNETES and name != "helm"])
@@ -122,8 +122,10 @@ def _fetch_helm() -> None:
 
 
 def _from_kubebuilder_assets(name: str) -> Path | None:
-    """The program under $KUBEBUILDER_ASSETS where it is of our minor version: the controller manager, which that
-    folder does not hold, must not be newer than the API server."""
+    """The program in $KUBEBUILDER_ASSETS, if it has our minor version.
+
+    That folder has no controller manager, and ours must not be newer than the API server.
+    """
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if not assets or not (Path(assets) / name).is_file():
         return None

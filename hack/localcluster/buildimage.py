@@ -1,10 +1,10 @@
-"""Builds an image from its Dockerfile: by Docker or podman if one answers, else by buildah on a base of our own.
+"""Builds an image from its Dockerfile: with Docker or podman if one works, else with buildah on a base of our own.
 
 That base is a Debian with Python, made by debootstrap, so that no registry is needed. With `created`, podman and
-buildah make the same image from the same input again: every time in it is that one.
+buildah make an identical image from the same input: `created` replaces every time in the image.
 
-The result is a docker archive in the cache, named after everything that went into it: the Dockerfile, its arguments,
-and the files that its COPY lines take. Where nothing changed, nothing is built.
+The result is a docker archive in the cache. Its name has a digest of all inputs: the Dockerfile, its arguments, and the
+files that its COPY lines take. If no input changed, nothing is built.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from hack.localcluster.progress import say
 from hack.localcluster.settings import cache, go_arch
 
 _BASE_PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
-# Of the machine, read-only and only during the build: a proxy's certificates and pip's settings.
+# Files of this machine that the build may read: a proxy's certificates and pip's settings.
 _BORROWED = ("/etc/ssl/certs", "/etc/pip.conf")
-_BASE_RECIPE = 3  # raised with every change of what _python_base does
+_BASE_RECIPE = 3  # increase it with every change of _python_base
 _BUILDERS = ("docker", "podman", "buildah")
 _ANSWER_SECONDS = 20.0
 _KEPT_ARCHIVES = 3
@@ -49,16 +49,16 @@ class ImageBuild:
     arguments: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     created: int | None = None
-    """Seconds since 1970 that every file of the new layers, and the image, get as their time."""
+    """Time of the image and of every file in the new layers, in seconds since 1970."""
     builder: str = ""
-    """docker, podman or buildah; empty: the first that works here."""
+    """docker, podman or buildah. Empty: the first that works on this machine."""
 
 
 def build(request: ImageBuild) -> Path:
-    """The docker archive of the image, built only where its inputs changed. Raises ClusterError."""
+    """Path of the image's docker archive. Builds the image only if its inputs changed. Raises ClusterError."""
     program = choose_builder(request.builder)
     archive = _archive(request, _inputs_of(program))
-    # buildah's storage is one for all images: a build that clears old layers away takes them from one beside it.
+    # All images share buildah's storage: a build that removes old layers could remove those of another build.
     with exclusive(archive.parent, "images"):
         if archive.is_file():
             say(f"{request.tag}: nothing changed since it was built")
@@ -74,9 +74,10 @@ def build(request: ImageBuild) -> Path:
 
 
 def build_base(request: ImageBuild) -> str:
-    """Name of the image, left in the builder's storage for other Dockerfiles to start from.
+    """Build an image that other Dockerfiles start from, and return its name in the builder's storage.
 
-    Its tag ends in the digest of its inputs. An archive of several gigabytes would take minutes. Raises ClusterError.
+    The tag ends with a digest of the inputs. No archive is written: several gigabytes would take minutes. Raises
+    ClusterError.
     """
     program = choose_builder(request.builder)
     named = replace(request, tag=f"{request.tag}-{digest_of(request, _inputs_of(program))}")
@@ -89,8 +90,10 @@ def build_base(request: ImageBuild) -> str:
 
 
 def choose_builder(wanted: str = "") -> str:
-    """`wanted`, or the first of docker, podman and buildah that works here. A docker whose daemon does not answer does
-    not count. Raises ClusterError with what each of them lacks."""
+    """`wanted`, or the first of docker, podman and buildah that works here.
+
+    A docker without a running daemon does not work. Raises ClusterError that says what each builder lacks.
+    """
     if wanted and wanted not in _BUILDERS:
         raise ClusterError(f"no builder {wanted!r}", f"one of {', '.join(_BUILDERS)}")
     reasons = []
@@ -134,7 +137,7 @@ _blocked: Mapping[str, Callable[[], str | None]] = {
 
 
 def _inputs_of(program: str) -> str:
-    """What the builder brings in of its own."""
+    """The inputs of an image that come from the builder."""
     return f"buildah, {_debian_release()}, {_BASE_RECIPE}" if program == "buildah" else program
 
 
@@ -145,7 +148,7 @@ def _stored(tag: str, program: str) -> bool:
 
 
 def copied_sources(dockerfile: str) -> tuple[str, ...]:
-    """Paths in the context that the COPY and ADD lines of a Dockerfile's text take (not those from other stages)."""
+    """Paths of the build context that the COPY and ADD lines of a Dockerfile take, without copies between stages."""
     joined = re.sub(r"\\\n", " ", dockerfile)
     sources: list[str] = []
     for line in joined.splitlines():
@@ -156,8 +159,10 @@ def copied_sources(dockerfile: str) -> tuple[str, ...]:
 
 
 def digest_of(request: ImageBuild, builder: str) -> str:
-    """SHA-256 over everything that goes into the image; 16 hex digits. Raises ClusterError when the Dockerfile or a
-    file that it copies is missing."""
+    """SHA-256 of all inputs of the image, 16 hex digits.
+
+    Raises ClusterError when the Dockerfile, or a file that it copies, is missing.
+    """
     try:
         text = request.dockerfile.read_text()
     except OSError as error:
@@ -202,7 +207,7 @@ def _forget_old(archive: Path) -> None:
 
 def _docker_build(request: ImageBuild) -> None:
     say(f"building {request.tag} with docker")
-    # BuildKit takes the image's time from this argument; the files of its layers keep their own.
+    # BuildKit takes the image's time from this argument. The files in its layers keep their own times.
     epoch = [] if request.created is None else ["--build-arg", f"SOURCE_DATE_EPOCH={request.created}"]
     _run(["docker", "build", "-t", request.tag, *epoch, *_common(request, request.arguments)])
 
@@ -240,10 +245,10 @@ _BUILDAHS_PROCESSES = 32_768
 
 
 def _limits() -> list[str]:
-    """Limits that a build may have where CAP_SYS_RESOURCE is missing, as in a container: raising one is refused there.
+    """Resource limits for a build without CAP_SYS_RESOURCE, as in a container: there no limit can be raised.
 
-    Newer versions of buildah raise the number of open files, older ones lower the number of processes first; so each is
-    the lower of this process's and of what buildah sets.
+    Newer versions of buildah raise the number of open files; older versions first lower the number of processes. So
+    each limit is the lower one of this process's limit and the limit that buildah sets.
     """
     files, processes = resource.getrlimit(resource.RLIMIT_NOFILE), resource.getrlimit(resource.RLIMIT_NPROC)
     few = [_BUILDAHS_PROCESSES if n == resource.RLIM_INFINITY else min(n, _BUILDAHS_PROCESSES) for n in processes]
@@ -273,8 +278,10 @@ def _timestamp(request: ImageBuild) -> list[str]:
 
 
 def _tidy_storage() -> None:
-    """Remove what killed builds left, and old layers once there are many. The others stay: after a change of our code
-    alone, the dependencies are not installed again."""
+    """Remove the remains of killed builds, and old layers if there are many.
+
+    Other layers stay, so that a change of our code does not install the dependencies again.
+    """
     _run([*_buildah(), "rm", "--all"])
     if len(_run([*_buildah(), "images", "--all", "--quiet"]).split()) > _KEPT_LAYERS:
         _run([*_buildah(), "rmi", "--prune"])
@@ -287,13 +294,13 @@ def _common(request: ImageBuild, arguments: Mapping[str, str]) -> list[str]:
 
 
 def _buildah() -> list[str]:
-    """buildah with its storage in our cache, in a mount namespace of its own: what it mounts ends with it."""
+    """The buildah command, with its storage in our cache, and a mount namespace so that its mounts end with it."""
     storage = cache() / "buildah"
     return ["unshare", "--mount", "buildah", "--root", str(storage / "storage"), "--runroot", str(storage / "run")]
 
 
 def _python_base() -> str:
-    """Name of a minimal Debian with Python in buildah's storage, made once per Debian release."""
+    """Name of a minimal Debian with Python in buildah's storage. It is made once for each Debian release."""
     release = _debian_release()
     tag = f"localhost/andante/python-base:{release}-{_BASE_RECIPE}"
     if _stored(tag, "buildah"):
@@ -316,8 +323,10 @@ def _python_base() -> str:
 
 
 def _make_repeatable(root: Path) -> None:
-    """Take away what differs from one debootstrap to the next, and tie compiled Python to its source by content: the
-    commit gives every file one time, which a cache by time would take for a changed source."""
+    """Remove everything that differs between two runs of debootstrap, and compile Python with hashes of its sources.
+
+    The commit sets one time for all files. Compiled files that compare times would then seem out of date.
+    """
     for leftover in ("var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/ldconfig", "var/cache/debconf"):
         shutil.rmtree(root / leftover, ignore_errors=True)
         (root / leftover).mkdir(parents=True)
@@ -325,7 +334,7 @@ def _make_repeatable(root: Path) -> None:
         (root / leftover).mkdir(parents=True)
     for name in ("etc/machine-id", "etc/hostname", "etc/resolv.conf"):
         (root / name).unlink(missing_ok=True)
-    # The day on which a password was last changed: that of the debootstrap. No account of the image has one.
+    # Dates of the last password change are the day of the debootstrap. No account of the image has a password.
     for shadow in (root / "etc" / "shadow", root / "etc" / "shadow-"):
         if shadow.exists():
             shadow.write_text(re.sub(r"(?m)^([^:\n]*:[^:\n]*:)\d+", r"\1", shadow.read_text()))
@@ -337,7 +346,7 @@ def _make_repeatable(root: Path) -> None:
 
 
 def _debian_release() -> str:
-    """Code name of the Debian that this machine runs; on another system, the one the project is built on."""
+    """Code name of this machine's Debian; on another system, of the Debian that the project is built on."""
     text = Path("/etc/os-release").read_text() if Path("/etc/os-release").exists() else ""
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     name = values.get("VERSION_CODENAME", "").strip('"')
@@ -357,7 +366,7 @@ def _mirror() -> str:
 
 
 def _run(command: Sequence[str]) -> str:
-    # podman reads both of these too, and its storage is the user's own: it keeps the settings that it has.
+    # podman reads these variables too, and uses the user's storage: leave its settings alone.
     ours = {} if command[0] == "podman" else {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "overlay"}
     env = {**ours, **os.environ}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)

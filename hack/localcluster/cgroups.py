@@ -1,4 +1,4 @@
-"""The cgroup under which all pods of one cluster live, in version 1 (one tree per controller) and version 2."""
+"""Manages the cgroup that contains all pods of one cluster, in version 1 (one tree per controller) and version 2."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ def is_version_2() -> bool:
 
 
 def cannot_hand_down(controllers: Sequence[str]) -> list[str]:
-    """Those of `controllers` that a cgroup of ours would not get. Version 2 inside a container: a cgroup that holds
-    processes, as a container's outermost one does, hands down only what it handed down before."""
+    """The `controllers` that a new cgroup would not get.
+
+    Version 2 inside a container: the container's top cgroup contains processes, and then the kernel does not let it
+    pass on more controllers than before.
+    """
     if not is_version_2() or not (_ROOT / "cgroup.type").exists():
         return []
     handed_down = (_ROOT / "cgroup.subtree_control").read_text().split()
@@ -33,10 +36,10 @@ def cannot_hand_down(controllers: Sequence[str]) -> list[str]:
 
 
 def create(name: str) -> None:
-    """Make the cluster's cgroup in every tree; in version 2 also hand it the controllers the kubelet needs."""
+    """Create the cluster's cgroup in every tree; in version 2, pass it the controllers that the kubelet needs."""
     if is_version_2():
         available = (_ROOT / "cgroup.controllers").read_text().split()
-        for controller in available:  # one by one: a controller that cannot be handed down must not stop the others
+        for controller in available:  # one by one: one controller that cannot be passed on must not stop the others
             with contextlib.suppress(OSError):
                 (_ROOT / "cgroup.subtree_control").write_text(f"+{controller}")
     for tree in _trees():
@@ -44,7 +47,7 @@ def create(name: str) -> None:
 
 
 def processes(name: str) -> set[int]:
-    """Pids of every process that is in the cluster's cgroup or below it."""
+    """Pids of all processes in the cluster's cgroup and below it."""
     pids: set[int] = set()
     for folder in _folders(name):
         with contextlib.suppress(OSError):

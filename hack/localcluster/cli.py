@@ -1,4 +1,4 @@
-"""`python3 -m hack.localcluster`: the commands. Results go to stdout, progress to stderr."""
+"""Defines the commands of `python3 -m hack.localcluster`. Results go to stdout, progress to stderr."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from hack.localcluster.progress import say
 from hack.localcluster.settings import REPOSITORY, cache, cluster_name, state_root
 
 _EPILOG = """\
-A cluster is found in this order: a kubeconfig that you name, else a native node (Linux, root). kind, in Docker, is
-taken where it is asked for: --backend kind.
+Without --backend, the cluster is the kubeconfig that you name, else a native node (Linux, root). For a kind cluster in
+Docker, give --backend kind.
 
 examples:
-  python3 -m hack.localcluster up                                the first that works here
+  python3 -m hack.localcluster up                                the first backend that works on this machine
   python3 -m hack.localcluster up --kubeconfig ~/.kube/config    your cluster; nothing is created in it
-  python3 -m hack.localcluster up --name two                     a second one beside it
+  python3 -m hack.localcluster up --name two                     a second cluster on the same machine
   python3 -m hack.localcluster up --registry-ca registry.example.com:5000=ca.pem    pods pull from a private registry
   python3 -m hack.localcluster up --control-plane-only           no node: API server and controllers in seconds
   export KUBECONFIG="$(python3 -m hack.localcluster kubeconfig)"
   python3 -m hack.localcluster build-image --dockerfile operator/Dockerfile --tag andante-operator:dev --load
-  python3 -m hack.localcluster down                              takes away everything that `up` made
+  python3 -m hack.localcluster down                              remove everything that `up` created
 
 variables: ANDANTE_CLUSTER (name), ANDANTE_KUBECONFIG, ANDANTE_BACKEND, ANDANTE_CACHE (~/.cache/andante), ANDANTE_STATE
 (/var/tmp/andante), KUBEBUILDER_ASSETS, ANDANTE_GO, ANDANTE_KUBERNETES_MIRROR, ANDANTE_HELM_MIRROR
@@ -228,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     down = add("down", _down, "take away everything that `up` made, also after a crash")
     down.add_argument("--all", action="store_true", help="every cluster that was brought up here")
     add("status", _status, "list the clusters that were brought up here", named=False)
-    add("doctor", _doctor, "say what is missing here, and the command that mends it")
+    add("doctor", _doctor, "say what is missing here, and the command that fixes it")
     before = "say in a second whether `make demo` and `make install-local` can work here, and what they take"
     target.add_arguments(add("preflight", _preflight, before, named=False))
     add("kubeconfig", _kubeconfig, "print the path of the cluster's kubeconfig")

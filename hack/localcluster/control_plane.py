@@ -1,7 +1,7 @@
-"""The control plane as processes: etcd, kube-apiserver, controller-manager, scheduler. From start to serving: ~3 s.
+"""Runs the control plane as processes: etcd, kube-apiserver, controller-manager, scheduler. The start takes ~3 s.
 
-`ControlPlaneSpec` says what is to run where; the command lines are pure functions of it; `ControlPlaneProcesses`
-starts and stops them.
+`ControlPlaneSpec` says which process runs where. Pure functions make the command lines from it. `ControlPlaneProcesses`
+starts and stops the processes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KUBE_PROXY = "system:kube-proxy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlaneSpec:
-    """What one control plane is.
+    """The addresses, ports and folders of one control plane.
 
     address: IP that the API server listens on and advertises. service_cidr: range of the ClusterIPs; its first
     address is the API server's ClusterIP. node_name, when there is to be a node: its kubelet gets a token.
@@ -72,7 +72,7 @@ class ControlPlaneSpec:
         extra_apiserver_flags: tuple[str, ...] = (),
         die_with_parent: bool = False,
     ) -> Self:
-        """One on which no pod runs, for this machine alone. ports: API server, etcd for clients, etcd for peers."""
+        """A control plane without a node, on loopback. ports: API server, etcd for clients, etcd for peers."""
         api, client, peer = ports
         return cls(
             name=name,
@@ -104,8 +104,11 @@ class ControlPlaneSpec:
 
     @property
     def etcd_authority(self) -> Authority:
-        """Signs only for etcd and for the API server as etcd's client: etcd treats every client with a certificate of
-        this authority as root, and the cluster's own authority signs for kubelets and certificate requests."""
+        """The authority that signs certificates only for etcd, and for the API server as etcd's client.
+
+        etcd treats each client with a certificate of this authority as root. So it must not be the cluster's own
+        authority, which signs certificates for kubelets and for certificate requests.
+        """
         return Authority(self.state / "pki" / "etcd", subject="/CN=andante-local-etcd")
 
     @property
@@ -128,7 +131,7 @@ class Certificates:
 
 
 def free_ports(count: int, address: str = "127.0.0.1") -> tuple[int, ...]:
-    """Ports that nothing listens on at `address` now; they differ from one another."""
+    """Different ports at `address` on which no process listens now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for sock in sockets:
@@ -140,8 +143,11 @@ def free_ports(count: int, address: str = "127.0.0.1") -> tuple[int, ...]:
 
 
 def etcd_command(spec: ControlPlaneSpec, binary: Path, certificates: Certificates) -> list[str]:
-    """etcd without fsync: a test cluster may lose its data in a power cut, and starts faster. The peer port has no peer
-    but cannot be turned off, and a client there may write: so this port also requires a certificate."""
+    """etcd's command line, without fsync: so it starts faster, and a test cluster may lose its data in a power cut.
+
+    etcd has no peers here, but the peer port cannot be turned off, and its clients may write. So this port requires a
+    certificate, too.
+    """
     client = f"https://127.0.0.1:{spec.etcd_client_port}"
     peer = f"https://127.0.0.1:{spec.etcd_peer_port}"
     pair, ca = certificates.etcd, spec.etcd_authority.ca.cert
@@ -222,7 +228,7 @@ def controller_manager_command(spec: ControlPlaneSpec, binary: Path) -> list[str
         f"--cluster-signing-key-file={spec.authority.ca.key}",
         "--leader-elect=false",
         "--secure-port=0",
-        # At the default rate the controllers queue for 5 s at start to make their service accounts.
+        # With the default rate limit, the controllers need 5 s at the start to create their service accounts.
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
         f"--cluster-cidr={spec.pod_cidr}",
@@ -241,7 +247,7 @@ def scheduler_command(spec: ControlPlaneSpec, binary: Path) -> list[str]:
 
 @dataclass(slots=True)
 class ControlPlaneProcesses:
-    """The running side of a ControlPlaneSpec."""
+    """Starts and stops the processes of a ControlPlaneSpec."""
 
     spec: ControlPlaneSpec
     binaries: Binaries
@@ -252,12 +258,15 @@ class ControlPlaneProcesses:
 
     @property
     def service_names(self) -> tuple[str, ...]:
-        """In the order of starting."""
+        """All processes, in start order."""
         optional = ("kube-scheduler",) if self.spec.scheduler else ()
         return ("etcd", "kube-apiserver", "kube-controller-manager", *optional)
 
     def start(self) -> None:
-        """Start what does not run; return once the API server is ready. Raises ClusterError with a log's end."""
+        """Start the processes that do not run yet; return when the API server is ready.
+
+        Raises ClusterError with the end of a log.
+        """
         spec = self.spec
         spec.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         require_own(spec.state.parent)
@@ -271,7 +280,7 @@ class ControlPlaneProcesses:
         self._spawn("kube-controller-manager", controller_manager_command(spec, manager))
         if spec.scheduler:
             self._spawn("kube-scheduler", scheduler_command(spec, self.binaries.path("kube-scheduler")))
-        # Objects may be created only where the namespace's default service account exists; the manager makes it.
+        # Pods can be created only if the namespace's default service account exists. The controller manager creates it.
         wait_until(
             lambda: self._get("/api/v1/namespaces/default/serviceaccounts/default") == 200,
             what="kube-controller-manager (service account of the default namespace)",
@@ -285,7 +294,7 @@ class ControlPlaneProcesses:
         self.wait_ready()
 
     def wait_ready(self, timeout_seconds: float = 120.0) -> None:
-        """Return once /readyz answers 200."""
+        """Return when /readyz answers 200."""
         wait_until(
             lambda: self._get("/readyz") == 200,
             what=f"kube-apiserver at {self.spec.server}",
@@ -296,7 +305,7 @@ class ControlPlaneProcesses:
     def stop(self) -> None:
         """Stop in reverse order: clients first, etcd last."""
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
-            # The API server waits up to a minute for its watches to end; no client is left here.
+            # The API server waits up to a minute for open watches to end. Here no client needs them any more.
             self.service(name).stop(grace_seconds=2.0 if name == "kube-apiserver" else 5.0)
 
     def remove_state(self) -> None:
@@ -304,7 +313,7 @@ class ControlPlaneProcesses:
 
     @property
     def admin_token(self) -> str:
-        """Raises ClusterError where the tokens are lost."""
+        """Raise ClusterError where the file with the tokens is missing or broken."""
         try:
             return self._tokens()[ADMIN]
         except KeyError:
@@ -321,7 +330,7 @@ class ControlPlaneProcesses:
         return None
 
     def _get(self, path: str) -> int | None:
-        """Status of a GET with the admin's token; None when there was no answer."""
+        """HTTP status of a GET with the admin's token; None without an answer."""
         if self._tls is None:
             self._tls = ssl.create_default_context(cafile=str(self.spec.authority.ca.cert))
         url = f"{self.spec.server}{path}"
@@ -339,7 +348,7 @@ class ControlPlaneProcesses:
             return None
 
     def _certificates(self) -> Certificates:
-        """Those of an earlier start are kept. Raises ClusterError where one is broken."""
+        """Create missing certificates and keep existing ones. Raises ClusterError where one is broken."""
         spec = self.spec
         spec.authority.ensure()
         spec.authority.ensure_service_account_key()
@@ -356,7 +365,7 @@ class ControlPlaneProcesses:
         )
 
     def _tokens(self) -> dict[str, str]:
-        """Token of each user, as far as they can be read; the API server's own file is the only copy."""
+        """The token of each user, as far as the API server's token file, the only copy, can be read."""
         try:
             rows = list(csv.reader(io.StringIO(self.spec.token_file.read_text())))
         except (OSError, ValueError, csv.Error):
@@ -364,8 +373,10 @@ class ControlPlaneProcesses:
         return {row[1]: row[0] for row in rows if len(row) >= 3 and _TOKEN.fullmatch(row[0])}
 
     def _write_credentials(self) -> None:
-        """Keys, tokens and kubeconfigs; those of an earlier start are kept. Raises ClusterError where the tokens are
-        lost under running processes, which go on with the old ones."""
+        """Create missing keys, tokens and kubeconfigs, and keep existing ones.
+
+        Raises ClusterError where the tokens are lost while the processes run: these would still use the old tokens.
+        """
         spec = self.spec
         self._certificates()
         groups = {ADMIN: "system:masters", CONTROLLER_MANAGER: "", SCHEDULER: "", KUBE_PROXY: ""}

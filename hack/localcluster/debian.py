@@ -1,4 +1,4 @@
-"""Debian packages that the cluster's programs come from, and how a missing one is installed."""
+"""Names the Debian packages of the cluster's programs, and installs missing packages."""
 
 from __future__ import annotations
 
@@ -23,33 +23,35 @@ PACKAGE_OF = {
     "iptables": "iptables",
     "conntrack": "conntrack",
     "ip": "iproute2",
-    "buildah": "buildah netavark",  # from Debian 13 on it starts only where netavark is, and merely recommends it
-    "debootstrap": "debootstrap debian-archive-keyring",  # Ubuntu has the keys apart; without them nothing is verified
+    "buildah": "buildah netavark",  # since Debian 13 it needs netavark, but only recommends it
+    "debootstrap": "debootstrap debian-archive-keyring",  # Ubuntu has the keys in another package
     "prometheus": "prometheus",
 }
 
 
 def packages_of(programs: Sequence[str]) -> tuple[str, ...]:
-    """The packages that bring `programs`, each once, sorted."""
+    """The packages that contain `programs`, each once, sorted."""
     return tuple(sorted({package for program in programs for package in PACKAGE_OF[program].split()}))
 
 
 def command_for(packages: Sequence[str]) -> str:
-    """What a person types to get `packages`."""
+    """The command with which a person installs `packages`."""
     sudo = "" if os.geteuid() == 0 else "sudo "
     return f"{sudo}apt-get update && {sudo}apt-get install -y --no-install-recommends {' '.join(packages)}"
 
 
 def install_programs(programs: Sequence[str]) -> None:
-    """Install what brings `programs`: by apt where this is root on Debian. Raises ClusterError naming the command
-    otherwise, or with apt's words when it fails."""
+    """Install the packages of `programs` with apt, as root on Debian.
+
+    Raises ClusterError: elsewhere with the command for a person, and with apt's message where apt fails.
+    """
     packages = packages_of(programs)
     remedy = command_for(packages)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ClusterError(f"missing programs: {', '.join(programs)}", remedy)
     say(f"installing Debian packages: {' '.join(packages)}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # Only what names a package that does not exist fails for good; a stale index is mended by the update before it.
+    # The update comes first: with an old index, apt does not find packages.
     for command in (
         ["apt-get", "update", "-qq"],
         ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],

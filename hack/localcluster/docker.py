@@ -1,6 +1,6 @@
-"""Whether Docker can be asked for anything here: as a builder of images, and as the home of a kind cluster.
+"""Tells whether Docker works on this machine, as a builder of images and as the host of a kind cluster.
 
-It is never a reason to take another cluster: a machine's native node is the same with and without Docker.
+Docker never changes the default: a machine's native node is the same with and without Docker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _SECONDS = 10.0
 
 
 def why_not() -> str | None:
-    """Why Docker is of no use here, or None where it answers."""
+    """Why Docker cannot be used on this machine; None where its daemon answers."""
     docker = shutil.which("docker")
     if docker is None:
         return "Docker is not installed"

@@ -19,7 +19,7 @@ _CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `remedy` is empty when it is well; `fatal`: no native node without it."""
+    """The result of one check. `remedy` is empty where all is well; `fatal`: a native node cannot run without it."""
 
     subject: str
     verdict: str
@@ -28,17 +28,17 @@ class Finding:
 
 
 def examine(name: str | None = None) -> tuple[Finding, ...]:
-    """Look at everything a cluster on this machine needs."""
+    """Check everything that a cluster on this machine needs."""
     return (*_backends(name), *_machine(), *_programs(), *_leftovers())
 
 
 def node_findings() -> tuple[Finding, ...]:
-    """What the kernel and this process's privileges say about a native node; quick."""
+    """Check quickly whether the kernel and this process's privileges allow a native node."""
     return (_capabilities(), _controllers()) if platform.system() == "Linux" else ()
 
 
 def report(findings: Sequence[Finding]) -> str:
-    """A table of findings for people; the remedies come last, one a line, ready to be pasted."""
+    """A table of the findings. The remedies come last, one a line, so that they can be copied to a shell."""
     width = max(len(f.subject) for f in findings)
     rows = [
         f"{'ok  ' if not f.remedy else 'MISS' if f.fatal else 'note'} {f.subject:{width}}  {f.verdict}"
@@ -47,7 +47,7 @@ def report(findings: Sequence[Finding]) -> str:
     remedies = list(dict.fromkeys(f.remedy for f in findings if f.remedy))
     if not remedies:
         return "\n".join([*rows, "", "nothing is missing: make cluster-up"])
-    return "\n".join([*rows, "", "to mend it:", *(f"  {remedy}" for remedy in remedies)])
+    return "\n".join([*rows, "", "to fix it:", *(f"  {remedy}" for remedy in remedies)])
 
 
 def _backends(name: str | None) -> list[Finding]:
@@ -157,7 +157,7 @@ def _programs() -> list[Finding]:
 
 
 def _leftovers() -> list[Finding]:
-    """Clusters that are written down here but do not answer: after a crash or a reboot."""
+    """Recorded clusters that do not answer, as after a crash or a reboot."""
     findings = []
     for folder in sorted(state_root().glob("*/")):
         made = backends.recorded(folder.name)

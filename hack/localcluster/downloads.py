@@ -1,6 +1,6 @@
-"""Official downloads, checked against their published SHA-256 and given up quickly where there is no way out.
+"""Downloads official programs and checks them against their published SHA-256. Gives up quickly without a network.
 
-A file that arrives but does not match its digest is an error, not a reason to try the next way.
+A file that does not match its digest is an error. The caller then must not try another source.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def kind(*, version: str, to: Path) -> bool:
 
 
 def _verified(url: str, digest_url: str) -> bytes | None:
-    """The body of `url`, or None where it cannot be had. Raises ClusterError when it is not what was published."""
+    """The body of `url`; None where the site cannot be reached. Raises ClusterError when the digest does not match."""
     published = _get_soon(digest_url)
     if published is None:
         say(f"{url}: no answer, trying the next way")
@@ -84,8 +84,10 @@ def _verified(url: str, digest_url: str) -> bytes | None:
 
 
 def _get_soon(url: str) -> bytes | None:
-    """As `_get`, but never longer than _ANSWER_SECONDS: a name lookup without a network may hang, and has no time limit
-    of its own. The thread that hangs ends with the process."""
+    """Like `_get`, but takes at most _ANSWER_SECONDS: without a network, a name lookup may hang and has no time limit.
+
+    A thread that hangs ends with the process.
+    """
     answers: list[bytes | None] = []
     thread = threading.Thread(target=lambda: answers.append(_get(url, timeout_seconds=_ANSWER_SECONDS)), daemon=True)
     thread.start()

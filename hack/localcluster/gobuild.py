@@ -1,7 +1,7 @@
-"""Builds Kubernetes, helm and kind from the Go module proxy, and finds a Go compiler that is new enough for it.
+"""Builds Kubernetes, helm and kind from the Go module proxy, and finds a Go compiler that is new enough.
 
-The modules under gomodules/ hold tool directives only, with their checksums. Used where the official downloads cannot
-be reached; once, ~15 minutes on two cores, 1.8 GB of memory.
+The modules under gomodules/ contain only tool directives and their checksums. Used where the official downloads cannot
+be reached. Each build happens once: in all ~15 minutes on two cores, and 1.8 GB of memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SAY_EVERY_SECONDS = 15.0
 
 
 def kubernetes(names: Sequence[str], *, version: str, to: Path) -> None:
-    """Build programs of k8s.io/kubernetes into `to`. Raises ClusterError with the compiler's words."""
+    """Build programs of k8s.io/kubernetes into `to`. Raises ClusterError with the compiler's message."""
     major, minor = version.lstrip("v").split(".")[:2]
     package = "k8s.io/component-base/version"
     # Without these a server reports v0.0.0, and clients complain.
@@ -42,7 +42,7 @@ def kubernetes(names: Sequence[str], *, version: str, to: Path) -> None:
 def helm(*, to: Path) -> None:
     """Build helm into `to`. Raises ClusterError."""
     major, minor = _kubernetes_of_helm()
-    # As helm's own Makefile does. Without them `helm template` claims Kubernetes 1.20, which our charts refuse.
+    # As in helm's own Makefile. Without these flags `helm template` assumes Kubernetes 1.20, which our charts refuse.
     packages = ("helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules")
     values = {f"{p}.k8sVersion{part}": value for p in packages for part, value in (("Major", major), ("Minor", minor))}
     _build("helm.sh/helm/v3/cmd/helm", module="helm", to=to / "helm", values=values)
@@ -56,7 +56,7 @@ def tool(package: str, *, module: str, to: Path) -> None:
 def kind(*, version: str, to: Path) -> None:
     """Build kind into `to`. Raises ClusterError."""
     say(f"building kind {version}")
-    partial = to / f".kind.{os.getpid()}"  # go install writes into the folder itself: a killed one leaves half of it
+    partial = to / f".kind.{os.getpid()}"  # go install writes in place: if killed, it leaves half a file
     env = _environment() | {"GOBIN": str(partial)}
     try:
         _run([str(find_go()), "install", "-trimpath", f"sigs.k8s.io/kind@{version}"], cwd=to, env=env, what="kind")
@@ -75,7 +75,7 @@ def find_go() -> Path:
 
 
 def _kubernetes_of_helm() -> tuple[str, str]:
-    """Major and minor version of the Kubernetes that helm's client library belongs to: client-go v0.36 is of 1.36."""
+    """Major and minor Kubernetes version of helm's client library: client-go v0.36 belongs to Kubernetes 1.36."""
     text = (GOMODULES / "helm" / "go.mod").read_text()
     found = re.search(r"^\s*k8s\.io/client-go v(\d+)\.(\d+)\.", text, re.MULTILINE)
     if found is None:
@@ -129,7 +129,7 @@ def _go_from_pypi() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    # The toolchain is the one that was found: a build that silently fetches another cannot be told from ours.
+    # Use the compiler that was found: Go would otherwise download another one without a message.
     return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
 
 
@@ -146,7 +146,7 @@ def _build(package: str, *, module: str, to: Path, values: Mapping[str, str]) ->
 
 
 def _run(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], what: str) -> None:
-    """Run the compiler; `-v` prints each package as it is compiled, which is the progress that is shown."""
+    """Run the compiler. With `-v` it prints each package; this function shows them as progress."""
     started = said = time.monotonic()
     say(f"building {what} from the Go module proxy (once; the result is cached)")
     tail: list[str] = []

@@ -1,10 +1,9 @@
-"""Engine pods without an engine image, on the native node: this machine's folders mounted read-only into a tiny image.
+"""Lets engine pods on the native node run this machine's vLLM: a tiny image, and folders mounted read-only.
 
-A vLLM image holds several gigabytes; building and importing it costs many minutes that tests and the demo need not
-spend. A pod sees /usr, what the loader needs from /etc, the Python installation and the engine environment, each
-read-only at the path it has here, and nothing else of the machine: a plain vLLM, into which Andante is copied as into
-any image. Such a pod uses hostPath volumes: its namespace has to allow the pod security level `privileged`, so this is
-for a local node only.
+A vLLM image has several gigabytes: tests and the demo would need many minutes to build and import it. Instead, a pod
+sees /usr, some files of /etc, the Python installation and the engine environment, each read-only and at the same path
+as on this machine, and nothing else. That is a plain vLLM; Andante is copied into the pod as with any image. Such a pod
+uses hostPath volumes, so its namespace must allow the Pod Security level `privileged`: this is for a local node only.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _REMEDY = "make engine-env"
 
 @dataclass(frozen=True, slots=True)
 class EngineEnvironment:
-    """A virtual environment with vLLM and the `andante-engine` command."""
+    """A virtual environment that contains vLLM and the `andante-engine` command."""
 
     folder: Path
 
     @property
     def python_prefix(self) -> Path:
-        """Installation that the environment was made from. Raises ClusterError for a folder that is none."""
+        """The Python installation that the environment belongs to. Raises ClusterError for another folder."""
         try:
             text = (self.folder / "pyvenv.cfg").read_text()
         except OSError as error:
@@ -46,8 +45,10 @@ class EngineEnvironment:
 
 
 def find_engine_environment(folder: Path | None = None) -> EngineEnvironment:
-    """`folder`, or the one that `make engine-env` prepared last: each Python has its own. Raises ClusterError where
-    there is none."""
+    """The environment in `folder`, or the one that `make engine-env` prepared last (each Python version has its own).
+
+    Raises ClusterError where there is none.
+    """
     commands = (
         [folder / "bin" / "andante-engine"] if folder else list(cache().glob("engine-env/vllm-*/bin/andante-engine"))
     )
@@ -59,7 +60,7 @@ def find_engine_environment(folder: Path | None = None) -> EngineEnvironment:
 
 
 def mounted_folders(environment: EngineEnvironment) -> tuple[Path, ...]:
-    """What a pod needs from this machine, without folders that lie in another one of the list."""
+    """The folders and files that a pod needs from this machine, without those inside another one of the list."""
     unmerged = [f"/{name}" for name in _MERGED if Path(f"/{name}").exists() and not Path(f"/{name}").is_symlink()]
     wanted = [
         *(Path(path) for path in (*_SYSTEM, *unmerged) if Path(path).exists()),
@@ -71,11 +72,11 @@ def mounted_folders(environment: EngineEnvironment) -> tuple[Path, ...]:
 
 
 def host_image(environment: EngineEnvironment) -> TinyImage:
-    """Empty folders, the links into /usr, a user to be, and a PATH; its tag changes with its content."""
+    """The tiny image: empty folders, links into /usr, a user, and a PATH. Its tag changes with its content."""
     env = {
         "PATH": f"{environment.folder / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Where `make engine-env` left the scheduling policy's machine code.
+        # `make engine-env` put the compiled code of the scheduling policy there.
         "NUMBA_CACHE_DIR": str(environment.folder / "compiled"),
     }
     image = TinyImage(

@@ -1,4 +1,4 @@
-"""Images without a builder: small docker archives written by hand, and importing an archive into containerd."""
+"""Writes small docker archives without a builder, and imports archives into containerd."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write_docker_archive(image: TinyImage, to: Path) -> None:
 
 
 def pause_image() -> TinyImage:
-    """What holds a pod's namespaces: this machine's `sleep infinity` with the libraries it loads."""
+    """The image of the process that keeps a pod's namespaces: this machine's `sleep infinity` and its libraries."""
     program = Path(shutil.which("sleep") or "/bin/sleep").resolve()
     listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
     libraries = [Path(path) for path in re.findall(r"(/\S+) \(0x", listed)]
@@ -72,14 +72,14 @@ def pause_image() -> TinyImage:
 
 
 def ensure_pause_image(archive: Path, *, socket: Path) -> None:
-    """Import the pause image unless the node has it."""
+    """Import the pause image, if the node does not have it."""
     if PAUSE_IMAGE not in _ctr(socket, "images", "list", "--quiet").splitlines():
         write_docker_archive(pause_image(), archive)
         import_into_containerd(archive, socket=socket)
 
 
 def image_names(archive: Path) -> tuple[str, ...]:
-    """Names inside a docker or OCI archive. Raises ClusterError when it is neither, or names no image."""
+    """Image names in a docker or OCI archive. Raises ClusterError where the file is neither, or names no image."""
     try:
         with tarfile.open(archive) as tar:
             members = set(tar.getnames())

@@ -1,4 +1,4 @@
-"""What a test does with any cluster here: kubectl, service accounts, faked nodes, cutting the API server."""
+"""Gives tests access to a cluster: kubectl, service accounts, fake nodes, and outages of the API server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hack.localcluster.kubeconfig import write_kubeconfig
 
 
 class KubeAccess:
-    """Members that ControlPlane and Cluster share; a subclass sets the two fields when it starts."""
+    """The members that ControlPlane and Cluster share. A subclass sets the two fields when it starts."""
 
     _processes: ControlPlaneProcesses
     _binaries: Binaries
@@ -57,7 +57,7 @@ class KubeAccess:
         check: bool = True,
         timeout_seconds: float = 120.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl as cluster-admin. Raises ClusterError with kubectl's words when `check` and it failed."""
+        """Run kubectl as cluster-admin. With `check`, raises ClusterError with kubectl's message when it fails."""
         done = subprocess.run(
             [
                 str(self.kubectl_path),

@@ -1,4 +1,4 @@
-"""Kubeconfig files. JSON is YAML: kubectl, helm and every client library read it, and no YAML library is needed."""
+"""Writes kubeconfig files, as JSON: JSON is YAML, so all Kubernetes clients read it, and no YAML library is needed."""
 
 from __future__ import annotations
 

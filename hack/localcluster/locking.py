@@ -1,4 +1,4 @@
-"""One builder at a time: what lies in the cache is shared by every run on the machine."""
+"""Lets one process at a time work on a folder: all runs on the machine share the cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hack.localcluster.progress import say
 
 @contextlib.contextmanager
 def exclusive(folder: Path, what: str) -> Iterator[None]:
-    """Let one process at a time work on `folder`, which is created; say for which process it waits, and for `what`."""
+    """Hold the lock of `folder`, which is created if missing. A process that waits prints `what` and who holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as file:
         said = False

@@ -1,7 +1,7 @@
-"""Folders of the machine that a node hides behind its own, and that were not there before the first of all clusters.
+"""Creates the folders on which a node mounts its own file systems, and removes them after the last cluster.
 
-`record` (STATE/NAME/node/made.json) keeps which those are. The last cluster removes them, where they are empty: taking
-one away while another node runs would take that node's file system on it away, too.
+`record` (STATE/NAME/node/made.json) lists the folders that did not exist before the first cluster. The last cluster
+removes them if they are empty: a removal while another node runs would also remove that node's mount.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from hack.localcluster.statefiles import read_json, write_whole
 
 
 def remember(record: Path, folders: Sequence[str], *, started: bool) -> None:
-    """Write down which of `folders` are not there now or were made by another cluster. Once the node has `started`, its
-    folders exist: the record stays as it is then, also where it is lost."""
+    """Record which of `folders` do not exist now, or were created by another cluster.
+
+    After the node has `started`, its folders exist: then the record is not written again, even if it is lost.
+    """
     if not started and _read(record, folders) is None:
         made = {path for other in _others(record) for path in _read(other, folders) or ()}
         made |= {path for path in folders if not Path(path).exists()}
@@ -25,8 +27,10 @@ def remember(record: Path, folders: Sequence[str], *, started: bool) -> None:
 
 
 def remove(record: Path, folders: Sequence[str], *, started: bool) -> None:
-    """Remove those of `folders` that `record` names, unless another cluster still needs them. Without a record that
-    can be read nothing is removed; where the node had `started`, that is said."""
+    """Remove those of `folders` that `record` names, unless another cluster still needs them.
+
+    If the record cannot be read, nothing is removed; if the node had `started`, a message says so.
+    """
     made, others = _read(record, folders), _others(record)
     if made is None:
         in_doubt = [path for path in folders if started and _is_empty(path)]
@@ -34,17 +38,17 @@ def remove(record: Path, folders: Sequence[str], *, started: bool) -> None:
             say(f"{record} is missing or broken, so these empty folders stay: {', '.join(in_doubt)} (rmdir them)")
     elif others:
         for other in others:
-            if _read(other, folders) is None:  # we know what they have lost
+            if _read(other, folders) is None:  # its record is broken, and ours has the same content
                 write_whole(other, json.dumps(made))
     else:
         for path in made:
-            with contextlib.suppress(OSError):  # another process uses it by now
+            with contextlib.suppress(OSError):  # another process uses the folder now
                 Path(path).rmdir()
     record.unlink(missing_ok=True)
 
 
 def _read(record: Path, folders: Sequence[str]) -> list[str] | None:
-    """What `record` names: some of `folders`. None where it cannot be read, or names anything else."""
+    """Those of `folders` that `record` names. None where it cannot be read, or names other folders."""
     document = read_json(record)
     if not isinstance(document, list) or not all(path in folders for path in document):
         return None
@@ -52,7 +56,7 @@ def _read(record: Path, folders: Sequence[str]) -> list[str] | None:
 
 
 def _others(record: Path) -> list[Path]:
-    """The records of the other clusters."""
+    """The record files of the other clusters."""
     return [path for path in sorted(record.parents[2].glob(f"*/node/{record.name}")) if path != record]
 
 

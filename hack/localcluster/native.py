@@ -1,7 +1,7 @@
-"""The native cluster: a control plane on the host and one node in namespaces of its own; no Docker, no VM. Needs root.
+"""Runs the native cluster: a control plane on the host, one node in its own namespaces. No Docker, no VM; needs root.
 
-`up` may be called again at any time and goes on where it was; `down` takes everything away, also after a crash in the
-middle of either, and whichever of the state files is lost: none of them is needed to find what has to go.
+`up` can be called again at any time and continues where it was. `down` removes everything, even after a crash in either
+of the two, and without any state file: it also finds what has to go by other marks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RECORDED = {"block", "etcd_client_port", "etcd_peer_port"}
 
 @dataclass(frozen=True, slots=True)
 class NativeCluster:
-    """One native cluster by its name and state folder."""
+    """One native cluster, with its name and state folder."""
 
     name: str
     state: Path
@@ -64,11 +64,11 @@ class NativeCluster:
 
     @property
     def _node_file(self) -> Path:
-        """What the node's process 1 is to do; without it there was none."""
+        """The file with the task of the node's process 1. Where the file is missing, there was no such process."""
         return self.state / "node" / "node.json"
 
     def up(self, binaries: Binaries) -> ControlPlaneProcesses:
-        """Start what does not run; return once the node is Ready. Raises ClusterError."""
+        """Start everything that does not run yet; return when the node is Ready. Raises ClusterError."""
         if os.geteuid() != 0:
             raise ClusterError("the native node needs root (namespaces, mounts, cgroups)", "sudo make cluster-up")
         if len(str(self.containerd_socket).encode()) > _SOCKET_PATH_BYTES:
@@ -92,12 +92,12 @@ class NativeCluster:
         return processes
 
     def down(self) -> None:
-        """Take everything away; does nothing where nothing is. Raises ClusterError naming what could not be removed."""
+        """Remove everything; do nothing where there is nothing. Raises ClusterError that names what is left."""
         with _lock(self.state):
             self.sandbox.stop(grace_seconds=0.0)
             for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
                 Service(name=name, state=self.state).stop(grace_seconds=2.0)
-            # A starter that was killed between starting a process and writing its pid file leaves it unrecorded.
+            # A start that was killed before it wrote a pid file leaves a process without a record.
             kill_marked(self.state)
             self._kill_pods()
             connected = network.disconnect(self.name)
@@ -131,7 +131,7 @@ class NativeCluster:
         )
 
     def _new_record(self) -> dict[str, Any]:
-        """Choose addresses and ports and write them down; one cluster at a time, so that no two choose the same."""
+        """Choose and record addresses and ports, one cluster at a time: no two clusters may choose the same."""
         client, peer = free_ports(2)
         with _one_at_a_time(self.state.parent):
             known = record.all_records(self.state.parent).values()
@@ -142,7 +142,7 @@ class NativeCluster:
         return document
 
     def _start_sandbox(self, binaries: Binaries, control_plane: ControlPlaneSpec) -> None:
-        """Start the node's process 1 (it waits for `go`) and lay its link."""
+        """Start the node's process 1, which waits for `go`, and set up its link."""
         folder = self.state / "node"
         addresses = _addresses(record.read(self.state) or {})
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -185,7 +185,7 @@ class NativeCluster:
         network.connect(self.name, addresses, node_pid=pid, state=self.state)
 
     def _sandbox_pid(self) -> int:
-        """Pid of `unshare`, once it has left the host's network namespace."""
+        """Pid of `unshare`, after it left the host's network namespace."""
         ours = Path("/proc/self/ns/net").readlink()
 
         def left() -> bool:
@@ -211,7 +211,7 @@ class NativeCluster:
 
     def _wait_for_node(self, binaries: Binaries, control_plane: ControlPlaneSpec) -> None:
         status = ("node", self.node_name, '-o=jsonpath={.status.conditions[?(@.type=="Ready")].status}')
-        # Ready alone may be what a kubelet said that has died since; only a live one answers through the API server.
+        # The condition Ready may come from a kubelet that is dead now. Only a live one answers through the API server.
         health = ("--raw", f"/api/v1/nodes/{self.node_name}/proxy/healthz")
         kubectl = [str(binaries.path("kubectl")), f"--kubeconfig={control_plane.kubeconfig}"]
         kubectl += [f"--cache-dir={self.state / 'kubectl-cache'}", "get"]
@@ -236,7 +236,7 @@ class NativeCluster:
         say(f"node {self.node_name} is Ready")
 
     def _kill_pods(self) -> None:
-        """Pods end with the node's pid namespace; this waits for it, and would kill by cgroup what outlived it."""
+        """Wait until the pods ended with the node's pid namespace, and kill processes that are left in the cgroup."""
 
         def gone() -> bool:
             left = cgroups.processes(self.name) | marked_processes(self.state)
@@ -248,7 +248,7 @@ class NativeCluster:
         wait_until(gone, what="the node's processes to end", timeout_seconds=30)
 
     def _unmount_leftovers(self) -> None:
-        """Mounts under the state folder on the host: none by design; one made by hand must not be deleted through."""
+        """Mounts under the state folder on the host. We make none; a deletion must not go through one made by hand."""
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             target = line.split()[4].encode().decode("unicode_escape")
             if Path(target).is_relative_to(self.state):
@@ -266,7 +266,7 @@ def _node_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _one_at_a_time(state_root: Path) -> Iterator[None]:
-    """One cluster at a time looks at what the others wrote down about the machine, and writes."""
+    """Let one cluster at a time read the other clusters' records about the machine, and write its own."""
     folder = os.open(state_root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -277,8 +277,11 @@ def _one_at_a_time(state_root: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock(state: Path) -> Iterator[None]:
-    """One `up` or `down` at a time on a cluster. `down` deletes the folder with the lock in it: a run that waited then
-    holds the lock of a deleted file, and takes the new one."""
+    """Let one `up` or `down` at a time work on a cluster.
+
+    `down` deletes the folder that contains the lock. A run that waited then holds the lock of a deleted file, and takes
+    the new one.
+    """
     path = state / ".lock"
     while True:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,6 +1,6 @@
-"""Disk that a run takes, by what the caches do not hold yet, and the memory: figures for the preflight and the doctor.
+"""Computes the disk space that a run still needs, by what the caches lack, and reads the machine's memory.
 
-Measured in a fresh Debian (docs/timings.md), rounded up.
+The preflight and the doctor use these figures. They were measured in a fresh Debian (docs/timings.md) and rounded up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`gib` on the file system of `folder`, which need not exist yet, for `what`."""
+    """`what` needs `gib` on the file system of `folder`, which need not exist yet."""
 
     folder: Path
     gib: float
@@ -30,7 +30,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A file system with less room than the needs on it add up to."""
+    """A file system with less free space than the sum of the needs on it."""
 
     folder: Path
     needed_gib: float
@@ -45,7 +45,7 @@ class Shortage:
 
 
 def of_native_node() -> list[Need]:
-    """What `make demo` puts on the disk for a native node."""
+    """The disk space that `make demo` needs with a native node."""
     needs = [Need(state_root(), 1.5, "the running node 1.5")]
     home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if missing(KUBERNETES):
@@ -56,7 +56,7 @@ def of_native_node() -> list[Need]:
     if not any(cache().glob("engine-env/vllm-*/.andante-recipe")):
         needs.append(Need(cache(), 7.0, "vLLM 7"))
         uv = Path(os.environ.get("UV_CACHE_DIR") or home_cache / "uv")
-        if _device(uv) != _device(cache()):  # on one disk both are the same blocks
+        if _device(uv) != _device(cache()):  # on one file system they are hard links to the same blocks
             needs.append(Need(uv, 7.0, "uv's cache 7"))
     if not any(cache().glob("images/*andante-operator*")):
         needs.append(Need(cache(), 2.0, "the operator's image 2"))
@@ -64,14 +64,14 @@ def of_native_node() -> list[Need]:
 
 
 def of_real_images(*, engine_image: str | None) -> list[Need]:
-    """The same for kind and for a cluster of the user's: images in place of host mounts."""
+    """The disk space with kind and with the user's own cluster: images in place of host mounts."""
     if engine_image:
         return [Need(cache(), 3.0, "the operator's image 3")]
     return [Need(cache(), 30.0, "an image with vLLM for CPUs 30; --engine-image IMAGE names one that is there already")]
 
 
 def shortages(needs: Sequence[Need]) -> list[Shortage]:
-    """The file systems that are too small, each with everything that is wanted of it."""
+    """The file systems that are too small, each with all its needs."""
     found = []
     for device in dict.fromkeys(_device(need.folder) for need in needs):
         here = [need for need in needs if _device(need.folder) == device]
@@ -83,7 +83,7 @@ def shortages(needs: Sequence[Need]) -> list[Shortage]:
 
 
 def memory_gib() -> float:
-    """Memory of this machine, or of the container that this is."""
+    """Memory of this machine, or of the container that this process runs in."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in _CGROUP_LIMITS:
         text = file.read_text().strip() if file.is_file() else "max"

@@ -1,9 +1,9 @@
-"""Addresses of a native cluster and its link to the host.
+"""Chooses the addresses of a native cluster, and sets up its link to the host.
 
-Each cluster gets a /16 of its own that nothing on the machine routes yet. The node lives in a network namespace behind
-a veth pair, so kube-proxy's rules, pod interfaces and conntrack entries end with the namespace. On the host there is
-the link with two routes, and rules that let pods reach the outside and nobody outside reach the pods; each rule carries
-the cluster's name.
+Each cluster gets its own /16, which no route of the machine uses yet. The node is in a network namespace behind a veth
+pair, so kube-proxy's rules, pod interfaces and conntrack entries end with the namespace. The host has the link with two
+routes, and firewall rules: pods reach the outside, and no other machine reaches the pods. Each rule has the cluster's
+name.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Addresses:
 
 
 def choose_block(name: str, taken: Sequence[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """A /16 that overlaps none of `taken`; the same name starts looking at the same place.
+    """A /16 that overlaps none of `taken`. The search starts at a place that depends on the name.
 
     Raises ClusterError when every candidate is taken.
     """
@@ -80,7 +80,7 @@ def choose_block(name: str, taken: Sequence[ipaddress.IPv4Network]) -> ipaddress
 
 
 def routed_networks() -> list[ipaddress.IPv4Network]:
-    """Networks that this machine routes now, the default route apart."""
+    """Networks for which this machine has routes now, without the default route."""
     networks = []
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         fields = line.split()
@@ -91,21 +91,21 @@ def routed_networks() -> list[ipaddress.IPv4Network]:
 
 
 def link_name(name: str) -> str:
-    """The host's end of the link; the kernel allows 15 characters."""
+    """Name of the host's end of the link; the kernel allows 15 characters."""
     return f"andt{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def connect(name: str, addresses: Addresses, *, node_pid: int, state: Path) -> None:
-    """Lay the link into the network namespace of `node_pid`, with addresses, routes and the rules for the way out.
+    """Set up the link to the network namespace of `node_pid`, with addresses, routes and firewall rules.
 
-    Safe to call again; rules that an older version laid are replaced. The commands carry the mark of the cluster in
-    `state`. Raises ClusterError with ip's or iptables' words.
+    Can be called again; it replaces rules of an older version. The commands carry the mark of the cluster in `state`.
+    Raises ClusterError with the message of ip or iptables.
     """
     link = link_name(name)
     run = _Commands(marked(state))
     inside = f"nsenter --target {node_pid} --net"
     if _has_link(link) and run.fails(f"{inside} ip link show eth0") is not None:
-        run.fails(f"ip link delete {link}")  # it leads into a node that has ended, and would go by itself some time
+        run.fails(f"ip link delete {link}")  # it leads to a node that has ended
     if not _has_link(link):
         run(f"ip link add {link} type veth peer name eth0 netns {node_pid}")
     run(f"ip address replace {addresses.host}/30 dev {link}")
@@ -127,13 +127,15 @@ def connect(name: str, addresses: Addresses, *, node_pid: int, state: Path) -> N
 
 
 def disconnect(name: str) -> bool:
-    """Remove the link (its routes go with it) and every rule that carries the cluster's name, whichever version laid
-    it; returns whether there was something."""
+    """Remove the link with its routes, and every rule with the cluster's name, from any version of this tool.
+
+    Returns whether there was something to remove.
+    """
     link, run = link_name(name), _Commands()
     found = _has_link(link)
     if found:
         said = run.fails(f"ip link delete {link}")
-        if said is not None and _has_link(link):  # it also goes by itself, some time after the node's namespace
+        if said is not None and _has_link(link):  # the kernel also removes it, some time after the node's namespace
             raise ClusterError(f"the link {link} cannot be deleted: {said}", "python3 -m hack.localcluster doctor")
     for table, words in _laid(name):
         found = True
@@ -142,16 +144,16 @@ def disconnect(name: str) -> bool:
 
 
 def is_connected(name: str) -> bool:
-    """Whether anything that `connect` lays is there."""
+    """Whether anything that `connect` sets up exists."""
     return _has_link(link_name(name)) or bool(_laid(name))
 
 
 def forward_packets(record: Path, *, changed: bool = False, setting: Path = IP_FORWARD) -> None:
     """Turn on forwarding between the host's links.
 
-    `record` (STATE/NAME/ip_forward.json) keeps what `setting` was before the first of all clusters, for
-    `restore_forwarding`: where another one runs, its record tells, not the setting that it has changed. Where that
-    record is broken, or ours is lost after we `changed` the setting, nobody knows any more, and ours says so.
+    `record` (STATE/NAME/ip_forward.json) keeps the value of `setting` before the first cluster, for
+    `restore_forwarding`. Where another cluster runs, the value comes from its record, as it has changed the setting.
+    Where that record is broken, or ours is lost after we `changed` the setting, our record says that it is unknown.
     """
     found = setting.read_text().strip()
     if _before(record) is None:
@@ -164,15 +166,14 @@ def forward_packets(record: Path, *, changed: bool = False, setting: Path = IP_F
 
 
 def restore_forwarding(record: Path, *, changed: bool, setting: Path = IP_FORWARD) -> None:
-    """Put forwarding back as `record` has it, unless another cluster beside it still needs it.
+    """Restore the setting in `record`, unless another cluster still needs forwarding.
 
-    Where the record cannot be read, forwarding stays as it is; that is said where it was `changed`, as far as other
-    traces tell.
+    Where the record cannot be read, the setting stays. If other traces show that we `changed` it, a message says so.
     """
     before, others = _before(record), _other_records(record)
     if others and before is not None:
         for other in others:
-            if _before(other) is None:  # we know what they have lost
+            if _before(other) is None:  # its record is broken, and ours has the same content
                 write_whole(other, json.dumps({"ip_forward": before}))
     if not others:
         if before is not None:
@@ -187,12 +188,12 @@ def restore_forwarding(record: Path, *, changed: bool, setting: Path = IP_FORWAR
 
 
 def _other_records(record: Path) -> list[Path]:
-    """Those of the other clusters, which need forwarding as long as they are there."""
+    """The records of the other clusters: each needs forwarding as long as it exists."""
     return [path for path in sorted(record.parent.parent.glob(f"*/{record.name}")) if path != record]
 
 
 def _before(record: Path) -> str | None:
-    """What the setting was, as far as `record` can be read and says it."""
+    """The value before the first cluster; None where `record` says that it is unknown, or cannot be read."""
     document = read_json(record)
     before = document.get("ip_forward") if isinstance(document, dict) else None
     return before if isinstance(before, str) and before.isdecimal() else None
@@ -203,8 +204,11 @@ def _comment(name: str) -> str:
 
 
 def _rules(name: str, addresses: Addresses) -> tuple[tuple[str, str, str], ...]:
-    """Table, chain and rule, in the words of iptables-save. No two of a chain match the same packet, so that their
-    order does not matter. What names the link cannot be forged by an address that a neighbour gives itself."""
+    """Table, chain and rule, in the syntax of iptables-save.
+
+    No two rules of a chain match the same packet, so that their order does not matter. Rules name the link, not only
+    an address: a neighbour on the network could take any address.
+    """
     comment = f"-m comment --comment {_comment(name)}"
     block, link = addresses.block, link_name(name)
     replies = "--ctstate RELATED,ESTABLISHED"
@@ -212,9 +216,9 @@ def _rules(name: str, addresses: Addresses) -> tuple[tuple[str, str, str], ...]:
         ("nat", "POSTROUTING", f"-s {block} ! -d {block} {comment} -j MASQUERADE"),
         ("filter", "FORWARD", f"-s {block} -i {link} {comment} -j ACCEPT"),
         ("filter", "FORWARD", f"-d {block} ! -i {link} -m conntrack {replies} {comment} -j ACCEPT"),
-        # Also where no firewall drops what comes in: without us this machine forwarded nothing to pods.
+        # Needed without a firewall, too: before, this machine forwarded nothing to pods.
         ("filter", "FORWARD", f"-d {block} ! -i {link} -m conntrack ! {replies} {comment} -j DROP"),
-        # Where a firewall drops what comes in, the node still has to reach the API server.
+        # A firewall may drop incoming packets; the node must still reach the API server.
         (
             "filter",
             "INPUT",
@@ -224,7 +228,7 @@ def _rules(name: str, addresses: Addresses) -> tuple[tuple[str, str, str], ...]:
 
 
 def _laid(name: str) -> list[tuple[str, list[str]]]:
-    """Table and words ("-A", chain, ...) of every rule that carries the cluster's name."""
+    """Table and words ("-A", chain, ...) of every rule with the cluster's name."""
     if shutil.which("iptables-save") is None:
         return []
     found = []
@@ -241,7 +245,7 @@ def _has_link(link: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Commands:
-    """Runs ip and iptables with an environment (None: ours)."""
+    """Runs ip and iptables with an environment; None: this process's environment."""
 
     environment: Mapping[str, str] | None = None
 
@@ -251,6 +255,6 @@ class _Commands:
             raise ClusterError(f"`{command}` failed: {said}", "python3 -m hack.localcluster doctor")
 
     def fails(self, command: str) -> str | None:
-        """None when `command` succeeded, else what it said."""
+        """None where `command` succeeded, else its message."""
         done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False, env=self.environment)
         return None if done.returncode == 0 else (done.stderr.strip() or f"exit status {done.returncode}")

@@ -1,7 +1,7 @@
-"""Configuration files of the native node, as pure functions of its NodeSpec: containerd, CNI, kubelet, kube-proxy.
+"""Makes the native node's configuration files from its NodeSpec: containerd, CNI, kubelet, kube-proxy. Pure functions.
 
-Every path that these programs write to lies under the cluster's state folder or on a file system that only the node's
-mount namespace has (see node_init), so that nothing is left on the machine.
+These programs write only below the cluster's state folder, and to file systems that exist only in the node's mount
+namespace (see node_init). So nothing is left on the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PAUSE_IMAGE = "localhost/andante/pause:1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """What one node is. Addresses are IPv4; `pod_cidr` is the range of this node's pods."""
+    """The addresses, folders and limits of one node. Addresses are IPv4; `pod_cidr` is the range of its pods."""
 
     name: str
     state: Path
@@ -105,8 +105,9 @@ disabled_plugins = [
 
 
 def cni_config(spec: NodeSpec) -> dict[str, Any]:
-    """Point-to-point links instead of a bridge: a reply then always passes the node, where kube-proxy's translation is
-    undone, without br_netfilter."""
+    """The CNI configuration: point-to-point links instead of a bridge.
+
+    So each reply passes through the node, which undoes kube-proxy's address translation. It needs no br_netfilter."""
     ipam = {
         "type": "host-local",
         "ranges": [[{"subnet": spec.pod_cidr}]],

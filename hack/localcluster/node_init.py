@@ -1,9 +1,9 @@
-"""Process 1 of the native node: `python3 -m hack.localcluster.node_init NODE.json` inside its own namespaces.
+"""Is process 1 of the native node: `python3 -m hack.localcluster.node_init NODE.json` inside the node's namespaces.
 
-The node has its own pid, mount, network, host name and IPC namespaces. So the kernel itself does the cleaning: when
-this process ends, by whatever signal, every process of the node ends, and with the last one its mounts, pod networks
-and iptables rules. What containerd and kubelet would write outside the state folder lands on memory file systems that
-only this mount namespace has, and the kernel settings that a kubelet insists on are shown to it without being set.
+The node has its own pid, mount, network, host name and IPC namespaces. So the kernel cleans up: when this process ends,
+by any signal, every process of the node ends, and then its mounts, pod networks and iptables rules. containerd and
+kubelet also write outside the state folder: there this mount namespace has file systems in memory. The kubelet requires
+some kernel settings: it reads them from files that are mounted over the real ones, and the machine's settings stay.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from hack.localcluster.node_config import NodeSpec
 from hack.localcluster.statefiles import PUBLIC, write_whole
 
 SHADOWED = ("/run", "/var/log", "/var/lib/cni")
-"""Folders hidden behind a memory file system inside the node."""
+"""Folders on which the node has a file system in memory."""
 
-# The kubelet sets these for the whole machine (a panic would reboot it): it reads the value it wants from a file that
-# is mounted over each, finds nothing to change, and the machine keeps its own.
+# The kubelet would set these for the whole machine (a panic would reboot it). A file with the wanted value is mounted
+# over each of them: the kubelet then changes nothing, and the machine keeps its own values.
 KUBELET_SYSCTLS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _wait_for_link(spec: NodeSpec) -> None:
-    """The host lays the link once it knows this process, and starts the API server behind it."""
+    """Wait for the host: it sets up the link when it knows this process, and then starts the API server."""
     go = spec.folder / "go"
     while not go.exists():
         time.sleep(0.05)
@@ -77,7 +77,7 @@ def _resolver() -> str:
 
 
 def _shadow_folders() -> None:
-    _mount("--make-rshared", "/")  # among the node's own mounts only: the namespace was made private before
+    _mount("--make-rshared", "/")  # only among the node's own mounts: the namespace is private
     for folder in SHADOWED:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
@@ -108,7 +108,7 @@ def _write_configs(spec: NodeSpec, resolver: str) -> None:
 
 
 def _overlay_works(folder: Path) -> bool:
-    """Whether the state folder's file system can carry overlays (inside a container it often cannot)."""
+    """Whether overlay mounts work on the state folder's file system. Inside a container they often do not."""
     probe = folder / "overlay-probe"
     parts = {part: probe / part for part in ("lower", "upper", "work", "merged")}
     for part in parts.values():
@@ -123,7 +123,7 @@ def _overlay_works(folder: Path) -> bool:
 
 
 def _supervise(commands: Mapping[str, Sequence[str]], *, logs: Path, containerd_socket: Path) -> None:
-    """Keep every command running and reap the orphans that end up at process 1."""
+    """Keep every command running, and reap orphaned processes, whose parent is process 1."""
     containerd_socket.unlink(missing_ok=True)
     running: dict[int, str] = {}
     for name, command in commands.items():

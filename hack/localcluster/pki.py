@@ -1,7 +1,6 @@
-"""Certificates and keys of one cluster, made by openssl; clusters share none.
+"""Makes the certificates and keys of one cluster with openssl. Clusters share none.
 
-openssl writes to its output, never to a file: when a start is killed, nothing of it goes on writing, and what is there
-is whole.
+openssl writes to its output, not to files: when a start is killed, no process goes on writing, and every file is whole.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The cluster's certificate authority in `folder`; files that are there are kept, so that a restart keeps trust."""
+    """The cluster's certificate authority in `folder`. Existing files are kept, so that a restart keeps trust."""
 
     folder: Path
     subject: str = "/CN=andante-local-cluster"
@@ -45,26 +44,28 @@ class Authority:
         return self.folder / "service-account.key"
 
     def ensure(self) -> None:
-        """Make the authority where it is missing. Raises ClusterError, also where it is broken."""
+        """Create the authority where it is missing. Raises ClusterError, also where it is broken."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.ca.cert.exists():
-            if any(self.folder.glob("*.crt")):  # it is made first, and signed these
+            if any(self.folder.glob("*.crt")):  # it was created first, and signed these
                 raise ClusterError(f"{self.ca.cert} is missing", _REMEDY)
             usage = "keyUsage=critical,keyCertSign,cRLSign"
             self._make(self.ca, self.subject, ["-addext", usage])
         _require_pair(self.ca)
 
     def ensure_service_account_key(self) -> None:
-        """Make the key where it is missing. Raises ClusterError."""
+        """Create the key where it is missing. Raises ClusterError."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.service_account_key.exists():
-            # ecparam, as kube-apiserver takes the public half only from the older "EC PRIVATE KEY" form.
+            # Use ecparam: kube-apiserver reads the public key only from the older format "EC PRIVATE KEY".
             write_whole(self.service_account_key, _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout"))
 
     def issue(self, name: str, *, subject: str, addresses: Sequence[str] = (), dns: Sequence[str] = ()) -> Pair:
-        """A certificate `name`.crt for `subject` ("/O=group/CN=user"), good for server and client, valid for the IP
-        `addresses` and `dns` names. One that is there is returned as it is. Raises ClusterError, also where it is
-        broken."""
+        """Certificate `name`.crt for `subject` ("/O=group/CN=user"), for servers and clients, valid for the IP
+        `addresses` and `dns` names.
+
+        An existing certificate is returned unchanged. Raises ClusterError, also where it is broken.
+        """
         pair = Pair(self.folder / f"{name}.crt", self.folder / f"{name}.key")
         if pair.cert.exists():
             _require_pair(pair)
@@ -78,14 +79,14 @@ class Authority:
         return pair
 
     def _make(self, pair: Pair, subject: str, options: Sequence[str]) -> None:
-        # The certificate comes last: its presence then means that the key is there too.
+        # Write the certificate last: if it exists, the key exists too.
         write_whole(pair.key, _openssl("genpkey", *_EC))
         request = ("-x509", "-new", "-key", str(pair.key), "-subj", subject, "-days", _DAYS)
         write_whole(pair.cert, _openssl("req", *request, *options), mode=PUBLIC)
 
 
 def _require_pair(pair: Pair) -> None:
-    """Raises ClusterError unless the certificate and its key can be read and belong together."""
+    """Raise ClusterError unless the certificate and its key can be read and belong together."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pair.cert, pair.key, password="")  # never asks
     except OSError as error:  # ssl.SSLError is one
@@ -93,7 +94,7 @@ def _require_pair(pair: Pair) -> None:
 
 
 def _openssl(*args: str) -> str:
-    """What `openssl` prints."""
+    """The output of `openssl`."""
     try:
         return subprocess.run(["openssl", *args], check=True, capture_output=True, text=True).stdout
     except FileNotFoundError as error:

@@ -1,6 +1,6 @@
-"""Says in the first second why `make demo` or `make install-local` cannot work here, before anything is downloaded.
+"""Says in the first second why `make demo` or `make install-local` cannot work here, before any download.
 
-Both call it. What it looks at: the way to the cluster and its flags, the privileges, Python, memory, disk.
+Both call it. It checks the backend and its flags, privileges, Python, memory and disk.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _ENGINE_PYTHONS = ((3, 11), (3, 12), (3, 13))
 
 
 def check(target: Target) -> str:
-    """One sentence on what is going to be used. Raises ClusterError with everything that stands in the way."""
+    """One sentence about what the run will use. Raises ClusterError that names everything that prevents the run."""
     chosen = target.choose()
     wanted = needs.of_real_images(engine_image=target.engine_image)
     if chosen.kind == "native":
-        _refuse([f"{f.subject}: {f.verdict}\n  to mend it: {f.remedy}" for f in doctor.node_findings() if f.fatal])
+        _refuse([f"{f.subject}: {f.verdict}\n  to fix it: {f.remedy}" for f in doctor.node_findings() if f.fatal])
         _check_python()
         wanted = needs.of_native_node()
     short = [
-        f"disk: {shortage}\n  to mend it: free space there, or set ANDANTE_CACHE to a folder on a larger disk"
+        f"disk: {shortage}\n  to fix it: free space there, or set ANDANTE_CACHE to a folder on a larger disk"
         for shortage in needs.shortages(wanted)
     ]
     if chosen.kind != "kubeconfig" and needs.memory_gib() < needs.MEMORY_GIB:
         short.append(
             f"memory: {needs.MEMORY_GIB:.0f} GiB are needed, {needs.memory_gib():.1f} are there\n"
-            '  to mend it: a larger machine, or a cluster of yours (DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH")'
+            '  to fix it: a larger machine, or a cluster of yours (DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH")'
         )
     if os.environ.get("ANDANTE_PREFLIGHT") == "warn":
         for text in short:
@@ -51,7 +51,7 @@ def _refuse(problems: Sequence[str], remedy: str = "") -> None:
 
 
 def _check_python() -> None:
-    """vLLM for CPUs has wheels for few versions of Python, fewer than the rest of Andante."""
+    """Check Python's version: vLLM for CPUs has wheels for fewer versions than the rest of Andante."""
     named = os.environ.get("ANDANTE_ENGINE_PYTHON")
     version = sys.version_info[:2]
     if named:

@@ -1,7 +1,7 @@
-"""Long-running processes with a pid file and a log: started in a session of their own, stopped by pid.
+"""Starts long-running processes with a pid file and a log, each in its own session, and stops them by pid.
 
-A pid file also holds the process's start time: after a crash or a reboot the number may belong to somebody else, and
-that process is then left alone. A pid file that is lost or broken says nothing; the processes carry a mark as well.
+A pid file also has the process's start time: after a crash or a reboot, another process may have the number, and must
+be left alone. Each process also carries a mark, as a pid file may be lost or broken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hack.localcluster.progress import wait_until
 from hack.localcluster.statefiles import read_json, write_whole
 
 MARK = "ANDANTE_CLUSTER_STATE"
-"""Environment variable that every process of a cluster, and what they start, carries: the state folder."""
+"""Environment variable of all processes of a cluster and their child processes: the state folder."""
 _SERVICE_MARK = "ANDANTE_CLUSTER_SERVICE"
 """Environment variable of a service's process: its name."""
 
@@ -56,9 +56,10 @@ class Service:
         env: Mapping[str, str] | None = None,
         die_with_parent: bool = False,
     ) -> None:
-        """Start `command` unless it runs already; a process that was started with other arguments, by an older version
-        say, is stopped first. With `die_with_parent` the kernel kills it when the starting thread ends (a killed test
-        run leaves no server behind).
+        """Start `command` unless it runs already. First stop a process with other arguments, as of an older version.
+
+        With `die_with_parent` the kernel kills the process when the starting thread ends: a killed test run leaves no
+        server behind.
 
         Raises ClusterError when the program is not there.
         """
@@ -95,7 +96,7 @@ class Service:
         handle = _handle(read_json(self.pid_file))
         if handle is None:
             return None
-        with contextlib.suppress(ChildProcessError):  # an ended child of ours is a zombie until it is waited for
+        with contextlib.suppress(ChildProcessError):  # reap our own child: it is a zombie until then
             os.waitpid(handle.pid, os.WNOHANG)
         return handle if start_ticks(handle.pid) == handle.start_ticks else None
 
@@ -103,7 +104,7 @@ class Service:
         return self.handle() is not None
 
     def forget_if_ended(self) -> None:
-        """Without a pid file a service has not been started; a stale one would say that it ended while we wait."""
+        """Remove a stale pid file. It would say that the service ended while we wait for its start."""
         if not self.alive():
             self.pid_file.unlink(missing_ok=True)
 
@@ -115,7 +116,7 @@ class Service:
                 os.kill(handle.pid, number)
 
     def stop(self, *, grace_seconds: float = 10.0) -> None:
-        """SIGTERM, then SIGKILL after `grace_seconds`; returns once the process is gone."""
+        """Send SIGTERM, and SIGKILL after `grace_seconds`. Returns when the process is gone."""
         for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 10.0)):
             handle = self.handle()
             if handle is None:
@@ -127,7 +128,7 @@ class Service:
         self.pid_file.unlink(missing_ok=True)
 
     def _runs_with(self, arguments: Sequence[str]) -> bool:
-        """Whether the process runs and has `arguments` after its program's name."""
+        """Whether the process runs with `arguments` after its program's name."""
         handle = self.handle()
         if handle is None:
             return False
@@ -136,10 +137,10 @@ class Service:
         except (FileNotFoundError, ProcessLookupError):
             return False
         words = [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
-        return words[len(words) - len(arguments) :] == list(arguments)  # an interpreter may stand before them
+        return words[len(words) - len(arguments) :] == list(arguments)  # an interpreter may come first
 
     def _end_unrecorded(self) -> None:
-        """SIGKILL what a start left that was killed before it wrote the pid file: it would hold our ports and data."""
+        """Kill a process whose start was killed before it wrote the pid file: the process has our ports and data."""
 
         def gone() -> bool:
             left = _processes_with({MARK: str(self.state), _SERVICE_MARK: self.name})
@@ -158,7 +159,7 @@ class Service:
 
 
 def marked(state: Path) -> dict[str, str]:
-    """Environment of a command that works on the cluster in `state`: when its caller is killed, `down` ends it."""
+    """Environment for a command that works on the cluster in `state`. If its caller is killed, `down` ends it."""
     return {**os.environ, MARK: str(state)}
 
 
@@ -168,7 +169,7 @@ def marked_processes(state: Path) -> set[int]:
 
 
 def kill_marked(state: Path) -> None:
-    """SIGKILL every process that belongs to the cluster in `state`."""
+    """Kill every process that belongs to the cluster in `state`."""
     _kill(marked_processes(state))
 
 
@@ -189,7 +190,7 @@ def _kill(pids: Iterable[int]) -> None:
 
 
 def _handle(stored: object) -> Handle | None:
-    """What a pid file holds, or None where that names no process."""
+    """The process in a pid file; None where the file names no process."""
     if not isinstance(stored, dict):
         return None
     pid, ticks = stored.get("pid"), stored.get("start_ticks")
@@ -199,10 +200,10 @@ def _handle(stored: object) -> Handle | None:
 
 
 def _given_descriptors() -> list[int]:
-    """What our own starter left open for us beside the usual three, a lock say: a service would hold it for ever."""
+    """Open files that a service would inherit, without the usual three. It would hold a lock of our caller for ever."""
     found = []
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-        with contextlib.suppress(OSError):  # the one that listed them
+        with contextlib.suppress(OSError):  # it belonged to this listing
             if int(name) > 2 and os.get_inheritable(int(name)):
                 found.append(int(name))
     return found

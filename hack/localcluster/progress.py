@@ -1,4 +1,4 @@
-"""Progress on stderr, so that stdout stays clean for what a command prints as its result."""
+"""Prints progress to stderr, so that stdout has only the result of a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STARTED = time.monotonic()
 
 
 def say(text: str) -> None:
-    """Print one line with the seconds since the tool started."""
+    """Print one line, with the seconds since the start of the tool."""
     print(f"[{time.monotonic() - _STARTED:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
@@ -27,8 +27,8 @@ def wait_until(
 ) -> None:
     """Poll `ready` until it is true.
 
-    `what` is what is waited for; it is said every `say_every_seconds`. `still_possible` returns the reason why the
-    wait cannot end well any more (a process died), or None.
+    A message names `what` every `say_every_seconds`. `still_possible` returns None, or the reason why the wait cannot
+    succeed any more, such as a process that died.
 
     Raises ClusterError when `still_possible` gives a reason or `timeout_seconds` have passed.
     """

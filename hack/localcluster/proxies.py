@@ -1,7 +1,7 @@
-"""Calls to a cluster on this machine never go to the proxy of the environment: it could not reach the addresses.
+"""Keeps calls to a cluster on this machine away from the environment's HTTP proxy, which cannot reach the cluster.
 
-A machine behind a proxy often has HTTPS_PROXY set and NO_PROXY not. Downloads need the proxy; kubectl, helm, the
-Kubernetes client and the cluster's own servers would ask it for 10.x and 127.0.0.1, and wait for nothing.
+A machine behind a proxy often has HTTPS_PROXY, but no NO_PROXY. Downloads need the proxy. kubectl, helm, the Kubernetes
+client and the cluster's own servers would ask the proxy for 10.x and 127.0.0.1, and wait without an answer.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def bypass(*hosts: str) -> None:
-    """Add `hosts` (names, addresses, CIDR ranges) and loopback to NO_PROXY of this process and those it starts."""
+    """Add `hosts` (names, addresses, CIDR ranges) and loopback to NO_PROXY of this process and its child processes."""
     for variable in ("NO_PROXY", "no_proxy"):
         known = [host for host in os.environ.get(variable, "").split(",") if host]
         os.environ[variable] = ",".join(dict.fromkeys((*known, *_LOOPBACK, *hosts)))
 
 
 def bypass_server_of(kubeconfig: Path) -> None:
-    """The same for the API server that a kubeconfig of ours (JSON) names; nothing where there is none yet."""
+    """Do the same for the API server in a kubeconfig of ours (JSON); nothing where the file does not exist yet."""
     try:
         document = json.loads(kubeconfig.read_text())
         bypass(*(urlsplit(entry["cluster"]["server"]).hostname or "" for entry in document["clusters"]))

@@ -1,8 +1,8 @@
-"""A Service of a cluster whose addresses this machine cannot reach, through the API server: for kind and kubeconfigs.
+"""Reaches a Service through the API server, where this machine cannot reach the cluster's addresses: kind, kubeconfigs.
 
-`kubectl proxy` listens on loopback and passes requests on to the Service with the kubeconfig's rights; the API server
-picks a pod for each. (`kubectl port-forward` would hold one pod for all of them, whatever the scaler does.) It answers
-for this one Service only, so that nobody else on this machine gets more than that.
+`kubectl proxy` listens on loopback and forwards requests to the Service with the kubeconfig's rights; the API server
+chooses a pod for each request. (`kubectl port-forward` would send all requests to one pod, whatever the scaler does.)
+The proxy forwards to this one Service only, so that other users of this machine get no further rights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ServiceProxy:
 
     @property
     def pid(self) -> int:
-        """Of the kubectl that runs now."""
+        """Pid of the present kubectl."""
         return self._process.pid
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ def _output(process: subprocess.Popen[str]) -> IO[str]:
 
 
 def _ended(process: subprocess.Popen[str]) -> None:
-    """Return once the process has ended. What it says meanwhile is read: a pipe that is full would stop it."""
+    """Return when the process has ended. Read its output until then: a full pipe would block the process."""
     output = _output(process)
     if not output.closed:
         with output:

@@ -1,4 +1,4 @@
-"""What is written down about a cluster when it is first brought up (`cluster.json` in its state folder)."""
+"""Reads and writes a cluster's record: `cluster.json` in its state folder, written at the first `up`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ _MADE_BY_A_START = ("pki", "run", "node", "etcd", "kubeconfig", "ip_forward.json
 
 
 def read(state: Path) -> dict[str, Any] | None:
-    """The record of the cluster in `state`, or None where there is none that can be read.
+    """The record of the cluster in `state`; None where it is missing or cannot be read.
 
-    A known field whose value cannot be right is left out, as if it had never been written. Fields that this version
-    does not know stay.
+    A known field with an impossible value is left out. Fields that this version does not know stay.
     """
     document = read_json(state / _FILE)
     if not isinstance(document, dict) or document.get("backend") not in KINDS:
@@ -31,14 +30,13 @@ def read(state: Path) -> dict[str, Any] | None:
 
 
 def write(state: Path, document: Mapping[str, Any]) -> None:
-    """Write the record; a reader sees the old one or the new one, never half of it."""
+    """Write the record. A reader sees the old or the new record, never a part of one."""
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_whole(state / _FILE, json.dumps(document, indent=2) + "\n")
 
 
 def refuse_unknown_state(state: Path) -> None:
-    """Raise ClusterError where `state` holds a cluster whose record is lost: it runs, or ran, at addresses that are not
-    known any more."""
+    """Raise ClusterError where `state` has a cluster without a record: its addresses are not known any more."""
     if any((state / made).exists() for made in _MADE_BY_A_START):
         raise ClusterError(
             f"{state / _FILE} is missing or broken: the addresses of cluster {state.name} are not known any more",
@@ -47,7 +45,7 @@ def refuse_unknown_state(state: Path) -> None:
 
 
 def all_records(state_root: Path) -> dict[str, dict[str, Any]]:
-    """Records of every cluster under `state_root`, by name, apart from those that cannot be read."""
+    """The records of all clusters under `state_root` that can be read, by name."""
     found = {path.parent.name: read(path.parent) for path in sorted(state_root.glob(f"*/{_FILE}"))}
     return {name: document for name, document in found.items() if document is not None}
 

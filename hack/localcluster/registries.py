@@ -1,7 +1,7 @@
-"""Registries that the native node pulls from in a way of their own: with a private authority, or by plain HTTP.
+"""Configures registries for the native node: with the certificate of a private authority, or by plain HTTP.
 
-containerd reads one folder for each at every pull, so that one can be added to a node that runs. Logins are no part of
-it: pods bring theirs by imagePullSecrets, as on any cluster.
+containerd reads one folder per registry at every pull, so a registry can be added while the node runs. There are no
+logins here: pods have imagePullSecrets, as on any cluster.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ def folder(state: Path) -> Path:
 
 
 def hosts_toml(host: str, *, ca: Path | None) -> str:
-    """containerd's hosts.toml for the registry `host` (HOST[:PORT]): with `ca` by TLS, without by plain HTTP."""
+    """containerd's hosts.toml for the registry `host` (HOST[:PORT]): TLS with `ca`, plain HTTP without it."""
     url = f"{'https' if ca else 'http'}://{host}"
     trust = f"  ca = {json.dumps(str(ca))}\n" if ca else ""
     return f'server = "{url}"\n\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n{trust}'
 
 
 def write(state: Path, *, authorities: Mapping[str, Path], plain_http: tuple[str, ...] = ()) -> None:
-    """Write the settings of each registry into the cluster's state folder. An authority's file is copied: the node
-    goes on without the original. Raises ClusterError, before anything is written, for a name or a file that
-    cannot be used."""
+    """Write the settings of each registry into the cluster's state folder.
+
+    An authority's file is copied, so that the node does not need the original. For a name or a file that cannot be
+    used, raises ClusterError before anything is written.
+    """
     for host in (*authorities, *plain_http):
         if not _HOST.fullmatch(host):
             raise ClusterError(

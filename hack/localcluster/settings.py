@@ -1,4 +1,4 @@
-"""Versions that are built and tested here, and where things lie on this machine."""
+"""Defines the versions that are built and tested, and the folders on this machine."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
 def cache() -> Path:
-    """$ANDANTE_CACHE, by default ~/.cache/andante: what is built or downloaded once, keyed by version."""
+    """$ANDANTE_CACHE, by default ~/.cache/andante: programs and images that are built or downloaded once a version."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("ANDANTE_CACHE") or home / "andante")
 
 
 def state_root() -> Path:
-    """$ANDANTE_STATE, by default /var/tmp/andante: one folder per cluster."""
+    """$ANDANTE_STATE, by default /var/tmp/andante: one folder for each cluster."""
     return Path(os.environ.get("ANDANTE_STATE") or "/var/tmp/andante")
 
 
 def cluster_name(name: str | None = None) -> str:
-    """`name`, or $ANDANTE_CLUSTER, or "andante". Raises ClusterError when it cannot be a folder and host name."""
+    """`name`, or $ANDANTE_CLUSTER, or "andante". Raises ClusterError for a name that cannot be a folder and a host."""
     chosen = name or os.environ.get("ANDANTE_CLUSTER") or DEFAULT_CLUSTER
     if not _NAME.fullmatch(chosen):
         raise ClusterError(
@@ -42,7 +42,7 @@ def cluster_name(name: str | None = None) -> str:
 
 
 def go_arch() -> str:
-    """This machine's architecture in Go's words. Raises ClusterError for one without Kubernetes servers."""
+    """This machine's architecture as Go names it. Raises ClusterError for one without Kubernetes servers."""
     machine = platform.machine().lower()
     known = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
     if machine not in known:

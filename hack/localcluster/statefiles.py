@@ -1,8 +1,8 @@
-"""State files: written whole or not at all, and read as "nothing known" where they are broken.
+"""Writes state files whole or not at all, and reads a broken file as None.
 
-A start may be killed at any moment, and a disk may lose what was written last. So every file that a later command
-reads is written here, and a reader gets None, never half of a file. What `down` cannot read it finds by the other
-evidence: the mark on processes, the cgroup, the link's name, the comment on firewall rules.
+A start may be killed at any moment, and a disk may lose the last writes. So this module writes all files that a later
+command reads. Where `down` cannot read a file, it uses other marks: the mark on processes, the cgroup, the link's name,
+the comment of firewall rules.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PUBLIC = 0o644
 
 
 def require_own(folder: Path) -> None:
-    """Raise ClusterError where another user could exchange what lies in `folder`: programs are started by it."""
+    """Raise ClusterError where another user could change files in `folder`, as they decide which programs start."""
     found = folder.stat()
     all_write = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
     if found.st_uid not in (0, os.geteuid()) or all_write:
@@ -34,8 +34,10 @@ def require_own(folder: Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes, *, mode: int = SECRET) -> None:
-    """Write `content` to `path`, whose folder is there: a reader sees the old content or the new one, whatever is
-    killed and whenever. The file has `mode` from its first moment."""
+    """Write `content` to `path`, whose folder exists. The file has `mode` from its first moment.
+
+    A reader sees the old or the new content, whichever process is killed at any moment.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     partial = Path(name)
     try:
@@ -55,7 +57,7 @@ def write_whole(path: Path, content: str | bytes, *, mode: int = SECRET) -> None
 
 
 def read_json(path: Path) -> Any | None:
-    """The document in `path`; None where there is no such file, or no whole JSON in it."""
+    """The JSON document in `path`; None where the file is missing or has no whole document."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
@@ -65,7 +67,7 @@ def read_json(path: Path) -> Any | None:
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # some file systems know no fsync of a folder
+        with contextlib.suppress(OSError):  # some file systems have no fsync for a folder
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,6 +1,6 @@
-"""Which cluster a command is for, in the words of the command line that `make install-local` and `make demo` share.
+"""Defines the options that name a cluster, for `make install-local` and `make demo`.
 
-Standard library only: it is read before anything is installed.
+Standard library only: it is imported before anything is installed.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from hack.localcluster.settings import cluster_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A cluster, and where the images for it come from. Every field may be left out."""
+    """A cluster, and the source of its images. Every field is optional."""
 
     cluster: str | None = None
     """Name of the local cluster."""
     backend: str = "auto"
     kubeconfig: Path | None = None
     registry: str | None = None
-    """HOST/PATH to which the operator's image is pushed; for a kubeconfig."""
+    """HOST/PATH to which the operator's image is pushed; needed with a kubeconfig."""
     values: Path | None = None
-    """A file with chart values of the user's, over those that are made here."""
+    """A file with the user's chart values, which override ours."""
     registry_ca: Path | None = None
     plain_http: bool = False
     engine_image: str | None = None
-    """A vLLM image that the cluster can pull, in place of one that is built here; for a kubeconfig and kind."""
+    """A vLLM image that the cluster can pull, in place of an image that we build; for a kubeconfig and kind."""
 
     @property
     def name(self) -> str:
         return cluster_name(self.cluster)
 
     def up_arguments(self) -> list[str]:
-        """What `python3 -m hack.localcluster up` is told."""
+        """The arguments of `python3 -m hack.localcluster up`."""
         wanted = self.kubeconfig and self.backend in {"auto", "kubeconfig"}
         named = ["--kubeconfig", str(self.kubeconfig)] if wanted else []
         return [*self.name_arguments(), "--backend", self.backend, *named]
@@ -46,7 +46,7 @@ class Target:
         return ["--name", self.name]
 
     def choose(self) -> backends.Backend:
-        """The way to the cluster. Raises ClusterError where there is none, or where it lacks a flag."""
+        """The backend for this cluster. Raises ClusterError where none works, or where an option is missing."""
         for flag, file in (("--values", self.values), ("--registry-ca", self.registry_ca)):
             if file is not None and not file.is_file():
                 raise ClusterError(f"{flag} {file} is not a file")
@@ -74,7 +74,7 @@ class Target:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that name the cluster, for a parser of `make demo` and `make install-local`."""
+    """Add the options that name the cluster to the parser of `make demo` or `make install-local`."""
     parser.add_argument("--cluster", default=None, help="local cluster to use (default: $ANDANTE_CLUSTER or andante)")
     parser.add_argument(
         "--backend",
@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_options(options: argparse.Namespace) -> Target:
-    """The target that the options of `add_arguments` name, and the environment where they are left out."""
+    """The target from the options of `add_arguments`, and from the environment where an option is missing."""
     kubeconfig = options.kubeconfig or os.environ.get("ANDANTE_KUBECONFIG")
     return Target(
         cluster=options.cluster,
@@ -115,7 +115,7 @@ def from_options(options: argparse.Namespace) -> Target:
 
 
 def backend_from_environment(named: str | None) -> str:
-    """`named`, or $ANDANTE_BACKEND, or "auto". Raises ClusterError for a word that is no backend."""
+    """`named`, or $ANDANTE_BACKEND, or "auto". Raises ClusterError for an unknown backend."""
     chosen = named or os.environ.get("ANDANTE_BACKEND") or "auto"
     if chosen not in backends.BACKENDS:
         raise ClusterError(

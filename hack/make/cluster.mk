@@ -12,7 +12,7 @@ install-local: ## a cluster with Andante on it (ARGS="--help"); prints what a sh
 cluster-down: ## take the cluster down; nothing is left behind, also after a crash
 	@$(LOCAL_CLUSTER) down $(ARGS)
 
-cluster-doctor: ## what a cluster on this machine lacks, and the command that mends it
+cluster-doctor: ## what a cluster on this machine lacks, and the command that fixes it
 	@$(LOCAL_CLUSTER) doctor $(ARGS)
 
 cluster-status: ## clusters that were brought up here

@@ -1,4 +1,4 @@
-"""The doctor: what is missing, and the one command that mends it."""
+"""The doctor: what is missing, and the one command that fixes it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_cluster_that_was_never_taken_down_is_named(tmp_path: Path, monkeypatch:
 
 
 def test_report_says_each_remedy_once() -> None:
-    findings = [Finding("a", "gone", "mend", fatal=True), Finding("b", "gone", "mend"), Finding("c", "well")]
+    findings = [Finding("a", "gone", "cure", fatal=True), Finding("b", "gone", "cure"), Finding("c", "well")]
     lines = report(findings).splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["MISS", "note", "ok"]
-    assert [line for line in lines if "mend" in line] == ["to mend it:", "  mend"]
+    assert [line for line in lines if "fix it" in line or "cure" in line] == ["to fix it:", "  cure"]
 
 
 @pytest.mark.parametrize("name", ["Upper", "a_b", "-a", "a" * 33, "../up"])
