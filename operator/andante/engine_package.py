@@ -19,8 +19,8 @@ PACKAGES_FOLDER: Final = "packages"
 ENGINE_PACKAGE: Final = "andante_vllm"
 SHARED: Final = ("__init__.py", "domain", "engine_config.py", "profiles")
 """The parts of `andante` that the engine needs."""
-_IGNORED = shutil.ignore_patterns("__pycache__", "scaling")
-"""Compiled code, and the scaler's law, which only the operator needs."""
+_IGNORED = shutil.ignore_patterns("__pycache__", "scaling", "slo")
+"""Compiled code, and what only the operator needs: the scaler's law, promises and alerts."""
 
 
 def copy_to(folder: Path) -> int:
