@@ -86,6 +86,7 @@ memories = st.builds(
     ceiling=st.none() | st.tuples(times, loads),
     recent=series,
     quiet_since=st.none() | times,
+    blind_since=st.none() | times,
     deficit_since=st.none() | times,
     peaks=series,
     ready=st.integers(0, 20),

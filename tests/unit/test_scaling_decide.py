@@ -140,10 +140,36 @@ def test_without_metrics_scale_to_floor_goes_up_to_the_minimum() -> None:
     assert _decided(snapshot(spec=6, deficit=missing, **rules)).wanted == 6
 
 
-def test_a_gap_in_the_metrics_starts_the_quiet_window_again() -> None:
-    missing = snapshot(spec=3, deficit=Missing(why="gone"), open_requests=Missing(why="gone"))
-    _, memory = decide(missing, quiet(), NOW)
-    assert _decided(snapshot(spec=3, open_requests=1.0), memory, now=NOW + 15).wanted == 3
+GONE = snapshot(spec=3, deficit=Missing(why="gone"), open_requests=Missing(why="gone"))
+
+
+def test_a_long_gap_in_the_metrics_starts_the_quiet_window_again() -> None:
+    _, memory = decide(GONE, quiet(), NOW)
+    assert _decided(snapshot(spec=3, open_requests=1.0), memory, now=NOW + 61).wanted == 3
+
+
+@pytest.mark.parametrize("gap", [GONE, snapshot(spec=3, open_requests=1.0, pods_measured=1)])
+def test_a_short_gap_in_the_metrics_pauses_the_quiet_window(gap: Snapshot) -> None:
+    _, memory = decide(gap, dataclasses.replace(quiet(), quiet_since=NOW - 290), NOW)
+    seeing = snapshot(spec=3, open_requests=1.0)
+    decision, memory = decide(seeing, memory, NOW + 15)
+    assert decision.wanted == 3  # 290 s before the gap
+    assert _decided(seeing, memory, now=NOW + 26).wanted == 2
+
+
+def test_metrics_that_come_every_other_tick_take_a_replica_away_at_last() -> None:
+    memory, wanted = Memory(carried=30.0, ready=3), 3
+    for tick in range(60):
+        now = NOW + 15 * tick
+        decision, memory = decide(GONE if tick % 2 else snapshot(spec=3, open_requests=1.0), memory, now)
+        wanted = min(wanted, decision.wanted)
+    assert wanted == 2
+
+
+def test_the_peak_before_a_gap_still_counts_after_it() -> None:
+    memory = dataclasses.replace(quiet(), quiet_since=NOW - 330, peaks=((NOW - 290, 500.0),))
+    _, memory = decide(GONE, memory, NOW)
+    assert _decided(snapshot(spec=3, open_requests=1.0), memory, now=NOW + 45).wanted == 3
 
 
 def test_metrics_of_half_the_pods_may_buy_but_not_give_back() -> None:

@@ -87,6 +87,7 @@ def test_times_of_the_future_count_for_nothing(s: Snapshot, memory: Memory, ahea
         ceiling=memory.ceiling and (NOW + 60 + ahead, memory.ceiling[1]),
         recent=tuple((NOW + 60 + ahead, load) for _, load in memory.recent),
         quiet_since=later(memory.quiet_since),
+        blind_since=later(memory.blind_since),
         deficit_since=later(memory.deficit_since),
         peaks=tuple((NOW + 60 + ahead, load) for _, load in memory.peaks),
         ready_since=later(memory.ready_since),

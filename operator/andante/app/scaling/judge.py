@@ -95,9 +95,9 @@ def judge(
 
 
 def remembered(service: LLMService) -> Memory:
-    """The scaler's memory from the service's status."""
+    """The scaler's memory from the service's status. What happened while no operator looked was not quiet."""
     memory = service.status.scaling.memory if service.status.scaling else None
-    return Memory.from_state(memory.version, memory.state) if memory else Memory()
+    return Memory.from_state(memory.version, memory.state).without_quiet() if memory else Memory()
 
 
 def remembered_ledger(service: LLMService, *, now: float) -> Ledger:

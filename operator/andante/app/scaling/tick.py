@@ -89,7 +89,8 @@ class ScalingTick:
         began = self._clock.monotonic()
         read = await self._metrics.read([address for g in gathered for address in g.addresses])
         self._on_read(self._clock.monotonic() - began)
-        if self._clock_was_set():
+        clock_was_set = self._clock_was_set()
+        if clock_was_set:
             # All times in the histories and memories are from the old clock: start again with two new samples.
             logger.warning("the clock was set: nothing is decided until the pods were read twice")
             self._measurements.forget()
@@ -102,7 +103,7 @@ class ScalingTick:
             had_fault = one.state.faults.pop(FAULT, None)
             before = one.state.decision
             try:
-                result = self._decide(one, read)
+                result = self._decide(one, read, clock_was_set=clock_was_set)
             except Exception as error:  # noqa: BLE001  one service must not cost the others their tick
                 self._fault(one.state, error, again=had_fault)
             else:
@@ -167,17 +168,20 @@ class ScalingTick:
                     logger.info("%s/%s went; %g requests were open there when it was read last", *key, requests)
         self._asked = asked
 
-    def _decide(self, one: _Gathered, read: Mapping[tuple[str, str], PodSample | Unread]) -> TickResult:
+    def _decide(
+        self, one: _Gathered, read: Mapping[tuple[str, str], PodSample | Unread], *, clock_was_set: bool
+    ) -> TickResult:
         service, now = one.service, self._clock.now()
         before = one.state.decision
         measurement = self._measurements.measure(one.addresses, read, now=now, without_qoe=classes_without_qoe(service))
+        memory = before.memory if before else remembered(service)
         ledger = before.ledger if before else remembered_ledger(service, now=now)
         return judge(
             service,
             deployment=one.deployment,
             pods=one.pods,
             measurement=measurement,
-            memory=before.memory if before else remembered(service),
+            memory=memory.without_quiet() if clock_was_set else memory,
             ledger=counted(ledger, self._measurements.ended(one.addresses), service, now=now),
             window=self._window,
             now=now,

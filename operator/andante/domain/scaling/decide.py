@@ -6,8 +6,9 @@ The law works on the users' deficit:
   about Q/target of the demand, so ready · target/Q replicas are enough. Replicas that warm up count until the warm-up
   bound. After a replica became ready, the law waits `settle` seconds, as older requests still carry their deficit.
 * **Down** by one, only after a quiet window in which one replica fewer was enough: the window's peak of open requests,
-  divided by the remaining replicas, stays below the known capacity of one replica. This capacity is learned. Before the
-  first deficit: the highest load so far, plus 1 % per decision. After a deficit: 90 % of the load that caused it.
+  divided by the remaining replicas, stays below the known capacity of one replica. A short gap in the metrics does not
+  count as quiet, and a long one ends the quiet time. The capacity is learned. Before the first deficit: the highest
+  load so far, plus 1 % per decision. After a deficit: 90 % of the load that caused it.
 * Never down on missing, stale or partial metrics, or while smooth goodput shows that readers wait.
 
 Why target/Q: assume that QoE is the share of readers that a replica serves well. Then n ready replicas serve the
@@ -113,8 +114,12 @@ def _learn(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
     ready = snapshot.replicas.ready
     rose = ready > memory.ready > 0  # before the first replica, no earlier requests carry a deficit
     memory = dataclasses.replace(memory, ready=ready, ready_since=now if rose else memory.ready_since)
-    if snapshot.blind or snapshot.pods_measured < ready or not ready:
-        return dataclasses.replace(memory, quiet_since=None, deficit_since=None, peaks=(), recent=())
+    if not ready:
+        return dataclasses.replace(memory.without_quiet(), deficit_since=None, recent=())
+    if snapshot.blind or snapshot.pods_measured < ready:
+        since = now if memory.blind_since is None else memory.blind_since
+        return dataclasses.replace(memory, blind_since=since, deficit_since=None, recent=())
+    memory = memory.seeing_again(now, longest=snapshot.rules.settle)
     load = value_of(snapshot.open_requests) or 0.0
     deficit = value_of(snapshot.deficit) or 0.0
     recent = _with_peak(memory.recent, now, load / ready, window=snapshot.rules.settle, zeros=True)

@@ -28,7 +28,9 @@ class Memory:
     recent: tuple[tuple[float, float], ...] = ()
     """(time, open requests per replica) of the last `settle` seconds, oldest first."""
     quiet_since: float | None = None
-    """Time since which there was no deficit and no gap in the metrics; None: not quiet."""
+    """Time since which there was no deficit, as if short gaps in the metrics had not been; None: not quiet."""
+    blind_since: float | None = None
+    """Time since which the metrics are missing, stale or partial; None: they are whole."""
     deficit_since: float | None = None
     """Time since which the deficit has been above the tolerated deficit."""
     peaks: tuple[tuple[float, float], ...] = ()
@@ -43,6 +45,25 @@ class Memory:
     def replicas_at(self, moment: float, present: int) -> int:
         """Replicas that were asked for at `moment`, when `present` replicas are asked for now."""
         return next((before for at, before in self.changes if at > moment), present)
+
+    def without_quiet(self) -> Self:
+        """The memory without its quiet time, where it is not known what happened since, or how long ago it was."""
+        return dataclasses.replace(self, quiet_since=None, blind_since=None, peaks=())
+
+    def seeing_again(self, now: float, *, longest: float) -> Self:
+        """The memory once the metrics are whole again: a gap of at most `longest` seconds pauses the quiet time, so the
+        quiet time and its peaks move on by the gap; a longer gap ends it."""
+        if self.blind_since is None:
+            return self
+        gap = now - self.blind_since
+        if self.quiet_since is None or not 0 <= gap <= longest:
+            return self.without_quiet()
+        return dataclasses.replace(
+            self,
+            blind_since=None,
+            quiet_since=self.quiet_since + gap,
+            peaks=tuple((at + gap, load) for at, load in self.peaks),
+        )
 
     def with_change(self, *, now: float, before: int) -> Self:
         """The memory after the replicas were changed from `before`."""
@@ -63,6 +84,7 @@ class Memory:
             ceiling=None if self.ceiling is None or self.ceiling[0] > latest else self.ceiling,
             recent=tuple(p for p in self.recent if p[0] <= latest),
             quiet_since=past(self.quiet_since),
+            blind_since=past(self.blind_since),
             deficit_since=past(self.deficit_since),
             peaks=tuple(p for p in self.peaks if p[0] <= latest),
             ready_since=past(self.ready_since),
@@ -76,6 +98,7 @@ class Memory:
             "ceiling": None if self.ceiling is None else list(self.ceiling),
             "recent": [list(p) for p in self.recent],
             "quietSince": self.quiet_since,
+            "blindSince": self.blind_since,
             "deficitSince": self.deficit_since,
             "peaks": [list(p) for p in self.peaks],
             "ready": self.ready,
@@ -95,6 +118,7 @@ class Memory:
                 ceiling=next(iter(_pairs([state["ceiling"]] if state.get("ceiling") else None)), None),
                 recent=_pairs(state.get("recent")),
                 quiet_since=_number(state.get("quietSince")),
+                blind_since=_number(state.get("blindSince")),
                 deficit_since=_number(state.get("deficitSince")),
                 peaks=_pairs(state.get("peaks")),
                 ready=int(state.get("ready") or 0),
