@@ -17,6 +17,8 @@ import pytest
 import yaml
 from hack import chart_values
 
+from andante.app.settings import PrometheusSettings
+
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "chart"
 IMAGE = ("--set", "andante-operator.image.repository=registry.example.com/andante-operator")
@@ -97,6 +99,8 @@ def test_helm_lint_finds_nothing(helm: str) -> None:
         ("andante-operator.tickSeconds=0", "tickSeconds"),
         ("andante-operator.prometheusURL=prometheus:9090", "prometheusURL"),
         ("andante-operator.monitoring.interval=1h", "interval"),
+        ("andante-operator.prometheus.token=abc", "token"),
+        ("andante-operator.prometheus.bearerToken.secret=a/b", "secret"),
         ("andante-operator.monitoring.labels.release=a b", "release"),
         ("andante-operator.image.pullPolicy=Sometimes", "pullPolicy"),
         ("andante-operator.enabled=false", "enabled"),
@@ -209,6 +213,45 @@ def test_both_charts_have_the_same_globals() -> None:
 
 def test_globals_of_other_charts_are_left_alone(helm: str) -> None:
     assert _objects(helm, *IMAGE, "--set", "global.storageClass=fast")
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (("ca.secret=a", "ca.configMap=b"), "secret or configMap"),
+        (("bearerToken.secret=a", "basicAuthSecret=b"), "give one of"),
+        (("insecureSkipVerify=true", "ca.secret=a"), "give one of the two"),
+    ],
+)
+def test_two_ways_to_one_prometheus_are_refused(helm: str, values: tuple[str, ...], problem: str) -> None:
+    given = [part for value in values for part in ("--set", f"andante-operator.prometheus.{value}")]
+    done = _template(helm, *IMAGE, *given)
+    assert done.returncode != 0
+    assert problem in done.stderr
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        ("bearerToken.secret=a", "ca.secret=b"),
+        ("basicAuthSecret=a", "insecureSkipVerify=true"),
+        ("bearerTokenFile=/var/run/secrets/kubernetes.io/serviceaccount/token", "clientCertificateSecret=b"),
+    ],
+)
+def test_the_operator_finds_each_file_of_prometheus_access(helm: str, values: tuple[str, ...]) -> None:
+    """The settings are what the operator reads, and name files of the volume alone."""
+    given = [part for value in values for part in ("--set", f"andante-operator.prometheus.{value}")]
+    objects = _objects(helm, *IMAGE, *given)
+    settings = PrometheusSettings.model_validate(_settings(objects)["prometheus"])
+    (deployment,) = (o for o in objects if o["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    volumes = [volume["projected"] for volume in pod["volumes"] if volume["name"] == "prometheus"]
+    sources = [next(iter(source.values())) for volume in volumes for source in volume["sources"]]
+    mounted = {f"/etc/andante-prometheus/{item['path']}" for source in sources for item in source["items"]}
+    files = {value for name, value in settings if name.endswith("_file") and value}
+    assert {file for file in files if not file.startswith("/var/run/")} == mounted
+    assert bool(volumes) == any(mount["name"] == "prometheus" for mount in pod["containers"][0]["volumeMounts"])
 
 
 def test_a_pod_monitor_without_its_kind_is_refused_with_the_way_out(helm: str) -> None:

@@ -11,11 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import requests
-from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
-from urllib3.util.retry import Retry
-
-from andante.adapters.prometheus_rows import ASKED, PodKey, PodSeries, Row
+from andante.adapters.prometheus_access import PrometheusAccess, QueryError, Row
+from andante.adapters.prometheus_rows import ASKED, PodKey, PodSeries
+from andante.app.settings import PrometheusSettings
 from andante.app.text import clip
 from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
@@ -54,10 +52,18 @@ class _Shard:
 class PrometheusSource:
     """MetricsSource over PromQL. The labels `namespace` and `pod`, which the scrape adds, identify a pod."""
 
-    def __init__(self, *, url: str, timeout_seconds: float, round_seconds: float) -> None:
-        """`timeout_seconds`: for one query. `round_seconds`: for all queries of a tick."""
-        # No retries within a tick: the next tick asks again, and a slow Prometheus must not delay every service.
-        self._client = PrometheusConnect(url=url, disable_ssl=False, retry=Retry(total=0), timeout=timeout_seconds)
+    def __init__(
+        self,
+        *,
+        url: str,
+        timeout_seconds: float,
+        round_seconds: float,
+        settings: PrometheusSettings | None = None,
+    ) -> None:
+        """`timeout_seconds`: for one query. `round_seconds`: for all queries of a tick. `settings`: the access."""
+        self._access = PrometheusAccess(
+            url=url, timeout_seconds=timeout_seconds, settings=settings or PrometheusSettings()
+        )
         self._timeout, self._round_seconds = timeout_seconds, round_seconds
         self._before: dict[PodKey, PodSample] = {}
         """The last sample of each pod."""
@@ -99,13 +105,13 @@ class PrometheusSource:
             rows = self._rows(_QUERY.format(metrics=_METRICS, namespaces=namespaces), **moment)
             series = PodSeries(times=times, rows=rows)
             return {key: series.sample(key, before=self._before.get(key)) for key in shard.pods}
-        except (PrometheusApiClientException, requests.RequestException, ValueError, KeyError, TypeError) as error:
-            return shard.all(Unread(why=clip(f"Prometheus: {error}", 300)))
+        except QueryError as error:
+            return shard.all(Unread(why=str(error)))
+        except (ValueError, KeyError, IndexError, TypeError):
+            return shard.all(Unread(why="Prometheus: its answer is not a vector of series"))
 
     def _rows(self, query: str, **more: str) -> list[Row]:
-        params = {"timeout": f"{self._timeout:g}s", "latency_offset": _LATENCY_OFFSET, **more}
-        rows: list[Row] = self._client.custom_query(query, params=params)
-        return rows
+        return self._access.query(query, timeout=f"{self._timeout:g}s", latency_offset=_LATENCY_OFFSET, **more)
 
 
 def _shards(pods: Sequence[PodAddress]) -> Iterator[_Shard]:

@@ -11,10 +11,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from andante.adapters.exposition import WANTED, collect
 from andante.adapters.exposition_lines import Reading
+from andante.adapters.prometheus_access import Row
 from andante.domain import metric_names
 from andante.ports import PodSample, Unread
 
@@ -32,7 +33,6 @@ _OWN_LABELS: Final = frozenset(
 """Labels of the engine's metrics; all others are of the target."""
 
 _Target = frozenset[tuple[str, str]]
-Row = Mapping[str, Any]
 
 
 @dataclass(slots=True)

@@ -46,6 +46,41 @@ class MonitoringSettings(_Settings):
     """Whether Prometheus keeps the buckets of histograms."""
 
 
+class PrometheusSettings(_Settings):
+    """How to reach Prometheus, beside its URL. Files are read in the operator's pod; their content is never shown."""
+
+    headers: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Annotated[str, Field(max_length=1024)]] = Field(
+        default_factory=dict
+    )
+    """Headers of each query, such as the tenant (`X-Scope-OrgID`)."""
+    bearer_token_file: str = ""
+    """File with a token; read again for each query."""
+    username_file: str = ""
+    """File with the user's name."""
+    password_file: str = ""
+    """File with the password."""
+    ca_file: str = ""
+    """PEM file with the authorities that Prometheus' certificate is checked with; empty: the usual ones."""
+    client_certificate_file: str = ""
+    """PEM file with the operator's own certificate."""
+    client_key_file: str = ""
+    """PEM file with its key."""
+    insecure_skip_verify: bool = False
+    """Do not check Prometheus' certificate: any server in between can then read the token and make up figures."""
+
+    @model_validator(mode="after")
+    def _pairs_are_whole(self) -> Self:
+        if bool(self.username_file) != bool(self.password_file):
+            raise ValueError("usernameFile and passwordFile: give both")
+        if self.bearer_token_file and self.username_file:
+            raise ValueError("bearerTokenFile and usernameFile: give one of the two")
+        if bool(self.client_certificate_file) != bool(self.client_key_file):
+            raise ValueError("clientCertificateFile and clientKeyFile: give both")
+        if self.insecure_skip_verify and self.ca_file:
+            raise ValueError("insecureSkipVerify and caFile: give one of the two")
+        return self
+
+
 class OperatorSettings(_Settings):
     """The operator's settings."""
 
@@ -67,6 +102,8 @@ class OperatorSettings(_Settings):
     """Whether LLMServices may mount folders of the node: model.source.hostPath, or a hostPath volume of podTemplate."""
     prometheus_url: Annotated[str, Field(alias="prometheusURL", pattern=r"^(https?://\S+)?$")] = ""
     """Base URL of Prometheus; empty: the operator scrapes the engine pods itself."""
+    prometheus: PrometheusSettings = PrometheusSettings()
+    """How to reach Prometheus, beside its URL."""
     monitoring: MonitoringSettings = MonitoringSettings()
     """What PodMonitors and PrometheusRules of services have where an LLMService does not say."""
     tick_seconds: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 15.0

@@ -277,7 +277,12 @@ class Operator:
         one = settings.scrape_timeout_seconds
         whole = max(one, READ_SHARE * settings.tick_seconds)
         if settings.prometheus_url:
-            return PrometheusSource(url=settings.prometheus_url, timeout_seconds=one, round_seconds=whole)
+            return PrometheusSource(
+                url=settings.prometheus_url,
+                timeout_seconds=one,
+                round_seconds=whole,
+                settings=settings.prometheus,
+            )
         return DirectScrape(clock=self._clock, timeout_seconds=one, round_seconds=whole)
 
 
