@@ -17,7 +17,7 @@ from andante.app.settings import OperatorSettings
 from andante.generate.chart_rules import child_rules
 from andante.generate.crd import crd_yaml
 from andante.generate.reference import reference
-from hack import metrics_reference
+from hack import metrics_reference, runbooks
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -61,6 +61,7 @@ def outputs() -> Mapping[Path, str]:
         ROOT / "docs" / "reference" / "llmservice.md": reference(),
         ROOT / "docs" / "reference" / "metrics.md": metrics_reference.page(),
         ROOT / "charts" / "andante-operator" / "templates" / "_child_rules.tpl": child_rules(),
+        **runbooks.packaged(),
         **golden,
     }
 

@@ -49,6 +49,9 @@ An engine shows its metrics on port 8000 at `/metrics`, together with vLLM's own
 metrics on port 9090. A counter's name ends in `_total`. A histogram has `_bucket` (label `le`), `_sum` and `_count`.
 [How Andante measures quality](../concepts/qoe.md) explains QoE, deficit, good and idle.
 
+The column *alert* names the alerts that read a metric, with their runbooks. A metric without an alert is for dashboards
+and for the search for a cause: no person should be woken for it.
+
 | label | values |
 |---|---|
 | `namespace`, `llmservice` | of the LLMService; an engine's series get both from the PodMonitor, and `pod` |
@@ -94,6 +97,27 @@ Only the operator that holds the Lease shows them. A figure that is not known ha
 """,
 }
 
+_BURN = ("AndanteQoEBudgetBurnFast", "AndanteQoEBudgetBurnSlow", "AndanteQoEBudgetBurnTrend")
+ALERTS: Mapping[str, tuple[str, ...]] = {
+    metric_names.REQUEST_QOE: _BURN,
+    metric_names.GOOD_REQUESTS: _BURN,
+    metric_names.OPEN_BAD_REQUESTS: ("AndanteQoEBudgetBurnFast",),
+    metric_names.OPEN_REQUESTS: ("AndanteStreamsStalled", "AndanteMetricsMissing", "AndanteMetricsPartial"),
+    metric_names.SCHEDULER_RECOMPUTED_TOKENS: ("AndantePreemptionBill",),
+    "andante_operator_tick_seconds": ("AndanteOperatorDown", "AndanteOperatorStuck"),
+    metric_names.SERVICE_READY_REPLICAS: ("AndanteMetricsMissing", "AndanteMetricsPartial"),
+    metric_names.SERVICE_DESIRED_REPLICAS: ("AndanteReplicasFlapping",),
+    metric_names.SERVICE_GOOD_RATIO: ("AndanteAtMaximumWithDeficit",),
+    metric_names.SERVICE_CONDITION: (
+        "AndanteScalingBlocked",
+        "AndanteAtMaximumWithDeficit",
+        "AndantePodsUnschedulable",
+        "AndanteStockScheduling",
+    ),
+    metric_names.SLO_OBJECTIVE_RATIO: ("AndanteAtMaximumWithDeficit",),
+    metric_names.SLO_BUDGET_REMAINING_RATIO: ("AndanteQoEBudgetSpent",),
+}
+"""By family: the alerts that read it."""
 _UNITS = {"_seconds": "seconds", "_ratio": "share, 0 to 1", "_tokens": "tokens", "_requests": "requests"}
 """By how the name ends, `_total` aside."""
 _OWN_UNITS = {
@@ -207,9 +231,10 @@ def _cell(text: str) -> str:
 
 
 def _table(families: Iterable[MetricFamily]) -> str:
-    rows = ["", "| metric | type | unit | labels | meaning |", "|---|---|---|---|---|"]
+    rows = ["", "| metric | type | unit | labels | meaning | alert |", "|---|---|---|---|---|---|"]
     for family in families:
         labels = ", ".join(f"`{label}`" for label in family.labels)
         meaning = _cell(family.documentation)
-        rows.append(f"| `{family.name}` | {family.kind} | {unit(family)} | {labels} | {meaning} |")
+        alerts = ", ".join(f"[{alert}](../runbooks/{alert}.md)" for alert in ALERTS.get(family.name, ()))
+        rows.append(f"| `{family.name}` | {family.kind} | {unit(family)} | {labels} | {meaning} | {alerts} |")
     return "\n".join(rows) + "\n"

@@ -178,7 +178,8 @@ def _patch(words: list[str], patch: str) -> Iterator[Saying]:
 def _jsonpaths(command: Command) -> list[str]:
     texts = [value for option in ("-o", "--output", "--for") for value in command.option(option) if "jsonpath" in value]
     texts += [word for word in command.words if word.startswith(("-ojsonpath", "-o=jsonpath"))]
-    return [path for text in texts for path in re.findall(r"\{\.((?:spec|status)[\w.\[\]*]*)", text)]
+    plain = (re.sub(r"\[\?\([^)]*\)\]", "[0]", text) for text in texts)  # a filter chooses one of the list
+    return [path for text in plain for path in re.findall(r"\{\.((?:spec|status)[\w.\[\]*]*)", text)]
 
 
 def without_options(command: Command) -> list[str]:

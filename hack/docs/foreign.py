@@ -48,8 +48,8 @@ PATHS = _set("""
 
 # Fields of Kubernetes and of its neighbours, and words of that form.
 FIELDS = _set("""
-    allocatable appVersion arXiv camelCase configMapKeyRef envFrom fieldRef resourceFieldRef resourceVersion
-    spec.containers
+    allocatable appVersion arXiv camelCase configMapKeyRef envFrom fieldRef metricRelabelings
+    podMonitorNamespaceSelector podMonitorSelector resourceFieldRef resourceVersion spec.containers
 """)
 
 # Flags of kubectl, helm, docker, curl, git, pip and vLLM that are named outside of a command.

@@ -64,6 +64,10 @@ def test_a_name_that_does_not_exist_is_found(text: str, name: str) -> None:
         ("kubectl aply -f examples/llmservice.yaml", "kubectl aply"),
         ("kubectl apply -f examples/llm-service.yaml", "examples/llm-service.yaml"),
         ("kubectl get lls chat -o jsonpath='{.status.scaling.decision[0]}'", "status.scaling.decision[0]"),
+        (
+            "kubectl get lls chat -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].mesage}'",
+            "status.conditions[0].mesage",
+        ),
         ("""kubectl patch lls chat --type=merge -p '{"spec":{"scaling":{"modes":"Manual"}}}'""", "spec.scaling.modes"),
         ("kubectl describe deploy andante-operator", "kubectl describe deploy andante-operator"),
         ('eval "$(make -s install-lokal)"', "make install-lokal"),
