@@ -101,7 +101,7 @@ class GivenKubeconfig:
     def load_image(self, archive: Path) -> tuple[str, ...]:
         names = ", ".join(images.image_names(archive))
         remedy = 'make install-local ARGS="--kubeconfig FILE --registry HOST/PATH" pushes it to a registry'
-        raise ClusterError(f"cannot load {names} into a cluster that is yours: it pulls its images", remedy)
+        raise ClusterError(f"cannot load {names} into your own cluster: it pulls its images", remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +248,7 @@ def select(*, name: str, wanted: str = "auto", kubeconfig: Path | None = None) -
     existing = recorded(name)
     if existing is not None and wanted not in {"auto", existing.kind}:
         raise ClusterError(
-            f"cluster {name} exists already ({existing.kind}), but {wanted} is asked for",
+            f"cluster {name} exists already ({existing.kind}), but {wanted} is requested",
             f"python3 -m hack.localcluster down --name {name}, or another --name",
         )
     if existing is not None:
@@ -267,7 +267,7 @@ def choose(backends: Sequence[Backend]) -> Backend:
         if reason is None:
             return candidate
         reasons.append(f"{candidate.kind}: {reason}")
-    raise ClusterError("no way to a cluster here\n  " + "\n  ".join(reasons), "; or ".join(ways_on()))
+    raise ClusterError("no backend works on this machine\n  " + "\n  ".join(reasons), "; or ".join(ways_on()))
 
 
 def ways_on() -> list[str]:
@@ -277,10 +277,10 @@ def ways_on() -> list[str]:
         ways.append(f"{'' if os.geteuid() == 0 else 'sudo '}make demo (a native node, as root)")
     reason = docker.why_not()
     if reason is None:
-        ways.append('make demo DEMO_ARGS="--backend kind" (Docker answers here)')
+        ways.append('make demo DEMO_ARGS="--backend kind" (Docker works here)')
     elif platform.system() != "Linux":
         ways.append(f'start Docker, then make demo DEMO_ARGS="--backend kind" ({reason})')
-    ways.append('make demo DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH" (a cluster of yours)')
+    ways.append('make demo DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH" (your own cluster)')
     return ways
 
 

@@ -46,9 +46,9 @@ variables: ANDANTE_CLUSTER (name), ANDANTE_KUBECONFIG, ANDANTE_BACKEND, ANDANTE_
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed (the reason and the remedy are on stderr), 2 wrong use."""
+    """Run one command. Exit status: 0 done, 1 failed (stderr has the reason and the remedy), 2 wrong use."""
     options, others = _parser().parse_known_args(arguments)
-    if others and options.run is not _preflight:  # which is given what is meant for the demo too
+    if others and options.run is not _preflight:  # it also gets the demo's own options
         _parser().error(f"unrecognized arguments: {' '.join(others)}")
     command: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; `down` takes away what was made so far", file=sys.stderr)
+        print("interrupted; `down` removes everything that was created so far", file=sys.stderr)
         return 130
 
 
@@ -202,7 +202,7 @@ def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python3 -m hack.localcluster",
-        description="A Kubernetes cluster for Andante's tests and demo.",
+        description="Runs a Kubernetes cluster for Andante's tests and demo.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -217,19 +217,19 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--name", help="cluster name (default: $ANDANTE_CLUSTER, else andante)")
         return command
 
-    up = add("up", _up, "bring a cluster up, or go on where that was left; prints its kubeconfig's path")
-    up.add_argument("--kubeconfig", help="use this cluster of yours (default: $ANDANTE_KUBECONFIG)")
+    up = add("up", _up, "start a cluster, or continue an interrupted start; prints the path of its kubeconfig")
+    up.add_argument("--kubeconfig", help="use your own cluster (default: $ANDANTE_KUBECONFIG)")
     up.add_argument("--backend", choices=backends.BACKENDS, help="default: $ANDANTE_BACKEND, else the first that works")
-    ca = "let the native node trust this PEM file for that registry; also on a cluster that is up"
+    ca = "let the native node trust this PEM file for that registry; works on a running cluster, too"
     up.add_argument("--registry-ca", action="append", default=[], metavar="HOST[:PORT]=FILE", help=ca)
-    http = "let the native node pull from that registry without TLS: for laboratories"
+    http = "let the native node pull from that registry without TLS; for test networks only"
     up.add_argument("--registry-http", action="append", default=[], metavar="HOST[:PORT]", help=http)
     up.add_argument("--control-plane-only", action="store_true", help="API server and controllers, no node, no root")
-    down = add("down", _down, "take away everything that `up` made, also after a crash")
-    down.add_argument("--all", action="store_true", help="every cluster that was brought up here")
-    add("status", _status, "list the clusters that were brought up here", named=False)
-    add("doctor", _doctor, "say what is missing here, and the command that fixes it")
-    before = "say in a second whether `make demo` and `make install-local` can work here, and what they take"
+    down = add("down", _down, "remove everything that `up` created, even after a crash")
+    down.add_argument("--all", action="store_true", help="remove all clusters on this machine")
+    add("status", _status, "list the clusters on this machine", named=False)
+    add("doctor", _doctor, "say what this machine lacks, and the command that fixes it")
+    before = "say in a second whether `make demo` and `make install-local` can work here, and what they need"
     target.add_arguments(add("preflight", _preflight, before, named=False))
     add("kubeconfig", _kubeconfig, "print the path of the cluster's kubeconfig")
     load = add("load-image", _load_image, "import docker or OCI archives into the cluster's node")
@@ -242,17 +242,17 @@ def _parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--context", default=str(REPOSITORY), help="folder that COPY reads from (default: the repository)"
     )
-    base = "BASE, where not given, is a Debian with Python made by debootstrap when Docker is absent"
+    base = "without a BASE, and without Docker, BASE is a Debian with Python that debootstrap makes"
     built.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE", help=base)
     outcome = built.add_mutually_exclusive_group()
     outcome.add_argument("--load", action="store_true", help="also load it into the cluster")
-    as_base = "write no archive: leave it in the builder's storage for other Dockerfiles, and print its name"
+    as_base = "write no archive: keep the image in the builder's storage for other Dockerfiles, and print its name"
     outcome.add_argument("--as-base", action="store_true", help=as_base)
     values = "print the operator's engine defaults (JSON, which is YAML) for pods that use this machine's vLLM"
     mounts = add("engine-host-mounts", _engine_host_mounts, values)
-    mounts.add_argument("--engine-env", help="virtual environment with vLLM (default: the one `make engine-env` made)")
+    mounts.add_argument("--engine-env", help="virtual environment with vLLM (default: that of `make engine-env`)")
     mounts.add_argument("--key", default="", help="put the values below this dotted key, e.g. a sub-chart's name")
-    mounts.add_argument("--load", action="store_true", help="also load the image that goes with them into the node")
-    binaries = add("binaries", _binaries, "fetch or build the programs ahead of time; prints their paths", named=False)
+    mounts.add_argument("--load", action="store_true", help="also load the image of these pods into the node")
+    binaries = add("binaries", _binaries, "download or build the programs now; prints their paths", named=False)
     binaries.add_argument("what", choices=("control-plane", "cluster", "helm", "kubectl"))
     return parser

@@ -61,12 +61,12 @@ def _backends(name: str | None) -> list[Finding]:
     findings = []
     for candidate in candidates:
         reason = candidate.blocked()
-        asked = " where it is asked for (--backend kind)" if candidate.kind == "kind" else ""
+        asked = " with --backend kind" if candidate.kind == "kind" else ""
         findings.append(Finding(f"way: {candidate.kind}", f"can be used{asked}" if reason is None else f"no: {reason}"))
     if all(candidate.blocked() for candidate in candidates if candidate.kind in backends.AUTOMATIC):
         remedy = "; or ".join(backends.ways_on())
         fatal = all(candidate.blocked() for candidate in candidates)
-        findings.append(Finding("way", "none can be used without being asked for", remedy, fatal=fatal))
+        findings.append(Finding("way", "none can be used without --backend", remedy, fatal=fatal))
     return findings
 
 
@@ -81,7 +81,7 @@ def _memory() -> Finding:
     gib = needs.memory_gib()
     few = gib < needs.MEMORY_GIB
     remedy = (
-        f"use a machine with {needs.MEMORY_GIB:.0f} GiB or more, or a cluster of yours: --kubeconfig" if few else ""
+        f"use a machine with {needs.MEMORY_GIB:.0f} GiB or more, or your own cluster: --kubeconfig" if few else ""
     )
     return Finding("memory", f"{gib:.1f} GiB", remedy)
 
@@ -90,7 +90,7 @@ def _disk() -> Finding:
     wanted = needs.of_native_node()
     short = needs.shortages(wanted)
     remedy = "free space there, or set ANDANTE_CACHE to a folder on a larger disk" if short else ""
-    verdict = f"enough for the {sum(need.gib for need in wanted):.0f} GiB that a native node and its engines still take"
+    verdict = f"enough for the {sum(need.gib for need in wanted):.0f} GiB that a native node and its engines still need"
     return Finding("disk", "; ".join(map(str, short)) or verdict, remedy)
 
 
@@ -119,7 +119,7 @@ def _controllers() -> Finding:
     kept = cgroups.cannot_hand_down(_CONTROLLERS)
     if kept:
         remedy = "run it outside of the container, or use --kubeconfig"
-        return Finding("cgroups", f"this container does not hand down {', '.join(kept)}", remedy, fatal=True)
+        return Finding("cgroups", f"this container does not pass on {', '.join(kept)}", remedy, fatal=True)
     return Finding("cgroups", f"version {version}")
 
 

@@ -34,20 +34,20 @@ def check(target: Target) -> str:
     if chosen.kind != "kubeconfig" and needs.memory_gib() < needs.MEMORY_GIB:
         short.append(
             f"memory: {needs.MEMORY_GIB:.0f} GiB are needed, {needs.memory_gib():.1f} are there\n"
-            '  to fix it: a larger machine, or a cluster of yours (DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH")'
+            '  to fix it: a larger machine, or your own cluster (DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH")'
         )
     if os.environ.get("ANDANTE_PREFLIGHT") == "warn":
         for text in short:
             say(text)
     else:
-        _refuse(short, "or go on all the same: ANDANTE_PREFLIGHT=warn")
+        _refuse(short, "or run anyway: ANDANTE_PREFLIGHT=warn")
     takes = sum(need.gib for need in wanted)
-    return f"way to the cluster: {chosen.kind}; takes up to {takes:.0f} GiB of disk, caches in {cache()}"
+    return f"backend: {chosen.kind}; needs up to {takes:.0f} GiB of disk; caches are in {cache()}"
 
 
 def _refuse(problems: Sequence[str], remedy: str = "") -> None:
     if problems:
-        raise ClusterError("this machine cannot do it as it is\n" + "\n".join(problems), remedy)
+        raise ClusterError("this machine lacks what the run needs\n" + "\n".join(problems), remedy)
 
 
 def _check_python() -> None:

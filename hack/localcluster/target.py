@@ -56,13 +56,13 @@ class Target:
             raise ClusterError(f"cluster {self.name} is a control plane without a node: no pod runs there", remedy)
         if chosen.kind == "kubeconfig" and not self.registry:
             raise ClusterError(
-                "a cluster of yours pulls its images from a registry, and none is named: --registry is missing",
+                "your own cluster pulls its images from a registry: --registry is missing",
                 'make demo DEMO_ARGS="--kubeconfig FILE --registry HOST/PATH", or make install-local ARGS="..."; '
                 "HOST/PATH is a registry that this machine may push to and the cluster may pull from",
             )
         if chosen.kind != "kubeconfig" and self.registry:
             raise ClusterError(
-                f"--registry is for a cluster of yours; images for {chosen.kind} are loaded without one",
+                f"--registry is for your own cluster; images for {chosen.kind} are loaded without a registry",
                 "leave --registry out, or name the cluster: --kubeconfig FILE",
             )
         if chosen.kind == "native" and self.engine_image:
@@ -75,26 +75,26 @@ class Target:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the cluster to the parser of `make demo` or `make install-local`."""
-    parser.add_argument("--cluster", default=None, help="local cluster to use (default: $ANDANTE_CLUSTER or andante)")
+    parser.add_argument("--cluster", default=None, help="name of a local cluster (default: $ANDANTE_CLUSTER, andante)")
     parser.add_argument(
         "--backend",
         choices=("auto", "native", "kind", "kubeconfig"),
         default=None,
-        help="way to the cluster (default: $ANDANTE_BACKEND, else a kubeconfig that is named, else the native node)",
+        help="kind of cluster (default: $ANDANTE_BACKEND, else the kubeconfig that you name, else the native node)",
     )
-    kubeconfig = "use this cluster of yours (default: $ANDANTE_KUBECONFIG); needs --registry"
+    kubeconfig = "use your own cluster (default: $ANDANTE_KUBECONFIG); needs --registry"
     parser.add_argument("--kubeconfig", type=Path, default=None, metavar="FILE", help=kubeconfig)
     registry = "push the images here, where the cluster pulls them; log in first (docker login, or buildah login)"
     parser.add_argument("--registry", default=None, metavar="HOST/PATH", help=registry)
-    authority = "certificate (PEM) of the authority that signed the registry's, where this machine does not know it"
+    authority = "certificate (PEM) of the authority that signed the registry's certificate, if it is a private one"
     parser.add_argument("--registry-ca", type=Path, default=None, metavar="FILE", help=authority)
-    plain = "the registry has no TLS: for laboratories; the cluster's nodes must allow it too"
+    plain = "the registry has no TLS (for test networks only); the cluster's nodes must allow it, too"
     parser.add_argument("--registry-plain-http", action="store_true", help=plain)
-    values = "chart values over those that are made here, e.g. global.imagePullSecrets for a registry with a login"
+    values = "your chart values, which override ours, e.g. global.imagePullSecrets for a registry with a login"
     parser.add_argument("--values", type=Path, default=None, metavar="FILE", help=values)
     image = (
         "a vLLM image for CPUs that the cluster pulls; for kind and --kubeconfig "
-        "(default: one is built here: about 15 minutes, 7 GB, 30 GB of disk on the way)"
+        "(default: build one here: about 15 minutes, 7 GB, and 30 GB of disk during the build)"
     )
     parser.add_argument("--engine-image", default=None, metavar="IMAGE", help=image)
 

@@ -70,7 +70,7 @@ def test_kind_is_offered_to_who_is_not_root_where_docker_answers(programs: Path)
     program(programs, "docker")
     with pytest.raises(ClusterError) as refused:
         select(name="any")
-    assert '--backend kind" (Docker answers here)' in refused.value.remedy
+    assert '--backend kind" (Docker works here)' in refused.value.remedy
 
 
 def test_every_reason_is_told_when_nothing_works(programs: Path, tmp_path: Path) -> None:

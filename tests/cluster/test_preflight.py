@@ -103,7 +103,7 @@ def test_python_without_a_vllm_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (Target(registry="reg.example.com/team"), "--registry is for a cluster of yours"),
+        (Target(registry="reg.example.com/team"), "--registry is for your own cluster"),
         (Target(engine_image="a/b:1"), "--engine-image is for kind and --kubeconfig"),
     ],
 )
