@@ -1,4 +1,4 @@
-"""docs/reference/chart-values.md from the operator chart's values.yaml (defaults) and values.schema.json (meanings).
+"""Writes docs/reference/chart-values.md from the operator chart's values.yaml and values.schema.json.
 
 python -m hack.chart_values          # writes the page; `make golden` calls it, a test compares
 """
@@ -21,7 +21,7 @@ _HEAD = """\
 
 <!-- Generated from charts/andante-operator by `make golden`; a test compares. Do not edit. -->
 
-`global.…` stands at the top of the values: `--set global.imageRegistry=HOST/PATH`. All others lie below
+`global.…` is at the top of the values: `--set global.imageRegistry=HOST/PATH`. All other values are below
 `andante-operator`: `--set andante-operator.tickSeconds=5`. A name that is not in this table is refused.
 
 | value | type | default | meaning |

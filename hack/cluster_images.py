@@ -1,10 +1,10 @@
-"""The images that Andante needs on a cluster, brought there in the cluster's own way; what the chart is told of them.
+"""Brings Andante's images to a cluster, and makes the chart values that name them.
 
-    native      the operator's image is imported; engine pods mount this machine's vLLM: nothing of gigabytes is built
-    kind        the operator's image and one with vLLM for CPUs are loaded
-    kubeconfig  both are pushed to a registry that the cluster pulls from
+    native      imports the operator's image; engine pods mount this machine's vLLM, so no image of gigabytes is built
+    kind        loads the operator's image and an image with vLLM for CPUs
+    kubeconfig  pushes both to a registry that the cluster pulls from
 
-On kind and on a cluster of one's own engine pods run a plain vLLM image: Andante comes into them from the operator's.
+On kind and on the user's own cluster, engine pods run a plain vLLM image; Andante is copied from the operator's image.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from hack.release.registry import Registry, parse
 
 ENGINE_IMAGE = "andante-vllm-cpu:0.32.0"
 ENGINE_COSTS = (
-    "about 15 minutes the first time, an image of 7 GB, 30 GB of disk on the way; --engine-image IMAGE skips it"
+    "about 15 minutes the first time, an image of 7 GB, 30 GB of disk during the build; --engine-image IMAGE skips it"
 )
 
 
 def prepare(target: Target, chosen: Backend) -> None:
-    """What can fail before the cluster is up: vLLM on this machine, the login at the registry. Raises ClusterError."""
+    """Check vLLM on this machine, or the login at the registry, before the cluster starts. Raises ClusterError."""
     if chosen.kind == "native":
         _engine_environment()
     if chosen.kind == "kubeconfig":
@@ -40,7 +40,7 @@ def prepare(target: Target, chosen: Backend) -> None:
 
 
 def chart_values(target: Target, chosen: Backend) -> dict[str, Any]:
-    """Brings the images to the cluster, which is up; the operator chart's values. Raises ClusterError."""
+    """Bring the images to the running cluster; return the operator chart's values. Raises ClusterError."""
     brought: dict[str, Callable[[], dict[str, Any]]] = {
         "native": lambda: _by_host_mounts(target, chosen),
         "kind": lambda: _loaded(target, chosen),
@@ -50,11 +50,13 @@ def chart_values(target: Target, chosen: Backend) -> dict[str, Any]:
 
 
 def _by_host_mounts(target: Target, chosen: Backend) -> dict[str, Any]:
-    """Engine pods take vLLM from this machine's engine environment. That is why their namespace cannot have the pod
-    security level `restricted` here."""
+    """The values with which engine pods use this machine's engine environment.
+
+    Such pods have hostPath volumes, so their namespace cannot have the Pod Security level `restricted`.
+    """
     name = target.name_arguments()
     values: dict[str, Any] = json.loads(_local("engine-host-mounts", *name, "--load"))
-    # The node is this machine in namespaces of its own: services may mount what engines mount from it.
+    # The node is this machine: services may mount the folders that engines mount.
     return {**_operator_loaded(chosen), **values, "allowHostPath": True}
 
 
@@ -92,14 +94,13 @@ def _operator_loaded(chosen: Backend) -> dict[str, Any]:
     repository, _, version = tag.rpartition(":")
     return {
         "image": {"repository": repository, "tag": version, "pullPolicy": "Never"},
-        # The tag stays while the source changes: a new archive has to restart the operator.
+        # The tag does not change with the source, so the archive's name must restart the operator.
         "podAnnotations": {"andante.dev/image-archive": archive.name},
     }
 
 
 def _builder_of_the_node() -> str:
-    """buildah with a base that debootstrap makes, where it works: a Docker that answers may have no registry to build
-    from, and must not change what the native node does."""
+    """buildah, where it works: a Docker on this machine may reach no registry, and must not change the native node."""
     try:
         return choose_builder("buildah")
     except ClusterError:

@@ -1,8 +1,8 @@
-"""`make demo-engine`: one virtual-GPU engine with vLLM's own scheduling and one with Andante's, under the same burst.
+"""Compares two virtual-GPU engines under the same burst: vLLM's own scheduling and Andante's (`make demo-engine`).
 
-No cluster. Both are whole servers on this machine (half as fast as the paper's profile, a quarter of its KV memory, so
-that two small cores carry them); the same requests are sent to both at the same time. A table shows what their readers
-get, and at the end REPORT says it. Exit status: 0 when Andante's readers had the better mean QoE, else 1.
+It needs no cluster. Both are whole servers on this machine. They have half the speed and a quarter of the KV memory of
+the paper's profile, so that two small cores can run them. Both get the same requests at the same time. A table shows
+the readers' QoE, and REPORT has the results. Exit status: 0 when Andante's readers had the better mean QoE, else 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SLICE_SECONDS = 10.0
 
 
 class _Side:
-    """What the readers of one engine have got so far."""
+    """The results of the readers of one engine so far."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -106,7 +106,7 @@ def _curve(name: str, results: Sequence[RequestResult]) -> Curve:
 
 
 def write_report(path: Path, *, scores: Mapping[str, Mapping[str, Any]], curves: Sequence[Curve], title: str) -> None:
-    """One HTML file that opens without a network."""
+    """The report as one HTML file, which needs no network."""
     rows: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "mean QoE": lambda s: f"{s['qoe']['mean']:.3f}",
         "QoE, worst 5 %": lambda s: f"{s['qoe']['p5']:.3f}",

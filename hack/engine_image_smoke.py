@@ -1,12 +1,12 @@
-"""A real vLLM image as a pod of a real node: `make engine-image-smoke`.
+"""Runs a real vLLM image as a pod of a real node: `make engine-image-smoke`.
 
-The image is vLLM for CPUs without Andante in it, which comes from the operator's image as in production. With
-`--package-from Image` it is the prebuilt variant of engine_image/Dockerfile, into which nothing is copied.
+The image is vLLM for CPUs without Andante, which is copied from the operator's image as in production. With
+`--package-from Image` it is the prebuilt image of engine_image/Dockerfile, which contains Andante.
 
     cluster up -> images built and loaded -> helm install, helm test -> an LLMService in a namespace under the Pod
     Security level `restricted` -> an answer by HTTP -> helm uninstall, which removes the service -> cluster down
 
-Outside the test suites: the image alone takes minutes to load. The suites show the same pods with host mounts.
+It is not in the test suites, as the image alone takes minutes to load. The suites run the same pods with host mounts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _answer(url: str) -> dict[str, Any]:
 
 
 def _check_package(kubectl: list[str], package_from: str) -> None:
-    """RuntimeError where Andante did not come into the pod in the way that was asked for."""
+    """Raise RuntimeError where Andante did not get into the pod as `package_from` says."""
     code = "import importlib.util as u; print(u.find_spec('andante_vllm') is not None)"
     command = ("exec", f"deploy/{SERVICE}", "-c", "engine", "--", "python3", "-c", code)
     inside = run(*kubectl, "-n", NAMESPACE, *command).strip() == "True"

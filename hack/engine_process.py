@@ -1,7 +1,7 @@
 """Starts and stops one real engine on this machine, for contract tests and benchmarks. Runs in the engine environment.
 
-`with EngineProcess(config) as engine:` gives a server on a free port; what it wrote (log, metric files) stays in
-`engine.folder` until the block ends.
+`with EngineProcess(config) as engine:` starts a server on a free port. Its log and metric files stay in `engine.folder`
+until the block ends.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class EngineProcess:
         meter: bool = True,
         entry: Sequence[str] = (sys.executable, "-m", "andante_vllm.cli"),
     ) -> None:
-        """`config` and `qoe` are engine.yaml and qoe.yaml; host and port are filled in. `entry` starts the engine."""
+        """`config` and `qoe`: engine.yaml and qoe.yaml, without host and port. `entry`: starts the engine."""
         self.folder = Path(tempfile.mkdtemp(prefix="andante-test-engine-"))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -88,7 +88,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """Of the API server."""
+        """Pid of the API server process."""
         if self._process is None:
             raise RuntimeError("the engine was not started")
         return self._process.pid
@@ -126,7 +126,7 @@ class EngineProcess:
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         environment = {**os.environ, "ANDANTE_ENGINE_CACHE": str(self.folder / "cache"), **self._environment}
-        # This tree's code, whichever one used the shared engine environment last.
+        # Use the code of this tree, even if another tree used the shared engine environment last.
         roots = [str(ROOT / "operator"), str(ROOT / "engine_image")]
         environment["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [environment.get("PYTHONPATH")])])
         if self._meter:
@@ -162,11 +162,11 @@ class EngineProcess:
         raise EngineStartError(f"the engine was not ready after {START_SECONDS:.0f} s:\n{self.log[-4000:]}")
 
     def terminate(self) -> None:
-        """SIGTERM, as the kubelet sends it; does not wait."""
+        """Send SIGTERM, as the kubelet does, and do not wait."""
         os.kill(self.pid, signal.SIGTERM)
 
     def wait(self) -> int:
-        """Waits until the process has ended and returns its exit status."""
+        """Wait until the process has ended; return its exit status."""
         if self._process is None:
             raise RuntimeError("the engine was not started")
         return self._process.wait(STOP_SECONDS)
@@ -179,13 +179,13 @@ class EngineProcess:
         self._process.wait(STOP_SECONDS)
 
     def metrics(self) -> Samples:
-        """What the server's own /metrics says now."""
+        """The metrics that the server's own /metrics shows now."""
         response = httpx.get(f"{self.url}/metrics", timeout=10.0)
         response.raise_for_status()
         return parse_metrics(response.text)
 
     def metrics_left_behind(self) -> Samples:
-        """What an ended engine had counted, from the files of its last start."""
+        """The metrics of an engine that has ended, from the files of its last start."""
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self.metrics_folder))  # type: ignore[no-untyped-call]
         return parse_metrics(generate_latest(registry).decode())

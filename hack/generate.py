@@ -1,6 +1,6 @@
-"""Regenerates what is derived from the models and checked in; `make generate`. Tests compare the same outputs.
+"""Writes the files that are generated from the models and committed (`make generate`). Tests compare them.
 
-Run by the virtual environment's Python: it imports the operator.
+It needs the virtual environment's Python, as it imports the operator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 GOLDEN_CHILDREN = ROOT / "tests" / "golden" / "children"
 
-# A patch as a site would set it: proves the order of the two patches in the golden files.
+# A patch like that of a real installation. The golden files show in which order it and the service's patch apply.
 SETTINGS = OperatorSettings(
     engine_image="docker.io/vllm/vllm-openai:golden",
     operator_image="andante-operator:golden",
@@ -38,7 +38,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    # engine.yaml inside a ConfigMap is read by people as lines, not as one long quoted string.
+    # People read engine.yaml inside a ConfigMap: write it as lines, not as one long quoted string.
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
 
 
@@ -46,7 +46,7 @@ _Dumper.add_representer(str, _text)
 
 
 def children_yaml(example: Path) -> str:
-    """All children of an example, as the operator would apply them."""
+    """All children of an example, as the operator would apply them, in YAML."""
     manifest = yaml.safe_load(example.read_text(encoding="utf-8"))
     manifest["metadata"] |= {"namespace": "default", "uid": "00000000-0000-0000-0000-000000000000"}
     children = render(LLMService.parse(manifest), settings=SETTINGS, replicas=2, installed_crds=[POD_MONITOR.crd])
@@ -54,7 +54,7 @@ def children_yaml(example: Path) -> str:
 
 
 def outputs() -> Mapping[Path, str]:
-    """Every generated file and what it must hold."""
+    """Every generated file with its content."""
     golden = {GOLDEN_CHILDREN / path.name: children_yaml(path) for path in sorted(EXAMPLES.glob("*.yaml"))}
     return {
         ROOT / "crds" / "andante.dev_llmservices.yaml": crd_yaml(),
@@ -67,7 +67,7 @@ def outputs() -> Mapping[Path, str]:
 
 
 def main() -> int:
-    """Write what differs and say so."""
+    """Write the files that differ, and name them."""
     for path, text in outputs().items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)

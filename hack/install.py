@@ -1,8 +1,9 @@
-"""Brings Andante onto a cluster, from nothing to an applied LLMService: what `make demo` and the e2e tests share.
+"""Installs Andante on a cluster, from nothing to an applied LLMService, for `make demo` and the e2e tests.
 
     cluster up -> images built and brought there -> helm upgrade --install -> kubectl apply
 
-Each step says what it does, is idempotent, and is quick the second time. `make install-local` runs all but the last.
+Each step prints what it does, can be repeated, and is quick the second time. `make install-local` runs all but the
+last.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SYSTEM_NAMESPACE = "andante-system"
 RELEASE = "andante"
 TICK_SECONDS = 5
-"""Shorter than the chart's 15 s, so that minutes show what takes an hour in production."""
+"""Shorter than the chart's 15 s, so that a demo of minutes shows an hour of production."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """Where the installed service answers."""
+    """The address of the installed service, and access to its cluster."""
 
     kubeconfig: Path
     namespace: str
@@ -50,7 +51,7 @@ class Installation:
     url: str
     """Base address of its Service, reachable from this machine until `close`."""
     proxy: ServiceProxy | None = None
-    """What carries `url` where this machine does not reach the cluster's addresses."""
+    """Forwards `url` where this machine cannot reach the cluster's addresses."""
 
     def close(self) -> None:
         if self.proxy:
@@ -58,7 +59,7 @@ class Installation:
 
 
 def run(*command: str, env: dict[str, str] | None = None, stdin: str | None = None) -> str:
-    """Standard output of `command`; RuntimeError with its words when it fails."""
+    """The standard output of `command`. Raises RuntimeError with its output when it fails."""
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **(env or {})}, input=stdin, capture_output=True, text=True, check=False
     )
@@ -68,7 +69,7 @@ def run(*command: str, env: dict[str, str] | None = None, stdin: str | None = No
 
 
 def _local(*arguments: str) -> str:
-    """One sub-command of the local cluster tool; its progress goes to this terminal. RuntimeError when it fails."""
+    """Run one sub-command of the local cluster tool; its progress goes to this terminal. Raises RuntimeError."""
     command = [sys.executable, "-m", "hack.localcluster", *arguments]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -77,18 +78,20 @@ def _local(*arguments: str) -> str:
 
 
 def helm_binary() -> str:
-    """Path of helm, fetched or built into the cache when it is not there."""
+    """Path of helm, which is downloaded or built into the cache if it is missing."""
     return _local("binaries", "helm").split()[0]
 
 
 def kubectl_binary() -> str:
-    """Path of kubectl, likewise."""
+    """Path of kubectl, which is downloaded or built into the cache if it is missing."""
     return _local("binaries", "kubectl").split()[0]
 
 
 def install_chart(*, kubeconfig: Path, values: dict[str, Any], over: Path | None = None) -> None:
-    """`helm upgrade --install` of this repository's chart, waiting until the operator is ready. `over`: a values file
-    that comes after `values`."""
+    """Run `helm upgrade --install` with this repository's chart, and wait until the operator is ready.
+
+    `over`: a values file that overrides `values`.
+    """
     more = ["--values", str(over.absolute())] if over else []
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
@@ -102,7 +105,7 @@ def install_chart(*, kubeconfig: Path, values: dict[str, Any], over: Path | None
 
 
 def service_url(*, kubeconfig: Path, namespace: str, service: str) -> str:
-    """The Service's cluster IP, which the native node's kube-proxy serves to this machine too."""
+    """URL with the Service's cluster IP. This machine can reach it, as the native node's kube-proxy serves it."""
     host, port = _service_address(kubeconfig=kubeconfig, namespace=namespace, service=service)
     proxies.bypass(host)
     return f"http://{host}:{port}"
@@ -115,7 +118,10 @@ def _service_address(*, kubeconfig: Path, namespace: str, service: str) -> tuple
 
 
 def install_operator(wanted: Target, *, say: Callable[[str], None]) -> tuple[Path, Backend]:
-    """Cluster, images and chart; returns the kubeconfig and the way. RuntimeError with the step that failed."""
+    """Start the cluster, bring the images and install the chart; return the kubeconfig and the backend.
+
+    Raises RuntimeError that names the step that failed.
+    """
     with _sentences():
         say(preflight.check(wanted))
         chosen = wanted.choose()
@@ -137,7 +143,7 @@ def install_operator(wanted: Target, *, say: Callable[[str], None]) -> tuple[Pat
 
 
 def install(wanted: Target, *, namespace: str, service_file: Path, say: Callable[[str], None]) -> Installation:
-    """All steps up to the applied LLMService. Returns once it is applied; RuntimeError with the step that failed."""
+    """Run all steps, and return when the LLMService is applied. Raises RuntimeError that names the step that failed."""
     path, chosen = install_operator(wanted, say=say)
     kubectl = [kubectl_binary(), "--kubeconfig", str(path)]
     service = yaml.safe_load(service_file.read_text(encoding="utf-8"))["metadata"]["name"]
@@ -162,7 +168,7 @@ def install(wanted: Target, *, namespace: str, service_file: Path, say: Callable
 
 @contextlib.contextmanager
 def _sentences() -> Iterator[None]:
-    """A ClusterError, which says what failed and what to do, as this module's RuntimeError."""
+    """Turn a ClusterError, which says what failed and what to do, into this module's RuntimeError."""
     try:
         yield
     except ClusterError as error:
@@ -189,15 +195,15 @@ def _step(say: Callable[[str], None], what: str) -> Iterator[None]:
 
 
 def shell_lines(kubeconfig: Path, programs: Sequence[Path]) -> list[str]:
-    """What a shell needs to find the cluster, and the programs that it may not have."""
+    """Lines with which a shell finds the cluster, and programs that may not be on its PATH."""
     folders = dict.fromkeys(str(program.parent) for program in programs)
     path = ":".join((*folders, "$PATH"))
     return [f"export KUBECONFIG={shlex.quote(str(kubeconfig))}", f'export PATH="{path}"']
 
 
 def main() -> int:
-    """0 when the operator runs; then stdout has lines for the shell, and nothing else."""
-    parser = argparse.ArgumentParser(description="Brings a cluster up here, if need be, and Andante onto it.")
+    """Return 0 when the operator runs; then stdout has only lines for the shell."""
+    parser = argparse.ArgumentParser(description="Installs Andante on a cluster, and starts a local cluster if needed.")
     target.add_arguments(parser)
     options = parser.parse_args()
     try:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the test suites, two at a time where that is safe, and says what ran, what could not run, and why.
 
-`make test` calls it. With CI=true a suite that could not run, or a test that was skipped, is a failure: a green run
-must mean that everything was seen. Standard library only; `hack/setup.sh` has made .venv before.
+`make test` calls it. With CI=true, a suite that could not run and a test that was skipped are failures: a green run
+must mean that everything ran. It uses the standard library only; `hack/setup.sh` creates .venv before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _root_on_linux() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One suite: what it shows, its commands in order, and `blocked`, which says why it cannot run here (or None)."""
+    """One suite. `shows`: its purpose. `commands`: in order. `blocked`: returns why it cannot run here, or None."""
 
     name: str
     shows: str
@@ -86,8 +86,8 @@ SUITES: tuple[Suite, ...] = (
 )
 
 
-# The lanes of a stage run side by side and take about as long: one computes, the other waits for a control plane.
-# The end-to-end suite has the machine to itself, as it compares what the engine measured with what its client saw.
+# The lanes of a stage run at the same time and take about equally long: one computes, the other waits for a control
+# plane. The end-to-end suite runs alone, as it compares the engine's measurements with those of its client.
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("lint", "unit", "golden", "contract"), ("operator", "cluster")),
     (("e2e",),),
@@ -107,10 +107,10 @@ class Row:
 
 
 class Findings:
-    """What a suite's output says of its failures, to be repeated where a reader of the log's end finds it.
+    """The lines of a suite's output that tell of its failures; they are repeated at the end of the log.
 
-    pytest's own lines: `E   ...` says what was wrong, `FAILED ...` and `ERROR ...` name the test. Without any of them
-    (a compiler, a linter, a killed process) the last lines have to do.
+    These are pytest's lines: `E   ...` says what was wrong, `FAILED ...` and `ERROR ...` name the test. For an output
+    without such lines (a compiler, a linter, a killed process) they are the last lines.
     """
 
     def __init__(self, *, most: int = 60, without: int = 20) -> None:
@@ -130,7 +130,7 @@ class Findings:
 
 
 def _say(suite: Suite, line: str) -> None:
-    # One write a line: two lanes print at the same time.
+    # One write for each line, as two lanes print at the same time.
     sys.stdout.write(f"{suite.name:8} | {line.rstrip()}\n")
     sys.stdout.flush()
 
@@ -168,7 +168,7 @@ def _run_stage(lanes: Sequence[Sequence[Suite]]) -> list[Row]:
 
 
 def main() -> int:
-    """Run the suites named on the command line (default: all); 0 when all that ran passed, 1 otherwise."""
+    """Run the suites on the command line (default: all). Returns 0 when all suites that ran passed, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"any of: {', '.join(s.name for s in SUITES)}")
     wanted = parser.parse_args().suites

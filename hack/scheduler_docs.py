@@ -1,6 +1,6 @@
-"""Writes the tables of the scheduler's reference pages from benchmarks/results; `make scheduler-docs`. A test compares.
+"""Writes the tables of the scheduler's reference pages from benchmarks/results (`make scheduler-docs`).
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; nothing else of a page is touched.
+A table is between `<!-- NAME -->` and `<!-- /NAME -->`. The rest of a page is not changed. A test compares the pages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCHEDULERS = ("qoe+host", "qoe", "andes+host", "andes", "fcfs+host", "fcfs", "pr
 
 
 def load_table(document: Mapping[str, Any]) -> str:
-    """Rows of load and scheduler from scheduler.json."""
+    """The table of loads and schedulers in scheduler.json."""
     points = {(p["load"], p["scheduler"]): p for p in document["figures"]["points"]}
     rows: list[Sequence[object]] = []
     for load in sorted({load for load, _ in points}):
@@ -49,7 +49,7 @@ def load_table(document: Mapping[str, Any]) -> str:
 
 
 def held_table(plain: Mapping[str, Any], larger: Mapping[str, Any]) -> str:
-    """The load that `qoe` holds over FCFS's, from scheduler.json and the same with more host memory."""
+    """The table of the load that `qoe` carries relative to FCFS, in scheduler.json and with more host memory."""
     sizes = [document["settings"]["kv_offload_gib"] for document in (plain, larger)]
     rows: list[Sequence[object]] = []
     for gib, stock, document, which in (
@@ -91,7 +91,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def render(page: str) -> str:
-    """`page` with every table that it has a place for."""
+    """`page` with its tables filled in."""
     for name, table in TABLES.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, found, rest = page.partition(start)
@@ -106,7 +106,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def main() -> int:
-    """Rewrites the pages."""
+    """Write the pages."""
     for page in PAGES:
         page.write_text(render(page.read_text()))
         print(page)

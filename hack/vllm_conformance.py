@@ -1,9 +1,9 @@
-"""Runs vLLM's own scheduler tests with our class in place of its own, and compares with vLLM's classes.
+"""Runs vLLM's own scheduler tests with our scheduler class, and compares the outcomes with those of vLLM's classes.
 
-The tests come from vLLM's source distribution of the pinned version, downloaded once. Three passes: stock, ours without
-a policy (must pass exactly what stock passes), ours with the policy `qoe` (each difference is listed). Some tests need
-models from the internet and fail in all three. `make vllm-conformance`; a minute a
-pass, and eight more for test_priority_scheduler_random.py.
+The tests come from vLLM's source distribution of the pinned version, which is downloaded once. There are three passes:
+stock; our class without a policy, which must pass the same tests as stock; and our class with the policy `qoe`, where
+each difference is listed. Some tests need models from the internet and fail in all three passes. Run it with
+`make vllm-conformance`: one minute a pass, and eight more for test_priority_scheduler_random.py.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ REASONS = {
     f"{_CORE}.test_scheduler::test_schedule_order[True]": _SHORT_FIRST,
     f"{_CORE}.test_scheduler::test_schedule_order[False]": _SHORT_FIRST,
     f"{_CORE}.test_scheduler::test_preempt_during_execution": (
-        "leaves 2 % of the KV cache free, so the second request waits and nobody has to be preempted"
+        "leaves 2 % of the KV cache free, so the second request waits and no request has to be preempted"
     ),
     f"{_CORE}.test_deferred_block_free::test_cow_retentions_deferred_until_copy_step_processed": (
         "leaves room for the first output token, so a prompt that fills the last free blocks exactly waits"
     ),
 }
-"""Why a test of vLLM's ends otherwise under the policy `qoe`; a difference that is not here fails the run."""
+"""Why a test of vLLM has another outcome under the policy `qoe`. A difference that is not listed here fails the run."""
 PLUGIN = '''"""Puts our scheduler classes where vLLM's tests import vLLM's; ANDANTE_CONFORMANCE says which."""
 import os
 
@@ -76,7 +76,7 @@ if kind != "stock":
 
 
 def cache_folder() -> Path:
-    """Where the tests and the model live between runs."""
+    """The folder that keeps the tests and the model between runs."""
     root = os.environ.get("ANDANTE_CACHE") or str(Path.home() / ".cache" / "andante")
     return Path(root) / "vllm-conformance" / VERSION
 
@@ -115,7 +115,7 @@ def fetch_tests(folder: Path) -> Path:
 
 
 def model_redirect(folder: Path) -> Path:
-    """A config and a tokenizer under the names of the models that the tests ask for."""
+    """Write a config and a tokenizer under the names of the models that the tests load."""
     from transformers import OPTConfig
 
     model = folder / "model"
@@ -160,7 +160,7 @@ def run_pass(kind: str, tests: Path, redirect: Path, files: tuple[str, ...]) -> 
 
 
 def main() -> int:
-    """0 when our class without a policy passes exactly what stock passes, and the policy's differences are known."""
+    """Return 0 when our class without a policy passes what stock passes, and the policy's differences are listed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES))
     parser.add_argument("--files", nargs="+", default=list(FILES))

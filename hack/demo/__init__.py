@@ -1,1 +1,1 @@
-"""`make demo`: a real cluster, a real vLLM on a virtual GPU, a trace with a surge, a scaler that answers it."""
+"""Is `make demo`: a real cluster, a real vLLM on a virtual GPU, a trace with a surge, and a scaler that reacts."""

@@ -1,4 +1,4 @@
-"""`make demo`: replay a real trace with a surge against the service on the local cluster, and watch it answer.
+"""Replays a real trace with a surge against a service on the local cluster, and shows how the service reacts.
 
 Exit status: 0 when replicas rose with the surge and fell after it and no stream was cut; 1 otherwise; 2 bad input.
 """
@@ -55,7 +55,7 @@ def _arguments() -> argparse.Namespace:
 
 
 class _Slices:
-    """Gathers what the client sees into slices of a few seconds for the plots."""
+    """Collects the client's results into slices of a few seconds for the plots."""
 
     def __init__(self) -> None:
         self.points: list[ClientPoint] = []

@@ -1,4 +1,4 @@
-"""The report's plots: small panels on one time axis, with the surge shaded and every change of replicas numbered."""
+"""Draws the report's plots: panels on one time axis. The surge is shaded; each change of replicas has a number."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from plotly.subplots import make_subplots
 
 from hack.demo.outcome import Demo
 
-# Okabe and Ito's palette: told apart by people with any kind of colour vision. Line styles differ as well.
+# Okabe and Ito's palette: people with any kind of colour vision can distinguish its colours. Line styles differ, too.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 INK, GREY, FAINT = "#243447", "#5f6b7a", "#e6e9ed"
 PANEL_PIXELS = 150
 MAX_BADGES = 30
-"""More numbers than that cannot be told apart."""
+"""More numbers would overlap."""
 
 
 def plot(demo: Demo) -> str:

@@ -1,4 +1,4 @@
-"""What a run of the demo leaves behind: the material of its report."""
+"""Defines the data that a run of the demo collects for its report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hack.demo.workload import Surge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientPoint:
-    """What the readers of one slice of the replay got."""
+    """The results of the readers in one slice of the replay."""
 
     at: float
     """End of the slice, seconds since the replay began."""
@@ -23,17 +23,17 @@ class ClientPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """Everything that a run of the demo leaves for its report."""
+    """All data of one run of the demo."""
 
     headlines: Sequence[tuple[str, str, str]]
-    """The few figures that matter: name, value, what it means."""
+    """The most important figures: name, value, meaning."""
     table: Sequence[tuple[str, str]]
     """All figures: name, value."""
     complaints: Sequence[str]
-    """What went wrong; empty when the demo showed what it promises."""
+    """What went wrong, in sentences; empty when the demo showed what it promises."""
     surge: Surge
     target_qoe: float
-    """Of the service's objective."""
+    """QoE of the service's objective."""
     points: Sequence[ClientPoint]
     samples: Sequence[Sample]
     changes: Sequence[Sample]

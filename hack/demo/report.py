@@ -1,4 +1,4 @@
-"""report.html of the demo: what its readers got, what the scaler saw, and what it bought, on one time axis."""
+"""Writes the demo's report.html: the readers' QoE, the scaler's measurements and the replicas, on one time axis."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_report(path: Path, demo: Demo) -> None:
 
 
 def saved_replica_minutes(samples: Sequence[Sample]) -> tuple[float, float]:
-    """Replica-minutes that were used, and those that the largest number seen would have used all the time."""
+    """Replica-minutes of the run, and those of a fixed number of replicas: the largest number in the run."""
     most = max((s.replicas for s in samples), default=0)
     minutes = (samples[-1].at - samples[0].at) / 60 if samples else 0.0
     return replica_minutes(samples), most * minutes

@@ -1,4 +1,4 @@
-"""Whether the demo showed what it promises, and what the replicas cost: pure functions of what was seen."""
+"""Judges whether the demo showed what it promises, and computes the cost of the replicas. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hack.demo.watch import Sample
 
 
 def replica_minutes(samples: Sequence[Sample]) -> float:
-    """Minutes of replicas that existed, starting and draining ones included."""
+    """Minutes of all replicas, including starting and draining ones."""
     return sum(a.replicas * (b.at - a.at) for a, b in pairwise(samples)) / 60
 
 
 def verdict(*, scores: Mapping[str, object], samples: Sequence[Sample], least: int) -> list[str]:
-    """What went wrong, in sentences; empty when replicas rose and fell again and every stream was whole."""
+    """What went wrong, in sentences. Empty when replicas rose and fell again, and every stream was complete."""
     complaints = []
     if max((s.ready for s in samples), default=0) <= least:
-        complaints.append(f"No replica was bought: the service stayed at {least}. Is the surge too small?")
+        complaints.append(f"No replica was added: the service stayed at {least}. Is the surge too small?")
     elif samples[-1].replicas > least:
         complaints.append(f"The replicas did not fall back to {least}; {samples[-1].replicas} are left.")
     if scores["streams_cut"]:

@@ -1,4 +1,4 @@
-"""The demo's live view: a table that is redrawn on a terminal, and one line every ten seconds anywhere else."""
+"""Shows the demo live: a table that is redrawn on a terminal, or else one line every ten seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _figure(value: float | None, digits: int = 3) -> str:
 
 
 class LiveView:
-    """Shows the newest client point and operator sample, and keeps every change of replicas with its reason."""
+    """Shows the newest results of the clients and the operator, and every change of replicas with its reason."""
 
     def __init__(self, console: Console, *, total_seconds: float) -> None:
         self._console, self._total = console, total_seconds

@@ -1,4 +1,4 @@
-"""Reads how the service stands, once a second: replicas and the operator's own words from the CR's status."""
+"""Reads the service's status once a second: replicas, the operator's measurements and its reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUP, VERSION, PLURAL = "andante.dev", "v1alpha1", "llmservices"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The service at one moment; figures the operator has not published yet are None, never 0."""
+    """The service at one moment. Figures that the operator has not published yet are None, never 0."""
 
     at: float
     """Seconds since the replay began."""
@@ -46,7 +46,7 @@ def to_sample(resource: dict[str, Any], *, at: float) -> Sample:
 
 
 class Watcher:
-    """Polls one LLMService until cancelled; `samples` grows by one a second."""
+    """Polls one LLMService until cancelled. `samples` gets one more entry each second."""
 
     def __init__(self, *, name: str, namespace: str) -> None:
         self._name, self._namespace = name, namespace

@@ -1,4 +1,4 @@
-"""The demo's workload: a real trace, thinned to a base rate with one surge, so that it fits a laptop."""
+"""Makes the demo's workload: a real trace, thinned to a base rate with one surge, so that a laptop can serve it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Surge:
     start: float
     """Second of the replay at which the surge begins."""
     duration: float
-    """Seconds that it lasts."""
+    """Duration of the surge, seconds."""
 
     def rate(self, at: float) -> float:
         return self.peak_rate if self.start <= at < self.start + self.duration else self.base_rate
@@ -35,7 +35,7 @@ def thin(
     max_output_tokens: int,
     seed: int,
 ) -> list[TraceRequest]:
-    """The requests of the first `seconds` of replayed time, each kept with the chance that yields the surge's rate.
+    """The requests of the first `seconds` of replayed time. Requests are dropped at random, down to the surge's rate.
 
     `speed` compresses the trace's time (2: ten minutes in five). Arrivals, prompt and output lengths stay those of the
     trace; longer ones are cut to the caps. Raises ValueError where the trace is too thin for the peak rate.

@@ -1,4 +1,4 @@
-"""`python -m hack.docs [PAGE ...]`: every fault of the documentation and of the programs' messages, one a line."""
+"""Prints each fault of the documentation and of the messages on one line: `python -m hack.docs [PAGE ...]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hack.docs import blocks, links, manifests, markdown, messages, names, words
 
 
 def main() -> int:
-    """0 without faults, 1 with some."""
+    """Return 0 where there are no faults, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m hack.docs", description="Checks names, commands and words of the documentation."
     )

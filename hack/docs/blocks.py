@@ -1,9 +1,9 @@
-"""Every block of commands either runs in a test or says why not, in a comment on the line before it.
+"""Checks that each block of commands runs in a test, or says why not in a comment on the line before it.
 
     <!-- not run: needs a GPU -->
     <!-- run by: tests/golden/test_docs_commands.py -->
 
-A page whose commands one test runs from top to bottom says so once: `<!-- page run by: tests/e2e/test_newcomer.py -->`.
+A page whose commands all run in one test says so once: `<!-- page run by: tests/e2e/test_newcomer.py -->`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOW = (
 
 
 def of_page(page: Page) -> list[Fault]:
-    """Blocks without a test or a reason, and whatever a command names that does not exist."""
+    """Faults of the page's blocks: no test and no reason, or a command that names something that does not exist."""
     found: list[Fault] = []
     if page.run_by:
         found += [Fault(page.path, 1, page.run_by, advice) for advice in _missing_test(page, page.run_by)]
@@ -41,7 +41,7 @@ def of_page(page: Page) -> list[Fault]:
 
 
 def run_by(test: str, page: Page) -> list[Block]:
-    """Blocks of the page that name this test."""
+    """The page's blocks that name this test."""
     return [block for block in page.blocks if block.is_shell and block.note == f"run by: {test}"]
 
 

@@ -21,7 +21,7 @@ Saying = tuple[str, str]
 
 
 def faults(command: Command) -> Iterator[Saying]:
-    """What is wrong with a command: the words in question, and what to write instead."""
+    """The faults of a command: the wrong words, and what to write instead."""
     check = CHECKS.get(command.program.rpartition("/")[2])
     if check is not None:
         yield from check(command)
@@ -34,7 +34,7 @@ def faults(command: Command) -> Iterator[Saying]:
     ):
         yield (
             command.program,
-            "no program of ours; if it is another project's, add it to PROGRAMS in hack/docs/foreign.py",
+            "not one of our programs; if another project has it, add it to PROGRAMS in hack/docs/foreign.py",
         )
     for word in command.words[1:]:
         yield from _file(word)
@@ -73,7 +73,7 @@ def _make(command: Command) -> Iterator[Saying]:
 
 @cache
 def _dry_run(targets: tuple[str, ...], variables: tuple[str, ...]) -> str:
-    """What `make` would run."""
+    """The commands that `make` would run."""
     call = ["make", "--dry-run", "--no-print-directory", *targets, *variables]
     return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
@@ -145,11 +145,11 @@ def _kubectl(command: Command) -> Iterator[Saying]:
         if re.fullmatch(r"((deploy|deployment|pod|deployments\.apps)/)?andante-operator(-\S*)?", word)
     ]
     if ours and verb in NAMESPACED and not namespaced:
-        yield " ".join(command.words), "the operator lies in a namespace of its own: add `--namespace andante-system`"
+        yield " ".join(command.words), "the operator has its own namespace: add `--namespace andante-system`"
     if verb == "logs" and len(words) < 2 < len(command.words) and not command.option("-l", "--selector"):
         yield (
             " ".join(command.words),
-            "say whose log: `kubectl logs --namespace andante-system deploy/andante-operator`, or POD",
+            "name the log: `kubectl logs --namespace andante-system deploy/andante-operator`, or POD",
         )
     if any(word.startswith(("lls", "llmservice")) for word in words):
         for path in _jsonpaths(command):
@@ -231,7 +231,7 @@ def _value(key: str) -> Iterator[Saying]:
 
 
 def _file(word: str) -> Iterator[Saying]:
-    """A word that names a file of this repository."""
+    """Check a word that names a file of this repository."""
     path = re.sub(r"^(-f=|--[\w-]+=|@|\./)", "", word).rstrip("/").partition("::")[0]
     top = path.split("/")[0]
     folders = {name for name in known.files() if "/" not in name and (ROOT / name).is_dir()} - {"."}

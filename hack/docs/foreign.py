@@ -1,9 +1,11 @@
-"""Names of other projects that our documentation uses: programs, their commands, flags, variables, fields. No code
-here checks them, so the lists stay short."""
+"""Lists names of other projects that our documentation uses: programs, commands, flags, variables, fields.
+
+The checks accept these names without a look at the other project, so keep the lists short.
+"""
 
 from __future__ import annotations
 
-# Endings by which a word counts as the name of a file.
+# A word with one of these endings counts as the name of a file.
 ENDINGS = (
     *(".py", ".md", ".yaml", ".yml", ".json", ".toml", ".lock", ".gz"),
     *(".tgz", ".sh", ".mk", ".txt", ".svg", ".html", ".csv"),
@@ -24,14 +26,14 @@ HELM = _set("""
     uninstall upgrade version
 """)
 
-# First words by which a block without a language counts as commands.
+# A block without a language counts as commands if its first word is one of these.
 COMMAND_STARTS = _set("""
     andante andante-engine andante-operator apt-get bash brew buildah cat cd cp crane curl docker eval export git go
     hack/setup.sh helm kind kubectl make mkdir nvidia-smi oc oras pip podman printf pytest python python3 skopeo source
     sudo uv
 """)
 
-# Programs of others: of their words only the files of ours are checked.
+# Programs of other projects. Of their arguments, only the names of our files are checked.
 PROGRAMS = _set("""
     . apt-get awk base64 bash brew buildah cat cd chmod cosign cp crane curl cut cyclonedx-py date debootstrap df
     docker done echo exit export false fi for free git go grep gunzip gzip head hey hf htpasswd jq kill kind kubectx ls
@@ -41,18 +43,18 @@ PROGRAMS = _set("""
     wget which while xargs
 """)
 
-# Files that the reader has or makes, and files of other projects.
+# Files that the reader has or creates, and files of other projects.
 PATHS = _set("""
     config.json engine.yaml manifest.json my-values.yaml operator.yaml qoe.yaml report-engine.html report.html token.txt
 """)
 
-# Fields of Kubernetes and of its neighbours, and words of that form.
+# Fields of Kubernetes and related projects, and words that look like fields.
 FIELDS = _set("""
     allocatable appVersion arXiv camelCase configMapKeyRef envFrom fieldRef metricRelabelings
     podMonitorNamespaceSelector podMonitorSelector resourceFieldRef resourceVersion spec.containers
 """)
 
-# Flags of kubectl, helm, docker, curl, git, pip and vLLM that are named outside of a command.
+# Flags of kubectl, helm, docker, curl, git, pip and vLLM that pages name outside of a command.
 FLAGS = _set("""
     --all-namespaces --api-key --build-arg --comment --container --create-namespace --dport --dry-run
     --enable-auto-tool-choice --enable-expert-parallel --follow --force-conflicts --gpu-memory-utilization --help

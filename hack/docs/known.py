@@ -1,4 +1,4 @@
-"""What exists in this repository: files, make targets, words of the code, conditions, flags of our programs."""
+"""Lists what exists in this repository: files, make targets, names in the code, conditions, flags of our programs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _WRITTEN = (".py", ".yaml", ".yml", ".tpl", ".txt", ".json", ".toml", ".mk", ".s
 
 @cache
 def files() -> frozenset[str]:
-    """Paths of all tracked files and of their folders, and of new ones that git does not ignore."""
+    """Paths of all tracked files and their folders, and of new files that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -66,7 +66,7 @@ def make_targets() -> frozenset[str]:
 
 @cache
 def make_variables() -> frozenset[str]:
-    """Variables that a recipe reads."""
+    """Variables that the recipes read."""
     text = "\n".join(path.read_text() for path in (ROOT / "Makefile", *sorted((ROOT / "hack" / "make").glob("*.mk"))))
     return frozenset(re.findall(r"\$\((?:if \$\()?([A-Z_]+)\)", text)) | set(
         re.findall(r"^([A-Z_]+) \?=", text, re.MULTILINE)
@@ -75,8 +75,10 @@ def make_variables() -> frozenset[str]:
 
 @cache
 def words() -> frozenset[str]:
-    """Every name of the code, manifests and scripts. Comments and sentences do not count, nor do these checks: a wrong
-    name in a message must not be its own witness."""
+    """Every name in the code, manifests and scripts.
+
+    Names in comments, sentences and these checks do not count: a wrong name in a message must not prove itself.
+    """
     found: set[str] = set()
     for name in files():
         path = ROOT / name
@@ -110,7 +112,7 @@ def tests() -> frozenset[str]:
 
 @cache
 def metrics() -> frozenset[str]:
-    """Names of metrics, without the endings that a counter or a histogram adds."""
+    """Names of metrics, without the suffixes of counters and histograms."""
     found = set()
     for name in files():
         if name.endswith(".py") and name.startswith(("operator/", "engine_image/")):
@@ -125,14 +127,14 @@ def metrics() -> frozenset[str]:
 
 @cache
 def condition_types() -> frozenset[str]:
-    """Types of the conditions, from the headings of their page; a test compares the page with the code."""
+    """Types of the conditions, from the headings of their page. A test compares that page with the code."""
     page = (ROOT / "docs" / "reference" / "conditions.md").read_text()
     return frozenset(re.findall(r"^## (\w+):", page, re.MULTILINE))
 
 
 @cache
 def andante_command(words: tuple[str, ...]) -> tuple[str, frozenset[str]] | None:
-    """Path and flags of the command of `andante` that these words name; None where a word is no sub-command."""
+    """Path and flags of the `andante` command that these words name; None where a word is no sub-command."""
     command: Any = typer.main.get_command(app)
     path = "andante"
     for word in words:
@@ -151,9 +153,9 @@ def _andante_flags(command: Any) -> frozenset[str]:
 
 @cache
 def module_help(module: str, words: tuple[str, ...]) -> str | None:
-    """What `python -m MODULE WORDS --help` prints; None where the module or a word does not exist.
+    """The output of `python -m MODULE WORDS --help`; None where the module or a word does not exist.
 
-    A module that parses no options is not started: it would take `--help` for a name and go to work.
+    A module that parses no options is not started: it would take `--help` for a name, and do its work.
     """
     source = _source(module)
     if source is None:
@@ -183,7 +185,7 @@ def _source(module: str) -> list[Path] | None:
 
 
 def _written_flags(module: str) -> str | None:
-    """For a module that needs vLLM to start: the flags that its source adds."""
+    """The flags in the source of a module that cannot start without vLLM."""
     sources = [one for path in _source(module) or () for one in sorted(path.parent.glob("*.py"))]
     if not any("vllm" in source.read_text() for source in sources):
         return None
@@ -198,7 +200,7 @@ def _written_flags(module: str) -> str | None:
 
 
 def flags_in(text: str) -> frozenset[str]:
-    """Flags that a help text names."""
+    """The flags that a help text names."""
     return frozenset(re.findall(r"(?<![\w-])(--?[a-zA-Z][\w-]*)", text)) | {"-h", "--help"}
 
 
@@ -214,7 +216,7 @@ def subcommands_in(text: str) -> Sequence[str]:
 
 @cache
 def our_flags() -> frozenset[str]:
-    """Every flag of every program of ours: for a flag that stands alone in a sentence."""
+    """All flags of all our programs, to check a flag that is alone in a sentence."""
     found: set[str] = set()
     for name in files():
         if name.endswith(".py") and name.split("/")[0] in _SOURCES and not name.startswith("hack/docs"):

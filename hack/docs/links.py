@@ -1,4 +1,4 @@
-"""Checks relative links of all pages, those outside of the site too: the file exists, and so does the heading."""
+"""Checks the relative links of all pages, inside and outside of the site: the file and the heading exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def of_page(page: Page) -> list[Fault]:
 
 
 def anchors(text: str) -> frozenset[str]:
-    """Anchors of a page's headings, as forges make them."""
+    """The anchors of a page's headings, as GitHub makes them."""
     found: dict[str, int] = {}
     for match in _HEADING.finditer(text):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", match["text"])

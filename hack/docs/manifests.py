@@ -1,5 +1,7 @@
-"""Checks the YAML of a page: a whole LLMService is one that the operator takes; a part of one, or of the chart's
-values, has only names that exist."""
+"""Checks the YAML of a page: the operator accepts a whole LLMService, and all names in a part of one exist.
+
+The same holds for parts of the chart's values.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _VALUES = frozenset({"andante-operator", "global"})
 
 
 def of_page(page: Page) -> list[Fault]:
-    """Faults of the page's YAML. Where a test runs the page, what it pipes into kubectl may be wrong on purpose."""
+    """Faults of the page's YAML. Where a test runs the page, its input for kubectl may be wrong on purpose."""
     found: list[Fault] = []
     for block in page.blocks:
         if block.language in YAML:
@@ -32,7 +34,7 @@ def of_page(page: Page) -> list[Fault]:
 
 
 def values_of(page: Page) -> list[Block]:
-    """Blocks that are values of the chart."""
+    """The blocks that are values of the chart."""
     return [block for block in page.blocks if block.language in YAML and _is_values(block.text)]
 
 
@@ -62,7 +64,7 @@ def _faults(page: Page, line: int, text: str) -> Iterator[Fault]:
 
 @cache
 def claims() -> frozenset[str]:
-    """Names of the claims that examples/ has a manifest of."""
+    """Names of the claims that have a manifest in examples/."""
     documents = [one for path in (ROOT / "examples").rglob("*.yaml") for one in _documents(path.read_text()) or ()]
     return frozenset(one["metadata"]["name"] for one in documents if one.get("kind") == "PersistentVolumeClaim")
 
@@ -105,7 +107,7 @@ def _of_document(document: object) -> Iterator[tuple[str, str]]:
 
 
 def _is_of_a_service(document: Mapping[str, Any]) -> bool:
-    """Whether it begins at the root: its `spec` is the service's own, not that of a pod."""
+    """Whether the part begins at the root: its `spec` is the service's, not that of a pod."""
     spec = document.get("spec")
     fields = schema.crd()["properties"]["spec"]["properties"]
     return isinstance(spec, Mapping) and bool(set(spec) & set(fields))

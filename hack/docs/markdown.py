@@ -1,4 +1,4 @@
-"""Reads a Markdown page: its blocks of code, the words in backticks, and the line that each stands on."""
+"""Reads a Markdown page: its blocks of code and its words in backticks, each with its line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPAN = re.compile(r"(?<!`)`(?P<text>[^`\n]+(?:\n[^`\n]+)?)`(?!`)")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that a page says and that is not so. `advice` says what to write instead."""
+    """A wrong statement of a page. `advice` says what to write instead."""
 
     page: str
     line: int
@@ -36,7 +36,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of code. `line` is that of its first line of code; `note` the HTML comment right before it, or empty."""
+    """A block of code. `line`: of its first line of code. `note`: the HTML comment directly before it, or empty."""
 
     page: str
     line: int
@@ -46,7 +46,7 @@ class Block:
 
     @property
     def is_shell(self) -> bool:
-        """Whether it holds commands, by its language or, without one, by its first word."""
+        """Whether the block has commands, by its language or, without a language, by its first word."""
         if self.language:
             return self.language in SHELLS
         words = self.text.removeprefix("$ ").split()
@@ -55,7 +55,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Words in backticks, with the text around them."""
+    """Words in backticks, with the text around the words."""
 
     page: str
     line: int
@@ -88,13 +88,13 @@ class Page:
 
     @property
     def run_by(self) -> str | None:
-        """The test that runs all commands of the page: `<!-- page run by: tests/... -->`."""
+        """The test that runs all commands of the page, from `<!-- page run by: tests/... -->`."""
         match = re.search(r"<!--\s*page run by:\s*(\S+)\s*-->", self.text)
         return match[1] if match else None
 
     @property
     def prose(self) -> str:
-        """The text with blocks and comments made empty, line by line."""
+        """The text without blocks and comments. Their lines stay as empty lines."""
         return _blank(_FENCE, _blank(_COMMENT, self.text))
 
     @property
@@ -136,7 +136,7 @@ class Page:
 
 
 def pages() -> list[Page]:
-    """Every page that a user or a contributor reads; CHANGELOG tells of the past and is none."""
+    """All pages for users and contributors. CHANGELOG is not one of them, as it describes the past."""
     found = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
     for folder in ("docs", "examples", "engine_image"):
         found += sorted((ROOT / folder).rglob("*.md"))
@@ -153,12 +153,12 @@ def _dedent(text: str, by: int) -> str:
 
 
 def _blank(pattern: re.Pattern[str], text: str) -> str:
-    """`text` with what matches made empty, line by line, so that line numbers stay."""
+    """`text` without the matches. Their lines stay as empty lines, so that line numbers do not change."""
     return pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
 def output_of(page: Page, block: Block) -> tuple[str, ...]:
-    """The lines that the page promises as output of a block: those of a ```text block right behind it."""
+    """The output that the page promises for a block: the lines of the ```text block directly after it."""
     after = page.text.splitlines()[block.line - 1 + block.text.count("\n") + 1 :]
     while after and not after[0].strip():
         after = after[1:]
@@ -169,7 +169,7 @@ def output_of(page: Page, block: Block) -> tuple[str, ...]:
 
 
 def filled_in(text: str) -> str:
-    """A manifest with its placeholders filled in."""
+    """A manifest with values in place of its placeholders."""
     text = re.sub(r"sha256:\.\.\.", f"sha256:{'0' * 64}", text)
     text = re.sub(r"\b(HOST|INSIDE|REGISTRY)(:PORT)?(/PATH)?\b", "registry.example.com", text)
     return re.sub(r"\b(VERSION|TAG)\b", "0.1.0", text)

@@ -1,4 +1,4 @@
-"""Checks what the programs say: descriptions of the CRD and of values, conditions, errors, notes of the chart."""
+"""Checks the programs' messages: descriptions of the CRD and of values, conditions, errors, notes of the chart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOT = ("hack/docs/", "operator/andante/domain/")
 
 
 def sentences(*, docstrings: bool = True) -> Iterator[tuple[str, int, str]]:
-    """File, line and text of everything that reads like a sentence; with the code's own comments if `docstrings`."""
+    """File, line and text of everything that looks like a sentence; with `docstrings`, also docstrings and comments."""
     for name in sorted(known.files()):
         path = ROOT / name
         if name.startswith(_NOT) or not path.is_file():
@@ -36,7 +36,7 @@ def sentences(*, docstrings: bool = True) -> Iterator[tuple[str, int, str]]:
 
 
 def faults() -> list[Fault]:
-    """Names in messages that do not exist."""
+    """The names in messages that do not exist."""
     return [
         Fault(file, line, name, advice) for file, line, text in sentences() for name, advice in names.of_sentence(text)
     ]

@@ -1,7 +1,7 @@
-"""Checks names: those in backticks on a page, and those within a sentence of a message.
+"""Checks names: in backticks on a page, and in the sentences of messages.
 
-A name is looked up by its form: `spec.a.b` and `aB` are fields, `--x` is a flag, `andante_x` a metric, `ANDANTE_X` a
-variable, `x/y` a file, `OneTwo` a reason, a kind or a class, `one_two` a name of the code.
+The form of a name decides where it is looked up: `spec.a.b` and `aB` are fields, `--x` is a flag, `andante_x` a metric,
+`ANDANTE_X` a variable, `x/y` a file, `OneTwo` a reason, a kind or a class, `one_two` a name of the code.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _CHART_SENTENCE = re.compile(rf"chart's (?:values? )?({_CHART_NAME})|chart value
 
 
 def of_page(page: Page) -> list[Fault]:
-    """Faults of the names in backticks."""
+    """The faults of the names in backticks."""
     if page.path in GENERATED:
         return []  # made from the models; tests/unit/test_docs_messages.py checks their texts
     return [Fault(page.path, span.line, name, advice) for span in page.spans for name, advice in of_span(span)]
 
 
 def of_span(span: Span) -> Iterator[Saying]:
-    """Faults of one name in backticks."""
+    """The faults of one name in backticks."""
     text = span.text.strip()
     first, _, rest = text.partition(" ")
     if first in PROGRAMS and (rest or "/" not in text):
@@ -55,7 +55,7 @@ def of_span(span: Span) -> Iterator[Saying]:
 
 
 def of_name(text: str) -> Iterator[Saying]:
-    """Faults of a name by its form."""
+    """The faults of a name that is looked up by its form."""
     if text.startswith("-"):
         yield from _flags(text)
     elif re.fullmatch(r"\$?\{?[A-Z][A-Z0-9]*_[A-Z0-9_]+\}?(=.*)?", text):
@@ -78,7 +78,7 @@ def of_name(text: str) -> Iterator[Saying]:
 
 
 def of_sentence(text: str) -> Iterator[Saying]:
-    """Faults of the names within a message: fields, chart values, flags, variables, make targets."""
+    """The faults of the names in a message: fields, chart values, flags, variables, make targets."""
     for match in _CHART_SENTENCE.finditer(text):
         name = (match[1] or match[2]).rstrip(".")
         if (_CAMEL.match(name) or "." in name) and name not in known.names_of_files() and not in_chart(name):
@@ -103,7 +103,7 @@ def of_sentence(text: str) -> Iterator[Saying]:
 
 
 def in_chart(name: str) -> bool:
-    """Whether the chart has this value, with or without the name of its operator's chart in front."""
+    """Whether the chart has this value, with or without the prefix `andante-operator.`."""
     path = schema.segments(name)
     if len(path) == 1 and path[0] in yaml.safe_load((ROOT / "Chart.yaml").read_text()):
         return True

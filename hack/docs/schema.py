@@ -1,4 +1,4 @@
-"""Trees of fields: the resource's CRD, the charts' values, the settings files. Documentation names paths in them."""
+"""Builds trees of fields from the CRD, the charts' values and the settings files, to look up paths in documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Node = Mapping[str, Any]
 
 @cache
 def crd() -> Node:
-    """The LLMService as the API server knows it."""
+    """The tree of the LLMService, from the CRD."""
     (path,) = sorted((ROOT / "crds").glob("*.yaml"))
     document = yaml.safe_load(path.read_text())
     plain: Node = _plain(document["spec"]["versions"][0]["schema"]["openAPIV3Schema"], {})
@@ -29,7 +29,7 @@ def crd() -> Node:
 
 @cache
 def chart() -> Node:
-    """The values of the umbrella chart, with those of its operator in their place."""
+    """The tree of the umbrella chart's values, which includes those of the operator's chart."""
     tree = json.loads((ROOT / "values.schema.json").read_text())
     operator = json.loads((ROOT / "charts" / "andante-operator" / "values.schema.json").read_text())
     properties = {**tree["properties"], "andante-operator": {**operator, "properties": {**operator["properties"]}}}
@@ -40,17 +40,17 @@ def chart() -> Node:
 
 @cache
 def settings() -> tuple[Node, ...]:
-    """operator.yaml, engine.yaml and qoe.yaml."""
+    """The trees of operator.yaml, engine.yaml and qoe.yaml."""
     return tuple(_model(model) for model in (OperatorSettings, EngineConfig, QoESettings))
 
 
 def segments(path: str) -> list[str]:
-    """`spec.qoe.classes[0].pace` -> its names, without indices."""
+    """The names in a path, without indices: `spec.qoe.classes[0].pace` has four."""
     return [part for part in re.sub(r"\[[^\]]*\]", "", path).strip(".").split(".") if part]
 
 
 def has(tree: Node, path: Sequence[str]) -> bool:
-    """Whether the tree has this path, from its root."""
+    """Whether the tree has this path at its root."""
     return _walk(tree, path)
 
 
@@ -60,12 +60,12 @@ def has_somewhere(tree: Node, path: Sequence[str]) -> bool:
 
 
 def fits(tree: Node, value: object) -> bool:
-    """Whether a part of a manifest may stand in this place: all its names exist."""
+    """Whether a part of a manifest can be at this place of the tree: all its names exist there."""
     return not unknown(tree, value)
 
 
 def unknown(tree: Node, value: object, at: str = "") -> list[str]:
-    """Paths within `value` that the tree does not have."""
+    """The paths in `value` that the tree does not have."""
     if isinstance(value, Mapping):
         found = []
         for key, inner in value.items():
@@ -78,7 +78,7 @@ def unknown(tree: Node, value: object, at: str = "") -> list[str]:
 
 
 def fits_somewhere(tree: Node, value: Mapping[str, Any]) -> bool:
-    """Whether a part of a manifest may stand below any field of the tree."""
+    """Whether a part of a manifest can be below any field of the tree."""
     return any(set(value) <= set(node.get("properties", ())) and fits(node, value) for node in _nodes(tree))
 
 
@@ -122,7 +122,7 @@ def _model(model: type[BaseModel]) -> Node:
 
 
 def _plain(node: Any, definitions: Mapping[str, Any]) -> Any:
-    """The schema with references followed and alternatives merged: only names matter here."""
+    """The schema with references resolved and alternatives merged, as only names matter here."""
     if not isinstance(node, Mapping):
         return node
     if "$ref" in node:

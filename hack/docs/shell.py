@@ -1,4 +1,4 @@
-"""Splits a block of shell commands into its commands: enough of bash's grammar for what stands in documentation."""
+"""Splits a block of shell commands into single commands. Knows as much of bash's grammar as the documentation uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its words, the line within the block (from 0), and what `<<` gives it to read."""
+    """One command: its words, its line in the block (from 0), and its input from `<<`."""
 
     words: tuple[str, ...]
     line: int
@@ -27,7 +27,7 @@ class Command:
         return self.words[0]
 
     def option(self, *names: str) -> list[str]:
-        """Values of an option, written as `--name value` or `--name=value`."""
+        """The values of an option, written as `--name value` or `--name=value`."""
         found = []
         for at, word in enumerate(self.words):
             name, equals, value = word.partition("=")
@@ -37,7 +37,7 @@ class Command:
 
     @property
     def flags(self) -> list[str]:
-        """Long options, and short ones of one letter, up to a lone `--`."""
+        """The long options, and the short options of one letter, up to a `--` alone."""
         words = self.words[: self.words.index("--")] if "--" in self.words else self.words
         return [
             word.partition("=")[0]
@@ -47,9 +47,9 @@ class Command:
 
 
 def commands(text: str) -> list[Command]:
-    """All commands of a block, those within `$(...)` and between pipes too.
+    """All commands of a block, including those in `$(...)` and between pipes.
 
-    Where some lines begin with `$ `, the others are what these print.
+    If some lines begin with `$ `, the other lines are their output.
     """
     lines = text.splitlines()
     if any(line.startswith("$ ") for line in lines):
@@ -58,7 +58,7 @@ def commands(text: str) -> list[Command]:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str, str]]:
-    """Lines as the shell takes them: continued ones joined, with here-documents apart."""
+    """The lines as the shell reads them: continued lines joined, here-documents separate."""
     lines = text.splitlines()
     at = 0
     while at < len(lines):
@@ -81,7 +81,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _without_comment(line: str) -> str:
-    """The line without its comment; a # within quotes or a word is none."""
+    """The line without its comment. A # in quotes or in a word starts no comment."""
     quote = ""
     for at, letter in enumerate(line):
         if quote:

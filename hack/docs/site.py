@@ -1,8 +1,8 @@
-"""Hook of mkdocs: brings what lies outside of docs/ into the site, where a page links to it.
+"""Is a hook of mkdocs: adds files outside of docs/ to the site if a page links to them.
 
-Pages link to examples, results and the README by their paths in the repository, so that the links work on a forge and
-in an editor. In the site such a file lies below `source/`, and links to it are rewritten. A link to a folder becomes
-its name: a site has no folders to look into.
+Pages link to examples, results and the README by their paths in the repository, so that the links work on GitHub and in
+an editor. In the site such a file is below `source/`, and links to it are rewritten. A link to a folder becomes the
+folder's name, as a site cannot show folders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LINK = re.compile(r"(?P<text>!?\[(?:[^\]\[]|\[[^\]]*\])*\])\((?P<target>[^)\s#:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Adds each file of the repository that a page links to, and those that such a page links to in turn."""
+    """Add each file of the repository that a page links to, and the files that an added page links to."""
     pages = [posixpath.join(DOCS, file.src_uri) for file in files.documentation_pages()]
     while pages:
         page = pages.pop()
@@ -37,7 +37,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Rewrites links that leave docs/, or that come from a file outside of it."""
+    """Rewrite links to files outside of docs/, and links from such files."""
     here = page.file.src_uri
     origin = here.removeprefix(f"{SOURCE}/") if here.startswith(f"{SOURCE}/") else posixpath.join(DOCS, here)
 
@@ -54,5 +54,5 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def _in_repository(page: str, target: str) -> str:
-    """Path from the repository's root of what a page links to."""
+    """Path of a link's target, from the repository's root."""
     return posixpath.normpath(posixpath.join(posixpath.dirname(page), target))

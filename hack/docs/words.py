@@ -1,4 +1,4 @@
-"""Words that texts for users do not use: riddles about persons, and a verb that few readers know."""
+"""Finds words that texts for users must not have: vague words for persons, and a verb that few readers know."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _INSTEAD = {
     "mending": "fixing, or correcting",
 }
 _WORD = re.compile(rf"\b({'|'.join(_INSTEAD)})\b", re.IGNORECASE)
-_OLDER = ("docs/decisions/", "examples/traces/")  # said once, and left as it was said
+_OLDER = ("docs/decisions/", "examples/traces/")  # records of their time, which stay unchanged
 _SPOKEN = ("operator/andante/api/", "operator/andante/app/", "crds/", "templates/", "charts/", "values")
 
 
 def of_page(page: Page) -> list[Fault]:
-    """Such words on a page for users. Generated pages are checked at their source."""
+    """The faults of a page for users. Generated pages are checked at their source."""
     if page.path.startswith(_OLDER) or page.path in GENERATED:
         return []
     found = []
@@ -36,7 +36,7 @@ def of_page(page: Page) -> list[Fault]:
 
 
 def of_messages() -> list[Fault]:
-    """Such words in what the operator and the chart say to a user."""
+    """The faults of the messages that the operator and the chart show to users."""
     return [
         Fault(file, line, word, f"write {_INSTEAD[word.lower()]}")
         for file, line, text in messages.sentences(docstrings=False)

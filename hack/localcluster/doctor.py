@@ -80,9 +80,7 @@ def _machine() -> list[Finding]:
 def _memory() -> Finding:
     gib = needs.memory_gib()
     few = gib < needs.MEMORY_GIB
-    remedy = (
-        f"use a machine with {needs.MEMORY_GIB:.0f} GiB or more, or your own cluster: --kubeconfig" if few else ""
-    )
+    remedy = f"use a machine with {needs.MEMORY_GIB:.0f} GiB or more, or your own cluster: --kubeconfig" if few else ""
     return Finding("memory", f"{gib:.1f} GiB", remedy)
 
 

@@ -1,1 +1,1 @@
-"""What leaves the repository: the operator's image and the chart, in a registry or as files of a release."""
+"""Publishes the operator's image and the chart, to a registry or as the files of a release."""

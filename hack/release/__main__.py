@@ -1,4 +1,4 @@
-"""`python -m hack.release`: publish to a registry, or make a release's files. Results on stdout, progress on stderr."""
+"""Publishes to a registry, or makes a release's files: `python -m hack.release`. Progress goes to stderr."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hack.release.registry import parse
 
 _PUBLISH = """\
 Builds the operator's image, pushes it and the Helm chart to a registry, and prints the `helm install` line. No other
-image is needed: engine pods run any vLLM image, and take Andante from the operator's.
+image is needed: engine pods run any vLLM image, and Andante is copied into them from the operator's image.
 
   image   HOST/PATH/andante-operator:VERSION
   chart   oci://HOST/PATH/charts/andante
 
-The image is built by docker or podman where one answers, else by buildah on a Debian made by debootstrap (as root).
-The registry and the login are tried before anything is built.
+The image is built with docker or podman if one works, else with buildah on a Debian made by debootstrap (as root).
+The registry and the login are checked before anything is built.
 """
 _PUBLISH_EXAMPLES = """\
 examples:
@@ -30,20 +30,20 @@ examples:
   make publish REGISTRY=registry.example.com/team USERNAME=me              asks for the password
   make publish REGISTRY=registry.example.com/team USERNAME=me < FILE       takes it from a file
   make publish REGISTRY=registry.example.com:5000/team CA=registry-ca.pem  a private authority signed the registry
-  make publish REGISTRY=10.0.0.5:5000/team PLAIN_HTTP=1                    a laboratory: nothing is encrypted
+  make publish REGISTRY=10.0.0.5:5000/team PLAIN_HTTP=1                    a test network: nothing is encrypted
 
-a login:
-  Without USERNAME, the logins that `docker login`, `podman login` and `helm registry login` keep are read (and
-  $REGISTRY_AUTH_FILE, $DOCKER_CONFIG). The password never stands on a command line.
+login:
+  Without USERNAME, this reads the logins of `docker login`, `podman login` and `helm registry login` (and
+  $REGISTRY_AUTH_FILE, $DOCKER_CONFIG). The password is never on a command line.
 """
 _DRY_RUN = """\
-Makes the files of a release: wheel, operator image, chart, SBOM (CycloneDX), release notes, checksums and a manifest
-with every digest. Nothing leaves this machine. The same commit gives the same wheel, chart and image digest again.
+Makes the files of a release: wheel, operator image, chart, SBOM (CycloneDX), release notes, checksums, and a manifest
+with all digests. Nothing is sent from this machine. The same commit gives the same wheel, chart and image digest again.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed (reason and remedy are on stderr), 2 wrong use."""
+    """Run one command. Exit status: 0 done, 1 failed (stderr has the reason and the remedy), 2 wrong use."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.run
     try:
@@ -85,7 +85,7 @@ def _dry_run(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hack.release", description="What leaves the repository.")
+    parser = argparse.ArgumentParser(prog="python -m hack.release", description="Publishes images and charts.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     raw = argparse.RawDescriptionHelpFormatter
     published = commands.add_parser(
@@ -94,20 +94,20 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     published.set_defaults(run=_publish)
     published.add_argument(
-        "registry", nargs="?", default="", metavar="HOST[:PORT]/PATH", help="where image and chart go; no scheme"
+        "registry", nargs="?", default="", metavar="HOST[:PORT]/PATH", help="target for image and chart, without scheme"
     )
-    published.add_argument("--username", default="", help="the password is asked for, or read from stdin")
+    published.add_argument("--username", default="", help="prompts for the password, or reads it from stdin")
     published.add_argument(
         "--ca", metavar="FILE", help="PEM file of the authority that signed the registry's certificate"
     )
     published.add_argument("--plain-http", action="store_true", help="no TLS: image and password travel unprotected")
     dry = commands.add_parser(
-        "dry-run", help="a release's files, in a folder", description=_DRY_RUN, formatter_class=raw
+        "dry-run", help="make a release's files in a folder", description=_DRY_RUN, formatter_class=raw
     )
     dry.set_defaults(run=_dry_run)
-    dry.add_argument("--to", required=True, metavar="FOLDER", help="is made; its files are replaced")
+    dry.add_argument("--to", required=True, metavar="FOLDER", help="is created; its files are replaced")
     dry.add_argument(
-        "--registry", metavar="HOST[:PORT]/PATH", help="the chart names the image there, as `publish` would"
+        "--registry", metavar="HOST[:PORT]/PATH", help="let the chart name the image in this registry, like `publish`"
     )
     for command in (published, dry):
         command.add_argument(
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
             help="docker, podman or buildah; default: the first that works here",
         )
         command.add_argument(
-            "--base", default="", metavar="IMAGE", help="what the image starts from; by digest, it stays"
+            "--base", default="", metavar="IMAGE", help="base image; with a digest, it is always the same"
         )
     return parser
 

@@ -1,7 +1,7 @@
-"""The Helm chart as one file that already names the operator's image: installed with no values, it runs.
+"""Packs the Helm chart into one file that names the operator's image, so that it can be installed without values.
 
-The file is packed again after `helm package`, with its members sorted and every time set, so that the same source gives
-the same bytes.
+The file is packed again after `helm package`, with sorted members and one time for all of them, so that the same source
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hack.localcluster.binaries import HELM, ensure_binaries
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.settings import REPOSITORY
 
-# The chart is the repository's root: a file that a person left there must not be released.
+# The chart is the root of the repository: other files there must not be released.
 _PARTS = re.compile(
     r"andante/((charts/[^/]+/)?(Chart\.yaml|values\.yaml|values\.schema\.json|(templates|crds)/.*)|README\.md|LICENSE)"
 )
@@ -29,8 +29,11 @@ _VALUES = "andante/charts/andante-operator/values.yaml"
 
 
 def package(folder: Path, *, image: str | None, created: int, repository: Path = REPOSITORY) -> Path:
-    """The chart of `repository` in `folder`, with `image` ("HOST/PATH/NAME@sha256:...") in its values; without one,
-    with the values as they are in the repository. `created`: the time of every file. Raises ClusterError."""
+    """Pack the chart of `repository` into `folder`.
+
+    `image` ("HOST/PATH/NAME@sha256:...") is written into its values; without it, the values stay as in the repository.
+    `created`: the time of every file. Raises ClusterError.
+    """
     helm = ensure_binaries(HELM).path("helm")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,14 +49,14 @@ def package(folder: Path, *, image: str | None, created: int, repository: Path =
     to = folder / name
     partial = folder / f".{name}.{os.getpid()}"
     partial.write_bytes(_packed(members, created))
-    # helm dates the chart in a registry by the time of its file.
+    # In a registry, helm takes the chart's date from the time of its file.
     os.utime(partial, (created, created))
     partial.replace(to)
     return to
 
 
 def naming(values: str, image: str) -> str:
-    """The operator's values.yaml with the image in it; its comments stay. Raises ClusterError where it does not fit."""
+    """The operator's values.yaml with the image; its comments stay. Raises ClusterError for an unexpected file."""
     repository, _, digest = image.partition("@")
     block = re.search(r"^image:\n(?:[ \t]+.*\n|\n|#.*\n)*", values, re.MULTILINE)
     if block is None:
@@ -86,7 +89,7 @@ def _members(packed: Path) -> dict[str, bytes]:
 def _packed(members: dict[str, bytes], created: int) -> bytes:
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
-        # helm wants Chart.yaml in front, or says that it is missing.
+        # Chart.yaml comes first: otherwise helm says that it is missing.
         for name in sorted(members, key=lambda name: (name != "andante/Chart.yaml", name)):
             info = tarfile.TarInfo(name)
             info.size, info.mode, info.mtime = len(members[name]), 0o644, created

@@ -1,7 +1,7 @@
-"""The login for a registry: from a person, or from the files that docker, podman and helm keep.
+"""Finds the login for a registry: from a person, or from the files of docker, podman and helm.
 
-A password never stands on a command line or in a log: the programs that push get it in a folder of our own that only
-this user can read, for as long as they run.
+A password is never on a command line or in a log. The programs that push read it from a temporary folder that only this
+user can read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hack.localcluster.errors import ClusterError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A user's name and password, or a token. `source` says where it came from, for messages."""
+    """A user name and password, or a token. `source` says where the login comes from, for messages."""
 
     username: str
     password: str = field(repr=False, default="")
@@ -34,12 +34,12 @@ class Login:
         return base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
 
     def entry(self) -> dict[str, str]:
-        """As it stands below "auths" in a docker config.json."""
+        """The login's entry below "auths" in docker's config.json."""
         return {"identitytoken": self.token} if self.token else {"auth": self.basic}
 
 
 def auth_files() -> tuple[Path, ...]:
-    """Where podman, docker and helm keep logins, in the order in which they are asked."""
+    """The files in which podman, docker and helm keep logins, in the order of our search."""
     home = Path.home()
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
     helm = Path(
@@ -59,7 +59,7 @@ def auth_files() -> tuple[Path, ...]:
 
 
 def find_login(host: str, path: str) -> Login | None:
-    """The first login for HOST/PATH that a file knows; podman's files may name a path too. Raises ClusterError."""
+    """The first login for HOST/PATH in these files; podman's files may also name a path. Raises ClusterError."""
     for file in auth_files():
         document = _read(file)
         parts = [host, *path.split("/")]
@@ -77,7 +77,7 @@ def find_login(host: str, path: str) -> Login | None:
 
 @contextlib.contextmanager
 def docker_config(host: str, login: Login | None) -> Iterator[Path]:
-    """A folder with a config.json that knows `login` alone: what DOCKER_CONFIG, and helm's --registry-config, name."""
+    """A folder whose config.json has only `login`, for DOCKER_CONFIG and for helm's --registry-config."""
     with tempfile.TemporaryDirectory(prefix="andante-login-") as folder:
         file = Path(folder) / "config.json"
         file.touch(mode=0o600)

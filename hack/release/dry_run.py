@@ -1,9 +1,9 @@
-"""The files of a release in a folder, with nothing sent anywhere: `make release-dry-run`.
+"""Makes the files of a release in a folder and sends nothing: `make release-dry-run`.
 
     andante-VERSION-py3-none-any.whl          the wheel: operator, engine package, command
     andante-operator-VERSION-ARCH.tar         the operator's image, as `docker load` and `crane push` take it
     andante-CHART.tgz                         the Helm chart
-    andante-operator-VERSION.cdx.json         what the image's Python holds (CycloneDX), from operator/requirements.lock
+    andante-operator-VERSION.cdx.json         the image's Python packages (CycloneDX), from operator/requirements.lock
     RELEASE_NOTES.md                          this version's section of CHANGELOG.md
     manifest.json, SHA256SUMS                 every file with its digest, and the image's digest in a registry
 
@@ -48,8 +48,10 @@ def make(
     base: str = "",
     repository: Path = REPOSITORY,
 ) -> str:
-    """Make the files in `folder` (its old files go), and return the manifest. With `registry`, the chart names the
-    image there. Raises ClusterError; what can be refused is refused before anything is built."""
+    """Make the files in `folder`, whose old files are removed, and return the manifest.
+
+    With `registry`, the chart names the image there. Raises ClusterError, where possible before anything is built.
+    """
     made_of = source.read(repository)
     target = parse(registry) if registry else None
     if not made_of.clean:
@@ -79,7 +81,7 @@ def make(
 
 
 def release_notes(changelog: str, version: str) -> str:
-    """The section of `version` in a changelog (Keep a Changelog). Raises ClusterError where there is none."""
+    """The section of `version` in a changelog (format: Keep a Changelog). Raises ClusterError where it is missing."""
     heading = re.compile(rf"^## \[?v?{re.escape(version)}\]?(?:\s.*)?$", re.MULTILINE)
     found = heading.search(changelog)
     if found is None:
@@ -96,7 +98,7 @@ def release_notes(changelog: str, version: str) -> str:
 
 
 def empty(folder: Path) -> None:
-    """An empty folder. Raises ClusterError where something is in it that no earlier run made."""
+    """Empty the folder, or create it. Raises ClusterError where it has files that no earlier run made."""
     folder.mkdir(parents=True, exist_ok=True)
     foreign = sorted(path.name for path in folder.iterdir() if not _MADE.fullmatch(path.name) or path.is_dir())
     if foreign:
@@ -110,13 +112,13 @@ def empty(folder: Path) -> None:
 def _wheel(folder: Path, made_of: Source, repository: Path) -> None:
     lock = repository / "operator" / "build-requirements.lock"
     uv = [str(Path(sys.executable).with_name("uv")), "build", "--quiet", "--wheel", "--no-create-gitignore"]
-    # The build backend is the locked one, as in the images.
+    # Use the locked build backend, as the images do.
     locked = ["--require-hashes", "--build-constraints", str(lock)]
     _run([*uv, *locked, "--out-dir", str(folder), str(repository)], env={"SOURCE_DATE_EPOCH": str(made_of.created)})
 
 
 def sbom(to: Path, repository: Path, created: int) -> None:
-    """Write what the operator's image holds of Python, from its lock file: CycloneDX, checked against the schema."""
+    """Write the list of the operator image's Python packages from its lock file: CycloneDX, checked by its schema."""
     command = [sys.executable, "-m", "cyclonedx_py", "requirements", "--output-reproducible", "--validate"]
     options = ["--pyproject", str(repository / "pyproject.toml"), "--mc-type", "application", "--of", "JSON"]
     lock = repository / "operator" / "requirements.lock"

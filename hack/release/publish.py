@@ -1,8 +1,8 @@
-"""The operator's image and the chart into a registry, and the line that installs them: `make publish`.
+"""Pushes the operator's image and the chart to a registry, and prints the line that installs them: `make publish`.
 
     registry and login checked -> image built (docker, podman, buildah) -> image pushed -> chart pushed -> helm install
 
-Each step can be repeated: what the registry has already is not sent again.
+Each step can be repeated: data that the registry already has is not sent again.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What the registry has now. `image` and `chart` end in a digest; `chart` begins with oci://."""
+    """The published image and chart. Both references end with a digest; `chart` begins with oci://."""
 
     registry: Registry
     image: str
     chart: str
     chart_version: str
     login: bool
-    """Whether the registry asked for one; then a cluster needs one too."""
+    """Whether the registry requires a login; then a cluster needs one, too."""
 
 
 def operator_build(made_of: Source, *, builder: str = "", base: str = "") -> ImageBuild:
-    """How the operator's image of a release is built; `base` replaces the Dockerfile's, or our own."""
+    """The build of a release's operator image. `base` replaces the Dockerfile's base image, or our own."""
     return ImageBuild(
         dockerfile=REPOSITORY / "operator" / "Dockerfile",
         context=REPOSITORY,
@@ -64,10 +64,10 @@ def publish_operator(
     builder: str = "",
     base: str = "",
 ) -> str:
-    """Build the operator's image and push it to `registry` (HOST[:PORT]/PATH); its reference, with the digest.
+    """Build the operator's image, push it to `registry` (HOST[:PORT]/PATH), and return its reference with the digest.
 
-    Without a `login`, the files of docker, podman and helm are asked for one. Raises ClusterError, before anything is
-    built where the registry is the reason.
+    Without `login`, the files of docker, podman and helm are searched for one. Raises ClusterError; for a fault of the
+    registry, before anything is built.
     """
     target = parse(registry, ca=ca, plain_http=plain_http)
     login = checked_login(target, login)
@@ -75,7 +75,7 @@ def publish_operator(
 
 
 def publish(target: Registry, *, login: Login | None = None, builder: str = "", base: str = "") -> Published:
-    """Image and chart into the registry. Raises ClusterError."""
+    """Push image and chart to the registry. Raises ClusterError."""
     login = checked_login(target, login)
     made_of = source.read()
     image = _push_operator(target, login, operator_build(made_of, builder=builder, base=base))
@@ -93,7 +93,7 @@ def publish(target: Registry, *, login: Login | None = None, builder: str = "", 
 
 
 def checked_login(target: Registry, login: Login | None) -> Login | None:
-    """The login that `target` takes, or None where it asks for none. Raises ClusterError."""
+    """The login that `target` accepts; None where it requires none. Raises ClusterError."""
     known = login or find_login(target.host, target.path)
     probe(target, known, repository=OPERATOR)
     say(f"{target.host} answers" + (f"; login of {known.username}, from {known.source}" if known else ""))
@@ -101,7 +101,7 @@ def checked_login(target: Registry, login: Login | None) -> Login | None:
 
 
 def install_lines(published: Published) -> str:
-    """What a person types to install what was published."""
+    """The commands that install the published chart."""
     registry = published.registry
     options = [f"--version {published.chart_version}", "--namespace andante-system --create-namespace"]
     options += [f"--ca-file {registry.ca}"] if registry.ca else []
@@ -110,7 +110,7 @@ def install_lines(published: Published) -> str:
     if published.login:
         how = " ".join([*options[2:], "--registry-config login.json", registry.host])
         lines += [
-            "# The cluster pulls with a login: a Secret, in this namespace and in each one with an LLMService.",
+            "# The cluster needs the login, too: a Secret in this namespace, and in each one with an LLMService.",
             f"helm registry login {how}    # this login alone, in a file",
             "kubectl create namespace andante-system",
             "kubectl -n andante-system create secret generic registry --type=kubernetes.io/dockerconfigjson \\",
@@ -131,7 +131,10 @@ def _push_operator(target: Registry, login: Login | None, build: ImageBuild) -> 
 def push_image(
     archive: Path, reference: str, target: Registry, login: Login | None, *, crane: Path | None = None
 ) -> str:
-    """Push a docker archive as `reference` (HOST/PATH/NAME:TAG); HOST/PATH/NAME@sha256:... . Raises ClusterError."""
+    """Push a docker archive as `reference` (HOST/PATH/NAME:TAG), and return HOST/PATH/NAME@sha256:... .
+
+    Raises ClusterError.
+    """
     say(f"pushing {reference} ({archive.stat().st_size / 1e6:.0f} MB before compression)")
     crane = crane or tools.ensure("crane")
     insecure = ["--insecure"] if target.plain_http else []
@@ -145,7 +148,7 @@ def push_image(
 
 
 def push_chart(packed: Path, target: Registry, login: Login | None) -> str:
-    """Push a packaged chart to HOST/PATH/charts; its digest there. Raises ClusterError."""
+    """Push a packaged chart to HOST/PATH/charts, and return its digest. Raises ClusterError."""
     helm = ensure_binaries(HELM).path("helm")
     say(f"pushing the chart {packed.name} to {target}/charts")
     with docker_config(target.host, login) as folder, trusted_certificates(target) as certificates:

@@ -1,7 +1,7 @@
-"""Which registry is meant, and whether it can be pushed to: asked before anything is built.
+"""Reads the registry's name, and checks that we can push to it, before anything is built.
 
-A build takes minutes. A wrong name, a certificate that nobody trusts or a password that is not valid is said in the
-first second, with what to do about it.
+A build takes minutes. A wrong name, an untrusted certificate and a wrong password are reported in the first second,
+each with its remedy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """A folder in a registry. `ca`: the certificate that signs the registry's, where the system does not know it."""
+    """A folder in a registry. `ca`: certificate of the authority that signed the registry's, if it is a private one."""
 
     host: str
     """HOST[:PORT]"""
@@ -55,7 +55,7 @@ def parse(text: str, *, ca: Path | None = None, plain_http: bool = False) -> Reg
         raise ClusterError(f"REGISTRY={text}: {host!r} is not a registry's host", _SHAPE)
     if host in _HUB:
         raise ClusterError(
-            f"REGISTRY={text}: Docker Hub has no folders, and the chart goes to one", "take another registry"
+            f"REGISTRY={text}: Docker Hub has no folders, and the chart goes to one", "use another registry"
         )
     if not path:
         raise ClusterError(f"REGISTRY={text} has no path behind the host", _SHAPE)
@@ -64,12 +64,14 @@ def parse(text: str, *, ca: Path | None = None, plain_http: bool = False) -> Reg
             f"REGISTRY={text}: the path {path!r} is not allowed", "lower-case letters, digits, '.', '_', '-' and '/'"
         )
     if ca is not None and not ca.is_file():
-        raise ClusterError(f"CA={ca} is not a file", "CA names the PEM file of the authority that signed the registry")
+        raise ClusterError(
+            f"CA={ca} is not a file", "CA names the PEM file of the authority that signed the registry's certificate"
+        )
     return Registry(host=host, path=path, ca=ca, plain_http=plain_http)
 
 
 def probe(registry: Registry, login: Login | None, *, repository: str) -> None:
-    """Returns where the registry answers and takes `login` for a push to PATH/`repository`. Raises ClusterError."""
+    """Check that the registry answers and accepts `login` for a push to PATH/`repository`. Raises ClusterError."""
     status, challenge = _get(f"{registry.url}/v2/", registry)
     if status == 404:
         raise ClusterError(f"{registry.host} answers, but is not a registry (404 at /v2/)", _SHAPE)
@@ -78,7 +80,7 @@ def probe(registry: Registry, login: Login | None, *, repository: str) -> None:
     if login is None:
         raise ClusterError(f"{registry.host} asks for a login, and none was found", login_remedy(registry))
     if login.token:
-        return  # only the registry's own token service can say more; the push asks it
+        return  # only the registry's token service can tell more; the push will ask it
     scheme, _, rest = challenge.partition(" ")
     if scheme.lower() == "bearer":
         asked = dict(re.findall(r'(\w+)="([^"]*)"', rest))
@@ -93,7 +95,7 @@ def probe(registry: Registry, login: Login | None, *, repository: str) -> None:
 
 
 def login_remedy(registry: Registry) -> str:
-    """The ways to give a login, as a person types them."""
+    """The commands with which a person can give a login."""
     ca = f" --ca-file {registry.ca}" if registry.ca else ""
     return (
         f"make publish REGISTRY={registry} USERNAME=you (asks for the password, or reads it from stdin); "
@@ -103,7 +105,7 @@ def login_remedy(registry: Registry) -> str:
 
 @contextlib.contextmanager
 def trusted_certificates(registry: Registry) -> Iterator[Path | None]:
-    """A file with the system's authorities and the registry's own, for programs that take one file; None: no own."""
+    """A file with the system's authorities and the registry's own one; None where the registry has no own one."""
     if registry.ca is None:
         yield None
         return
@@ -116,9 +118,9 @@ def trusted_certificates(registry: Registry) -> Iterator[Path | None]:
 
 
 def _get(url: str, registry: Registry, login: Login | None = None) -> tuple[int, str]:
-    """Status and the challenge of the answer. Raises ClusterError where there is no answer."""
+    """HTTP status and challenge of the answer. Raises ClusterError without an answer."""
     request = urllib.request.Request(url)  # noqa: S310
-    if login:  # never to where an answer redirects
+    if login:  # not sent to the target of a redirect
         request.add_unredirected_header("Authorization", f"Basic {login.basic}")
     context = ssl.create_default_context()
     if registry.ca:
@@ -147,7 +149,7 @@ def _no_answer(registry: Registry, reason: object) -> ClusterError:
     if isinstance(reason, ssl.SSLError):
         return ClusterError(
             f"{host} does not speak TLS ({reason.reason or reason})",
-            "a registry with TLS; for a laboratory PLAIN_HTTP=1, which sends images and password unprotected",
+            "use a registry with TLS; in a test network PLAIN_HTTP=1, which sends images and password unprotected",
         )
     if isinstance(reason, socket.gaierror):
         return ClusterError(f"the name of {host} is not known here", f"getent hosts {host.partition(':')[0]}")

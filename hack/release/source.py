@@ -1,4 +1,4 @@
-"""What is released: version, revision and time of the source, from the repository itself."""
+"""Reads version, revision and time of the released source from the repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hack.localcluster.settings import REPOSITORY
 
-_NO_TIME = 315532800  # 1980: the first year that a wheel can hold
+_NO_TIME = 315532800  # 1980: the first year that a wheel can record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Source:
 
 
 def read(repository: Path = REPOSITORY) -> Source:
-    """The source in `repository`. Its time is SOURCE_DATE_EPOCH, or that of the commit."""
+    """The source in `repository`. Its time is SOURCE_DATE_EPOCH, or the time of the commit."""
     with (repository / "pyproject.toml").open("rb") as file:
         version: str = tomllib.load(file)["project"]["version"]
     revision = _git(repository, "rev-parse", "HEAD")
@@ -50,7 +50,7 @@ def _git_url(repository: Path) -> str:
 
 
 def _public(url: str) -> str:
-    """An address for people, without a login in it; empty for a folder on this machine."""
+    """An address for people, without a login; empty for a folder on this machine."""
     plain = re.sub(r"^(?:ssh://)?git@([^:/]+)[:/]", r"https://\1/", url)
     if not plain.startswith(("https://", "http://")):
         return ""

@@ -1,7 +1,7 @@
-"""Programs of a release that few machines have: built once from the Go module proxy, as helm is.
+"""Builds programs for releases that few machines have, once, from the Go module proxy, like helm.
 
-crane pushes an image archive to a registry without a daemon; actionlint reads the workflow file. Their versions and
-checksums stand in hack/localcluster/gomodules.
+crane pushes an image archive to a registry without a daemon; actionlint checks the workflow file. Their versions and
+checksums are in hack/localcluster/gomodules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PACKAGES = {
 
 
 def ensure(name: str) -> Path:
-    """Path of the program `name`, built where it is not there (under a minute). Raises ClusterError."""
+    """Path of the program `name`, which is built if it is missing (under a minute). Raises ClusterError."""
     recipe = (GOMODULES / name / "go.mod").read_bytes()
     folder = cache() / "tools" / f"{name}-{hashlib.sha256(recipe).hexdigest()[:12]}"
     program = folder / name

@@ -1,4 +1,4 @@
-"""Reads the forge's workflow files with actionlint, and checks that every action is pinned by its commit."""
+"""Checks the workflow files with actionlint, and checks that each action is pinned to a commit."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PINNED = re.compile(r"[^@\s]+@[0-9a-f]{40}")
 
 
 def unpinned(text: str) -> list[str]:
-    """Actions of a workflow that name a branch or a tag, which can come to mean other code."""
+    """The actions of a workflow that name a branch or a tag, whose code can change."""
     return [action for action in _USES.findall(text) if not action.startswith("./") and not _PINNED.fullmatch(action)]
 
 
 def problems(files: list[Path]) -> str:
-    """What is wrong with `files`, a line for each thing; empty when nothing is. Raises ClusterError."""
+    """The faults of `files`, one a line; empty where there are none. Raises ClusterError."""
     program = tools.ensure("actionlint")
     done = subprocess.run([str(program), "-oneline", *map(str, files)], capture_output=True, text=True, check=False)
     if done.returncode not in {0, 1}:
@@ -32,7 +32,7 @@ def problems(files: list[Path]) -> str:
 
 
 def main() -> int:
-    """0 when every workflow is as it should be."""
+    """Return 0 where no workflow has a fault."""
     try:
         found = problems(sorted(FOLDER.glob("*.yaml")))
     except ClusterError as error:
