@@ -125,11 +125,11 @@ _OWN_UNITS = {
     metric_names.GOOD_REQUESTS: "requests",
     metric_names.REQUEST_QOE: "QoE, 0 to 1",
     metric_names.REQUEST_ANDES_QOE: "QoE, 0 to 1",
-    metric_names.REQUEST_DEFICIT_SUM: "QoE",
-    metric_names.REQUEST_IDLE_DEFICIT_SUM: "QoE",
+    metric_names.REQUEST_DEFICIT: "QoE",
+    metric_names.REQUEST_IDLE_DEFICIT: "QoE",
     metric_names.CLIENT_EXPECTATIONS: "requests",
-    metric_names.OPEN_QOE_SUM: "QoE",
-    metric_names.OPEN_DEFICIT_SUM: "QoE",
+    metric_names.OPEN_QOE: "QoE",
+    metric_names.OPEN_DEFICIT: "QoE",
     metric_names.CONNECTIONS_ENDED: "connections",
     metric_names.SCHEDULER_STEPS: "steps",
     metric_names.SCHEDULER_DECISIONS: "steps",
@@ -175,7 +175,7 @@ sum by (namespace, llmservice) (rate(andante_requests_good_total[5m]))
 sort(andante_slo_budget_remaining_ratio)
 
 # Why readers wait now: mean deficit of a request in flight, by cause. More replicas help with load alone
-sum by (namespace, llmservice, cause) (andante_open_deficit_sum)
+sum by (namespace, llmservice, cause) (andante_open_deficit)
   / on (namespace, llmservice) group_left ()
     (sum by (namespace, llmservice) (andante_open_requests) > 0)
 

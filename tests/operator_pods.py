@@ -91,15 +91,15 @@ class FakeEngine:
             f"andante_requests_good_total{{{labels}}} {self.good}\n"
             f"andante_request_qoe_sum{{{labels}}} {self.qoe_sum}\n"
             f"andante_request_qoe_count{{{labels}}} {self.ended}\n"
-            + _parts("andante_request_deficit_sum", labels, "cause", Cause, load=self.deficit_sum, idle=self.idle_sum)
-            + _parts("andante_request_idle_deficit_sum", labels, "why", IdleReason, reasoning=self.idle_sum)
+            + _parts("andante_request_deficit_total", labels, "cause", Cause, load=self.deficit_sum, idle=self.idle_sum)
+            + _parts("andante_request_idle_deficit_total", labels, "why", IdleReason, reasoning=self.idle_sum)
             + f'andante_idle_step_time_fitted{{model_name="chat"}} 1\n'
             f'andante_tokens_total{{{labels},kind="visible"}} {self.tokens}\n'
             f"andante_idle_penalty_tokens_total{{{labels}}} {self.penalty}\n"
             f"andante_unavoidable_idle_penalty_tokens_total{{{labels}}} 0\n"
             f"andante_open_requests{{{labels}}} {self.open_requests}\n"
-            f"andante_open_qoe_sum{{{labels}}} {self.open_requests * self.open_qoe}\n"
-            + _parts("andante_open_deficit_sum", labels, "cause", Cause, load=self.open_requests * open_deficit)
+            f"andante_open_qoe{{{labels}}} {self.open_requests * self.open_qoe}\n"
+            + _parts("andante_open_deficit", labels, "cause", Cause, load=self.open_requests * open_deficit)
             + f'andante_scheduler_active{{model_name="chat",policy="qoe",reason="{reason}"}} {active}\n'
         )
 

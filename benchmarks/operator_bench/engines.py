@@ -113,7 +113,7 @@ def _figure(name: str, series: str) -> Callable[[float, float], float]:
         return lambda ended, opened: 200.0 * ended
     if name == "andante_open_requests":
         return lambda ended, opened: opened
-    if name == "andante_open_qoe_sum":
+    if name == "andante_open_qoe":
         return lambda ended, opened: 0.99 * opened
     if name in ("andante_idle_step_time_fitted", "andante_scheduler_active"):
         return lambda ended, opened: 1.0

@@ -47,8 +47,8 @@ class _ClassMetrics:
 
     requests: Mapping[Outcome, Counter]
     good: Counter
-    deficit: Mapping[Cause, Gauge]
-    idle_deficit: Mapping[IdleReason, Gauge]
+    deficit: Mapping[Cause, Counter]
+    idle_deficit: Mapping[IdleReason, Counter]
     client_expectations: Mapping[Effect, Counter]
     prompt_tokens: Counter
     visible_tokens: Counter
@@ -109,16 +109,10 @@ class MeterMetrics:
             {*_DELAY_BUCKETS, *self._delays},
         )
 
-        def only_grows(name: str, text: str, *more_labels: str) -> Gauge:
-            # This is a counter, but the client library would append `_total` to a Counter's name.
-            return Gauge(name, text, (*LABELS, *more_labels), registry=registry, multiprocess_mode="sum")
-
-        self._deficit = only_grows(
-            metric_names.REQUEST_DEFICIT_SUM, "Sum of the deficits of ended requests; only grows.", "cause"
-        )
-        self._idle_deficit = only_grows(
-            metric_names.REQUEST_IDLE_DEFICIT_SUM,
-            "Sum of the deficits of cause `idle`, by what delays the request on an idle replica; only grows.",
+        self._deficit = counter(metric_names.REQUEST_DEFICIT, "Sum of the deficits of ended requests.", "cause")
+        self._idle_deficit = counter(
+            metric_names.REQUEST_IDLE_DEFICIT,
+            "Sum of the deficits of cause `idle`, by what delays the request on an idle replica.",
             "why",
         )
         self._client_expectations = counter(
@@ -143,10 +137,10 @@ class MeterMetrics:
         )
         self._open = gauge(metric_names.OPEN_REQUESTS, "Requests in flight.")
         self._open_qoe = gauge(
-            metric_names.OPEN_QOE_SUM, "Sum of the QoE that requests in flight would have if they ended now."
+            metric_names.OPEN_QOE, "Sum of the QoE that requests in flight would have if they ended now."
         )
         self._open_deficit = gauge(
-            metric_names.OPEN_DEFICIT_SUM,
+            metric_names.OPEN_DEFICIT,
             "Sum of the deficits that requests in flight would have if they ended now.",
             (*LABELS, "cause"),
         )
@@ -222,7 +216,7 @@ class MeterMetrics:
             self._unknown_class.inc()
         if effect is not None:
             to.client_expectations[effect].inc()
-        amounts: list[tuple[Counter | Gauge, float | None]] = [
+        amounts: list[tuple[Counter, float | None]] = [
             (to.prompt_tokens, prompt_tokens),
             (to.visible_tokens, score.tokens),
             (to.hidden_tokens, hidden_tokens),

@@ -94,9 +94,9 @@ async def test_an_answer_that_only_reasons_shows_nothing(
     assert increase["andante_tokens_total:hidden"] == 4
     assert increase["andante_request_qoe_sum"] == 0
     # No further replica would have shown more.
-    assert increase["andante_request_deficit_sum:idle"] == pytest.approx(0.95)
-    assert increase["andante_request_idle_deficit_sum:reasoning"] == pytest.approx(0.95)
-    assert increase["andante_request_deficit_sum:load"] == 0
+    assert increase["andante_request_deficit_total:idle"] == pytest.approx(0.95)
+    assert increase["andante_request_idle_deficit_total:reasoning"] == pytest.approx(0.95)
+    assert increase["andante_request_deficit_total:load"] == 0
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])

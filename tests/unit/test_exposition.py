@@ -22,24 +22,24 @@ andante_request_qoe_bucket{le="0.5",model_name="chat",qoe_class="reading"} 1.0
 andante_request_qoe_sum{model_name="chat",qoe_class="reading"} 6.5
 andante_request_qoe_count{model_name="chat",qoe_class="reading"} 7.0
 andante_open_requests{model_name="chat",qoe_class="reading"} 4.0
-andante_open_qoe_sum{model_name="chat",qoe_class="reading"} 3.5
+andante_open_qoe{model_name="chat",qoe_class="reading"} 3.5
 andante_requests_good_total{model_name="chat",qoe_class="reading"} 5.0
 andante_idle_penalty_tokens_total{model_name="chat",qoe_class="reading"} 11.0
 andante_unavoidable_idle_penalty_tokens_total{model_name="chat",qoe_class="reading"} 2.0
 andante_idle_step_time_fitted{model_name="chat"} 1.0
-andante_open_deficit_sum{cause="load",model_name="chat",qoe_class="reading"} 0.4
-andante_open_deficit_sum{cause="idle",model_name="chat",qoe_class="reading"} 0.3
-andante_open_deficit_sum{cause="failed",model_name="chat",qoe_class="reading"} 0.0
-andante_open_deficit_sum{cause="client",model_name="chat",qoe_class="reading"} 0.2
-andante_request_deficit_sum{cause="load",model_name="chat",qoe_class="reading"} 0.8
-andante_request_deficit_sum{cause="idle",model_name="chat",qoe_class="reading"} 0.6
-andante_request_deficit_sum{cause="failed",model_name="chat",qoe_class="reading"} 0.95
-andante_request_deficit_sum{cause="client",model_name="chat",qoe_class="reading"} 0.0
-andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="reasoning"} 0.5
-andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="prompt"} 0.1
-andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="pace"} 0.0
-andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="empty"} 0.0
-andante_request_idle_deficit_sum{model_name="chat",qoe_class="reading",why="slow"} 0.0
+andante_open_deficit{cause="load",model_name="chat",qoe_class="reading"} 0.4
+andante_open_deficit{cause="idle",model_name="chat",qoe_class="reading"} 0.3
+andante_open_deficit{cause="failed",model_name="chat",qoe_class="reading"} 0.0
+andante_open_deficit{cause="client",model_name="chat",qoe_class="reading"} 0.2
+andante_request_deficit_total{cause="load",model_name="chat",qoe_class="reading"} 0.8
+andante_request_deficit_total{cause="idle",model_name="chat",qoe_class="reading"} 0.6
+andante_request_deficit_total{cause="failed",model_name="chat",qoe_class="reading"} 0.95
+andante_request_deficit_total{cause="client",model_name="chat",qoe_class="reading"} 0.0
+andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="reasoning"} 0.5
+andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="prompt"} 0.1
+andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="pace"} 0.0
+andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="empty"} 0.0
+andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="slow"} 0.0
 """
 
 
@@ -102,7 +102,9 @@ def test_many_missing_metrics_are_counted_and_not_all_named() -> None:
     text = "\n".join(line for line in TEXT.splitlines() if "andante_request_" not in line) + "\n"
     sample = parse(text, at=0.0)
     assert isinstance(sample, Unread)
-    named = "no metric andante_request_qoe_sum, andante_request_qoe_count, andante_request_deficit_sum/load and 8 more"
+    named = (
+        "no metric andante_request_qoe_sum, andante_request_qoe_count, andante_request_deficit_total/load and 8 more"
+    )
     assert named in sample.why
 
 
@@ -112,8 +114,8 @@ def test_a_metric_that_only_says_more_may_be_missing(name: str) -> None:
 
 
 def test_an_engine_that_does_not_tell_causes_is_not_read_as_one_without_load() -> None:
-    before = 'andante_request_deficit_sum{model_name="chat",qoe_class="reading"} 0.8\n'
-    text = "\n".join(line for line in TEXT.splitlines() if "andante_request_deficit_sum" not in line)
+    before = 'andante_request_deficit_total{model_name="chat",qoe_class="reading"} 0.8\n'
+    text = "\n".join(line for line in TEXT.splitlines() if "andante_request_deficit_total" not in line)
     assert isinstance(parse(f"{text}\n{before}", at=0.0), Unread)
 
 

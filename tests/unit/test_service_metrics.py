@@ -20,6 +20,7 @@ from andante.app.world import World
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.ports import PodAddress, PodSample, Unread
+from promtool import faults
 
 TICK = 15.0
 Series = dict[tuple[str, ...], float]
@@ -266,6 +267,14 @@ def test_a_deleted_service_leaves_no_series(operator: Operator) -> None:
     assert ("gone",) in operator.scraped()[metric_names.SERVICE_DESIRED_REPLICAS]
     operator.world.drop({**gone, "metadata": {**gone["metadata"], "resourceVersion": "99"}})
     assert {key[0] for series in operator.scraped().values() for key in series} == {"chat"}
+
+
+def test_promtool_has_no_fault_to_find(operator: Operator) -> None:
+    operator.pod("a")
+    operator.tick(2)
+    page = prometheus_client.generate_latest(operator.own.registry).decode()
+    assert metric_names.SERVICE_READY_REPLICAS in page
+    assert faults(page, of="") == []
 
 
 def test_a_stand_by_shows_no_service() -> None:

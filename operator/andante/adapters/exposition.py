@@ -11,8 +11,8 @@ from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.ports import PodSample, Unread
 
-_OPEN_DEFICITS = {cause.value: f"{metric_names.OPEN_DEFICIT_SUM}/{cause.value}" for cause in Cause}
-NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE_SUM, *_OPEN_DEFICITS.values(), *COUNTERS)
+_OPEN_DEFICITS = {cause.value: f"{metric_names.OPEN_DEFICIT}/{cause.value}" for cause in Cause}
+NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE, *_OPEN_DEFICITS.values(), *COUNTERS)
 """The metrics that an engine shows from its start: NAME, or NAME/PART where a label has the parts of a metric. Without
 one of them the pod is not measured: a missing metric is unknown, not 0."""
 OPTIONAL = (metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE)
@@ -91,7 +91,7 @@ def collect(
         at=at,
         counters={c: sums[c] for c in COUNTERS},
         open_requests=sums[metric_names.OPEN_REQUESTS],
-        open_qoe_sum=sums[metric_names.OPEN_QOE_SUM],
+        open_qoe_sum=sums[metric_names.OPEN_QOE],
         open_deficit={cause: sums[key] for cause, key in _OPEN_DEFICITS.items()},
         step_time_fitted=None if fitted is None else bool(fitted),
         by_class={name: (pair[0], pair[1]) for name, pair in by_class.items()},

@@ -17,8 +17,8 @@ REQUEST_QOE_SUM: Final = f"{REQUEST_QOE}_sum"
 REQUEST_QOE_COUNT: Final = f"{REQUEST_QOE}_count"
 REQUEST_ANDES_QOE: Final = "andante_request_andes_qoe"
 REQUEST_DELAY_SECONDS: Final = "andante_request_delay_seconds"
-REQUEST_DEFICIT_SUM: Final = "andante_request_deficit_sum"
-REQUEST_IDLE_DEFICIT_SUM: Final = "andante_request_idle_deficit_sum"
+REQUEST_DEFICIT: Final = "andante_request_deficit_total"
+REQUEST_IDLE_DEFICIT: Final = "andante_request_idle_deficit_total"
 TTFT_SECONDS: Final = "andante_ttft_seconds"
 MAX_TBT_SECONDS: Final = "andante_max_tbt_seconds"
 CLIENT_EXPECTATIONS: Final = "andante_client_expectations_total"
@@ -31,8 +31,8 @@ UNAVOIDABLE_IDLE_PENALTY_TOKENS: Final = "andante_unavoidable_idle_penalty_token
 
 # Requests in flight.
 OPEN_REQUESTS: Final = "andante_open_requests"
-OPEN_QOE_SUM: Final = "andante_open_qoe_sum"
-OPEN_DEFICIT_SUM: Final = "andante_open_deficit_sum"
+OPEN_QOE: Final = "andante_open_qoe"
+OPEN_DEFICIT: Final = "andante_open_deficit"
 OPEN_BAD_REQUESTS: Final = "andante_open_bad_requests"
 
 # The server.

@@ -13,8 +13,8 @@ from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
 from andante.ports import PodSample
 
-DEFICIT = {cause: f"{metric_names.REQUEST_DEFICIT_SUM}/{cause.value}" for cause in Cause}
-IDLE_DEFICIT = {why: f"{metric_names.REQUEST_IDLE_DEFICIT_SUM}/{why.value}" for why in IdleReason}
+DEFICIT = {cause: f"{metric_names.REQUEST_DEFICIT}/{cause.value}" for cause in Cause}
+IDLE_DEFICIT = {why: f"{metric_names.REQUEST_IDLE_DEFICIT}/{why.value}" for why in IdleReason}
 VISIBLE_TOKENS = f"{metric_names.TOKENS}/visible"
 COUNTERS = (
     metric_names.REQUESTS,
