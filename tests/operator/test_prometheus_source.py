@@ -1,68 +1,125 @@
-"""The queries, by a real Prometheus that has scraped pods."""
+"""The queries, by real stores of metrics that have scraped pods."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import bcrypt
 import pytest
 import yaml
-from hack.localcluster.control_plane import free_ports
+from hack.localcluster.pki import Authority
 
-from andante.adapters.exposition import WANTED, sample_of
+from andante.adapters.exposition import NEEDED, WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
 from andante.adapters.prometheus import PrometheusSource
+from andante.app.settings import PrometheusSettings
+from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
-from debian_programs import program
+from metric_stores import prometheus, victoria_metrics
 from operator_process import wait_for
 from small_server import serving
 from unit.test_exposition import TEXT
 
 PODS = [("team-a", "one"), ("team-a", "two"), ("team-b", "one")]
+NAMES = sorted({name.partition("/")[0] for name in NEEDED})
+"""Each is dropped by a relabel rule, for a pod of the same name."""
+PASSWORD = "a password: with spaces"
+
+_BUCKETS = (
+    'andante_request_qoe_bucket{le="0.9",model_name="chat",qoe_class="reading"} 1.0\n'
+    'andante_request_qoe_bucket{le="+Inf",model_name="chat",qoe_class="reading"} 7.0\n'
+)
 
 
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[str]:
-    """The URL of a Prometheus that scrapes them every second."""
-    found = program("prometheus")
-    (port,) = free_ports(1)
-    with serving(lambda path: (200, "text/plain; version=0.0.4", TEXT.encode())) as pods:
-        jobs = [
-            {
-                "job_name": f"{namespace}-{pod}",
-                "scrape_interval": "1s",
-                "metrics_path": f"/{namespace}/{pod}",
-                "static_configs": [{"targets": [f"127.0.0.1:{pods}"], "labels": {"namespace": namespace, "pod": pod}}],
-            }
-            for namespace, pod in PODS
-        ]
-        config = tmp_path / "prometheus.yaml"
-        config.write_text(yaml.safe_dump({"scrape_configs": jobs}))
-        command = [str(found.path), f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"]
-        command += [f"--web.listen-address=127.0.0.1:{port}"]
-        with (tmp_path / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **found.environment})
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(20)
+def _text() -> str:
+    """TEXT with whole histograms, with their types: a store that changes their form needs both."""
+    lines = [line for line in TEXT.splitlines() if "_bucket" not in line]
+    of_histogram = [line for line in lines if line.startswith("andante_request_qoe_")]
+    others = [line for line in lines if line not in of_histogram]
+    histogram = ["# TYPE andante_request_qoe histogram", _BUCKETS.rstrip(), *of_histogram]
+    return "\n".join([*others, *histogram]) + "\n"
 
 
-def test_pods_are_read_as_if_they_had_been_asked_themselves(prometheus: str) -> None:
-    addresses = [PodAddress(namespace=namespace, name=pod, ip="10.0.0.1", port=8000) for namespace, pod in PODS]
-    absent = PodAddress(namespace="team-c", name="one", ip="10.0.0.1", port=8000)
-    source = PrometheusSource(url=prometheus, timeout_seconds=10.0, round_seconds=20.0)
+def _jobs(port: int, **more: Any) -> list[dict[str, Any]]:
+    """A job for each pod, and one for each name whose series a rule drops."""
+    dropped = [("dropped", name) for name in NAMES]
+    return [
+        {
+            "job_name": f"{namespace}-{pod}",
+            "scrape_interval": "1s",
+            "scrape_timeout": "1s",
+            "metrics_path": f"/{namespace}/{pod}",
+            "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": {"namespace": namespace, "pod": pod}}],
+            "metric_relabel_configs": [
+                {"action": "drop", "source_labels": ["__name__"], "regex": pod if namespace == "dropped" else "none"}
+            ],
+            **more,
+        }
+        for namespace, pod in (*PODS, *dropped)
+    ]
+
+
+def _prometheus_2(folder: Path, port: int) -> Iterator[PrometheusSource]:
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump({"scrape_configs": _jobs(port)}))
+    with prometheus("prometheus 2", folder) as url:
+        yield PrometheusSource(url=url, timeout_seconds=10.0, round_seconds=20.0)
+
+
+def _prometheus_3(folder: Path, port: int) -> Iterator[PrometheusSource]:
+    """With native histograms in place of classic ones, below a path, behind a private authority and a login."""
+    authority = Authority(folder / "pki")
+    authority.ensure()
+    pair = authority.issue("server", subject="/CN=prometheus", addresses=["127.0.0.1"])
+    jobs = _jobs(port, convert_classic_histograms_to_nhcb=True)
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump({"scrape_configs": jobs}))
+    users = {"andante": bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()}
+    tls = {"cert_file": str(pair.cert), "key_file": str(pair.key)}
+    (folder / "web.yaml").write_text(yaml.safe_dump({"tls_server_config": tls, "basic_auth_users": users}))
+    (folder / "user").write_text("andante\n")
+    (folder / "password").write_text(f"{PASSWORD}\n")
+    access = PrometheusSettings(
+        ca_file=str(authority.ca.cert), username_file=str(folder / "user"), password_file=str(folder / "password")
+    )
+    options = [f"--web.config.file={folder / 'web.yaml'}", "--web.route-prefix=/base", "--web.external-url=/base"]
+    options.append("--enable-feature=native-histograms")
+    with prometheus("prometheus 3", folder, *options, path="/base/", ready="https") as url:
+        yield PrometheusSource(url=url, timeout_seconds=10.0, round_seconds=20.0, settings=access)
+
+
+def _victoria_metrics(folder: Path, port: int) -> Iterator[PrometheusSource]:
+    (folder / "scrape.yaml").write_text(yaml.safe_dump({"scrape_configs": _jobs(port)}))
+    options = (f"-promscrape.config={folder / 'scrape.yaml'}", "-http.pathPrefix=/vm")
+    with victoria_metrics(folder, *options, path="/vm") as url:
+        yield PrometheusSource(url=url, timeout_seconds=10.0, round_seconds=20.0)
+
+
+@pytest.fixture(scope="module", params=[_prometheus_2, _prometheus_3, _victoria_metrics])
+def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusSource]:
+    """Reads from a store that scrapes the pods each second."""
+    folder: Path = tmp_path_factory.mktemp("store")
+    with serving(lambda path: (200, "text/plain; version=0.0.4", _text().encode())) as port:
+        yield from request.param(folder, port)
+
+
+def _read(source: PrometheusSource, pods: Sequence[tuple[str, str]]) -> dict[tuple[str, str], PodSample | Unread]:
+    """What is read once the store has scraped the pods."""
+    addresses = [PodAddress(namespace=namespace, name=pod, ip="10.0.0.1", port=8000) for namespace, pod in pods]
     read: dict[tuple[str, str], PodSample | Unread] = {}
 
     def all_are_there() -> bool:
-        read.update(asyncio.run(source.read([*addresses, absent])))
-        return all(isinstance(read[pod], PodSample) for pod in PODS)
+        read.update(asyncio.run(source.read(addresses)))
+        unread = [answer for answer in read.values() if isinstance(answer, Unread)]
+        return all("no metric" in answer.why for answer in unread)
 
-    wait_for("Prometheus to have scraped every pod", all_are_there, told=lambda: str(read))
+    wait_for("the store to have scraped every pod", all_are_there, told=lambda: str(read))
+    return read
+
+
+def test_pods_are_read_as_if_they_had_been_asked_themselves(source: PrometheusSource) -> None:
+    read = _read(source, PODS)
     lines = WantedLines(WANTED)
     lines.feed(TEXT.encode())
     themselves = sample_of(lines, at=0.0)
@@ -72,4 +129,25 @@ def test_pods_are_read_as_if_they_had_been_asked_themselves(prometheus: str) -> 
         assert isinstance(sample, PodSample)
         assert (sample.counters, sample.by_class) == (themselves.counters, themselves.by_class)
         assert (sample.open_requests, sample.open_deficit) == (themselves.open_requests, themselves.open_deficit)
-    assert isinstance(read["team-c", "one"], Unread)
+
+
+def test_a_pod_that_is_not_scraped_has_no_series(source: PrometheusSource) -> None:
+    absent = PodAddress(namespace="team-c", name="one", ip="10.0.0.1", port=8000)
+    (unread,) = asyncio.run(source.read([absent])).values()
+    assert isinstance(unread, Unread)
+    assert "no series" in unread.why
+
+
+def test_a_name_that_a_rule_drops_is_named_and_not_zero(
+    source: PrometheusSource, request: pytest.FixtureRequest
+) -> None:
+    read = _read(source, [("dropped", name) for name in NAMES])
+    for name in NAMES:
+        unread = read["dropped", name]
+        if isinstance(unread, PodSample):
+            # A rule for the sum or the count does not touch a native histogram, which has both.
+            assert request.node.callspec.params["source"] is _prometheus_3
+            assert name in (metric_names.REQUEST_QOE_SUM, metric_names.REQUEST_QOE_COUNT)
+        else:
+            assert f"no metric {name}" in unread.why
+            assert f"a relabel rule of job 'dropped-{name}' may drop it" in unread.why
