@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hack.localcluster.pki import Authority
 from andante.adapters.exposition import NEEDED, WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
 from andante.adapters.prometheus import PrometheusSource
-from andante.app.settings import PrometheusSettings
+from andante.api.v1alpha1 import LLMService
+from andante.app.children import POD_MONITOR, render
+from andante.app.settings import OperatorSettings, PrometheusSettings
 from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
 from metric_stores import prometheus, victoria_metrics
@@ -59,7 +62,42 @@ def _jobs(port: int, **more: Any) -> list[dict[str, Any]]:
             **more,
         }
         for namespace, pod in (*PODS, *dropped)
-    ]
+    ] + [_pod_monitor_job(port) | more]
+
+
+def _pod_monitor_job(port: int) -> dict[str, Any]:
+    """The job that a Prometheus Operator makes of a service's PodMonitor, with its pods as it finds them."""
+    wrong = [{"targetLabel": label, "replacement": "other"} for label in ("namespace", "llmservice")]
+    monitoring = {"histogramBuckets": False, "interval": "1s", "relabelings": wrong, "metricRelabelings": wrong}
+    raw = {"metadata": {"name": "chat", "namespace": "monitored"}, "spec": {"model": {"id": "m"}}}
+    raw["spec"]["monitoring"] = monitoring  # type: ignore[index]
+    settings = OperatorSettings(engine_image="e:1", operator_image="o:1")
+    children = render(LLMService.parse(raw), settings=settings, replicas=1, installed_crds=[POD_MONITOR.crd])
+    (monitor,) = (child for child in children if child["kind"] == "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+
+    def pod(name: str, *, ready: bool) -> dict[str, Any]:
+        found = {"name": name, "container_name": "engine", "ready": str(ready).lower()}
+        found["label_andante_dev_llmservice"] = "chat"
+        labels = {f"__meta_kubernetes_pod_{key}": value for key, value in found.items()}
+        return {
+            "targets": [f"127.0.0.1:{port}"],
+            "labels": {**labels, "__meta_kubernetes_namespace": "monitored", "instance": name},
+        }
+
+    return {
+        "job_name": "podMonitor/monitored/chat",
+        "scrape_interval": endpoint["interval"],
+        "scrape_timeout": "1s",
+        "metrics_path": endpoint["path"],
+        "relabel_configs": [_snake_case(rule) for rule in endpoint["relabelings"]],
+        "metric_relabel_configs": [_snake_case(rule) for rule in endpoint["metricRelabelings"]],
+        "static_configs": [pod("serving", ready=True), pod("loading", ready=False)],
+    }
+
+
+def _snake_case(rule: Mapping[str, Any]) -> dict[str, Any]:
+    return {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", name): value for name, value in rule.items()}
 
 
 def _prometheus_2(folder: Path, port: int) -> Iterator[PrometheusSource]:
@@ -136,6 +174,15 @@ def test_a_pod_that_is_not_scraped_has_no_series(source: PrometheusSource) -> No
     (unread,) = asyncio.run(source.read([absent])).values()
     assert isinstance(unread, Unread)
     assert "no series" in unread.why
+
+
+def test_a_pod_monitor_gives_series_of_ready_pods_under_their_own_names(source: PrometheusSource) -> None:
+    """Although rules of the author's name another namespace and service."""
+    sample = _read(source, [("monitored", "serving")])["monitored", "serving"]
+    assert isinstance(sample, PodSample)
+    assert "llmservice=chat," in sample.target
+    loading = PodAddress(namespace="monitored", name="loading", ip="10.0.0.1", port=8000)
+    assert isinstance(asyncio.run(source.read([loading]))["monitored", "loading"], Unread)
 
 
 def test_a_name_that_a_rule_drops_is_named_and_not_zero(
