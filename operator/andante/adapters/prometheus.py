@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from andante.adapters.prometheus_access import PrometheusAccess, QueryError, Row
-from andante.adapters.prometheus_rows import ASKED, PodKey, PodSeries
+from andante.adapters.prometheus_access import PrometheusAccess, QueryError
+from andante.adapters.prometheus_rows import ASKED, TIME_KIND, PodKey, PodSeries
 from andante.app.settings import PrometheusSettings
 from andante.app.text import clip
 from andante.domain import metric_names
@@ -26,10 +26,13 @@ SHARD_NAMESPACES = 30
 """Namespaces of one query. The URL contains their names, and proxies limit a URL to 8 KiB."""
 
 _METRICS = "|".join(sorted(ASKED))
-# Raw series: a sum over pods or targets would hide that one of them restarted or stopped.
-_QUERY = '{{__name__=~"{metrics}", kind=~"|visible", namespace=~"{namespaces}"}}'
-# Ask for the time of each series' newest sample too: Prometheus may answer with samples that are up to 5 minutes old.
-_TIMES_QUERY = "timestamp(" + metric_names.OPEN_REQUESTS + '{{namespace=~"{namespaces}"}})'
+# Raw series: a sum over pods or targets would hide that one of them restarted or stopped. And the time of each target's
+# newest sample, as Prometheus may answer with samples that are up to 5 minutes old. Both in one query: of two queries
+# each may be answered by another server behind one address. The label keeps `or` from taking the times for duplicates.
+_QUERY = (
+    '{{__name__=~"{metrics}", kind=~"|visible", namespace=~"{namespaces}"}}'
+    ' or label_replace(timestamp({timed}{{namespace=~"{namespaces}"}}), "kind", "{time}", "", "")'
+)
 _LATENCY_OFFSET = "5s"
 """VictoriaMetrics leaves out the newest 30 s, where the samples of a scrape may be incomplete; 5 s are enough for one
 scrape. Other servers ignore this parameter."""
@@ -39,7 +42,7 @@ BEHIND_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shard:
-    """The pods of one pair of queries."""
+    """The pods of one query."""
 
     namespaces: Sequence[str]
     pods: Sequence[PodKey]
@@ -99,19 +102,19 @@ class PrometheusSource:
         """The samples of a shard's pods from Prometheus, or the reason why Prometheus has none."""
         namespaces = "|".join(shard.namespaces)
         try:
-            times = self._rows(_TIMES_QUERY.format(namespaces=namespaces))
-            # Both answers are of the same moment of the server's clock: its clock is not ours.
-            moment = {"time": str(times[0]["value"][0])} if times else {}
-            rows = self._rows(_QUERY.format(metrics=_METRICS, namespaces=namespaces), **moment)
-            series = PodSeries(times=times, rows=rows)
+            rows = self._access.query(
+                _QUERY.format(
+                    metrics=_METRICS, namespaces=namespaces, timed=metric_names.OPEN_REQUESTS, time=TIME_KIND
+                ),
+                timeout=f"{self._timeout:g}s",
+                latency_offset=_LATENCY_OFFSET,
+            )
+            series = PodSeries(rows)
             return {key: series.sample(key, before=self._before.get(key)) for key in shard.pods}
         except QueryError as error:
             return shard.all(Unread(why=str(error)))
         except (ValueError, KeyError, IndexError, TypeError):
             return shard.all(Unread(why="Prometheus: its answer is not a vector of series"))
-
-    def _rows(self, query: str, **more: str) -> list[Row]:
-        return self._access.query(query, timeout=f"{self._timeout:g}s", latency_offset=_LATENCY_OFFSET, **more)
 
 
 def _shards(pods: Sequence[PodAddress]) -> Iterator[_Shard]:

@@ -24,6 +24,8 @@ PodKey = tuple[str, str]
 
 ASKED: Final = WANTED | {metric_names.REQUEST_QOE}
 """Names to ask for. A Prometheus that turns classic histograms into native ones has only the histogram itself."""
+TIME_KIND: Final = "time"
+"""The label `kind` of rows that are the time of a sample."""
 SWITCH_AFTER: Final = 90.0
 """A pod's sample is of the same target as the one before, unless another target is newer by this many seconds: two
 servers' clocks differ, and a counter that seems to fall looks like a restart."""
@@ -53,19 +55,18 @@ class _Scraped:
 class PodSeries:
     """The series of some pods, by target."""
 
-    def __init__(self, *, times: Iterable[Row], rows: Iterable[Row]) -> None:
-        """`times`: rows with the time of a series' newest sample. `rows`: the series. Raises KeyError, ValueError, or
-        TypeError where the rows are not as Prometheus writes them."""
+    def __init__(self, rows: Iterable[Row]) -> None:
+        """`rows`: series, and times of samples, which have TIME_KIND as their kind. Raises KeyError, ValueError, or
+        TypeError where a row is not as Prometheus writes it."""
         self._pods: dict[PodKey, dict[_Target, _Scraped]] = defaultdict(lambda: defaultdict(_Scraped))
-        for row in times:
-            scraped = self._scraped(row["metric"])
-            at = float(row["value"][1])
-            scraped.at = at if scraped.at is None else max(scraped.at, at)
         for row in rows:
             labels = row["metric"]
             scraped = self._scraped(labels)
             name = labels.get("__name__", "")
-            if "histogram" in row:
+            if labels.get("kind") == TIME_KIND:
+                at = float(row["value"][1])
+                scraped.at = at if scraped.at is None else max(scraped.at, at)
+            elif "histogram" in row:
                 for part in ("sum", "count"):
                     scraped.native.append((f"{name}_{part}", labels, float(row["histogram"][1][part])))
             else:
