@@ -18,6 +18,7 @@ from andante.generate.chart_rules import child_rules
 from andante.generate.crd import crd_yaml
 from andante.generate.reference import reference
 from hack import metrics_reference, runbooks
+from hack.dashboards.files import dashboards
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -62,6 +63,7 @@ def outputs() -> Mapping[Path, str]:
         ROOT / "docs" / "reference" / "metrics.md": metrics_reference.page(),
         ROOT / "charts" / "andante-operator" / "templates" / "_child_rules.tpl": child_rules(),
         **runbooks.packaged(),
+        **dashboards(),
         **golden,
     }
 

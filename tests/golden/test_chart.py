@@ -285,6 +285,19 @@ def test_no_selector_of_the_operator_finds_a_hook_s_pod(helm: str) -> None:
     assert all(not selector.items() <= labels.items() for labels in hooks)
 
 
+def test_each_dashboard_is_a_config_map_that_grafana_s_sidecar_finds(helm: str) -> None:
+    on = ("--set", "andante-operator.dashboards.enabled=true")
+    folder = ("--set", "andante-operator.dashboards.annotations.grafana_folder=Andante")
+    made = [
+        o
+        for o in _objects(helm, *IMAGE, *on, *folder)
+        if o["kind"] == "ConfigMap" and o["metadata"]["labels"].get("grafana_dashboard") == "1"
+    ]
+    files = {path.name: path.read_text() for path in (ROOT / "charts/andante-operator/dashboards").glob("*.json")}
+    assert {name: text for o in made for name, text in o["data"].items()} == {n: t.strip() for n, t in files.items()}
+    assert {o["metadata"]["annotations"]["grafana_folder"] for o in made} == {"Andante"}
+
+
 def test_the_deployment_s_selector_never_changes(helm: str) -> None:
     """It is immutable: an upgrade that changed it would be refused."""
     (deployment,) = (o for o in _objects(helm, *IMAGE) if o["kind"] == "Deployment")

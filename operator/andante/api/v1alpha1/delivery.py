@@ -61,14 +61,12 @@ ScrapeInterval = Annotated[float, Duration(minimum="1s", maximum="2m")]
 
 
 class Monitoring(APIModel):
-    """Objects that Andante creates for Prometheus and Grafana."""
+    """Objects that Andante creates for Prometheus."""
 
     pod_monitor: bool = True
     """Create a PodMonitor, where its CRD exists."""
     prometheus_rule: bool = True
     """Create a PrometheusRule with the objective's burn-rate alerts. Stored; this version does not create it yet."""
-    dashboard: bool = True
-    """Create a ConfigMap with a Grafana dashboard. Stored; this version does not create it yet."""
     labels: ObjectLabels = Field(default_factory=dict)
     """Labels of the PodMonitor and the PrometheusRule, by which a Prometheus selects them (`release: prometheus`).
     Merged over the chart's monitoring.labels."""

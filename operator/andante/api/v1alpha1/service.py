@@ -73,7 +73,8 @@ class LLMServiceSpec(APIModel):
     rollout: Rollout = Rollout()
     """How a change reaches the pods, and how they leave."""
     monitoring: Monitoring = Monitoring()
-    """Objects that Andante creates for Prometheus and Grafana."""
+    """Objects that Andante creates for Prometheus. Grafana's dashboards serve all services: see the chart's
+    dashboards."""
     network_policy: NetworkPolicy = NetworkPolicy()
     """Who may open connections to the engines."""
 
