@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from andante.app.status.figures import METRICS_STATES
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
+from andante.domain.pace import PRESETS
 from andante.domain.request_meter import Outcome
+from andante.domain.slo.promise import DAY, Promise
+from andante.domain.slo.rules import generic_groups, service_groups
 from andante_vllm.expectations import Effect
 from hack.metric_families import MetricFamily, Source, metric_families
+from hack.promql import selectors
 
 _OUTCOMES = {
     Outcome.COMPLETED: "the whole answer",
@@ -97,27 +101,6 @@ Only the operator that holds the Lease shows them. A figure that is not known ha
 """,
 }
 
-_BURN = ("AndanteQoEBudgetBurnFast", "AndanteQoEBudgetBurnSlow", "AndanteQoEBudgetBurnTrend")
-ALERTS: Mapping[str, tuple[str, ...]] = {
-    metric_names.REQUEST_QOE: _BURN,
-    metric_names.GOOD_REQUESTS: _BURN,
-    metric_names.OPEN_BAD_REQUESTS: ("AndanteQoEBudgetBurnFast",),
-    metric_names.OPEN_REQUESTS: ("AndanteStreamsStalled", "AndanteMetricsMissing", "AndanteMetricsPartial"),
-    metric_names.SCHEDULER_RECOMPUTED_TOKENS: ("AndantePreemptionBill",),
-    "andante_operator_tick_seconds": ("AndanteOperatorDown", "AndanteOperatorStuck"),
-    metric_names.SERVICE_READY_REPLICAS: ("AndanteMetricsMissing", "AndanteMetricsPartial"),
-    metric_names.SERVICE_DESIRED_REPLICAS: ("AndanteReplicasFlapping",),
-    metric_names.SERVICE_GOOD_RATIO: ("AndanteAtMaximumWithDeficit",),
-    metric_names.SERVICE_CONDITION: (
-        "AndanteScalingBlocked",
-        "AndanteAtMaximumWithDeficit",
-        "AndantePodsUnschedulable",
-        "AndanteStockScheduling",
-    ),
-    metric_names.SLO_OBJECTIVE_RATIO: ("AndanteAtMaximumWithDeficit",),
-    metric_names.SLO_BUDGET_REMAINING_RATIO: ("AndanteQoEBudgetSpent",),
-}
-"""By family: the alerts that read it."""
 _UNITS = {"_seconds": "seconds", "_ratio": "share, 0 to 1", "_tokens": "tokens", "_requests": "requests"}
 """By how the name ends, `_total` aside."""
 _OWN_UNITS = {
@@ -213,8 +196,8 @@ sum by (namespace, llmservice) (rate(andante_scheduler_recomputed_tokens_total[5
 
 def page() -> str:
     """The page."""
-    families = metric_families()
-    tables = (text + _table(f for f in families if f.source == source) for source, text in _SECTIONS.items())
+    families, alerts = metric_families(), alerts_by_metric()
+    tables = (text + _table((f for f in families if f.source == source), alerts) for source, text in _SECTIONS.items())
     return "".join((_HEAD, *tables, f"\n## Queries to begin with\n\n```promql\n{QUERIES}```\n"))
 
 
@@ -226,15 +209,38 @@ def unit(family: MetricFamily) -> str:
     return next((word for end, word in _UNITS.items() if name.endswith(end)), "") or _OWN_UNITS[family.name]
 
 
+def alerts_by_metric() -> dict[str, tuple[str, ...]]:
+    """By series: the alerts that read it, what is recorded on the way included."""
+    promise = Promise(good_fraction=0.99, window=28 * DAY)
+    classes = tuple(PRESETS.values())
+    groups = (*generic_groups(), *service_groups(namespace="n", name="s", promise=promise, classes=classes))
+    rules = [rule for group in groups for rule in group["rules"]]
+    recorded = {rule["record"]: rule["expr"] for rule in rules if "record" in rule}
+
+    def read(expression: str) -> Iterator[str]:
+        for selector in selectors(expression):
+            if selector.name in recorded:
+                yield from read(recorded[selector.name])
+            else:
+                yield selector.name
+
+    found: dict[str, tuple[str, ...]] = {}
+    for rule in rules:
+        for series in dict.fromkeys(read(rule["expr"])) if "alert" in rule else ():
+            found[series] = tuple(dict.fromkeys((*found.get(series, ()), rule["alert"])))
+    return found
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _table(families: Iterable[MetricFamily]) -> str:
+def _table(families: Iterable[MetricFamily], alerts: Mapping[str, tuple[str, ...]]) -> str:
     rows = ["", "| metric | type | unit | labels | meaning | alert |", "|---|---|---|---|---|---|"]
     for family in families:
         labels = ", ".join(f"`{label}`" for label in family.labels)
         meaning = _cell(family.documentation)
-        alerts = ", ".join(f"[{alert}](../runbooks/{alert}.md)" for alert in ALERTS.get(family.name, ()))
-        rows.append(f"| `{family.name}` | {family.kind} | {unit(family)} | {labels} | {meaning} | {alerts} |")
+        named = dict.fromkeys(alert for series in family.series for alert in alerts.get(series, ()))
+        links = ", ".join(f"[{alert}](../runbooks/{alert}.md)" for alert in named)
+        rows.append(f"| `{family.name}` | {family.kind} | {unit(family)} | {labels} | {meaning} | {links} |")
     return "\n".join(rows) + "\n"

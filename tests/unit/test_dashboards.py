@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from hack.dashboards.files import FOLDER, dashboards
 from hack.metric_families import metric_families
-
-from promql_names import grouping, selectors
+from hack.promql import grouping, selectors
 
 BOARDS = {path.stem: json.loads(text) for path, text in dashboards().items()}
 LABELS = {series: {*family.labels} for family in metric_families() for series in family.series}

@@ -10,28 +10,12 @@ import pytest
 from hack.docs import markdown
 from hack.docs.markdown import ROOT
 from hack.metric_families import metric_families
+from hack.promql import selectors
 from hack.runbooks import PACKAGED, PAGES, packaged
 
-from promql_names import selectors
+from andante.domain.slo.rules import ALERTS
 from unit.run_cli import run_cli
 
-ALERTS = (
-    "AndanteAtMaximumWithDeficit",
-    "AndanteMetricsMissing",
-    "AndanteMetricsPartial",
-    "AndanteOperatorDown",
-    "AndanteOperatorStuck",
-    "AndantePodsUnschedulable",
-    "AndantePreemptionBill",
-    "AndanteQoEBudgetBurnFast",
-    "AndanteQoEBudgetBurnSlow",
-    "AndanteQoEBudgetBurnTrend",
-    "AndanteQoEBudgetSpent",
-    "AndanteReplicasFlapping",
-    "AndanteScalingBlocked",
-    "AndanteStockScheduling",
-    "AndanteStreamsStalled",
-)
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation", "Safe to ignore when", "It is over when")
 PLACEHOLDERS = {"NAMESPACE", "LLMSERVICE", "POD", "NODE", "OPERATOR_POD"}
 SERIES = {series for family in metric_families() for series in family.series}
