@@ -18,6 +18,7 @@ from andante.adapters.lease import LeaseLostError
 from andante.adapters.own_metrics import OwnMetrics
 from andante.app.settings import OPERATOR_CONFIG_FILE, OperatorSettings, SettingsError
 from andante.ports import RefusedError
+from andante.runtime.log import set_up
 from andante.runtime.operator import KindsChangedError, Operator
 from andante.runtime.queue import WORKERS
 from andante.runtime.web import PortError
@@ -76,24 +77,17 @@ def _identity() -> str:
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
-def _log(*, verbose: bool) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("kopf").setLevel(logging.DEBUG if verbose else logging.WARNING)
-    # At DEBUG these loggers print headers, and so the token.
-    for name in ("kubernetes", "urllib3", "aiohttp"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits as --help says."""
     arguments = _arguments(argv)
-    _log(verbose=arguments.verbose)
+    set_up(verbose=arguments.verbose)
     try:
         settings = OperatorSettings.load(arguments.config)
         api_client = _api_client()
     except (SettingsError, kubernetes.config.ConfigException) as error:
         print(f"andante-operator: {error}", file=sys.stderr)
         sys.exit(EXIT_SETTINGS)
+    set_up(settings.log.format, verbose=arguments.verbose)
     own = OwnMetrics()
     logger.info("andante-operator %s: tick every %g s", andante.__version__, settings.tick_seconds)
     operator = Operator(settings, api_client=api_client, own=own, identity=arguments.identity or _identity())

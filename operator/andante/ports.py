@@ -136,6 +136,9 @@ class Cluster(Protocol):
         """The newest log lines of a container's previous run. The timeout is short, as a kubelet answers this call."""
         ...
 
-    def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
-        """Write an Event about an object; `kind` is Normal or Warning."""
+    def emit(self, *, about: Object, kind: str, reason: str, message: str, series: str = "") -> None:
+        """Write an Event about an object; `kind` is Normal or Warning.
+
+        Events of the same reason and `series` are one, which counts them and has the newest message.
+        """
         ...

@@ -87,7 +87,13 @@ def _live(ns: Namespace, operator: OperatorProcess) -> None:
     # An engine that crashes, and then two that serve.
     first, second = wait_pods(ns, 2)
     crash = {"terminated": {"exitCode": 1, "reason": "Error"}}
-    set_pod_status(ns, first, container_waits("CrashLoopBackOff", restartCount=1, lastState=crash))
+    crash_loop = container_waits("CrashLoopBackOff", restartCount=1, lastState=crash)
+    set_pod_status(ns, first, crash_loop)
+    ns.wait_condition("Degraded", "True", "CrashLoop")
+    # Once more: the Event that exists counts it.
+    set_pod_status(ns, first, container_waits("ContainerCreating"))
+    ns.wait_condition("Degraded", "False", "AsWanted")
+    set_pod_status(ns, first, crash_loop)
     ns.wait_condition("Degraded", "True", "CrashLoop")
     with engines(2) as running:
         for engine, pod in zip(running, (first, second), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from urllib.parse import urlencode
 import kubernetes
 import urllib3
 
+from andante.adapters.told_events import Told, ToldEvents
 from andante.api.v1alpha1 import KIND
 from andante.app.children import FIELD_MANAGER, KINDS, SERVICE_LABEL
 from andante.app.slim import belongs, slim
@@ -55,6 +57,7 @@ class KubernetesCluster:
         self._clock = clock
         self._on_call = on_call
         self._unanswered = 0
+        self._events = ToldEvents()
 
     @property
     def unanswered(self) -> int:
@@ -143,28 +146,37 @@ class KubernetesCluster:
         answer = self._send("GET", "log", "Pod", path, query=query, accept="*/*", timeout_seconds=LOG_TIMEOUT_SECONDS)
         return answer.decode("utf-8", "replace")
 
-    def emit(self, *, about: Object, kind: str, reason: str, message: str) -> None:
-        """Write an Event about an object."""
-        metadata = about["metadata"]
+    def emit(self, *, about: Object, kind: str, reason: str, message: str, series: str = "") -> None:
+        """Write an Event about an object, or count it in the one that this process wrote before."""
+        metadata, message = about["metadata"], message[:1000]
+        namespace, key = metadata["namespace"], (str(metadata["uid"]), reason, series)
         at = datetime.fromtimestamp(self._clock.now(), tz=UTC).isoformat()
+        told = self._events.find(key)
+        if told is not None:
+            again = {"count": told.count + 1, "lastTimestamp": at, "message": message}
+            with contextlib.suppress(NotFoundError):  # the API server forgets an Event after an hour
+                self._patch("Event", _path("Event", namespace, told.name), again, verb="count")
+                self._events.keep(key, Told(name=told.name, count=told.count + 1))
+                return
         event = {
-            "metadata": {"generateName": f"{metadata['name'][:40]}.", "namespace": metadata["namespace"]},
+            "metadata": {"generateName": f"{metadata['name'][:40]}.", "namespace": namespace},
             "involvedObject": {
                 "apiVersion": about["apiVersion"],
                 "kind": about["kind"],
                 "name": metadata["name"],
-                "namespace": metadata["namespace"],
+                "namespace": namespace,
                 "uid": metadata["uid"],
             },
             "type": kind,
             "reason": reason,
-            "message": message[:1000],
+            "message": message,
             "source": {"component": "andante-operator"},
             "firstTimestamp": at,
             "lastTimestamp": at,
             "count": 1,
         }
-        self._call("POST", "create", "Event", _path("Event", metadata["namespace"]), body=event)
+        made = self._call("POST", "create", "Event", _path("Event", namespace), body=event)
+        self._events.keep(key, Told(name=str(made["metadata"]["name"]), count=1))
 
     def create(self, manifest: Object) -> Object:
         """Create an object. Raises ConflictError where an object of this name exists."""

@@ -6,6 +6,7 @@ at any time: after a restart the operator reaches the same result from the clust
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from andante.app.scaling.judge import KEPT_DECISIONS, MadeDecision, TickResult
 from andante.app.status.crash_logs import CrashLogs
 from andante.app.world import World
 from andante.ports import Object
+
+logger = logging.getLogger(__name__)
 
 _Name = tuple[str, str]
 """Namespace and name."""
@@ -77,6 +80,11 @@ class ServiceState:
             made = MadeDecision(at=at, previous=previous, decision=result.decision)
             self.made.append(made)
             self.made_by_reason[made.why.reason] += 1
+            logger.info(
+                "%s/%s: %d -> %d replicas: %s: %s",
+                *(self.namespace, self.name, previous, result.decision.wanted, made.why.reason, made.why.message),
+                extra={"namespace": self.namespace, "llmservice": self.name, "decision": made.told()},
+            )
         self.decision, self.decided_at = result, at
 
 

@@ -81,6 +81,13 @@ class PrometheusSettings(_Settings):
         return self
 
 
+class LogSettings(_Settings):
+    """The operator's log."""
+
+    format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object a line, with each decision and its steps as fields."""
+
+
 class OperatorSettings(_Settings):
     """The operator's settings."""
 
@@ -106,6 +113,8 @@ class OperatorSettings(_Settings):
     """How to reach Prometheus, beside its URL."""
     monitoring: MonitoringSettings = MonitoringSettings()
     """What PodMonitors and PrometheusRules of services have where an LLMService does not say."""
+    log: LogSettings = LogSettings()
+    """The operator's log."""
     tick_seconds: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 15.0
     """Seconds between two scaling ticks."""
     scrape_timeout_seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 3.0

@@ -24,6 +24,7 @@ from andante.app.scaling.measurement import nothing_measured
 from andante.app.status.build import build_status, unreadable_status
 from andante.app.status.changes import Change, change
 from andante.app.status.conditions import Observation
+from andante.app.status.events import of_conditions, of_decisions
 from andante.app.world import merge_patch
 from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError, UnavailableError
 
@@ -154,30 +155,17 @@ class Reconciler:
         return None
 
     def _tell(self, obj: Object, live: dict[str, Any], wanted: dict[str, Any]) -> None:
-        """Events on change only: each change of replicas, and conditions that turned."""
-        told = {_key(decision) for decision in (live.get("scaling") or {}).get("decisions") or ()}
-        for decision in reversed((wanted.get("scaling") or {}).get("decisions") or ()):
-            if _key(decision) not in told:
-                message = f"{decision['from']} -> {decision['to']} replicas: {decision['message']}"
-                self._emit(obj, "Normal", decision["reason"], message)
-        known = {c["type"]: c for c in live.get("conditions") or ()}
-        for condition in wanted["conditions"]:
-            old = known.get(condition["type"])
-            if condition["status"] != "True":
-                continue
-            if condition["type"] == "Degraded" and (old is None or old["reason"] != condition["reason"]):
-                self._emit(obj, "Warning", condition["reason"], condition["message"])
-            if condition["type"] == "Ready" and (old is None or old["status"] != "True"):
-                self._emit(obj, "Normal", "Ready", condition["message"])
-
-    def _emit(self, obj: Object, kind: str, reason: str, message: str) -> None:
-        try:
-            self._cluster.emit(about=obj, kind=kind, reason=reason, message=message)
-        except (NotFoundError, RefusedError, UnavailableError) as error:
-            # The status has the same content; an Event is not worth a second reconcile.
-            logger.info("event %s not written: %s", reason, error)
-
-
-def _key(decision: dict[str, Any]) -> tuple[object, ...]:
-    """What tells a decision of a status from the others."""
-    return decision.get("at"), decision.get("from"), decision.get("to")
+        """Write an Event for each decision and for each condition that turned."""
+        turns = list(of_conditions(live, wanted))
+        name = {"namespace": obj["metadata"]["namespace"], "llmservice": obj["metadata"]["name"]}
+        for turn in turns:
+            fields = {**name, "condition": turn.series, "reason": turn.reason}
+            logger.info("%s/%s: %s: %s", *name.values(), turn.reason, turn.message, extra=fields)
+        for event in (*of_decisions(live, wanted), *turns):
+            try:
+                self._cluster.emit(
+                    about=obj, kind=event.kind, reason=event.reason, message=event.message, series=event.series
+                )
+            except (NotFoundError, RefusedError, UnavailableError) as error:
+                # The status has the same content; an Event is not worth a second reconcile.
+                logger.info("event %s not written: %s", event.reason, error)

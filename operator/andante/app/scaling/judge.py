@@ -67,6 +67,11 @@ class MadeDecision:
         law = self.decision.steps[0]
         return law if law.replicas != self.previous else self.decision.decisive
 
+    def told(self) -> dict[str, object]:
+        """The decision with its steps, for a log."""
+        steps = [{"name": s.name, "replicas": s.replicas, "reason": s.reason} for s in self.decision.steps]
+        return {"from": self.previous, "to": self.decision.wanted, "reason": self.why.reason, "steps": steps}
+
 
 def judge(
     service: LLMService,
