@@ -1,9 +1,9 @@
 """Tracks the chunks of KV in host memory as a tree of shared prefixes, and which chunks open requests need.
 
-A chunk's key identifies all tokens before the chunk. So requests that share a chunk share all chunks before it, and the
-chunks of all requests form one tree. A lookup for a request finds a *run* in this tree: the chunks from the request's
-start to the first missing chunk. A request needs only the chunks of its run: chunks after a gap do not come back. It is
-enough to know where each run ends; a chunk is needed while runs end at this chunk or below it.
+A chunk's key identifies the chunk's tokens and all tokens before them. So requests that share a chunk share all chunks
+before it, and the chunks of all requests form one tree. A lookup for a request finds a *run* in this tree: the chunks
+from the request's start to the first missing chunk. A request needs only the chunks of its run: vLLM does not load
+chunks after a gap. It is enough to know where each run ends; a chunk is needed while runs end at this chunk or below.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ class Chunk:
     def __init__(self, key: OffloadKey, status: ChunkStatus) -> None:
         self.key, self.status = key, status
         self.above: Chunk | None = None
-        """The chunk before it in its prefix; for another KV cache group, the first group's chunk with the same tokens.
+        """The chunk before this one in its prefix; for another KV cache group, the first group's chunk with the same
+        tokens.
 
-        Known once a run has passed over it. Always known of a chunk that is needed.
+        Known when a run has passed over the chunk. Always known for a chunk that is needed.
         """
         self.below = 0
-        """Number of held chunks below this chunk."""
+        """Number of held chunks whose `above` is this chunk, including those in `beside`."""
         self.beside: list[Chunk] = []
         """Held chunks of other KV cache groups: needed when this chunk is needed, and useless without it."""
         self.count = 0
-        """Number of runs that end here, and of needed chunks after this one."""
+        """Number of runs that end here, plus number of needed chunks directly after this one."""
         self.ends: set[Run] = set()
         self.place = 0
         """Number of chunks before this one in its prefix."""
         self.used = 0
-        """When a run that ends here was used last."""
+        """Tick of the last use: by a run that ends here, by a lookup, or of a chunk after this one that was removed."""
         self.in_line = False
         """Whether the chunk is in the queue of chunks that could be dropped."""
 
@@ -71,21 +72,22 @@ class KVChunks:
         self.held: dict[OffloadKey, Chunk] = {}
         self.runs: dict[str, Run] = {}
         self.unneeded: OrderedDict[OffloadKey, Chunk] = OrderedDict()
-        """The longest unused first; in one prefix the tail before the head."""
+        """Chunks that no request needs, the longest unused first; of one prefix, the last chunk first."""
         self.changed: set[str] = set()
         """Requests whose run changed."""
         self._awaited: dict[OffloadKey, set[Run]] = {}
         self._behind: set[Run] = set()
         """Runs that may have become longer."""
         self._line: list[tuple[int, int, Chunk]] = []
-        """A heap of needed chunks without chunks below, by last use. Some were used again, or dropped, since."""
+        """A heap of needed chunks without chunks below, by last use. Some entries are out of date: the chunk was used
+        again, or removed."""
         self._other_groups: set[int] = set()
         self._tick = 0
 
     # --- requests -----------------------------------------------------------------------------------------------
 
     def follow(self, request_id: str, keys: Sequence[OffloadKey]) -> Run:
-        """Note a new request; `keys`: of its chunks in order, growing with the request."""
+        """Note a new request. `keys`: the keys of its chunks in order; the sequence grows with the request."""
         self.close(request_id)
         run = self.runs[request_id] = Run(request_id, keys)
         self.use(run)
@@ -153,7 +155,7 @@ class KVChunks:
             self._behind.add(run)
 
     def catch_up(self) -> None:
-        """Extend the runs that waited for inserted chunks: at once for all chunks of a long prefix."""
+        """Extend the runs that waited for inserted chunks. Called once for many chunks of a long prefix."""
         while self._behind:
             self.advance(self._behind.pop())
 
