@@ -68,7 +68,7 @@ and for the search for a cause: no person should be woken for it.
 | `why` | {", ".join(f"`{why.value}` ({_WHYS[why]})" for why in IdleReason)} |
 | `policy` | `qoe` or `andes`; `spec.engine.scheduler.policy` |
 | `reason` of `andante_scheduler_active` | why the policy schedules or does not |
-| `reason` of `andante_connections_ended_total` | [connections](../concepts/connections.md) says which |
+| `reason` of `andante_connections_ended_total` | listed in [connections](../concepts/connections.md) |
 | `state` of `andante_service_metrics_state` | {", ".join(f"`{state}`" for state in METRICS_STATES.values())} |
 | `type`, `status`, `reason` of `andante_service_condition` | a [condition](conditions.md): `True`, `False`, `Unknown` |
 | `reason` of `andante_scaling_decisions_total` | [reasons of a decision](conditions.md#reasons-of-a-scaling-decision) |
@@ -87,17 +87,17 @@ One line per class. Counters start at 0 when the engine starts; gauges are updat
     "scheduler": """
 ## Scheduler
 
-Not there with `spec.engine.scheduler.policy: fcfs`.
+An engine with `spec.engine.scheduler.policy: fcfs` does not have these metrics.
 """,
     "operator": """
 ## Operator
 
-The usual figures of the process stand beside them.
+The operator also shows the usual metrics of a Python process (`process_...`, `python_...`).
 """,
     "service": """
 ## Operator, of each service
 
-Only the operator that holds the Lease shows them. A figure that is not known has no sample: it is never 0 instead.
+Only the operator that holds the Lease shows them. A figure that is not known has no sample; 0 would be wrong.
 """,
 }
 
