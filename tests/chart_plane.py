@@ -1,7 +1,7 @@
-"""A control plane for the chart's life, and what stands there for the kubelet.
+"""Runs the chart on a control plane, with a substitute for the kubelet.
 
-There is no kubelet, so the operator and the hook pods run as processes of the test, under the service accounts and with
-the settings and arguments that the chart gives them.
+There is no kubelet, so the operator and the hook pods run as processes of the test, with the service accounts, settings
+and arguments that the chart gives them.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Plane:
             plane.kubectl("label", "namespace", namespace, *levels)
 
     def objects(self) -> set[str]:
-        """Every object of the cluster that somebody made, as kind/namespace/name."""
+        """Every object of the cluster that a client made, as kind/namespace/name."""
         listed = self.plane.kubectl("api-resources", "--verbs=list", "-o", "name").stdout.split()
         kinds = ",".join(sorted(k for k in listed if k not in TRANSIENT and not k.startswith("events.")))
         found = json.loads(self.plane.kubectl("get", kinds, "-A", "-o", "json").stdout)["items"]
         return {
             f"{o['kind']}/{o['metadata'].get('namespace', '')}/{o['metadata']['name']}"
             for o in found
-            # What the API server makes of a CRD by itself stays with it.
+            # Leave out the objects that the API server makes of a CRD by itself.
             if not (o["kind"] == "APIService" and "andante" in o["metadata"]["name"])
         }
 

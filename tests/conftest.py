@@ -1,4 +1,4 @@
-"""Settings for every suite: with CI=true a skipped test fails the run, since a green CI must have seen everything."""
+"""Configures every suite: with CI=true a skipped test fails the run, as a green CI must mean that every test ran."""
 
 from __future__ import annotations
 

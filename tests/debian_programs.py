@@ -1,6 +1,6 @@
-"""Programs of Debian packages for tests, taken out of the packages and kept in the cache: nothing is installed.
+"""Gets programs for tests out of Debian packages, and keeps them in the cache. Installs nothing.
 
-A package that is installed would start a server of its own.
+An installed package would start its own server.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def program(package: str, *, name: str = "", suite: str = "") -> Program:
 def _unpack(package: str, folder: Path, suite: str) -> None:
     packages = folder / "packages"
     (packages / "partial").mkdir(parents=True, exist_ok=True)
-    # Without a lock of apt's, so that whoever is not root can do it too.
+    # Without apt's lock, so that it works without root, too.
     options = ["-qq", "-y", "-o", f"Dir::Cache::archives={packages}", "-o", "Debug::NoLocking=1"]
     if suite:
         options += _of_suite(suite, folder)

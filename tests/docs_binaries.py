@@ -1,4 +1,4 @@
-"""Flags of documented commands, compared with what the program itself says in its help."""
+"""Compares the flags of documented commands with the program's own help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A proxy in front of a real API server that lets some requests fail in the ways of a busy one."""
+"""Runs a proxy in front of a real API server, which lets some requests fail as a busy server does."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ FORWARDED = ("Accept", "Authorization", "Content-Type")
 
 
 class FaultyAPI:
-    """Fails one request of `every` on average, watches included, each kind of fault in its turn; `faults` counts them.
+    """Fails one of `every` requests on average, watches included. `faults` counts the faults by kind, which take turns.
 
-    Which ones is drawn: every fifth would, in step with all that goes on beside, meet the same call again and again.
+    The requests are drawn at random: exactly each fifth request could always be the same call.
 
-    `kubeconfig` is that of a cluster-admin behind the proxy.
+    `kubeconfig`: for a cluster-admin behind the proxy.
     """
 
     def __init__(self, plane: ControlPlane, folder: Path, *, every: int, token: str = "") -> None:
-        """`token`: whose `kubeconfig` is in place of the cluster-admin's."""
+        """`token`: for the `kubeconfig`, in place of the cluster-admin's token."""
         self._server, self._tls = plane.server, ssl.create_default_context(cafile=str(plane.ca))
         self._every, self._draw = every, random.Random(5)  # noqa: S311  no secret
         self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
         self.faults: Counter[str] = Counter()
         self._open: dict[int, web.Request] = {}
         self.storm: str | None = None
-        """A fault of each request while a test says so: of `STORMS`; or of each watch: `WATCH_ERROR`, `EXPIRED`."""
+        """The fault of every request, from `STORMS`, or of every watch: `WATCH_ERROR`, `EXPIRED`. None: no storm."""
         (self._port,) = free_ports(1)
         self.kubeconfig = folder / "faulty.kubeconfig"
         address = f"http://127.0.0.1:{self._port}"
@@ -76,7 +76,7 @@ class FaultyAPI:
         await self._session.close()
 
     def cut(self) -> None:
-        """Ends every answer that is under way, watches above all."""
+        """End all unfinished answers, above all those of watches."""
 
         def abort() -> None:
             for request in list(self._open.values()):

@@ -1,6 +1,6 @@
-"""Real gateways in front of a service, each with its own defaults and a pool of kept connections to the service.
+"""Runs real gateways in front of a service, each with its defaults and a pool of kept connections to the service.
 
-nginx and HAProxy out of their Debian packages, Envoy out of its wheel on PyPI.
+nginx and HAProxy come from their Debian packages, Envoy from its wheel on PyPI.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ GATEWAYS: dict[str, Callable[[Path, str, int], tuple[Program, list[str]]]] = {
 
 @contextlib.contextmanager
 def gateway(name: str, upstream: str) -> Iterator[str]:
-    """The gateway's address while it passes requests on to `upstream` (HOST:PORT)."""
+    """Run the gateway in front of `upstream` (HOST:PORT); yields its address."""
     with tempfile.TemporaryDirectory(prefix="andante-gateway-") as made:
         folder = Path(made)
         folder.chmod(0o755)  # nginx gives its root's rights up

@@ -1,4 +1,4 @@
-"""The chart on a control plane: helm as a user runs it, and the operator with exactly what the chart gave it."""
+"""Installs the chart on a control plane with helm, and runs the operator with the chart's settings and rights."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SYSTEM = "andante-system"
 OPERATOR = "andante-operator"
 IMAGE = {"repository": "registry.example.com/andante-operator"}
-"""The one value that has no default. Nothing pulls it on a control plane without a node."""
+"""The only value without a default. A control plane without a node pulls no image."""
 
 ESTABLISHED = ("--for=jsonpath={.status.acceptedNames.kind}=PodMonitor", "--for=condition=Established")
-"""Of `kubectl wait crd/...`, one after the other: a CRD that has no condition yet lets a wait for one fail at once, and
-its conditions come with its names."""
+"""Arguments of two `kubectl wait crd/...`, one after the other: a wait for a condition fails at once while the CRD has
+no conditions, and these come together with its names."""
 POD_MONITOR_CRD: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -41,7 +41,7 @@ POD_MONITOR_CRD: dict[str, Any] = {
         ],
     },
 }
-"""Stands for the Prometheus Operator's, whose fields are not looked at here."""
+"""A substitute for the Prometheus Operator's CRD; no test looks at its fields."""
 
 
 def helm_binary() -> str:

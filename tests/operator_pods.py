@@ -1,4 +1,4 @@
-"""Engine pods where there is no kubelet: their status is patched, and their /metrics answer on loopback addresses."""
+"""Simulates engine pods without a kubelet: patches their status, and answers their /metrics on loopback addresses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _address() -> str:
 
 
 class FakeEngine:
-    """The /metrics of one engine pod, with the names of the delivery meter; a test sets the figures."""
+    """The /metrics of one engine pod, with the names of the delivery meter. A test sets the figures."""
 
     def __init__(self) -> None:
         self.address = _address()
@@ -35,15 +35,15 @@ class FakeEngine:
         self.open_qoe = 1.0
         self.ended = self.good = self.qoe_sum = self.deficit_sum = self.tokens = self.penalty = 0.0
         self.thinks = False
-        """Whether what requests lack comes from hidden reasoning, not from load."""
+        """Whether the deficits come from hidden reasoning, not from load."""
         self.idle_sum = 0.0
         self.scheduling: tuple[float, str] = (1, "policy")
         self.answer: tuple[int, bytes] | None = None
         """Status and body to answer with instead."""
         self.misbehaves: Callable[[BaseHTTPRequestHandler], None] | None = None
-        """What answers instead."""
+        """A function that answers in place of the engine."""
         self.asked = 0
-        """Times that its metrics were asked for."""
+        """Number of requests for its metrics."""
         engine = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,7 +56,7 @@ class FakeEngine:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                with contextlib.suppress(ConnectionError):  # who asked has gone
+                with contextlib.suppress(ConnectionError):  # the client has gone
                     self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
@@ -119,7 +119,7 @@ def engines(count: int) -> Iterator[list[FakeEngine]]:
 
 
 def pods_of(ns: Namespace, name: str = "chat") -> list[dict[str, Any]]:
-    """The service's pods that are not on their way out, oldest first."""
+    """The service's pods that are not being deleted, oldest first."""
     listed = json.loads(ns.kubectl("get", "pods", "-l", f"andante.dev/llmservice={name}", "-o", "json"))["items"]
     living = [p for p in listed if "deletionTimestamp" not in p["metadata"]]
     return sorted(living, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
@@ -135,7 +135,7 @@ def wait_pods(ns: Namespace, count: int, *, name: str = "chat", timeout: float =
 
 
 def set_pod_status(ns: Namespace, pod: dict[str, Any], status: dict[str, Any]) -> None:
-    """What the kubelet would report."""
+    """Set a pod's status, as a kubelet would."""
     patch = json.dumps({"status": status})
     ns.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", patch)
 
@@ -156,7 +156,7 @@ def make_ready(ns: Namespace, pod: dict[str, Any], engine: FakeEngine) -> None:
 
 
 def make_unready(ns: Namespace, pod: dict[str, Any], engine: FakeEngine) -> None:
-    """Its engine runs and answers, and fails the readiness probe."""
+    """Set the status of a pod whose engine runs and answers, but fails the readiness probe."""
     container = {"name": "engine", "image": "x", "imageID": "", "ready": False, "started": True, "restartCount": 0}
     set_pod_status(
         ns,
@@ -191,7 +191,7 @@ def container_waits(reason: str, message: str = "", **container: Any) -> dict[st
 
 @contextmanager
 def traffic(*served: FakeEngine, qoe: float) -> Iterator[None]:
-    """Requests of that QoE end on these engines, ten times a second, until the block ends."""
+    """Let a request of that QoE end on each of these engines, ten times a second, until the block ends."""
     stop = threading.Event()
 
     def work() -> None:
@@ -209,7 +209,7 @@ def traffic(*served: FakeEngine, qoe: float) -> Iterator[None]:
 
 
 def finish_rollout(ns: Namespace, name: str) -> None:
-    """What the kubelet does: every pod of the service serves, until its Deployment is done with them."""
+    """Make all pods of the service ready, as kubelets would, until the Deployment has finished its rollout."""
 
     def done() -> bool:
         for pod in pods_of(ns, name):
@@ -223,7 +223,7 @@ def finish_rollout(ns: Namespace, name: str) -> None:
 
 
 def is_rolled_out(deployment: dict[str, Any]) -> bool:
-    """Whether its controller has seen the newest template, and all pods are of it and serve."""
+    """Whether the controller has seen the newest template, and all pods have that template and serve."""
     status = deployment.get("status") or {}
     reasons = {condition["reason"] for condition in status.get("conditions", ())}
     return (
@@ -234,14 +234,14 @@ def is_rolled_out(deployment: dict[str, Any]) -> bool:
 
 
 def package_image(deployment: dict[str, Any]) -> str:
-    """The operator's image in the Deployment's pods, which brings Andante's engine package."""
+    """The operator's image in the Deployment's pods, from which the engine package is copied."""
     (container,) = deployment["spec"]["template"]["spec"]["initContainers"]
     image: str = container["image"]
     return image
 
 
 def serve_all(ns: Namespace, found: list[FakeEngine]) -> None:
-    """Behind the service's pods, which are as many."""
+    """Make the service's pods ready, one for each engine."""
     for pod, engine in zip(wait_pods(ns, len(found)), found, strict=True):
         make_ready(ns, pod, engine)
     wait_for(

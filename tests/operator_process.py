@@ -1,4 +1,4 @@
-"""The operator as its own process against a control plane, and what tests do to it and to its services."""
+"""Runs the operator as a process against a control plane, and gives tests access to it and to its services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICK_SECONDS = 1.0
 
 
 def wait_for(what: str, holds: Callable[[], Any], *, timeout: float = 60.0, told: Callable[[], str] = str) -> Any:
-    """Poll until `holds` returns something true, and return that; the failure says what was waited for."""
+    """Poll until `holds` returns something true, and return it. A failure names `what`."""
     until = time.monotonic() + timeout
     while True:
         found = holds()
@@ -34,7 +34,7 @@ def wait_for(what: str, holds: Callable[[], Any], *, timeout: float = 60.0, told
 
 
 class OperatorProcess:
-    """`andante-operator` for some namespaces; start, stop, kill and start again."""
+    """One `andante-operator` for some namespaces; a test can start, stop, kill and restart it."""
 
     def __init__(self, control_plane: ControlPlane, folder: Path, *, namespaces: list[str], **settings: Any) -> None:
         self._plane, self._folder = control_plane, folder
@@ -53,7 +53,7 @@ class OperatorProcess:
         self.kubeconfig = control_plane.kubeconfig
         self.log = folder / "operator.log"
         self.environment: dict[str, str] = {}
-        """Variables beside those of the test's own environment."""
+        """Environment variables, in addition to those of the test."""
 
     def start(self, *, wait: bool = True) -> OperatorProcess:
         config = self._folder / "operator.yaml"
@@ -70,7 +70,7 @@ class OperatorProcess:
         return self
 
     def wait_working(self) -> None:
-        """Until it has ticked, which it does once it has seen the cluster."""
+        """Wait for the first tick, which comes after the first list of the cluster."""
         wait_for(
             "the operator's first tick", lambda: self.metric("andante_operator_tick_seconds_count") > 0, told=self.tail
         )
@@ -81,7 +81,7 @@ class OperatorProcess:
         return self._process.pid
 
     def exit_status(self) -> int | None:
-        """What it ended with; None while it runs."""
+        """Exit status of the process; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def running(self) -> bool:
@@ -92,7 +92,7 @@ class OperatorProcess:
         return self._process.wait(timeout)
 
     def stop(self) -> int | None:
-        """SIGTERM, as the kubelet does; the exit status, or None when it was not running."""
+        """Send SIGTERM, as the kubelet does. Returns the exit status, or None where no process ran."""
         if self._process is None or self._process.poll() is not None:
             return None
         self._process.send_signal(signal.SIGTERM)
@@ -107,17 +107,17 @@ class OperatorProcess:
         return "the operator's log ends with:\n" + self.log.read_text()[-4000:]
 
     def metric(self, name: str, **labels: str) -> float:
-        """Sum of the samples of that name whose labels include `labels`; 0 while the operator does not answer."""
+        """Sum of the samples of that name that have `labels`; 0 while the operator does not answer."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         return sum(value for sample, value in self._samples(name) if all(w in sample for w in wanted))
 
     def health(self, path: str = "/healthz") -> tuple[int, dict[str, Any]]:
-        """HTTP status and words of the operator's health."""
+        """HTTP status and JSON body of the operator's health."""
         answer = httpx.get(f"http://127.0.0.1:{self.health_port}{path}", timeout=5, trust_env=False)
         return answer.status_code, answer.json()
 
     def api_calls(self) -> float:
-        """Calls about services and their children since the start; the operator's own Lease is not among them."""
+        """Number of API calls since the start, without those for the operator's Lease."""
         samples = self._samples("andante_operator_api_calls_total")
         return sum(value for sample, value in samples if 'kind="Lease"' not in sample)
 
@@ -131,7 +131,7 @@ class OperatorProcess:
 
 
 class Namespace:
-    """kubectl in one namespace, in the words of the tests."""
+    """kubectl for one namespace, with the operations that tests need."""
 
     def __init__(self, control_plane: ControlPlane, name: str) -> None:
         self.plane, self.name = control_plane, name
@@ -172,7 +172,7 @@ class Namespace:
         ]
 
     def wait_condition(self, kind: str, status: str, reason: str, *, name: str = "chat", timeout: float = 60.0) -> str:
-        """The condition's message, once it is so."""
+        """Wait until the condition has this status and reason; return its message."""
 
         def found() -> dict[str, Any] | None:
             condition = self.condition(kind, name)

@@ -1,6 +1,6 @@
-"""A vLLM of another version: the installed one, with another version string and some names gone.
+"""Makes a vLLM of another version: the installed one, with another version string and some names changed.
 
-It runs, as each module that used a name uses the new one; only what holds on to the old name from outside misses it.
+It runs, as all of its modules use the new names. Only code outside of vLLM does not find the old names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def make_other_vllm(folder: Path, *, installed: Path, version: str, renamed: Mapping[str, str]) -> Path:
-    """A package `vllm` in `folder`, to be put in front of PYTHONPATH; returns `folder`.
+    """Make a package `vllm` in `folder`, which must come first in PYTHONPATH; return `folder`.
 
     installed: the folder of the package `vllm`. renamed: old name -> new name, throughout the package.
     """

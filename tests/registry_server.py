@@ -1,4 +1,4 @@
-"""A registry for tests: Debian's docker-registry on an address of this machine, with TLS and a login, or without."""
+"""Runs Debian's docker-registry for tests on an address of this machine, with TLS and a login, or without."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ USERNAME, PASSWORD = "andante", "a password: with spaces"
 
 @dataclass(slots=True)
 class RegistryServer:
-    """Runs while it is entered. `secure`: TLS by an authority of its own, and a login."""
+    """A registry that runs inside a `with` block. `secure`: TLS with its own authority, and a login."""
 
     folder: Path
     address: str = "127.0.0.1"
@@ -40,7 +40,7 @@ class RegistryServer:
         return self.folder / "pki" / "ca.crt"
 
     def get(self, path: str, *, method: str = "GET") -> httpx.Response:
-        """An answer of the registry's API to the one who may log in."""
+        """An answer of the registry's API to a request with the login."""
         verify = ssl.create_default_context(cafile=str(self.ca)) if self.secure else False
         url = f"{'https' if self.secure else 'http'}://{self.host}{path}"
         kinds = ("docker.distribution.manifest.v2", "oci.image.manifest.v1")
@@ -50,7 +50,7 @@ class RegistryServer:
             return client.request(method, url, headers={"Accept": accept})
 
     def digest(self, repository: str, tag: str) -> str:
-        """What the registry says of NAME:TAG."""
+        """The registry's manifest of NAME:TAG."""
         found = self.get(f"/v2/{repository}/manifests/{tag}", method="HEAD")
         return str(found.raise_for_status().headers["Docker-Content-Digest"])
 

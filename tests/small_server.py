@@ -1,4 +1,4 @@
-"""An HTTP server for a test that answers each GET by a function."""
+"""Runs an HTTP server for a test; a function answers each GET."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def serving(answer: Callable[[str], tuple[int, str, bytes]]) -> Iterator[int]:
-    """The port; `answer` gets the path with its query, and returns status, content type and body."""
+    """Run the server; yields its port. `answer` gets the path with query, and returns status, content type and body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,6 +1,6 @@
-"""Chaos for the operator: random faults of its whole world on a real control plane, and what must hold meanwhile.
+"""Tests the operator with random faults on a real control plane, and checks what must hold meanwhile.
 
-`make chaos` runs it for long (`python -m chaos --help`), `tests/operator/test_operator_chaos.py` for a minute or two,
-with each kind of fault. `faults*.py` say what is broken, `ledger.py`, `convergence.py` and `reaction.py` what must
-hold; the rest is the world.
+`make chaos` runs it for hours (`python -m chaos --help`), `tests/operator/test_operator_chaos.py` for two minutes with
+each kind of fault once. `faults*.py` define the faults; `ledger.py`, `convergence.py` and `reaction.py` check what must
+hold; the other modules run the cluster, the pods and the operators.
 """

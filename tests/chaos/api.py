@@ -1,4 +1,4 @@
-"""The test's own way to the API server, past every fault: plain REST, patient while the server is away."""
+"""Calls the API server for the test, past all injected faults: plain REST, with retries while the server is away."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ PATIENCE_SECONDS = 60.0
 
 
 class ApiError(Exception):
-    """The API server refused it."""
+    """The API server refused the call."""
 
 
 class Api:
-    """JSON in, JSON out; safe to use from several threads."""
+    """Sends and returns JSON. Safe to use from several threads."""
 
     def __init__(self, plane: ControlPlane) -> None:
         self._client = httpx.Client(
@@ -48,7 +48,7 @@ class Api:
                     return found
             if status in (404, 409) and method != "POST":
                 return None
-            # A server that has just started knows no rights yet, and a namespace that is new no defaults.
+            # A server that has just started does not know all rights yet, and a new namespace has no defaults yet.
             if status in (400, 422) or time.monotonic() > until:
                 raise ApiError(f"{method} {path}: {status} {told[:500]}")
             if status == 409 or "being terminated" in told:
@@ -59,11 +59,11 @@ class Api:
         return self.call("GET", path)
 
     def items(self, path: str) -> list[dict[str, Any]]:
-        """Nothing, also where the kind is not known."""
+        """Delete the object, if it and its kind exist."""
         return (self.get(path) or {}).get("items") or []
 
     def make(self, path: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """The new object; None where there is one of that name."""
+        """Create the object and return it; None where an object of that name exists."""
         return self.call("POST", path, manifest)
 
     def patch(self, path: str, patch: dict[str, Any]) -> dict[str, Any] | None:

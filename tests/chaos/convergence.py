@@ -1,4 +1,4 @@
-"""What the cluster and the operators must be like some time after the last fault; `unfinished` says what is missing."""
+"""Checks that cluster and operators are as they should be soon after the last fault, and says what is missing."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from chaos.services import NAMESPACES, Part, Service
 from chaos.stage import Stage
 
 SECONDS = 60.0
-"""After the last fault, by which all must be as it should."""
+"""Time after the last fault in which everything must become as it should be."""
 GARBAGE_SECONDS = 240.0
-"""For the garbage collector, which is not the operator's: it stands still for a while after a CRD has gone."""
+"""Time for the garbage collector, which is not a part of the operator: it stops for a while after a CRD is deleted."""
 LEFT_OVER = "is left over"
 MEMORY_FACTOR = 1.10
 LONGEST_TICK_SILENCE = 10.0
 CHILDREN = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
-"""Of every service. A PodMonitor comes beside them where its CRD was there when the operator last looked."""
+"""Children of every service. There is also a PodMonitor if its CRD existed when the operator last looked."""
 REPAIRED = ("Service", "PodDisruptionBudget")
-"""Children whose loss costs no pod."""
+"""Children that can be deleted without the loss of a pod."""
 
 
 class Convergence:
-    """Asks for what only an operator with living watches does, and waits for the world to be as it should."""
+    """Makes changes that only an operator with working watches sees, and waits until everything is as it should be."""
 
     def __init__(self, stage: Stage, chance: random.Random) -> None:
         self._stage, self._chance = stage, chance
         self._calm_mib: dict[tuple[int, bool], float] = {}  # by pid and whether it leads, at the end of its first group
 
     def wait(self, *, seconds: float = SECONDS) -> float:
-        """Seconds that it took; what is still unfinished after `seconds` is wrong."""
+        """Return the seconds that it took. Anything that is still unfinished after `seconds` is a violation."""
         stage, began = self._stage, time.monotonic()
         until = began + GARBAGE_SECONDS
         self._ask()
@@ -44,7 +44,7 @@ class Convergence:
             lacks = self.unfinished()
             now = time.monotonic()
             if now < until and any(LEFT_OVER in lack for lack in lacks):
-                began = now  # the garbage collector's turn: until it has been there, the names are taken
+                began = now  # the names are free only after the garbage collector's work
             took = now - began
             if not lacks:
                 break
@@ -58,7 +58,7 @@ class Convergence:
         return took
 
     def _ask(self) -> None:
-        """A new spec and a child that is gone, in each namespace: a watch that is dead would not tell."""
+        """Change a spec and delete a child in each namespace: an operator with a dead watch would not see it."""
         for namespace in NAMESPACES:
             service = self._chance.choice(self._stage.in_part(Part.STEADY, Part.VICTIM, namespace=namespace))
             kind = self._chance.choice(REPAIRED)
@@ -77,7 +77,7 @@ class Convergence:
                 self._stage.wrong.append(f"{one.name} holds {now:.0f} MiB, after its first faults it held {calm:.0f}")
 
     def unfinished(self) -> list[str]:
-        """What is not as it should be; nothing when all is."""
+        """What is not as it should be; empty when everything is."""
         objects = [obj for kind in APPLIED for obj in self._list(kind)]
         lacks = self._operators()
         for service in self._stage.services:
@@ -85,7 +85,7 @@ class Convergence:
         for path, version in self._stage.decoys.items():
             found = self._stage.api.get(path)
             if found is None or found["metadata"]["resourceVersion"] != version:
-                lacks.append(f"{path}, which is nobody's, was touched")
+                lacks.append(f"{path}, which no service owns, was changed")
         return lacks
 
     def _list(self, kind: ObjectKind) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ class Convergence:
 
 
 def _is_left_over(obj: dict[str, Any], service: Service, uid: str) -> bool:
-    """Whether an object is of an earlier life of the service."""
+    """Whether an object belongs to a deleted service of the same name."""
     owners = [o for o in obj["metadata"].get("ownerReferences") or () if o.get("kind") == KIND]
     named = any(o["name"] == service.name for o in owners)
     return named and uid not in owner_uids(obj) and SERVICE_LABEL in (obj["metadata"].get("labels") or {})

@@ -1,4 +1,4 @@
-"""The table of faults: what may go wrong, how far it reaches, and how often it is drawn."""
+"""Lists all kinds of faults: what breaks, which services it may affect, and how often it is drawn."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from chaos.stage import Stage
 
 
 class Reach(Enum):
-    """Whom a fault may cost something."""
+    """The services that a fault may affect."""
 
     VICTIM = "victim"
-    """One namespace, service, pod or child: every other service goes on being scaled."""
+    """Those of one namespace, service, pod or child. All other services must still be scaled."""
     ALL = "all"
-    """The operator itself, or its API server: all services wait until it is over."""
+    """All services, as the operator or its API server is broken: they wait until the fault is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One kind of fault. `work` brings it about, keeps it up for so many seconds, and takes it back."""
+    """One kind of fault. `work` causes the fault, keeps it for the given seconds, and ends it."""
 
     name: str
     reach: Reach
     work: Callable[[Stage, random.Random, float], None]
     weight: float = 1.0
-    """How often it is drawn, against others."""
+    """How often the fault is drawn, relative to others."""
     long: bool = False
-    """Whether it takes longer than it is told to: such a fault begins with its group."""
+    """Whether the fault takes longer than the given seconds. Such a fault begins together with its group."""
 
 
 def all_faults() -> tuple[Fault, ...]:
     """Every kind."""
-    # They need Fault, which is here.
+    # These modules import Fault from here.
     from chaos import faults_api, faults_objects, faults_operator, faults_pods
 
     return (*faults_api.FAULTS, *faults_pods.FAULTS, *faults_objects.FAULTS, *faults_operator.FAULTS)

@@ -1,4 +1,4 @@
-"""Faults of the API server, as a proxy in front of it can play them, and of the server itself."""
+"""Defines faults of the API server: simulated by a proxy in front of it, or of the server itself."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ WAYS = (
     "reset", "hang", "delay", "half", "lost", "login-page", "error-event", "401", "403", "409", "410", "429", "500",
     "503", "504",
 )  # fmt: skip
-"""Connections that are cut, and requests that are never answered, or late; bodies of which half comes; answers that are
-lost after the work was done; a page in place of JSON; ERROR events; and codes of HTTP."""
+"""Cut connections; requests without an answer or with a late one; half bodies; answers that are lost after the work was
+done; a login page in place of JSON; ERROR events; HTTP status codes."""
 SHARES = (0.2, 0.5, 1.0)
 LONGEST_DELAY_SECONDS = 3.0
 HANG_SECONDS = 22.0
-"""Longer than the operator waits for an answer."""
+"""Longer than the operator's time limit for a call."""
 
 
 def _parts() -> dict[str, Callable[[Request], bool]]:
@@ -41,7 +41,7 @@ def _within(namespace: str, request: Request) -> bool:
 
 
 def _applies(how: str, applies: Callable[[Request], bool], request: Request) -> bool:
-    # A conflict is about a write, and the Lease answers one with whom it belongs to.
+    # Only a write can meet a conflict.
     if how == "409" and not request.writes:
         return False
     return applies(request)
@@ -54,7 +54,7 @@ def _break(how: str, parts: tuple[str, ...], stage: Stage, chance: random.Random
         for one in stage.operators.both:
             stack.enter_context(one.api.rule(Rule(how=how, applies=applies, share=share, seconds=delay)))
             if chance.random() < 0.5:
-                one.api.cut()  # so that watches meet it too
+                one.api.cut()  # so that open watches meet the fault, too
         time.sleep(seconds)
 
 

@@ -1,4 +1,4 @@
-"""Faults of the cluster's objects: people, tools and tenants delete, edit and forge them."""
+"""Defines faults of the cluster's objects: people, tools and tenants delete, edit and forge them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _change_spec(stage: Stage, chance: random.Random, seconds: float) -> None:
 
 
 def _make_again(stage: Stage, chance: random.Random, seconds: float) -> None:
-    """Deleted, and there again at once with another uid."""
+    """Delete a service, and create it again at once: it then has another uid."""
     service = _victim(stage, chance)
     with stage.locks["services"]:
         stage.api.delete(service.path)
@@ -67,7 +67,7 @@ def _load(stage: Stage, chance: random.Random, seconds: float) -> None:
 
 
 def _forge(stage: Stage, chance: random.Random, seconds: float) -> None:
-    """Objects of a tenant that carry our label, large texts, and names that are not theirs."""
+    """Create objects as a tenant could: with our label, large texts, and the names of other services."""
     service = _victim(stage, chance)
     path = f"/api/v1/namespaces/{service.namespace}/configmaps"
     names = [f"forged-{chance.randrange(10**9)}" for _ in range(10)]

@@ -1,4 +1,4 @@
-"""Faults of the operators themselves: killed, frozen, cut off, on a wrong clock."""
+"""Defines faults of the operators: killed, frozen, cut off from the API server, with a wrong clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chaos.stage import TICK_SECONDS, Stage
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/andante-system/leases/andante-operator"
 JUMPS = (-86_400, -3_600, -90, -20, -3, 3, 20, 90, 3_600, 86_400, 40_000_000)
-"""Seconds by which a clock is set."""
+"""Seconds by which a clock is changed."""
 LEASE_SECONDS = 20.0
 
 
@@ -32,7 +32,7 @@ def _freeze(stage: Stage, chance: random.Random, seconds: float) -> None:
 
 
 def _set_clock(stage: Stage, chance: random.Random, seconds: float) -> None:
-    """Set, and set right again later."""
+    """Change an operator's clock, and correct it later."""
     one, jump = chance.choice(stage.operators.both), chance.choice(JUMPS)
     with stage.locks["clocks"]:
         one.set_clock(jump)
@@ -41,7 +41,7 @@ def _set_clock(stage: Stage, chance: random.Random, seconds: float) -> None:
 
 
 def _partition(stage: Stage, chance: random.Random, seconds: float) -> None:
-    """The operator that works is cut off until the other has taken over."""
+    """Cut the active operator off until the other one has taken over."""
     one = next(iter(stage.operators.leaders()), stage.operators.both[0])
     with one.api.refusing():
         time.sleep(LEASE_SECONDS + 4 + seconds)

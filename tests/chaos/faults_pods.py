@@ -1,4 +1,4 @@
-"""Faults of engine pods: what their /metrics answer, and whether the pods are there at all."""
+"""Defines faults of engine pods: wrong answers at /metrics, pods that are not ready, deleted pods."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from chaos.services import Part
 from chaos.stage import Stage
 
 HANG_SECONDS = 4.0
-"""Longer than the operator waits for one pod."""
+"""Longer than the operator's time limit for one pod."""
 BOMB_BYTES = 8 * 1024 * 1024
-"""Twice of what the operator reads."""
+"""Twice the size that the operator reads."""
 LIES = (
     'andante_open_requests{model_name="chat",qoe_class="reading"} NaN\n',
     'andante_open_requests{model_name="chat",qoe_class="reading"} +Inf\n',
@@ -28,7 +28,7 @@ LIES = (
     "",
     "\0" * 1000,
 )
-"""Metrics that are none, or that no engine can have."""
+"""Texts that are no metrics, and values that no engine can have."""
 
 
 def _begin(handler: BaseHTTPRequestHandler, length: int | None = None, **headers: str) -> None:

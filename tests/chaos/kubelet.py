@@ -1,4 +1,4 @@
-"""Stands for kubelets and engines: each pod of a service gets an engine that answers as its service's load says."""
+"""Simulates kubelets and engines: each pod of a service gets an engine that answers according to the service's load."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from operator_pods import FakeEngine
 
 LOOK_SECONDS = 0.3
 BUSY, IDLE = (30.0, 0.5), (0.0, 1.0)
-"""Open requests of a pod and their QoE: far below the objective, and nothing to do."""
+"""Open requests of a pod, and their QoE: far below the objective, or without work."""
 
 
 class Kubelet:
-    """Works in a thread of its own, until closed."""
+    """Works in its own thread until it is closed."""
 
     def __init__(self, api: Api, services: tuple[Service, ...], *, lift: Collection[Service]) -> None:
-        """`lift`: services that are busy for as long as they are in it."""
+        """`lift`: services that are busy while they are in this collection."""
         self._lift = lift
         self._api, self._services = api, {(s.namespace, s.name): s for s in services}
         self._lock = threading.Lock()
@@ -49,23 +49,23 @@ class Kubelet:
             return [engine for whose, engine in self._engines.values() if whose is service]
 
     def ready(self, service: Service) -> int:
-        """How many of its pods are."""
+        """The number of the service's ready pods."""
         with self._lock:
             return sum(whose is service and self._ready.get(uid, False) for uid, (whose, _) in self._engines.items())
 
     def calm_seconds(self, service: Service) -> float:
-        """For how long no pod of it has become ready."""
+        """Seconds since a pod of the service last became ready."""
         return time.monotonic() - self._rose.get(service, 0.0)
 
     def put_load(self, service: Service, *, busy: bool) -> None:
-        """From now on; the next scrape shows it."""
+        """Set the service's load; the next scrape shows it."""
         service.busy = busy
         for engine in self.engines(service):
             self._set(service, engine)
 
     @contextmanager
     def misbehaving(self, service: Service, how: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[None]:
-        """What the service's pods answer inside the block."""
+        """Let the service's pods answer with `how` inside the block."""
         engines = self.engines(service)
         for engine in engines:
             engine.misbehaves = how
@@ -78,7 +78,7 @@ class Kubelet:
 
     @contextmanager
     def unready(self, service: Service) -> Iterator[None]:
-        """Its pods that are there now fail their readiness probes inside the block."""
+        """Let the service's present pods fail their readiness probes inside the block."""
         with self._lock:
             uids = {uid for uid, (whose, _) in self._engines.items() if whose is service}
             self._unready |= uids

@@ -1,4 +1,4 @@
-"""What the operators write, looked at as it happens: by whom, into what, with which owner and how many replicas."""
+"""Checks each write of the operators: who wrote, which object, with which owner and how many replicas."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SCALED = "deployments"
 
 
 class Ledger:
-    """Collects what is wrong in `wrong`. Writes come from several threads, those of one operator in order."""
+    """Collects violations in `wrong`. Several threads report writes; those of one operator come in order."""
 
     def __init__(self, services: tuple[Service, ...], *, reads: Callable[[Service], int]) -> None:
-        """`reads`: how often the engines of a service have been read so far."""
+        """`reads`: returns how often the engines of a service have been read so far."""
         self._services = {(s.namespace, s.name): s for s in services}
         self._reads = reads
         self._lock = threading.Lock()
@@ -29,11 +29,11 @@ class Ledger:
         self._unjudged: list[tuple[int, Write]] = []  # newest revision of the Lease then
         self._replicas: dict[str, int] = {}  # by uid of the Deployment, as written last
         self.followed: dict[Service, tuple[int, int]] = {}
-        """By service: replicas that were written last, and how often its engines had been read by then."""
+        """By service: the last written replicas, and how often its engines had been read before."""
         self._allowed: dict[Service, set[int]] = {}
 
     def allow(self, service: Service, replicas: set[int]) -> None:
-        """From now on these are right for it; where nothing is said, any number within its bounds."""
+        """From now on only these replicas are right for the service; before, any within its bounds were."""
         with self._lock:
             self._allowed[service] = replicas
 
@@ -48,15 +48,16 @@ class Ledger:
             self._note_replicas(write)
 
     def judge(self) -> None:
-        """Whether each write since the last time was of the operator's own, and the operator held the Lease at its
-        revision. Call when nothing is under way.
+        """Check each write since the last call: to an own object, by the operator that held the Lease at its revision.
+
+        Call it while no write is in progress.
         """
         with self._lock:
             holders = sorted(self._holders)
             for newest, write in self._unjudged:
                 self._look(write)
                 if write.version <= newest:
-                    continue  # it changed nothing, and has the revision of an earlier write
+                    continue  # the write changed nothing, so its revision is that of an earlier write
                 holder = next((who for version, who in reversed(holders) if version <= write.version), "nobody")
                 if holder != write.operator:
                     self._say(write, f"at revision {write.version}, when {holder} had the Lease")
@@ -116,5 +117,5 @@ class Ledger:
 
 
 def owner_uids(obj: dict[str, Any]) -> list[str]:
-    """Of an object's owners that are LLMServices."""
+    """Uids of an object's owners that are LLMServices."""
     return [o["uid"] for o in obj["metadata"].get("ownerReferences") or () if o.get("kind") == KIND]

@@ -1,4 +1,4 @@
-"""Two operators, each behind a proxy and on a clock of its own; what ends is started again, as a kubelet would."""
+"""Runs two operators, each behind a proxy and with its own clock. An operator that ends is started again."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from debian_programs import program
 from helm_release import OPERATOR, SYSTEM, Release
 
 EXPLAINED = {3, 4}
-"""Exit statuses of an operator that says in its log why it cannot go on."""
+"""Exit statuses of an operator whose log says why it cannot go on."""
 LOOK_SECONDS = 0.2
 SECONDS_BETWEEN_PROBES = 5.0
 FAILURES_OF_LIVENESS = 3
 SILENT_SECONDS = 60.0
-"""An operator that does not answer at all for that long hangs, on a busy machine too."""
+"""An operator that does not answer for so long hangs, even on a busy machine."""
 RESTART_SECONDS = 0.5
 _ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} )", re.MULTILINE)
 _OF_KOPF = re.compile(r"\S+ \S+ [A-Z]+ kopf\.")
@@ -63,7 +63,7 @@ class ChaosOperator:
         self._failures = 0
 
     def set_clock(self, seconds: float) -> None:
-        """Its wall clock is that much ahead of the true time from now on."""
+        """Let the operator's wall clock be `seconds` ahead of the true time."""
         with self._lock:
             new = self._clock.with_suffix(".new")
             new.write_text(f"{seconds:+.0f}\n")
@@ -82,7 +82,7 @@ class ChaosOperator:
 
     @contextmanager
     def freezing(self) -> Iterator[None]:
-        """It stands still inside the block."""
+        """Stop the process inside the block."""
         self.frozen = True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGSTOP)
@@ -94,7 +94,7 @@ class ChaosOperator:
             self.frozen = False
 
     def tend(self) -> None:
-        """What a kubelet does; and looks whether the log or the end of the process says what it must not."""
+        """Do a kubelet's work, and check the log and the end of the process for violations."""
         self._look_at_log()
         status = self.process.exit_status()
         if status is not None:
@@ -113,7 +113,7 @@ class ChaosOperator:
         silent = time.monotonic() - max(self._answered, self._started)
         if self._failures >= FAILURES_OF_LIVENESS or silent > SILENT_SECONDS:
             self._wrong(f"{self.name} had to be killed after {silent:.0f} s of silence: {status} {words}")
-            self.end(signal.SIGABRT)  # the log then says where each of its threads was
+            self.end(signal.SIGABRT)  # then the log has the stack of each thread
 
     def health(self, path: str = "/healthz") -> tuple[int, dict[str, object]]:
         """Status 0 while it does not answer."""
@@ -123,7 +123,7 @@ class ChaosOperator:
             return 0, {"error": repr(error)}
 
     def resident_mib(self) -> float:
-        """Memory of the process."""
+        """Resident memory of the process."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
@@ -133,9 +133,9 @@ class ChaosOperator:
             text = log.read().decode(errors="replace")
             self._read = log.tell()
         for entry in _ENTRY.split(text):
-            # kopf tells of every watch that ended with an exception; the operator begins it again.
+            # kopf logs each watch that ends with an exception. The operator starts it again.
             if "Traceback (most recent call last)" in entry and not _OF_KOPF.match(entry):
-                self._wrong(f"{self.name}: an exception that nobody expected: {entry[:4000]}")
+                self._wrong(f"{self.name}: an unforeseen exception: {entry[:4000]}")
 
     def _look_at_end(self, status: int) -> None:
         with self._lock:
@@ -149,7 +149,7 @@ class ChaosOperator:
 
 
 class Operators:
-    """Both, tended from inside the block on."""
+    """Both operators. They run inside the block."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class Operators:
         self._stack.close()
 
     def leaders(self) -> list[ChaosOperator]:
-        """Who says that it works."""
+        """The operators that say that they are ready."""
         return [one for one in self.both if one.health("/readyz")[0] == 200]
 
     def _tend(self, one: ChaosOperator) -> None:
@@ -199,7 +199,7 @@ class Operators:
 
 
 def _faked_time(clock: Path) -> dict[str, str]:
-    """libfaketime: the process's wall clock is as the file says, its monotonic clock is the machine's."""
+    """Environment for libfaketime: a file sets the process's wall clock; its monotonic clock is the machine's."""
     (library,) = (program("faketime").path.parents[1] / "lib").glob("**/libfaketimeMT.so.1")
     return {
         "LD_PRELOAD": str(library),

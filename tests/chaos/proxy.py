@@ -1,4 +1,4 @@
-"""The API server as one operator sees it: a proxy breaks what rules name, and tells what was written."""
+"""Runs one operator's proxy to the API server: it breaks requests by rules, and reports all writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOGIN_PAGE = b"<!doctype html><title>Sign in</title>"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a rule looks at."""
+    """The properties of a request that rules can use."""
 
     method: str
     path: str
@@ -53,28 +53,28 @@ class Write:
 
     @property
     def version(self) -> int:
-        """Revision of the store that it made; 0: not told."""
+        """Revision of the store after the write; 0: not known."""
         version: str = (self.answer.get("metadata") or {}).get("resourceVersion") or "0"
         return int(version)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Rule:
-    """Breaks the requests that it is for, one way, until it is taken away."""
+    """Breaks the requests that it applies to, in one way, until it is removed."""
 
     how: str
-    """A code of HTTP, or a name of `ChaosAPI`'s ways."""
+    """An HTTP status code, or one of the ways that `ChaosAPI` knows."""
     applies: Callable[[Request], bool]
     share: float = 1.0
-    """Of the requests that it is for."""
+    """Share of these requests that is broken."""
     seconds: float = 1.0
-    """Of a delay."""
+    """Length of a delay."""
     met: int = 0
     over: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
 
 class ChaosAPI(FaultyAPI):
-    """A proxy with rules. `on_write` is told of every write that was carried out, on the proxy's own thread."""
+    """A proxy with rules. `on_write` gets every write that the API server carried out, in the proxy's own thread."""
 
     def __init__(
         self, plane: ControlPlane, folder: Path, *, operator: str, token: str, on_write: Callable[[Write], None]
@@ -87,7 +87,7 @@ class ChaosAPI(FaultyAPI):
 
     @contextmanager
     def rule(self, rule: Rule) -> Iterator[Rule]:
-        """In force inside the block; watches that are open may go on."""
+        """Use the rule inside the block. Open watches may continue."""
         self._rules = (*self._rules, rule)
         try:
             yield rule
@@ -97,7 +97,7 @@ class ChaosAPI(FaultyAPI):
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Nobody listens inside the block, and what was under way is cut."""
+        """Refuse connections inside the block, and cut the open ones."""
         with self._gate:
             self._refusals += 1
             if self._refusals == 1:
@@ -116,7 +116,7 @@ class ChaosAPI(FaultyAPI):
         await self._site.start()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if self._refusals:  # on a connection that was open before
+        if self._refusals:  # the connection was open before
             return _abort(request)
         looked = Request(method=request.method, path=request.path, watch="watch=" in request.query_string)
         rule = next((r for r in self._rules if r.applies(looked) and self._chance.random() < r.share), None)

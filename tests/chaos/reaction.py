@@ -1,4 +1,4 @@
-"""Healthy services go on being scaled: their load is turned up and down, and their replicas are to follow in time."""
+"""Checks that healthy services are scaled in time: changes their load, and waits for their replicas to follow."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from chaos.services import Part, Service
 from chaos.stage import WINDOW_SECONDS, Stage
 
 MOST_READS = 3
-"""Of the new load before the new replicas are written: two ticks, and the one that was under way."""
+"""Most scrapes with the new load before the new replicas are written: those of two ticks, and of the running tick."""
 SECONDS = 20.0
-"""An operator that does not tick at all reads nothing."""
+"""A time limit, too: an operator that does not tick reads nothing."""
 
 
 class React:
-    """Turns the steady services' load; notes what did not follow."""
+    """Changes the load of the steady services, and notes a service that did not follow."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.most_reads = 0
 
     def all_the_time(self, goes_on: Callable[[], bool]) -> None:
-        """Turn after turn, until `goes_on` says no."""
+        """Change the load again and again, until `goes_on` returns False."""
         while goes_on():
             for service in self._stage.in_part(Part.STEADY):
                 self.turn(service, at_once=True)
 
     def turn(self, service: Service, *, at_once: bool) -> None:
-        """From busy to idle, or back. `at_once`: nothing is broken that the service needs, so that it is to follow."""
+        """Change from busy to idle, or back. `at_once`: the service needs no broken part, so it must follow."""
         stage, ledger = self._stage, self._stage.ledger
         if at_once:
             self._settle(service)

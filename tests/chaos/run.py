@@ -1,4 +1,4 @@
-"""Draws faults in groups from a seed, lets them loose, and checks after each group what must hold."""
+"""Draws groups of faults from a seed, causes them, and checks after each group what must hold."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from chaos.stage import Stage
 
 AT_ONCE = 32
 SPAN_SECONDS = 10.0
-"""In which the faults of a group begin."""
+"""Time in which the faults of a group begin."""
 LONGEST_SECONDS = 3.0
-"""Of one fault, where it does not say more itself."""
+"""Longest duration of a fault that is not `long`."""
 FIRST_SECONDS = 300.0
-"""For all services to run, before the first fault."""
+"""Time limit for all services to run before the first fault."""
 _CONTAINED_SHARE = 0.5
-"""Of groups whose faults all reach a victim only."""
+"""Share of groups whose faults affect victims only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """One fault to come."""
+    """One planned fault."""
 
     fault: Fault
     at: float
@@ -43,14 +43,14 @@ class Planned:
 
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """What a chaos has come to."""
+    """The result of a run."""
 
     seed: int
     faults: Counter[str]
     wrong: list[str]
     longest_convergence: float = 0.0
     most_reads: int = 0
-    """Scrapes that a service had at most to wait for its new replicas."""
+    """Most scrapes that a service had to wait for its new replicas."""
 
     def text(self) -> str:
         lines = [f"{count:5d}  {name}" for name, count in sorted(self.faults.items())]
@@ -68,7 +68,7 @@ def draw(chance: random.Random, faults: Sequence[Fault], count: int) -> list[Pla
 
 
 def plan(chance: random.Random, fault: Fault) -> Planned:
-    """When, and for how long."""
+    """Draw when the fault begins and how long it lasts."""
     return Planned(
         fault=fault,
         at=0.0 if fault.long else chance.uniform(0, SPAN_SECONDS),
@@ -78,7 +78,7 @@ def plan(chance: random.Random, fault: Fault) -> Planned:
 
 
 class Chaos:
-    """Groups of faults on one stage; the first group that finds something wrong is the last."""
+    """Runs groups of faults on one stage. The first group with a violation is the last."""
 
     def __init__(self, stage: Stage, *, seed: int, say: Callable[[str], None]) -> None:
         self._stage, self._say = stage, say
@@ -93,7 +93,7 @@ class Chaos:
         self._convergence.wait(seconds=FIRST_SECONDS)
 
     def group(self, planned: Sequence[Planned]) -> None:
-        """Let the faults loose, then check."""
+        """Cause the faults, then check."""
         began = time.monotonic()
         contained = all(one.fault.reach is Reach.VICTIM for one in planned)
         for service in self._stage.in_part(Part.STEADY):
@@ -106,7 +106,7 @@ class Chaos:
                 one.result()
         self.report.faults.update(one.fault.name for one in planned)
         self._stage.lift_held()
-        # Whatever has gone meanwhile, the scaler's own memory too: it is to follow again.
+        # Faults may have removed anything, the scaler's memory too. Now the services must follow again.
         for service in self._stage.in_part(Part.STEADY):
             self._react.turn(service, at_once=False)
         took = self._convergence.wait()
@@ -130,7 +130,7 @@ class Chaos:
 def run(
     *, faults: int, seed: int, minutes: float, group: int, only: str, folder: Path, say: Callable[[str], None]
 ) -> Report:
-    """Until so many faults were met, the time is over, or something is wrong."""
+    """Run until so many faults were caused, the time is over, or there is a violation."""
     until = time.monotonic() + 60 * minutes
     known = [fault for fault in all_faults() if only in fault.name]
     contained = [fault for fault in known if fault.reach is Reach.VICTIM]
@@ -145,16 +145,16 @@ def run(
 
 
 def main() -> None:
-    """Exit status 1 where something was wrong."""
+    """Run `make chaos`. Exit status 1 where there was a violation."""
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--faults", type=int, default=2000, help="how many (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=None, help="what they are drawn from (default: drawn itself)")
+    parser.add_argument("--faults", type=int, default=2000, help="number of faults (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the random numbers (default: a random one)")
     parser.add_argument(
-        "--minutes", type=float, default=240.0, help="end earlier, after the group (default %(default)s)"
+        "--minutes", type=float, default=240.0, help="begin no new group after this time (default %(default)s)"
     )
     parser.add_argument("--group", type=int, default=50, help="faults between two checks (default %(default)s)")
-    parser.add_argument("--only", default="", help="kinds whose names have this text (default: all)")
-    parser.add_argument("--kinds", action="store_true", help="name the kinds of faults, and end")
+    parser.add_argument("--only", default="", help="only kinds whose names contain this text (default: all)")
+    parser.add_argument("--kinds", action="store_true", help="print the kinds of faults, and exit")
     parser.add_argument(
         "--keep", type=Path, default=None, help="new folder for the operators' logs (default: none kept)"
     )

@@ -1,4 +1,4 @@
-"""The LLMServices of a chaos, and what each of them ought to be like at any moment."""
+"""Defines the LLMServices of a run, and the replicas that each of them should have at any moment."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from operator_process import service_manifest
 
 CALM, STORMY, DOOMED = "calm", "stormy", "doomed"
 NAMESPACES = (CALM, STORMY, DOOMED)
-"""No fault of a namespace or of pods meets CALM, and none that lasts longer than a moment meets all of STORMY."""
+"""CALM meets no fault of a namespace or of pods. All of STORMY meets only short ones."""
 VICTIM_NAMESPACES = (STORMY, DOOMED)
 MOST = 2
-"""Replicas of a service that is busy; one that is idle has one."""
+"""Replicas of a busy service. An idle service has one."""
 
 
 class Part(Enum):
-    """What a service is there for."""
+    """The purpose of a service in the test."""
 
     STEADY = "steady"
-    """Busy or idle in turns; it is to follow within two ticks."""
+    """Is busy and idle by turns; its replicas must follow within two ticks."""
     HELD = "held"
-    """Idle on two replicas, neither of which may go for half an hour."""
+    """Is idle with two replicas, and must keep both for half an hour."""
     VICTIM = "victim"
     """Meets the faults of pods and children."""
     TAKEN = "taken"
-    """One of its children's names is another's: it may have no pods, and the other is not to be touched."""
+    """Another object has the name of one of its children: the service may have no pods, and that object must stay."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -38,13 +38,13 @@ class Service:
     part: Part
     busy: bool = False
     model_len: int = 4096
-    """By which a version of the spec is told from another."""
+    """Different in each version of the spec."""
     uids: list[str] = field(default_factory=list)
-    """Of its lives, the newest last."""
+    """Uid of the service and of its deleted predecessors, the newest last."""
 
     @property
     def replicas(self) -> int:
-        """How many there are to be."""
+        """The replicas that the service should have."""
         return MOST if self.busy or self.part is Part.HELD else 1
 
     @property
@@ -64,7 +64,7 @@ def collection(namespace: str) -> str:
 
 
 def cast() -> tuple[Service, ...]:
-    """All services of a chaos."""
+    """All services of a run."""
     return (
         Service(namespace=CALM, name="steady", part=Part.STEADY),
         Service(namespace=CALM, name="held", part=Part.HELD),

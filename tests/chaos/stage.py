@@ -1,4 +1,4 @@
-"""The whole world of a chaos: a control plane with the chart, services, what stands in for nodes, and two operators."""
+"""Runs what a test with faults needs: a control plane with the chart, services, a fake kubelet, two operators."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from helm_release import OPERATOR, POD_MONITOR_CRD, Release, helm_binary
 
 TICK_SECONDS = 1.0
 WINDOW_SECONDS = 4 * TICK_SECONDS
-"""For which a new replica keeps the scaler from buying another."""
+"""After a new replica, the scaler adds no other one for this time."""
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SERVICE_CRD, MONITOR_CRD = "llmservices.andante.dev", "podmonitors.monitoring.coreos.com"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 class Stage:
-    """Enter it; then break it."""
+    """Everything that runs. Faults break it inside a `with` block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -38,13 +38,13 @@ class Stage:
         self._stack = ExitStack()
         self.wrong: list[str] = []
         self.lift: set[Service] = set()
-        """Services that are to be held on more replicas than they have yet."""
+        """Services of the part HELD that do not have all their replicas yet."""
         self.decoys: dict[str, str] = {}
-        """Objects that are nobody's business, by path, with their versions."""
+        """Objects that no operator may change, by path, with their versions."""
         self.locks = {name: threading.Lock() for name in ("namespace", "crd", "clocks", "services")}
-        """Faults of one of these names do not meet each other."""
+        """Two faults that use the same lock do not run at the same time."""
         self.control_plane = ThreadPoolExecutor(1)
-        """What is done to the API server, one after the other: it dies with the thread that started it."""
+        """A thread for faults of the API server, one at a time: the server dies with the thread that started it."""
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
@@ -70,7 +70,7 @@ class Stage:
         return [s for s in self.services if s.part in parts and namespace in ("", s.namespace)]
 
     def reads(self, service: Service) -> int:
-        """How often the most asked of its engines has been read so far."""
+        """How often that engine of the service has been read which was read most often."""
         return max((engine.asked for engine in self.kubelet.engines(service)), default=0)
 
     def _furnish(self) -> None:
@@ -95,7 +95,7 @@ class Stage:
         self.api.make("/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
 
     def make_services(self, namespace: str) -> None:
-        """All of a namespace, with its decoys, those that are not there."""
+        """Create the missing services and decoys of a namespace."""
         if namespace == STORMY:
             self._make_decoys(namespace)
         for service in self.services:
@@ -113,7 +113,7 @@ class Stage:
             self.lift.add(service)
 
     def _make_decoys(self, namespace: str) -> None:
-        """One has the name of a child of `taken`, the other our label on what is not ours."""
+        """Create two objects: one with the name of a child of `taken`, and one with our label that is not ours."""
         (taken,) = self.in_part(Part.TAKEN)
         label = {SERVICE_LABEL: self.in_part(Part.VICTIM)[0].name}
         for plural, name, labels in (("serviceaccounts", taken.name, {}), ("configmaps", "decoy", label)):
@@ -124,7 +124,7 @@ class Stage:
             self.decoys[f"{path}/{name}"] = found["metadata"]["resourceVersion"]
 
     def take_rights(self, namespace: str) -> None:
-        """Of the operators, to the namespace."""
+        """Remove the operators' rights to the namespace."""
         for kind in ("rolebindings", "roles"):
             self.api.delete(f"{RBAC}/namespaces/{namespace}/{kind}/{OPERATOR}")
 
@@ -133,24 +133,24 @@ class Stage:
             self.api.make(f"{RBAC}/namespaces/{namespace}/{kind}", manifest)
 
     def remove_namespace(self, name: str) -> None:
-        """Returns when it is gone."""
+        """Delete it, and return when it is gone."""
         path = f"/api/v1/namespaces/{name}"
         self.api.delete(path)
         self.wait(f"namespace {name} to go", lambda: self.api.get(path) is None)
 
     def make_namespace(self, name: str) -> None:
-        """As it was, with the operators' rights and its services."""
+        """Create the namespace again, with the operators' rights and its services."""
         self._make_namespace(name)
         self.give_rights(name)
         self.make_services(name)
 
     def remove_crd(self, name: str) -> None:
-        """Returns when it is gone."""
+        """Delete it, and return when it is gone."""
         self.api.delete(f"{CRDS}/{name}")
         self.wait(f"CRD {name} to go", lambda: self.api.get(f"{CRDS}/{name}") is None)
 
     def make_service_crd(self) -> None:
-        """And all services anew, as a GitOps tool would."""
+        """Create the CRD and all services again, as a GitOps tool would."""
         self.api.make(CRDS, self.service_crd)
         self.wait("the CRD to be served", lambda: self.api.get(collection(STORMY)) is not None)
         for service in self.services:
@@ -160,7 +160,7 @@ class Stage:
         self.api.make(CRDS, POD_MONITOR_CRD)
 
     def lift_held(self, *, seconds: float = 90.0) -> None:
-        """Load on the services that are to be held, until they have all their replicas; then none."""
+        """Keep the HELD services busy until they have all their replicas; then let them be idle."""
         for service in list(self.lift):
             self.wait(
                 f"{service.name} to have {MOST} replicas",
@@ -174,12 +174,12 @@ class Stage:
         until = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > until:
-                raise TimeoutError(f"waited {seconds:.0f} s for {what}, in vain")
+                raise TimeoutError(f"waited {seconds:.0f} s for {what}, which did not happen")
             time.sleep(0.2)
 
 
 def _bare(obj: dict[str, Any] | None) -> dict[str, Any]:
-    """An object as it can be made again."""
+    """The object in a form in which it can be created again."""
     assert obj is not None
     manifest: dict[str, Any] = json.loads(json.dumps(obj))
     manifest.pop("status", None)
