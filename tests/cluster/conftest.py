@@ -1,4 +1,4 @@
-"""One native cluster and one control plane for the tests that only use them."""
+"""Starts one native cluster and one control plane, for the tests that only use them."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def web(cluster: Cluster, web_pod: dict[str, object]) -> str:
         cluster.kubectl("apply", "-f", "-", stdin=json.dumps(document))
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s", timeout_seconds=150)
     address = cluster.kubectl("get", "service", "web", "-o=jsonpath={.spec.clusterIP}").stdout
-    # Ready pods come before kube-proxy's rules for them. A connection tried in between is lost for good: the kernel
-    # keeps it as one that is not translated, whatever is sent again. Only a new one finds the rules.
+    # Pods are ready before kube-proxy has rules for them. A connection in between never works: the kernel remembers
+    # that it is not translated, whatever is sent again. Only a new connection uses the rules.
     wait_until(lambda: _accepts(address), what="kube-proxy's rules for the Service web", timeout_seconds=30.0)
     return address
 

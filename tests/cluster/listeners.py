@@ -1,4 +1,4 @@
-"""Who listens for connections among a cluster's processes, and what a caller without credentials gets there."""
+"""Lists the sockets on which a cluster's processes listen, and what a caller without credentials gets there."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BEHIND_EACH = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Listener:
-    """A listening TCP socket: the program that holds it, its network namespace, and where it is bound."""
+    """A listening TCP socket: its program, its network namespace and its address."""
 
     program: str
     namespace: str
@@ -34,11 +34,11 @@ class Listener:
 
 
 def listeners(pids: Iterable[int]) -> list[Listener]:
-    """Those of the processes `pids`."""
+    """The listening sockets of the processes `pids`."""
     found = set()
     for pid in pids:
         process = Path(f"/proc/{pid}")
-        with contextlib.suppress(OSError):  # it ended while we looked
+        with contextlib.suppress(OSError):  # the process ended meanwhile
             program = (process / "comm").read_text().strip()
             namespace = str((process / "ns" / "net").readlink())
             held = _held(process)
@@ -78,7 +78,7 @@ def let_in(host: str, port: int, client: tuple[Path, Path] | None = None) -> lis
 
 
 def _held(process: Path) -> set[str]:
-    """What the descriptors of a process lead to; a busy one closes some while we look."""
+    """The targets of a process's descriptors. A busy process may close some meanwhile."""
     held = set()
     for descriptor in (process / "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):

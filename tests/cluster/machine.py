@@ -1,4 +1,4 @@
-"""A picture of the machine: whatever a cluster could leave on it. Two pictures are equal when nothing was left."""
+"""Records everything that a cluster could leave on the machine. Two records are equal when nothing was left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS = ("andt", "andante-cluster:", "/andante-")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a cluster could leave on a machine, apart from what belongs to other clusters that run beside it."""
+    """Everything that a cluster could leave on a machine, without the things of other running clusters."""
 
     mounts: frozenset[str]
     links: frozenset[str]
@@ -30,7 +30,7 @@ class Machine:
     kernel_settings: tuple[str, ...]
 
     def difference(self, later: Machine) -> str:
-        """What `later` has or lacks, in words for a failing test; empty where nothing changed."""
+        """What `later` has or lacks, as text for a failing test; empty where nothing changed."""
         lines = []
         for field in dataclasses.fields(self):
             mine, theirs = getattr(self, field.name), getattr(later, field.name)
@@ -43,7 +43,7 @@ class Machine:
 
 
 def picture(name: str) -> Machine:
-    """The machine now, as far as cluster `name` could have touched it."""
+    """The present state of everything that cluster `name` could have changed."""
     mine = (network.link_name(name), f"andante-cluster:{name}", f"/andante-{name}")
 
     def relevant(line: str) -> bool:
@@ -54,7 +54,7 @@ def picture(name: str) -> Machine:
         return frozenset(line for line in text.splitlines() if line.startswith("-A") and relevant(line))
 
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
-    # os.walk passes over what other clusters take away meanwhile.
+    # os.walk ignores folders that other clusters remove meanwhile.
     groups = [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if "andante" in Path(folder).name]
     places = ("/run", "/var/run/netns", "/var/log", "/var/lib", "/etc", "/opt", "/usr/libexec", str(state_root()))
     folders = [str(path) for place in places if Path(place).is_dir() for path in Path(place).iterdir()]

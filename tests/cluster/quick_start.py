@@ -1,4 +1,4 @@
-"""A start of the native cluster with every file, link, rule and process of it in half a second, and ways to spoil it.
+"""Starts the native cluster with all its files, links, rules and processes in half a second, and can kill the start.
 
 The programs are scripts that only sleep, and who asks whether they are ready is told yes: what is under test is what a
 start leaves behind, and there it is the real one. `python -m tests.cluster.quick_start NAME FOLDER FIRST EVERY` kills
@@ -40,7 +40,7 @@ _GOES_ON = ("in the middle of", "before os.rename")  # where a start goes on, be
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """One start that was killed at `step`, `what`, and what the command after it said and left."""
+    """One start that was killed at `step` (`what`), and the output and the remains of the command after it."""
 
     step: int
     what: str
@@ -51,7 +51,7 @@ class Killed:
 
 
 def programs(folder: Path) -> Binaries:
-    """Stand-ins for everything that a start runs."""
+    """Substitutes for all programs that a start runs."""
     paths = {}
     for name in (*CONTROL_PLANE, *NODE):
         paths[name] = folder / name
@@ -62,7 +62,7 @@ def programs(folder: Path) -> Binaries:
 
 
 def up(name: str, folder: Path) -> None:
-    """What `up --backend native --name NAME` does, with `programs`. Raises ClusterError."""
+    """Do the work of `up --backend native --name NAME` with `programs`. Raises ClusterError."""
     cluster = NativeCluster(name=name, state=state_root() / name)
 
     def node_wrote_its_files(_cluster: NativeCluster, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""Engines for the contract tests: real vLLM, virtual GPU, no network. One is shared by all tests that do not end it."""
+"""Starts engines for the contract tests: real vLLM, virtual GPU, no network. Tests that do not end it share one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QOE: dict[str, Any] = {
     "defaultClass": "reading",
     "classes": [
         {"name": "reading", "expectedTtftSeconds": 1.0, "pace": 4.8},
-        # Twice what this virtual GPU gives (41 ms a token), so that QoE has something to tell.
+        # Twice the speed of this virtual GPU (41 ms a token), so that QoE is below 1.
         {"name": "hurried", "expectedTtftSeconds": 0.05, "pace": 50},
         {"name": "batch", "expectedTtftSeconds": 0, "pace": 0},
         {"name": "own", "expectedTtftSeconds": 1.0, "pace": 4.8, "clientExpectations": "Allow"},
@@ -41,7 +41,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 @dataclass(slots=True)
 class Stream:
-    """What a client saw of one streamed completion."""
+    """One streamed completion, as its client received it."""
 
     delivery: list[float] = field(default_factory=list)
     """Seconds since the request was sent, one for each token."""
@@ -71,7 +71,7 @@ async def stream_completion(client: httpx.AsyncClient, engine: EngineProcess, **
 
 
 def repeated(prompt: Sequence[int], tokens: int) -> list[int]:
-    """What the virtual GPU says to a prompt without stop tokens."""
+    """The virtual GPU's answer to a prompt without stop tokens."""
     return [prompt[position % len(prompt)] for position in range(tokens)]
 
 
@@ -83,7 +83,7 @@ def total(samples: Samples, name: str, **labels: str) -> float:
 
 
 async def opened(engine: EngineProcess, before: Samples, requests: int) -> None:
-    """Returns once so many more requests than `before` are with the engine; fails when that takes long."""
+    """Wait until the engine has so many more requests than `before`; fail when that takes long."""
     deadline = time.monotonic() + 20
     while (now := total(engine.metrics(), "andante_open_requests")) < total(before, "andante_open_requests") + requests:
         assert time.monotonic() < deadline, f"{now:.0f} open requests"

@@ -1,4 +1,4 @@
-"""Requests of clients that mean harm, or do not know what they do: wrong at every level, from bytes to fields."""
+"""Draws hostile and broken requests: wrong at every level, from bytes to fields."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ HEADER_VALUES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; status 0: nothing, the server closed the connection."""
+    """The reply. Status 0: there was none, as the server closed the connection."""
 
     status: int
     body: bytes
 
     @property
     def sentence(self) -> str:
-        """What an error says; empty where it says nothing."""
+        """The message of an error; empty where there is none."""
         try:
             document = json.loads(self.body)
         except ValueError:
@@ -63,11 +63,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class HostileRequest:
-    """What a client sends on a connection of its own."""
+    """One request, which a client sends on its own connection."""
 
     raw: bytes
     whole: bool
-    """It is as long as it says."""
+    """Whether the body is as long as its header says."""
 
 
 def request(source: random.Random) -> HostileRequest:
@@ -83,7 +83,7 @@ def request(source: random.Random) -> HostileRequest:
     length = len(body) if whole else source.choice((0, 1, len(body) // 2, -1, 10**12, 2**64))
     lines.append(f"Content-Length: {length}")
     raw = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body
-    if source.random() < 0.03:  # a byte of it is another one
+    if source.random() < 0.03:  # one byte is changed
         place = source.randrange(len(raw))
         raw = raw[:place] + bytes([source.randrange(256)]) + raw[place + 1 :]
         whole = False
@@ -116,7 +116,7 @@ def _body(source: random.Random, path: str) -> bytes:
 
 
 async def ask(port: int, hostile: HostileRequest, *, seconds: float) -> Answer:
-    """Sends the request, and reads the reply to its end. Raises TimeoutError."""
+    """Send the request, and read the reply to its end. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
         try:

@@ -1,8 +1,7 @@
-"""`andante-engine` whose API server notes how long its event loop was held up, for the tests of hostile clients.
+"""Is an `andante-engine` whose API server records how long its event loop was blocked, for tests of hostile clients.
 
-Every 2 ms it looks: a gap longer than `NOTED_SECONDS` is a line in the file that the environment names, with the time
-and the seconds of processor time that the process used in the gap. Other programs' load makes gaps longer, but no
-processor time of ours.
+A task runs every 2 ms. A gap longer than `NOTED_SECONDS` becomes a line in the file that the environment names, with
+the time and the processor time of this process in the gap. Other programs make gaps longer, but not our processor time.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _EVERY_SECONDS = 0.002
 
 
 def holds_since(file: Path, when: float) -> list[float]:
-    """Seconds of each gap since `when` (monotonic): by the clock or by the processor, whichever is less."""
+    """Seconds of each gap since `when` (monotonic): clock time or processor time, whichever is less."""
     lines = (line.split() for line in file.read_text().splitlines())
     return [min(float(wall), float(processor)) for at, wall, processor in lines if float(at) >= when]
 

@@ -1,4 +1,4 @@
-"""A real node with Andante on it, from the repository's chart: once for all end-to-end tests."""
+"""Installs Andante on a real node from the repository's chart, once for all end-to-end tests."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Service:
 
     @property
     def url(self) -> str:
-        """As the Service is now: one that was deleted comes back at another address.
+        """Present URL of the Service, which gets another address when it is deleted and made again.
 
-        Returned once connections are accepted there: kube-proxy has rules for a new Service a second or more after it
-        is there, and whoever connects before is refused, or waits for an answer that never comes.
+        Returns when connections are accepted there: kube-proxy makes the rules of a new Service a second or more after
+        its creation. An earlier connection is refused, or never gets an answer.
         """
         url = service_url(
             kubeconfig=self.installation.kubeconfig, namespace=NAMESPACE, service=self.installation.service
@@ -53,7 +53,7 @@ class Service:
         return done.stdout
 
     def try_kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """All that it said, whether it succeeded or not."""
+        """The whole output of kubectl, which may fail."""
         done = self._kubectl(arguments, NAMESPACE, stdin)
         return done.stdout + done.stderr
 
@@ -78,11 +78,11 @@ class Service:
         self.kubectl("patch", "llmservice", self.name, "--type", "merge", "-p", json.dumps({"spec": spec}))
 
     def scale(self, replicas: int) -> None:
-        """To so many replicas, in Manual mode."""
+        """Set the replicas, in Manual mode."""
         self.patch({"scaling": {"mode": "Manual"}, "replicas": replicas})
 
     def wait(self, what: str, holds: Callable[[], bool], *, timeout: float = 420.0) -> None:
-        """Poll until `holds`; the failure says what was waited for and how the resource stood."""
+        """Poll until `holds` returns True. A failure shows `what` and the resource's status."""
         until = time.monotonic() + timeout
         while not holds():
             if time.monotonic() > until:
@@ -109,7 +109,7 @@ def accepts(url: str) -> bool:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """Name of the cluster that the tests bring up; it goes with them, and one that a killed run left goes before."""
+    """Name of the tests' cluster, which is removed at the end; first, the cluster of a killed run is removed."""
     command = [sys.executable, "-m", "hack.localcluster", "down", "--name", CLUSTER]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     try:

@@ -1,4 +1,4 @@
-"""Commands and outputs of a Markdown page: a ```bash block, and the ```text block right behind it, if there is one."""
+"""Reads the commands and outputs of a Markdown page: a ```bash block, and the ```text block directly after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BLOCK = re.compile(r"^```(?P<language>bash|text)\n(?P<text>.*?)^```$", re.MULTI
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What somebody types, and the lines that the page promises."""
+    """Commands, and the lines of output that the page promises."""
 
     heading: str
     commands: str
@@ -19,7 +19,7 @@ class Step:
 
 
 def steps(page: Path) -> list[Step]:
-    """The steps of a page in their order. ValueError where an output has no command before it."""
+    """The steps of a page, in order. Raises ValueError where an output has no command before it."""
     text = page.read_text(encoding="utf-8")
     found: list[Step] = []
     for block in _BLOCK.finditer(text):

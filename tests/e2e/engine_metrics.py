@@ -1,4 +1,4 @@
-"""What an engine says of itself on /metrics."""
+"""Reads an engine's /metrics."""
 
 from __future__ import annotations
 

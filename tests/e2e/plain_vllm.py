@@ -1,4 +1,4 @@
-"""The vLLM image of the native node as an archive for a registry: a plain vLLM that knows nothing of Andante."""
+"""Writes the native node's vLLM image as an archive for a registry: a plain vLLM without Andante."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hack.localcluster.hostmounts import EngineEnvironment
 
 
 def write_image(environment: EngineEnvironment, to: Path) -> None:
-    """The image as a docker archive."""
+    """Write the image as a docker archive."""
     images.write_docker_archive(dataclasses.replace(hostmounts.host_image(environment), tag="vllm:plain"), to)
 
 

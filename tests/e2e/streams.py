@@ -1,4 +1,4 @@
-"""Streams whose every token is known beforehand: the virtual GPU repeats the prompt's ids, round and round."""
+"""Reads streams whose tokens are known in advance: the virtual GPU repeats the ids of the prompt."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from contextlib import contextmanager
 import httpx
 
 PROMPT = tuple(range(20, 120))
-"""Ids of ordinary tokens, all different: a lost, doubled or misplaced token shows."""
+"""Ids of ordinary tokens, all different, so that a lost, doubled or misplaced token can be seen."""
 EVERY_SECONDS = 3.0
 
 
 def connections(most: int = 1) -> httpx.Client:
-    """A client that keeps so many connections and never tries again by itself."""
+    """A client that keeps up to `most` connections and never repeats a request."""
     limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=None)
     return httpx.Client(timeout=httpx.Timeout(120, connect=10), limits=limits, trust_env=False)
 
 
 def expected(tokens: int) -> list[int]:
-    """The answer to PROMPT."""
+    """The right answer to PROMPT."""
     return [PROMPT[k % len(PROMPT)] for k in range(tokens)]
 
 
 class Stream:
-    """One answer of `tokens` tokens, read in a thread of its own as it comes."""
+    """One answer of `tokens` tokens. Its own thread reads it as it comes."""
 
     def __init__(self, url: str, *, model: str, tokens: int, pool: httpx.Client | None = None) -> None:
-        """`pool`: whose connections are used; without it the stream has a connection of its own."""
+        """`pool`: the client to use; without it the stream has its own connection."""
         self._url, self._model, self._tokens, self._pool = url, model, tokens, pool
         self._began = threading.Event()
         self.ids: list[int] = []
@@ -46,12 +46,12 @@ class Stream:
         assert self.ids, self.ending
 
     def wait_end(self) -> None:
-        """Until it has ended, well or not; 180 s at most."""
+        """Wait until the stream has ended, well or not; at most 180 s."""
         self._thread.join(180)
 
     @property
     def whole(self) -> bool:
-        """It ended as it should, with each token once and in its place."""
+        """Whether the stream ended as it should, with each token once and in its place."""
         return self.ending == "[DONE]" and self.ids == expected(self._tokens)
 
     def assert_whole(self) -> None:
@@ -59,7 +59,7 @@ class Stream:
         assert self.whole, str(self)
 
     def __str__(self) -> str:
-        """When it began and ended, what came, and how it ended."""
+        """When the stream began and ended, which tokens came, and how it ended."""
         lasted = f"{self._ended_at - self._began_at:.1f} s" if self._ended_at else "not over"
         right = expected(len(self.ids))
         wrong = [place for place, token in enumerate(self.ids) if token != right[place]]
@@ -109,7 +109,7 @@ class Stream:
             self.ending = ending
 
     def _take(self, data: str) -> bool:
-        """Of one event; False when it is no part of an answer, such as an error after a good beginning."""
+        """Take the tokens of one event. False where it is no part of an answer, such as an error."""
         document = json.loads(data) if data.startswith("{") else {}
         if "choices" not in document:
             return False
@@ -121,7 +121,7 @@ class Stream:
 
 
 def assert_all_whole(streams: list[Stream]) -> None:
-    """The failure tells of every stream: which of many failed often says why."""
+    """Fail unless all streams are whole. The failure describes every stream, which often shows the cause."""
     for stream in streams:
         stream.wait_end()
     assert all(stream.whole for stream in streams), "not every stream is whole:\n" + "\n".join(map(str, streams))
@@ -129,7 +129,7 @@ def assert_all_whole(streams: list[Stream]) -> None:
 
 @contextmanager
 def steady_streams(url: str, *, model: str, tokens: int) -> Iterator[Callable[[], list[Stream]]]:
-    """A new stream every few seconds as long as the block runs; the value reads those begun so far."""
+    """Start a new stream every few seconds inside the block. Yields a function that returns the streams so far."""
     streams: list[Stream] = [Stream(url, model=model, tokens=tokens)]
     over = threading.Event()
 

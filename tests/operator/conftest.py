@@ -1,7 +1,8 @@
-"""Real control planes with the CRD installed, shared by the tests of this folder.
+"""Starts real control planes with the CRD, which the tests of this folder share.
 
-On `control_plane` each test that starts, kills or cuts off an operator has one of its own, for its namespace alone. On
-`operated_plane` one operator serves every namespace: tests that only look at what it does take `standing_operator`.
+On `control_plane`, each test that starts, kills or cuts off an operator has its own one, for its namespace only. On
+`operated_plane`, one operator serves all namespaces, for tests that only look at its work: they use
+`standing_operator`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def operated_plane() -> Iterator[ControlPlane]:
 def standing_operator(
     operated_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """A running operator for all namespaces of `operated_plane`; it is not to be stopped."""
+    """A running operator for all namespaces of `operated_plane`. Tests must not stop it."""
     process = OperatorProcess(operated_plane, tmp_path_factory.mktemp("operator"), namespaces=[])
     try:
         yield process.start()
@@ -74,14 +75,14 @@ def standing_operator(
 
 @pytest.fixture
 def served(operated_plane: ControlPlane, standing_operator: OperatorProcess) -> Iterator[Namespace]:
-    """A namespace of this test's own that the standing operator serves, `restricted`."""
+    """A namespace for this test alone, which the standing operator serves, under the level `restricted`."""
     with _namespace(operated_plane) as name:
         yield Namespace(operated_plane, name)
 
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    """A namespace of this test's own, under the Pod Security level `restricted`."""
+    """A namespace for this test alone, under the Pod Security level `restricted`."""
     with _namespace(control_plane) as name:
         yield name
 
@@ -94,7 +95,7 @@ def ns(control_plane: ControlPlane, namespace: str) -> Namespace:
 
 @pytest.fixture
 def operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """A running operator for this test's namespace alone, to be done with as the test likes."""
+    """A running operator for this test's namespace only. The test may stop or kill it."""
     process = OperatorProcess(control_plane, tmp_path, namespaces=[namespace])
     try:
         yield process.start()
@@ -104,6 +105,6 @@ def operator(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def plane() -> Iterator[Plane]:
-    """A control plane of each test's own, without our CRD: what the chart installs is the whole cluster's."""
+    """A control plane for one test, without our CRD: the chart installs objects for the whole cluster."""
     with ControlPlane() as control_plane:
         yield Plane(control_plane)

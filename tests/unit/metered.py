@@ -1,4 +1,4 @@
-"""Requests as the delivery meter makes them, at second 0 of all clocks."""
+"""Makes requests like the delivery meter does, at second 0 of all clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapshots for the tests of the scaler: a service in good health, and what a test changes about it."""
+"""Makes snapshots for the scaler's tests: a healthy service, and the changes of a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builders of policy views for the scheduling tests."""
+"""Builds policy views for the scheduling tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXACT: dict[str, Any] = {
     "step_time": lambda line: line,
     "kv_groups": lambda groups: groups,
 }
-"""What is not a float in an engine view; compiled code takes no other type."""
+"""Fields of an engine view that are no floats. Compiled code accepts no other types."""
 STEP_TIME = LinearStepTime(base=0.02, prefill_token=1e-4, sequence=1.5e-4, context_token=3e-7)
 
 

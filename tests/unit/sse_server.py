@@ -1,4 +1,4 @@
-"""A small HTTP server that streams completions the way vLLM does, misbehaving on demand. Real sockets, real HTTP."""
+"""Runs a small HTTP server that streams completions like vLLM, and misbehaves as a test wants. Uses real sockets."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 @dataclass(slots=True)
 class Received:
-    """One request as the server got it."""
+    """One request to the server."""
 
     headers: dict[str, str]
     body: dict[str, Any]
 
 
 class Reply:
-    """What a handler writes to: one HTTP/1.1 response."""
+    """One HTTP/1.1 response, to which a handler writes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def client_gone(self) -> None:
-        """Returns when the client has closed the connection."""
+        """Return when the client has closed the connection."""
         await self._reader.read()
 
     async def error(self, status: int, text: str) -> None:
@@ -72,7 +72,7 @@ class SSEServer:
 
 
 async def answer(body: dict[str, Any], reply: Reply) -> None:
-    """Every token that was asked for, one an event, at once."""
+    """Send all requested tokens at once, one per event."""
     reply.begin()
     wanted = body["max_tokens"]
     for i in range(wanted):

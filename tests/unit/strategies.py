@@ -1,4 +1,4 @@
-"""Hypothesis strategies for timelines and expectations."""
+"""Defines hypothesis strategies for timelines and expectations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A drafter that knows what will be said, and is wrong now and then: most steps bring a request several tokens.
+"""Defines a drafter that knows the answers and is sometimes wrong: most steps give a request several tokens.
 
-vLLM makes it by its path (method `custom_class`), so what it knows is the module's.
+vLLM creates it from its path (method `custom_class`), so its knowledge is in this module.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TEXTS: list[list[int]] = []
 """Prompts with their answers."""
 TOKENS: Final = 3
 WRONG_EVERY: Final = 7
-"""Of the positions of a text, the ones whose token it gets wrong."""
+"""The positions of a text at which its token is wrong."""
 
 
 class KnowingDrafter:

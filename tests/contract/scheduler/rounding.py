@@ -1,9 +1,9 @@
-"""Tells rounding from a disturbed KV cache.
+"""Distinguishes rounding from a wrong KV cache.
 
-A product in bfloat16 depends on the batch's shape on some processors, so a request that shares its steps with others
-may say something else than it says alone, and nothing is wrong with it. What shape does is small, though, and can be
-measured; a request that went on from somebody else's KV is far off. So every answer is read again by the model, alone
-and in one go, and each place's log-probabilities are compared with those under which it was said.
+On some processors a product in bfloat16 depends on the batch's shape. So a request that shares its steps with others
+may get another answer than alone, without a fault. The effect of the shape is small and can be measured; with another
+request's KV, the difference is large. So the model reads every answer again, alone and in one step, and the
+log-probabilities of each place are compared with those of the first time.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ Rivals = Mapping[int, float]
 """Log-probabilities of the likeliest tokens at one place, and of the one that was said."""
 
 ALLOWANCE = 2.0
-"""How many times the worst rounding that was measured still counts as rounding: each is the worst of a sample."""
+"""A difference up to this multiple of the worst measured rounding counts as rounding, as the worst is of a sample."""
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "bfloat16": 2.0**-8}
 """The largest relative error of one rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said to one prompt, and under which log-probabilities, place by place."""
+    """The answer to one prompt, with the log-probabilities of each place."""
 
     tokens: tuple[int, ...]
     said_under: tuple[Rivals, ...]
     read_under: tuple[Rivals, ...]
-    """Of the same places, when the model reads prompt and answer again, alone."""
+    """Log-probabilities of the same places, when the model reads prompt and answer again, alone."""
 
     def deviations(self) -> list[float]:
-        """By how much the two differ at each place: the largest difference of a token that both know.
+        """The difference at each place: the largest one of a token that both have.
 
-        Infinite where what was said is not among what the other knows: nobody could say it there.
+        Infinite where the second time does not have the chosen token among its likeliest: it is impossible there.
         """
         return [_difference(*place) for place in zip(self.tokens, self.said_under, self.read_under, strict=True)]
 
 
 def rounding(undisturbed: Sequence[Answer], *, dtype: str) -> float:
-    """The largest deviation that rounding alone may make, after answers of which none was disturbed.
+    """The largest deviation by rounding alone, from answers with a right KV cache.
 
-    Where shape made no difference to those, it may still make one to others, of as much as a number can be rounded by.
+    At least the rounding of one number: the shape may make a difference to others, even if it made none to these.
     """
     measured = max(max(answer.deviations()) for answer in undisturbed)
     largest = max(abs(known) for answer in undisturbed for place in answer.said_under for known in place.values())
@@ -49,7 +49,7 @@ def rounding(undisturbed: Sequence[Answer], *, dtype: str) -> float:
 
 
 def disturbed(answers: Sequence[Answer], *, limit: float) -> list[str]:
-    """A sentence for each answer that rounding does not explain: which one, where, by how much."""
+    """A sentence for each answer that rounding does not explain: which answer, where, and the difference."""
     found = []
     for number, answer in enumerate(answers):
         deviations = answer.deviations()
@@ -63,13 +63,13 @@ def disturbed(answers: Sequence[Answer], *, limit: float) -> list[str]:
 
 
 def first_difference(one: Answer, other: Answer) -> int | None:
-    """The first place where they say different tokens."""
+    """The first place where the two answers have different tokens."""
     pairs = zip(one.tokens, other.tokens, strict=True)
     return next((place for place, (token, another) in enumerate(pairs) if token != another), None)
 
 
 def margin(answer: Answer, place: int) -> float:
-    """By how much the token that was said there was likelier than the second."""
+    """The difference of log-probability between the chosen token and the second one at that place."""
     first, second = sorted(answer.said_under[place].values(), reverse=True)[:2]
     return first - second
 

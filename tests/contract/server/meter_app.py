@@ -1,4 +1,4 @@
-"""The real delivery meter in the real web server, around an app that a test writes; put together as vLLM does it."""
+"""Runs the real delivery meter in the real web server, around a test's app. It is assembled in the way of vLLM."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(slots=True)
 class Counted:
-    """What the meter counts from now on."""
+    """Records everything that the meter counts."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     """One for each request that ended."""
@@ -40,7 +40,7 @@ class Counted:
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, folder: Path, **http: float) -> Counted:
-    """Writes the meter's settings; `http` are fields of that section of engine.yaml."""
+    """Write the meter's settings. `http`: fields of that section in engine.yaml."""
     (folder / "engine.yaml").write_text(yaml.safe_dump({**CONFIG, "http": http}))
     (folder / "qoe.yaml").write_text(yaml.safe_dump(QOE))
     monkeypatch.setenv(ENGINE_CONFIG_VARIABLE, str(folder / "engine.yaml"))
@@ -64,7 +64,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, folder: Path, **http: float) -> C
 async def serving(
     endpoint: Endpoint, *, http: str = "auto", made: Callable[[uvicorn.Server], None] = lambda _: None
 ) -> AsyncIterator[str]:
-    """Serves `endpoint` at every path behind the meter; gives the server's address, and the server itself to `made`."""
+    """Serve `endpoint` at every path behind the meter; yield the server's address. `made` gets the server."""
     app = Starlette(routes=[Route("/{path:path}", endpoint, methods=["GET", "POST"])])
     app.add_middleware(middleware.DeliveryMeter)
     listener = socket.create_server(("127.0.0.1", 0))
