@@ -267,10 +267,10 @@ def choose(backends: Sequence[Backend]) -> Backend:
         if reason is None:
             return candidate
         reasons.append(f"{candidate.kind}: {reason}")
-    raise ClusterError("no backend works on this machine\n  " + "\n  ".join(reasons), "; or ".join(ways_on()))
+    raise ClusterError("no backend works on this machine\n  " + "\n  ".join(reasons), "; or ".join(alternatives()))
 
 
-def ways_on() -> list[str]:
+def alternatives() -> list[str]:
     """The commands that would work on this machine, at once or after one step, where the first choice is blocked."""
     ways = []
     if platform.system() == "Linux":
@@ -290,7 +290,7 @@ def recorded(name: str) -> Backend | None:
     return backend(document["backend"], name=name) if document else None
 
 
-def by_evidence(name: str) -> Backend:
+def backend_of_remains(name: str) -> Backend:
     """The backend of a cluster whose record cannot be read: kind where Docker has its containers, else native.
 
     The native backend finds everything else that a cluster can leave behind.

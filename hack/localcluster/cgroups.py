@@ -23,7 +23,7 @@ def is_version_2() -> bool:
     return (_ROOT / "cgroup.controllers").is_file()
 
 
-def cannot_hand_down(controllers: Sequence[str]) -> list[str]:
+def not_delegated(controllers: Sequence[str]) -> list[str]:
     """The `controllers` that a new cgroup would not get.
 
     Version 2 inside a container: the container's top cgroup contains processes, and then the kernel does not let it

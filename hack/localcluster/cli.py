@@ -102,7 +102,7 @@ def _down(options: argparse.Namespace) -> int:
         if chosen is None and (platform.system() != "Linux" or not (state_root() / name).exists()):
             say(f"cluster {name}: nothing to take down")
             continue
-        (chosen or backends.by_evidence(name)).down()
+        (chosen or backends.backend_of_remains(name)).down()
         say(f"cluster {name} is down")
     return 0
 

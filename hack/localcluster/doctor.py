@@ -64,7 +64,7 @@ def _backends(name: str | None) -> list[Finding]:
         asked = " with --backend kind" if candidate.kind == "kind" else ""
         findings.append(Finding(f"way: {candidate.kind}", f"can be used{asked}" if reason is None else f"no: {reason}"))
     if all(candidate.blocked() for candidate in candidates if candidate.kind in backends.AUTOMATIC):
-        remedy = "; or ".join(backends.ways_on())
+        remedy = "; or ".join(backends.alternatives())
         fatal = all(candidate.blocked() for candidate in candidates)
         findings.append(Finding("way", "none can be used without --backend", remedy, fatal=fatal))
     return findings
@@ -114,7 +114,7 @@ def _controllers() -> Finding:
     if lacking:
         remedy = f"boot with cgroup controllers {', '.join(lacking)} on, or use --kubeconfig"
         return Finding("cgroups", f"version {version}, without {', '.join(lacking)}", remedy, fatal=True)
-    kept = cgroups.cannot_hand_down(_CONTROLLERS)
+    kept = cgroups.not_delegated(_CONTROLLERS)
     if kept:
         remedy = "run it outside of the container, or use --kubeconfig"
         return Finding("cgroups", f"this container does not pass on {', '.join(kept)}", remedy, fatal=True)

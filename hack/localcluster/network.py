@@ -118,7 +118,7 @@ def connect(name: str, addresses: Addresses, *, node_pid: int, state: Path) -> N
         run(f"ip route replace {destination} via {addresses.node} dev {link}")
     wanted = _rules(name, addresses)
     current = [(table, ["-A", chain, *shlex.split(rule)]) for table, chain, rule in wanted]
-    for table, words in _laid(name):
+    for table, words in _existing_rules(name):
         if (table, words) not in current:
             run(shlex.join(["iptables", "-w", "-t", table, "-D", *words[1:]]))
     for table, chain, rule in wanted:
@@ -137,7 +137,7 @@ def disconnect(name: str) -> bool:
         said = run.fails(f"ip link delete {link}")
         if said is not None and _has_link(link):  # the kernel also removes it, some time after the node's namespace
             raise ClusterError(f"the link {link} cannot be deleted: {said}", "python3 -m hack.localcluster doctor")
-    for table, words in _laid(name):
+    for table, words in _existing_rules(name):
         found = True
         run(shlex.join(["iptables", "-w", "-t", table, "-D", *words[1:]]))
     return found
@@ -145,7 +145,7 @@ def disconnect(name: str) -> bool:
 
 def is_connected(name: str) -> bool:
     """Whether anything that `connect` sets up exists."""
-    return _has_link(link_name(name)) or bool(_laid(name))
+    return _has_link(link_name(name)) or bool(_existing_rules(name))
 
 
 def forward_packets(record: Path, *, changed: bool = False, setting: Path = IP_FORWARD) -> None:
@@ -227,7 +227,7 @@ def _rules(name: str, addresses: Addresses) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _laid(name: str) -> list[tuple[str, list[str]]]:
+def _existing_rules(name: str) -> list[tuple[str, list[str]]]:
     """Table and words ("-A", chain, ...) of every rule with the cluster's name."""
     if shutil.which("iptables-save") is None:
         return []
