@@ -117,7 +117,7 @@ _READERS = Row(
             " would be too slow, too. failed: the server's fault. client: it asks for more than its class.",
             COUNT,
             Query(
-                expr=f"sum by (cause) (andante_open_deficit_sum{{{SERVICE}}})"
+                expr=f"sum by (cause) (andante_open_deficit{{{SERVICE}}})"
                 f" / on () group_left () (sum(andante_open_requests{{{SERVICE}}}) > 0)",
                 legend="{{cause}}",
             ),
