@@ -51,8 +51,12 @@ PATHS = _set("""
 # Fields of Kubernetes and related projects, and words that look like fields.
 FIELDS = _set("""
     allocatable appVersion arXiv camelCase configMapKeyRef envFrom fieldRef metricRelabelings
-    podMonitorNamespaceSelector podMonitorSelector resourceFieldRef resourceVersion spec.containers
+    podMonitorNamespaceSelector podMonitorSelector podScrapeSelector resourceFieldRef resourceVersion
+    selectAllByDefault spec.containers
 """)
+
+# Fields at the root of other projects' files, which a page shows as YAML.
+ROOTS = _set("scrape_configs")
 
 # Flags of kubectl, helm, docker, curl, git, pip and vLLM that pages name outside of a command.
 FLAGS = _set("""
@@ -82,5 +86,6 @@ VARIABLE_PREFIXES = (
 
 # Exceptions, kinds and reasons of other projects.
 WORDS = _set("""
+    convert_classic_histograms_to_nhcb
     ErrImageNeverPull ErrImagePull GatedRepoError HorizontalPodAutoscaler ImagePullBackOff RepositoryNotFoundError
 """)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from andante.api.v1alpha1 import LLMService, SpecError
-from hack.docs import schema
+from hack.docs import foreign, schema
 from hack.docs.markdown import ROOT, Block, Fault, Page
 from hack.docs.shell import commands
 
@@ -93,6 +93,8 @@ def _of_document(document: object) -> Iterator[tuple[str, str]]:
             LLMService.parse(dict(document))
         except SpecError as error:
             yield "LLMService", f"the operator refuses it: {error}"
+    elif set(document) <= foreign.ROOTS:
+        return
     elif set(document) <= _VALUES:
         for path in schema.unknown(schema.chart(), document):
             yield path, "no such value of the chart; docs/reference/chart-values.md has all of them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from andante.app.children import POD_MONITOR, render
 from andante.app.settings import OperatorSettings, PrometheusSettings
 from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
+from debian_programs import program
 from metric_stores import prometheus, victoria_metrics
 from operator_process import wait_for
 from small_server import serving
@@ -29,6 +31,7 @@ from unit.test_exposition import TEXT
 PODS = [("team-a", "one"), ("team-a", "two"), ("team-b", "one")]
 NAMES = sorted({name.partition("/")[0] for name in NEEDED})
 """Each is dropped by a relabel rule, for a pod of the same name."""
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "prometheus.md"
 PASSWORD = "a password: with spaces"
 
 _BUCKETS = (
@@ -62,7 +65,7 @@ def _jobs(port: int, **more: Any) -> list[dict[str, Any]]:
             **more,
         }
         for namespace, pod in (*PODS, *dropped)
-    ] + [_pod_monitor_job(port) | more]
+    ] + [_pod_monitor_job(port) | more, _documented_job(port) | more]
 
 
 def _pod_monitor_job(port: int) -> dict[str, Any]:
@@ -94,6 +97,32 @@ def _pod_monitor_job(port: int) -> dict[str, Any]:
         "metric_relabel_configs": [_snake_case(rule) for rule in endpoint["metricRelabelings"]],
         "static_configs": [pod("serving", ready=True), pod("loading", ready=False)],
     }
+
+
+def _documented() -> dict[str, Any]:
+    """The configuration of docs/how-to/prometheus.md."""
+    blocks = re.findall(r"```yaml\n(scrape_configs:.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (found,) = map(yaml.safe_load, blocks)
+    assert isinstance(found, dict)
+    return found
+
+
+def _documented_job(port: int) -> dict[str, Any]:
+    """Its job, with pods as Kubernetes' service discovery finds them: one is of another application."""
+    (job,) = _documented()["scrape_configs"]
+    pods = []
+    for name, application, ready in (
+        ("serving", "andante-engine", "true"),
+        ("loading", "andante-engine", "false"),
+        ("other", "redis", "true"),
+    ):
+        found = {"name": name, "container_name": "engine", "container_port_name": "http", "ready": ready}
+        found |= {"label_app_kubernetes_io_name": application, "label_andante_dev_llmservice": "chat"}
+        labels = {f"__meta_kubernetes_pod_{key}": value for key, value in found.items()}
+        labels |= {"__meta_kubernetes_namespace": "documented", "instance": name}
+        pods.append({"targets": [f"127.0.0.1:{port}"], "labels": labels})
+    found = {key: value for key, value in job.items() if key != "kubernetes_sd_configs"}
+    return {**found, "scrape_interval": "1s", "scrape_timeout": "1s", "static_configs": pods}
 
 
 def _snake_case(rule: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,6 +212,22 @@ def test_a_pod_monitor_gives_series_of_ready_pods_under_their_own_names(source: 
     assert "llmservice=chat," in sample.target
     loading = PodAddress(namespace="monitored", name="loading", ip="10.0.0.1", port=8000)
     assert isinstance(asyncio.run(source.read([loading]))["monitored", "loading"], Unread)
+
+
+def test_the_documented_configuration_is_one(tmp_path: Path) -> None:
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(_documented()))
+    promtool = program("promtool", suite="forky")  # that of bookworm was built without Kubernetes
+    command = [promtool.path, "check", "config", "--syntax-only", tmp_path / "prometheus.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=promtool.environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_documented_configuration_gives_series_of_ready_engines(source: PrometheusSource) -> None:
+    sample = _read(source, [("documented", "serving")])["documented", "serving"]
+    assert isinstance(sample, PodSample)
+    assert "llmservice=chat," in sample.target
+    absent = [PodAddress(namespace="documented", name=name, ip="10.0.0.1", port=8000) for name in ("loading", "other")]
+    assert all(isinstance(answer, Unread) for answer in asyncio.run(source.read(absent)).values())
 
 
 def test_a_name_that_a_rule_drops_is_named_and_not_zero(
