@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from andante.adapters.exposition import WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
@@ -92,22 +91,10 @@ def wanted(
 ) -> list[int]:
     """The replicas that the scaler wants at each tick of the load; `on_tick` is called before each."""
     world = World()
-    metadata = {"namespace": namespace, "uid": "uid-chat"}
-    scaling = {"minReplicas": 1, "maxReplicas": 4}
-    world.put(
-        {
-            "apiVersion": "andante.dev/v1alpha1",
-            "kind": "LLMService",
-            "metadata": {**metadata, "name": "chat", "resourceVersion": "1"},
-            "spec": {"model": {"id": "org/model"}, "scaling": scaling},
-        }
-    )
-    owned = {"ownerReferences": [{"kind": "LLMService", "name": "chat", "uid": "uid-chat"}]}
-    labels = {"andante.dev/llmservice": "chat"}
-    deployment = {**metadata, **owned, "name": "chat", "uid": "d", "resourceVersion": "2", "labels": labels}
-    world.put({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": deployment, "spec": {"replicas": 2}})
-    for version, pod in enumerate(PODS, start=3):
-        world.put(_pod(pod, namespace, str(version)))
+    put_service(world, namespace=namespace, max_replicas=4)
+    put_deployment(world, namespace=namespace, replicas=len(PODS))
+    for pod in PODS:
+        put_pod(world, pod, namespace=namespace)
     fleet = Fleet(world)
     tick = ScalingTick(fleet=fleet, metrics=metrics, clock=clock, tick_seconds=TICK, behind_seconds=behind)
     found: list[int] = []
@@ -122,15 +109,34 @@ def wanted(
     return found
 
 
-def _pod(name: str, namespace: str, version: str) -> dict[str, Any]:
+def put_service(world: World, *, namespace: str, max_replicas: int) -> None:
+    """The LLMService `chat`."""
+    metadata = {"name": "chat", "namespace": namespace, "uid": "uid-chat", "resourceVersion": "1"}
+    scaling = {"minReplicas": 1, "maxReplicas": max_replicas}
+    spec = {"model": {"id": "org/model"}, "scaling": scaling}
+    world.put({"apiVersion": "andante.dev/v1alpha1", "kind": "LLMService", "metadata": metadata, "spec": spec})
+
+
+def put_deployment(world: World, *, namespace: str, replicas: int) -> None:
+    """The Deployment of `chat`."""
     metadata = {
-        "name": name, "namespace": namespace, "uid": name, "resourceVersion": version,
+        "name": "chat", "namespace": namespace, "uid": "d", "resourceVersion": f"{1 + replicas}",
+        "labels": {"andante.dev/llmservice": "chat"},
+        "ownerReferences": [{"kind": "LLMService", "name": "chat", "uid": "uid-chat"}],
+    }  # fmt: skip
+    world.put({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": metadata, "spec": {"replicas": replicas}})
+
+
+def put_pod(world: World, name: str, *, namespace: str) -> None:
+    """A ready pod of `chat`."""
+    metadata = {
+        "name": name, "namespace": namespace, "uid": name, "resourceVersion": "1",
         "labels": {"andante.dev/llmservice": "chat", "pod-template-hash": "5f"},
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "ownerReferences": [{"kind": "ReplicaSet", "name": "chat-5f", "controller": True}],
     }  # fmt: skip
     status = {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"kind": "Pod", "metadata": metadata, "spec": {"containers": []}, "status": status}
+    world.put({"kind": "Pod", "metadata": metadata, "spec": {"containers": []}, "status": status})
 
 
 def _requests(seconds: float) -> float:

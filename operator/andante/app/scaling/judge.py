@@ -85,7 +85,7 @@ def judge(
     now: float,
 ) -> TickResult:
     """Decide at `now` (Unix time); `window` is the length of the measurement's window in seconds."""
-    rules = scaling_rules(service, settle=window)
+    rules = scaling_rules(service, window=window, reach=measurement.reach)
     snapshot = Snapshot(
         rules=rules,
         replicas=_replicas(service, deployment, pods, warmup_bound=rules.warmup_bound, now=now),
@@ -169,8 +169,9 @@ def _replicas(
     )
 
 
-def scaling_rules(service: LLMService, *, settle: float) -> ScalingRules:
-    """The user's limits in the law's terms."""
+def scaling_rules(service: LLMService, *, window: float, reach: float = 0.0) -> ScalingRules:
+    """The user's limits in the law's terms. `window`: length of the measurement's window in seconds; `reach`: how long
+    ago the oldest of its samples is, which is longer where samples come seldom or late."""
     scaling, objective = service.spec.scaling, service.spec.qoe.objective
     behavior = scaling.behavior
     mean, share = _mean_target(service), objective.good_fraction
@@ -187,7 +188,8 @@ def scaling_rules(service: LLMService, *, settle: float) -> ScalingRules:
         scale_up_window=behavior.scale_up_window_seconds,
         scale_down_window=behavior.scale_down_window_seconds,
         warmup_bound=service.spec.rollout.startup_timeout,
-        settle=settle,
+        settle=max(window, reach),
+        longest_gap=window,
         up_limits=_limits(behavior.scale_up),
         down_limits=_limits(behavior.scale_down),
     )

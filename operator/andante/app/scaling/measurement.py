@@ -67,6 +67,8 @@ class Measurement:
     """Whether all pods compute the idle deficit from a fitted step time."""
     scheduling: Mapping[str, str | None] = field(default_factory=dict)
     """By pod: why vLLM's own scheduling runs in place of the policy ("": the policy runs; None: not known)."""
+    reach: float = 0.0
+    """Seconds between the window's oldest sample and now: what happened before is not in the figures."""
     unread: str = ""
     """Which ready pods are not measured, and the newest cause; "" where all are."""
 
@@ -176,7 +178,8 @@ class Measurements:
             without_qoe,
             _said_by_unread(ready, read),
         )
-        return replace(measured, unread=why) if len(fresh) < len(ready) else measured
+        reach = now - min(history.began for history in windows)
+        return replace(measured, reach=reach, unread=why if len(fresh) < len(ready) else "")
 
     def open_when_read_last(self, key: tuple[str, str], *, now: float) -> float:
         """Requests that were open on a pod at its last read; 0 where that read is too old."""

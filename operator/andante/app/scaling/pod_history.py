@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import deque
 from collections.abc import Mapping
@@ -110,6 +111,11 @@ class PodHistory:
     def seconds(self) -> float:
         """Length of the window."""
         return self._points[-1].at - self._points[0].at if self._points else 0.0
+
+    @property
+    def began(self) -> float:
+        """Time of the window's oldest sample; infinite without a sample."""
+        return self._points[0].at if self._points else math.inf
 
     @property
     def interval(self) -> float:

@@ -119,7 +119,7 @@ def _learn(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
     if snapshot.blind or snapshot.pods_measured < ready:
         since = now if memory.blind_since is None else memory.blind_since
         return dataclasses.replace(memory, blind_since=since, deficit_since=None, recent=())
-    memory = memory.seeing_again(now, longest=snapshot.rules.settle)
+    memory = memory.seeing_again(now, longest=snapshot.rules.longest_gap)
     load = value_of(snapshot.open_requests) or 0.0
     deficit = value_of(snapshot.deficit) or 0.0
     recent = _with_peak(memory.recent, now, load / ready, window=snapshot.rules.settle, zeros=True)

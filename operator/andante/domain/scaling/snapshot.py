@@ -69,6 +69,8 @@ class ScalingRules:
     """A replica that is not ready after this time does not count any more."""
     settle: float = 60.0
     """Time after a replica became ready until the measured deficit shows the new capacity."""
+    longest_gap: float = 60.0
+    """A gap in the metrics of at most this time pauses the quiet time; a longer one ends it."""
     up_limits: RateLimits = RateLimits()
     down_limits: RateLimits = RateLimits()
 
