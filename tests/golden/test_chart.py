@@ -215,6 +215,17 @@ def test_globals_of_other_charts_are_left_alone(helm: str) -> None:
     assert _objects(helm, *IMAGE, "--set", "global.storageClass=fast")
 
 
+def test_a_prometheus_finds_the_operator_by_the_same_labels_as_the_engines(helm: str) -> None:
+    values = ("podMonitor.enabled=true", "monitoring.labels.release=stack", "podMonitor.labels.team=ml")
+    values += (r"monitoring.labels.app\.kubernetes\.io/name=mine",)
+    given = [part for value in values for part in ("--set", f"andante-operator.{value}")]
+    objects = _objects(helm, *IMAGE, *given, "--api-versions", "monitoring.coreos.com/v1/PodMonitor")
+    (monitor,) = (o for o in objects if o["kind"] == "PodMonitor")
+    labels = monitor["metadata"]["labels"]
+    assert (labels["release"], labels["team"]) == ("stack", "ml")
+    assert labels["app.kubernetes.io/name"] == "andante-operator"
+
+
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
