@@ -1,4 +1,4 @@
-"""Runs an HTTP server for a test; a function answers each GET."""
+"""Runs an HTTP server for a test; a function answers each GET, another takes each POST."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 
 
 @contextmanager
-def serving(answer: Callable[[str], tuple[int, str, bytes]]) -> Iterator[int]:
-    """Run the server; yields its port. `answer` gets the path with query, and returns status, content type and body."""
+def serving(
+    answer: Callable[[str], tuple[int, str, bytes]], *, take: Callable[[str, bytes], None] | None = None
+) -> Iterator[int]:
+    """Run the server; yields its port. `answer` gets the path with query, and returns status, content type and body.
+    `take` gets the path and the body of each POST."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -21,6 +24,14 @@ def serving(answer: Callable[[str], tuple[int, str, bytes]]) -> Iterator[int]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if take is not None:
+                take(self.path, body)
+            self.send_response(200 if take is not None else 405)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass
