@@ -64,6 +64,7 @@ SUITES: tuple[Suite, ...] = (
     ),
     Suite("unit", "measures, policies, boundaries", (_pytest("tests/unit"),)),
     Suite("golden", "CRD, manifests, charts: no generated file drifts", (("make", "helm"), _pytest("tests/golden"))),
+    Suite("alerts", "each alert fires where it should, on Prometheus 2 and 3", (_pytest("tests/alerts"),), _linux),
     Suite("contract", "our classes inside the real vLLM, on a virtual GPU", (("make", "test-contract"),), _linux),
     Suite(
         "operator",
@@ -89,7 +90,7 @@ SUITES: tuple[Suite, ...] = (
 # The lanes of a stage run at the same time and take about equally long: one computes, the other waits for a control
 # plane. The end-to-end suite runs alone, as it compares the engine's measurements with those of its client.
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("lint", "unit", "golden", "contract"), ("operator", "cluster")),
+    (("lint", "unit", "golden", "alerts", "contract"), ("operator", "cluster")),
     (("e2e",),),
 )
 
