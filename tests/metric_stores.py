@@ -69,7 +69,7 @@ def victoria_metrics(folder: Path, *options: str, path: str = "") -> Iterator[st
 
 @contextmanager
 def _running(found: Program, arguments: Iterable[str], *, folder: Path, port: int, path: str) -> Iterator[None]:
-    """While the program runs; it has begun once `path` answers 200, or with "" once the port does."""
+    """While the program runs; it has begun once `path` answers (or asks for a login), or with "" once the port does."""
     log = folder / "log"
     with log.open("wb") as output:
         environment = {**os.environ, **found.environment}
@@ -81,7 +81,7 @@ def _running(found: Program, arguments: Iterable[str], *, folder: Path, port: in
             answer = requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
         except requests.RequestException:
             return False
-        return answer.status_code == 200 or not path
+        return answer.status_code in (200, 401) or not path
 
     try:
         wait_until(answers, what=f"{found.path.name} to answer", timeout_seconds=60, poll_seconds=0.1)

@@ -55,6 +55,8 @@ class Unread:
     why: str
     scheduling: str | None = None
     """As in PodSample: an engine without our meter may still say that it runs vLLM's own scheduling, and why."""
+    of_source: bool = False
+    """Whether the source itself failed, and not this pod alone."""
 
 
 class Clock(Protocol):

@@ -143,7 +143,7 @@ def test_without_metrics_nothing_is_taken_away_and_it_says_so(operator: Operator
         ns.wait_condition("MetricsAvailable", "True", "NoTraffic")
         for engine in found:
             engine.answer = (500, b"")
-        ns.wait_condition("MetricsAvailable", "False", "Stale")
+        assert "/metrics: HTTP 500" in ns.wait_condition("MetricsAvailable", "False", "Stale")
         # Only now: until the metrics are stale, the quiet that they showed may justify one fewer.
         ns.patch({"scaling": {"minReplicas": 1}})
         ticks = operator.metric("andante_operator_tick_seconds_count")
@@ -151,7 +151,7 @@ def test_without_metrics_nothing_is_taken_away_and_it_says_so(operator: Operator
         assert ns.replicas() == 2
         assert "mean" not in ns.status()["qoe"]
         found[0].answer = None
-        ns.wait_condition("MetricsAvailable", "False", "Partial")
+        assert "/metrics: HTTP 500" in ns.wait_condition("MetricsAvailable", "False", "Partial")
         ticks = operator.metric("andante_operator_tick_seconds_count")
         wait_for("six more", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 6)
         assert ns.replicas() == 2

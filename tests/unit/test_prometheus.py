@@ -246,3 +246,20 @@ def test_victoria_metrics_leaves_out_no_more_than_the_last_scrape() -> None:
     with _server() as (url, asked):
         _read(url, _pods("team"))
     assert all(parameters["latency_offset"] == ["5s"] for parameters in asked.parameters)
+
+
+def test_a_cause_is_logged_once_and_its_end_too(caplog: pytest.LogCaptureFixture) -> None:
+    fails = [True, True, False]
+
+    async def run(url: str) -> None:
+        source = PrometheusSource(url=url, timeout_seconds=10.0, round_seconds=20.0)
+        while fails:
+            await source.read(_pods("team", "other"))
+            fails.pop(0)
+
+    caplog.set_level("INFO", logger="andante")
+    with _server(lambda query, namespaces: 503 if fails[0] else _rows(query, namespaces)) as (url, _):
+        asyncio.run(run(url))
+    failed, again = (record.message for record in caplog.records)
+    assert f"Prometheus at {url}: HTTP 503" in failed
+    assert again == "Prometheus answers again"

@@ -252,3 +252,28 @@ def test_a_clock_that_is_set_costs_two_ticks(jump: float) -> None:
     clock.ahead += jump
     engines.open_requests, engines.deficit = 30.0, 0.4
     assert _wanted_after(tick, fleet, clock, ticks=3)[-1] == 4
+
+
+class OneCause:
+    """Every pod is unreadable, for the cause that a test sets."""
+
+    def __init__(self) -> None:
+        self.why = "refused"
+
+    async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
+        return {(pod.namespace, pod.name): Unread(why=self.why) for pod in pods}
+
+
+def test_a_cause_that_changed_soon_after_a_status_is_told_later() -> None:
+    clock = SetClock()
+    _, fleet, _ = _two_replicas(clock)
+    metrics = OneCause()
+    tick = ScalingTick(fleet=fleet, metrics=metrics, clock=clock, tick_seconds=15)
+    assert asyncio.run(tick.tick())
+    _state(fleet, "chat").status_written = clock.monotonic()
+    metrics.why = "HTTP 401"
+    told = []
+    for _ in range(6):
+        clock.time += 15
+        told.append(bool(asyncio.run(tick.tick())))
+    assert told == [False, False, False, True, False, False]

@@ -6,8 +6,9 @@ A query that fails or is late affects only the namespaces of that query.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from andante.app.settings import PrometheusSettings
 from andante.app.text import clip
 from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
+
+logger = logging.getLogger(__name__)
 
 AT_ONCE = 4
 """Queries that run at the same time."""
@@ -70,6 +73,8 @@ class PrometheusSource:
         self._timeout, self._round_seconds = timeout_seconds, round_seconds
         self._before: dict[PodKey, PodSample] = {}
         """The last sample of each pod."""
+        self._causes: frozenset[str] = frozenset()
+        """Why the newest round's queries failed."""
         # An own pool: queries that hang must not take the threads of the reconciles.
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="prometheus")
 
@@ -80,7 +85,7 @@ class PrometheusSource:
         found: dict[PodKey, PodSample | Unread] = {}
         asked: dict[asyncio.Future[Mapping[PodKey, PodSample | Unread]], _Shard] = {}
         for shard in _shards(pods):
-            found |= shard.all(Unread(why=f"Prometheus: no answer within the {self._round_seconds:g} s of a round"))
+            found |= shard.all(_failed(f"Prometheus: no answer within the {self._round_seconds:g} s of a round"))
             asked[asyncio.wrap_future(self._threads.submit(self._read, shard))] = shard
         if not asked:
             return found
@@ -94,9 +99,19 @@ class PrometheusSource:
             if error is None:
                 found |= future.result()
             else:
-                found |= asked[future].all(Unread(why=clip(f"Prometheus: {error}", 300)))
+                found |= asked[future].all(_failed(clip(f"Prometheus: {error}", 300)))
+        self._tell(found.values())
         self._before |= {key: answer for key, answer in found.items() if isinstance(answer, PodSample)}
         return found
+
+    def _tell(self, answers: Collection[PodSample | Unread]) -> None:
+        """Log what Prometheus answers in place of series, once for each cause; a log is read when nothing scales."""
+        causes = frozenset(answer.why for answer in answers if isinstance(answer, Unread) and answer.of_source)
+        for cause in sorted(causes - self._causes):
+            logger.warning("%s", cause)
+        if self._causes and not causes:
+            logger.info("Prometheus answers again")
+        self._causes = causes
 
     def _read(self, shard: _Shard) -> Mapping[PodKey, PodSample | Unread]:
         """The samples of a shard's pods from Prometheus, or the reason why Prometheus has none."""
@@ -112,9 +127,13 @@ class PrometheusSource:
             series = PodSeries(rows)
             return {key: series.sample(key, before=self._before.get(key)) for key in shard.pods}
         except QueryError as error:
-            return shard.all(Unread(why=str(error)))
+            return shard.all(_failed(str(error)))
         except (ValueError, KeyError, IndexError, TypeError):
-            return shard.all(Unread(why="Prometheus: its answer is not a vector of series"))
+            return shard.all(_failed("Prometheus: its answer is not a vector of series"))
+
+
+def _failed(why: str) -> Unread:
+    return Unread(why=why, of_source=True)
 
 
 def _shards(pods: Sequence[PodAddress]) -> Iterator[_Shard]:

@@ -38,6 +38,8 @@ class ServiceState:
     name: str
     decision: TickResult | None = None
     """The newest decision with what it was made on; None until a tick after the operator's start."""
+    told: TickResult | None = None
+    """The newest decision that the tick has asked to report."""
     decided_at: float | None = None
     """When it was made, Unix time."""
     made: deque[MadeDecision] = field(default_factory=lambda: deque(maxlen=KEPT_DECISIONS))

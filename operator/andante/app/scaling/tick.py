@@ -101,7 +101,6 @@ class ScalingTick:
             if number % SERVICES_BETWEEN_PAUSES == 0:
                 await asyncio.sleep(0)
             had_fault = one.state.faults.pop(FAULT, None)
-            before = one.state.decision
             try:
                 result = self._decide(one, read, clock_was_set=clock_was_set)
             except Exception as error:  # noqa: BLE001  one service must not cost the others their tick
@@ -110,7 +109,7 @@ class ScalingTick:
                 scaling = one.service.status.scaling
                 one.state.decide(result, desired=scaling.desired if scaling else None, at=self._clock.now())
                 decided += 1
-            if self._is_to_be_told(one.state, before) or one.state.faults.get(FAULT) != had_fault:
+            if self._is_to_be_told(one.state) or one.state.faults.get(FAULT) != had_fault:
                 changed.append((one.state.namespace, one.state.name))
         self.services = decided
         return changed
@@ -123,13 +122,21 @@ class ScalingTick:
         before, self._clock_ahead = self._clock_ahead, now - ended
         return before is not None and abs(self._clock_ahead - before) > CLOCK_STEP_SECONDS + (ended - began)
 
-    def _is_to_be_told(self, state: ServiceState, before: TickResult | None) -> bool:
-        """Whether to reconcile now: at once for news; for figures only when the last status is a window old."""
-        newest = state.decision
-        if newest is None or before is None or newest.news != before.news:
-            return newest is not before
+    def _is_to_be_told(self, state: ServiceState) -> bool:
+        """Whether to reconcile now: at once for news; for figures and texts only when the last status is a window old.
+
+        The comparison is with what was told last, not with the tick before: a cause that changed too soon to be told is
+        told later, although it stays the same from then on.
+        """
+        newest, told = state.decision, state.told
+        if newest is None or newest == told:
+            return False
+        is_news = told is None or newest.news != told.news
         written = state.status_written
-        return newest != before and (written is None or self._clock.monotonic() - written >= self._window)
+        if not is_news and written is not None and self._clock.monotonic() - written < self._window:
+            return False
+        state.told = newest
+        return True
 
     async def _gather(self) -> tuple[list[_Gathered], list[tuple[str, str]]]:
         """The services to decide on, and the names of services that could not be gathered for the first time."""
