@@ -35,7 +35,7 @@ COMMAND_STARTS = _set("""
 
 # Programs of other projects. Of their arguments, only the names of our files are checked.
 PROGRAMS = _set("""
-    . apt-get awk base64 bash brew buildah cat cd chmod cosign cp crane curl cut cyclonedx-py date debootstrap df
+    . amtool apt-get awk base64 bash brew buildah cat cd chmod cosign cp crane curl cut cyclonedx-py date debootstrap df
     docker done echo exit export false fi for free git go grep gunzip gzip head hey hf htpasswd jq kill kind kubectx ls
     lscpu
     mkdir mktemp mkdocs mv nproc nvidia-smi openssl oras pip pip3 pipx podman printf promtool pwd read rm sed seq set sh
@@ -50,6 +50,7 @@ PATHS = _set("""
 
 # Fields of Kubernetes and related projects, and words that look like fields.
 FIELDS = _set("""
+    alertmanager.config alertmanagerConfigMatcherStrategy
     allocatable appVersion arXiv camelCase configMapKeyRef envFrom fieldRef metricRelabelings
     podMonitorNamespaceSelector podMonitorSelector podScrapeSelector resourceFieldRef resourceVersion
     selectAllByDefault spec.containers

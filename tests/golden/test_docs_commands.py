@@ -60,6 +60,7 @@ def test_the_chart_takes_documented_values(block: Block, helm: str, tmp_path: Pa
     (tmp_path / "values.yaml").write_text(text)
     command = [helm, "template", "andante", ".", "--kube-version", "1.34.0", "--namespace", "andante-system"]
     image = ["--set", "andante-operator.image.repository=registry.example.com/andante-operator"]
+    image += ["--api-versions", "monitoring.coreos.com/v1/PodMonitor"]
     done = subprocess.run(
         [*command, *image, "--values", str(tmp_path / "values.yaml")],
         cwd=ROOT,
