@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import httpx
 import pytest
+from hack.docs.markdown import ROOT
 from hack.engine_process import EngineProcess, parse_metrics
 
+from andante.domain.slo.rules import generic_groups
 from contract.conftest import counted, opened, stream_completion, total
 from promtool import faults
 
@@ -172,3 +175,17 @@ async def test_promtool_has_no_fault_to_find_with_our_metrics(engine: EngineProc
     page = (await client.get(f"{engine.url}/metrics")).text
     assert faults(page, of="vllm:")  # vLLM's names have colons, which promtool does not like
     assert faults(page, of="andante_") == []
+
+
+async def test_every_series_that_alerts_dashboards_and_runbooks_read_is_exported(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    """Of vLLM's by their names alone; whether ours exist at all is for the tests that parse the queries."""
+    await stream_completion(client, engine, prompt=PROMPT, max_tokens=5)
+    rules = [rule["expr"] for group in generic_groups() for rule in group["rules"]]
+    files = [*ROOT.glob("charts/andante-operator/dashboards/*.json"), *ROOT.glob("docs/runbooks/*.md")]
+    files.append(ROOT / "docs" / "reference" / "metrics.md")
+    text = "\n".join([*rules, *(path.read_text() for path in files)])
+    named = set(re.findall(r"vllm:[a-z_]*[a-z]", text))
+    assert "vllm:generation_tokens_total" in named
+    assert named <= {name for name, _ in parse_metrics((await client.get(f"{engine.url}/metrics")).text)}
