@@ -11,6 +11,7 @@ from andante.api.v1alpha1 import KIND
 from andante.app.children import APPLIED, POD_MONITOR, SERVICE_LABEL
 from andante.app.kinds import ObjectKind
 from chaos.ledger import owner_uids
+from chaos.memory import MemoryCheck
 from chaos.operators import ChaosOperator
 from chaos.services import NAMESPACES, Part, Service
 from chaos.stage import Stage
@@ -20,7 +21,6 @@ SECONDS = 60.0
 GARBAGE_SECONDS = 240.0
 """Time for the garbage collector, which is not a part of the operator: it stops for a while after a CRD is deleted."""
 LEFT_OVER = "is left over"
-MEMORY_FACTOR = 1.10
 LONGEST_TICK_SILENCE = 10.0
 CHILDREN = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 """Children of every service. There is also a PodMonitor if its CRD existed when the operator last looked."""
@@ -33,7 +33,7 @@ class Convergence:
 
     def __init__(self, stage: Stage, chance: random.Random) -> None:
         self._stage, self._chance = stage, chance
-        self._calm_mib: dict[tuple[int, bool], float] = {}  # by pid and whether it leads, at the end of its first group
+        self._memory = MemoryCheck()
 
     def wait(self, *, seconds: float = SECONDS) -> float:
         """Return the seconds that it took. Anything that is still unfinished after `seconds` is a violation."""
@@ -71,10 +71,9 @@ class Convergence:
     def _weigh(self) -> None:
         leaders = self._stage.operators.leaders()
         for one in self._stage.operators.both:
-            now = one.resident_mib()
-            calm = self._calm_mib.setdefault((one.process.pid, one in leaders), now)
-            if now > MEMORY_FACTOR * calm:
-                self._stage.wrong.append(f"{one.name} holds {now:.0f} MiB, after its first faults it held {calm:.0f}")
+            wrong = self._memory.weigh(pid=one.process.pid, leads=one in leaders, mib=one.resident_mib())
+            if wrong:
+                self._stage.wrong.append(f"{one.name} holds {wrong}")
 
     def unfinished(self) -> list[str]:
         """What is not as it should be; empty when everything is."""
