@@ -23,7 +23,7 @@ from andante.app.kinds import SERVICE, ObjectKind
 from andante.app.slim import slim
 from andante.app.world import World, service_of
 from andante.runtime.health import Health
-from andante.runtime.kopf_storage import NoDiffBase, NoProgress
+from andante.runtime.kopf_storage import NoDiffBase, NoMemories, NoProgress
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,7 @@ class Watches:
         tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
+            memories=NoMemories(),
             standalone=True,  # the Lease is the guard; kopf's peering needs a CRD of its own
             identity=self._identity,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
             clusterwide=not self._namespaces,
