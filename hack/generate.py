@@ -12,16 +12,18 @@ from pathlib import Path
 import yaml
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import POD_MONITOR, render
+from andante.app.children import POD_MONITOR, PROMETHEUS_RULE, render
 from andante.app.settings import OperatorSettings
 from andante.generate.chart_rules import child_rules
 from andante.generate.crd import crd_yaml
+from andante.generate.generic_rules import generic_rules
 from andante.generate.reference import reference
 from hack import metrics_reference, runbooks
 from hack.dashboards.files import dashboards
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
+OPTIONAL_CRDS = (POD_MONITOR.crd, PROMETHEUS_RULE.crd)
 GOLDEN_CHILDREN = ROOT / "tests" / "golden" / "children"
 
 # A patch like that of a real installation. The golden files show in which order it and the service's patch apply.
@@ -50,7 +52,7 @@ def children_yaml(example: Path) -> str:
     """All children of an example, as the operator would apply them, in YAML."""
     manifest = yaml.safe_load(example.read_text(encoding="utf-8"))
     manifest["metadata"] |= {"namespace": "default", "uid": "00000000-0000-0000-0000-000000000000"}
-    children = render(LLMService.parse(manifest), settings=SETTINGS, replicas=2, installed_crds=[POD_MONITOR.crd])
+    children = render(LLMService.parse(manifest), settings=SETTINGS, replicas=2, installed_crds=OPTIONAL_CRDS)
     return yaml.dump_all(children, Dumper=_Dumper, sort_keys=False, width=120)
 
 
@@ -62,6 +64,7 @@ def outputs() -> Mapping[Path, str]:
         ROOT / "docs" / "reference" / "llmservice.md": reference(),
         ROOT / "docs" / "reference" / "metrics.md": metrics_reference.page(),
         ROOT / "charts" / "andante-operator" / "templates" / "_child_rules.tpl": child_rules(),
+        ROOT / "charts" / "andante-operator" / "rules" / "generic.yaml": generic_rules(),
         **runbooks.packaged(),
         **dashboards(),
         **golden,

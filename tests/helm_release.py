@@ -23,25 +23,32 @@ IMAGE = {"repository": "registry.example.com/andante-operator"}
 ESTABLISHED = ("--for=jsonpath={.status.acceptedNames.kind}=PodMonitor", "--for=condition=Established")
 """Arguments of two `kubectl wait crd/...`, one after the other: a wait for a condition fails at once while the CRD has
 no conditions, and these come together with its names."""
-POD_MONITOR_CRD: dict[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "podmonitors.monitoring.coreos.com"},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "names": {"kind": "PodMonitor", "plural": "podmonitors", "singular": "podmonitor"},
-        "scope": "Namespaced",
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-            }
-        ],
-    },
-}
-"""A substitute for the Prometheus Operator's CRD; no test looks at its fields."""
+
+
+def _monitoring_crd(kind: str) -> dict[str, Any]:
+    plural = f"{kind.lower()}s"
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.monitoring.coreos.com"},
+        "spec": {
+            "group": "monitoring.coreos.com",
+            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                }
+            ],
+        },
+    }
+
+
+POD_MONITOR_CRD, PROMETHEUS_RULE_CRD = _monitoring_crd("PodMonitor"), _monitoring_crd("PrometheusRule")
+"""Substitutes for the Prometheus Operator's CRDs; no test looks at their fields."""
 
 
 def helm_binary() -> str:

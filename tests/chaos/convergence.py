@@ -22,7 +22,7 @@ GARBAGE_SECONDS = 240.0
 """Time for the garbage collector, which is not a part of the operator: it stops for a while after a CRD is deleted."""
 LEFT_OVER = "is left over"
 LONGEST_TICK_SILENCE = 10.0
-CHILDREN = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
+CHILDREN = ("ServiceAccount", "ConfigMap", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 """Children of every service. There is also a PodMonitor if its CRD existed when the operator last looked."""
 REPAIRED = ("Service", "PodDisruptionBudget")
 """Children that can be deleted without the loss of a pod."""
@@ -125,7 +125,7 @@ class Convergence:
         if kinds != sorted(CHILDREN):
             return [*lacks, f"its children are {kinds}"]
         deployment = next(o for o in ours if o["kind"] == "Deployment")
-        config = next(o for o in ours if o["kind"] == "ConfigMap")
+        config = next(o for o in ours if o["kind"] == "ConfigMap" and o["metadata"]["name"].endswith("-engine"))
         replicas = deployment["spec"]["replicas"]
         if replicas != service.replicas:
             told = (status.get("scaling") or {}).get("decisions", [{}])[:1]

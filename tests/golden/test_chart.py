@@ -18,24 +18,30 @@ import yaml
 from hack import chart_values
 
 from andante.app.settings import PrometheusSettings
+from andante.domain.slo.rules import generic_groups
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "chart"
 IMAGE = ("--set", "andante-operator.image.repository=registry.example.com/andante-operator")
 """The one value that has no default."""
+NO_RULES = ("--set", "andante-operator.prometheusRule.enabled=false")
+"""Two golden files with all the rules are enough."""
 CASES: dict[str, tuple[str, ...]] = {
     "default": IMAGE,
-    "two_namespaces": (*IMAGE, "--set", "andante-operator.watchNamespaces={team-a,team-b}"),
+    "two_namespaces": (*IMAGE, *NO_RULES, "--set", "andante-operator.watchNamespaces={team-a,team-b}"),
     "prometheus": (
         *IMAGE,
+        *NO_RULES,
         *("--set", "andante-operator.prometheusURL=http://prometheus.monitoring:9090"),
         *("--set", "andante-operator.priorityClassName=system-cluster-critical"),
     ),
     "everything": (
         *("--values", str(Path(__file__).parent / "chart_values_everything.yaml")),
         *("--api-versions", "monitoring.coreos.com/v1/PodMonitor"),
+        *("--api-versions", "monitoring.coreos.com/v1/PrometheusRule"),
     ),
     "registry": (
+        *NO_RULES,
         *("--set", "global.imageRegistry=registry.example.com:5000/andante"),
         *("--set-json", 'global.imagePullSecrets=[{"name": "registry"}]'),
     ),
@@ -65,7 +71,7 @@ def _pods(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _settings(objects: list[dict[str, Any]]) -> dict[str, Any]:
     """operator.yaml."""
-    (stored,) = (o for o in objects if o["kind"] == "ConfigMap")
+    (stored,) = (o for o in objects if o["kind"] == "ConfigMap" and o["metadata"]["name"] == "andante-operator")
     settings: dict[str, Any] = yaml.safe_load(stored["data"]["operator.yaml"])
     return settings
 
@@ -269,6 +275,33 @@ def test_a_pod_monitor_without_its_kind_is_refused_with_the_way_out(helm: str) -
     done = _template(helm, *IMAGE, "--set", "andante-operator.podMonitor.enabled=true")
     assert done.returncode != 0
     assert "Install the Prometheus Operator first" in done.stderr
+
+
+def _generic_rules(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By name, the rules that the chart brings, of whichever kind of object."""
+    (found,) = (o for o in objects if o["metadata"]["name"] == "andante-operator-alerts")
+    document = found["spec"] if found["kind"] == "PrometheusRule" else yaml.safe_load(found["data"]["rules.yaml"])
+    rules = (rule for group in document["groups"] for rule in group["rules"])
+    return {rule.get("alert") or rule["record"]: rule for rule in rules}
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "PrometheusRule"])
+def test_the_chart_brings_the_generic_rules_as_they_are_in_the_source(helm: str, kind: str) -> None:
+    operated = ("--api-versions", "monitoring.coreos.com/v1/PrometheusRule") if kind == "PrometheusRule" else ()
+    objects = _objects(helm, *IMAGE, *operated)
+    assert {o["kind"] for o in objects if o["metadata"]["name"] == "andante-operator-alerts"} == {kind}
+    source = {rule.get("alert") or rule["record"]: rule for group in generic_groups() for rule in group["rules"]}
+    del source["AndanteOperatorDown"]  # nothing of this chart scrapes the operator
+    assert _generic_rules(objects) == source
+
+
+def test_rules_name_the_runbooks_of_this_release_and_miss_an_operator_that_is_scraped(helm: str) -> None:
+    rules = _generic_rules(_objects(helm, *CASES["everything"]))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert rules["AndanteOperatorDown"]["annotations"]["runbook_url"] == (
+        f"https://docs.example.com/{project['version']}/runbooks/AndanteOperatorDown.html"
+    )
+    assert not [name for name, rule in rules.items() if "runbook" in rule.get("annotations", {})]
 
 
 @pytest.mark.parametrize("case", CASES)

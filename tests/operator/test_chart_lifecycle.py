@@ -17,7 +17,17 @@ import yaml
 from hack.localcluster.api import ControlPlane
 
 from chart_plane import Plane
-from helm_release import ESTABLISHED, IMAGE, OPERATOR, POD_MONITOR_CRD, ROOT, SYSTEM, Release, helm_binary
+from helm_release import (
+    ESTABLISHED,
+    IMAGE,
+    OPERATOR,
+    POD_MONITOR_CRD,
+    PROMETHEUS_RULE_CRD,
+    ROOT,
+    SYSTEM,
+    Release,
+    helm_binary,
+)
 from operator_pods import (
     engines,
     finish_rollout,
@@ -46,7 +56,8 @@ def admitting() -> Iterator[ControlPlane]:
             control_plane.kubectl("label", "namespace", namespace, *levels)
         # A bare pod is admitted only where its service account is there.
         control_plane.kubectl("-n", SYSTEM, "create", "serviceaccount", "andante-operator-check")
-        control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITOR_CRD))
+        for crd in (PROMETHEUS_RULE_CRD, POD_MONITOR_CRD):
+            control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(crd))
         for state in ESTABLISHED:
             control_plane.kubectl("wait", state, "crd/podmonitors.monitoring.coreos.com")
         yield control_plane

@@ -15,6 +15,7 @@ CHILDREN = {
     ("Deployment", "chat"),
     ("Service", "chat"),
     ("ConfigMap", "chat-engine"),
+    ("ConfigMap", "chat-alerts"),
     ("ServiceAccount", "chat"),
     ("PodDisruptionBudget", "chat"),
 }

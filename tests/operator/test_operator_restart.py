@@ -22,7 +22,7 @@ LISTED = (
 
 def _complete(ns: Namespace, name: str) -> bool:
     children = [o for o in ns.items(KINDS) if (o["metadata"].get("labels") or {}).get("andante.dev/llmservice") == name]
-    return len(children) == 5
+    return len(children) == 6
 
 
 ORDER = ("ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
@@ -39,7 +39,7 @@ def test_killed_after_any_child_it_goes_on_where_it_stopped(operator: OperatorPr
     operator.kill()
     for number, name in enumerate(names):
         for kind in ORDER[number:]:
-            ns.kubectl("delete", kind, f"{name}-engine" if kind == "ConfigMap" else name)
+            ns.kubectl("delete", kind, *((f"{name}-engine", f"{name}-alerts") if kind == "ConfigMap" else (name,)))
     operator.start()
     for name in names:
         wait_for(f"all children of {name} again", lambda n=name: _complete(ns, n), told=operator.tail)

@@ -17,7 +17,7 @@ from hack.localcluster.api import ControlPlane
 from hack.localcluster.progress import wait_until
 
 from andante.app.children import APPLIED
-from helm_release import OPERATOR, POD_MONITOR_CRD, SYSTEM, Release, helm_binary
+from helm_release import OPERATOR, POD_MONITOR_CRD, PROMETHEUS_RULE_CRD, SYSTEM, Release, helm_binary
 from operator_pods import container_waits, engines, make_ready, pods_of, set_pod_status, wait_pods
 from operator_process import Namespace, OperatorProcess, wait_for
 
@@ -57,7 +57,8 @@ def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     flags = (f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-mode=blocking-strict")
     with ControlPlane(extra_apiserver_flags=flags) as plane:
         plane.kubectl("create", "namespace", TEAM)
-        plane.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITOR_CRD))
+        for crd in (POD_MONITOR_CRD, PROMETHEUS_RULE_CRD):
+            plane.kubectl("apply", "-f", "-", stdin=json.dumps(crd))
         release = Release(plane, helm=helm_binary())
         watched = [TEAM] if request.param == "named namespaces" else []
         release.install(tickSeconds=1, watchNamespaces=watched)

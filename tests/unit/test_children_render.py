@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from andante import __version__
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import POD_MONITOR, PodTemplateError, render
+from andante.app.children import POD_MONITOR, PROMETHEUS_RULE, PodTemplateError, pods_use, render
 from andante.app.settings import MonitoringSettings, OperatorSettings, SettingsError
 from andante.engine_config import EngineConfig, QoESettings
 
@@ -24,7 +25,7 @@ def children(*, replicas: int | None = 1, crds: tuple[str, ...] = (), **spec: An
     raw = {"metadata": {"name": "chat", "namespace": "prod", "uid": "u-1"}, "spec": {"model": MODEL, **spec}}
     service = LLMService.parse(copy.deepcopy(raw))
     rendered = render(service, settings=SETTINGS, replicas=replicas, installed_crds=crds)
-    return {child["kind"]: child for child in rendered}
+    return {child["kind"]: child for child in rendered if not child["metadata"]["name"].endswith("-alerts")}
 
 
 def template(**spec: Any) -> dict[str, Any]:
@@ -312,3 +313,51 @@ def test_pull_secrets_of_the_chart_come_beside_the_services_own() -> None:
     raw = {"metadata": {"name": "chat"}, "spec": {"model": MODEL, "engine": {"imagePullSecrets": secrets}}}
     pod = render(LLMService.parse(raw), settings=settings, replicas=1)[-1]["spec"]["template"]["spec"]
     assert [s["name"] for s in pod["imagePullSecrets"]] == ["mine", "both", "site"]
+
+
+def _alerts(*, crds: tuple[str, ...] = (), settings: OperatorSettings = SETTINGS, **spec: Any) -> list[dict[str, Any]]:
+    raw = {"metadata": {"name": "chat", "namespace": "prod", "uid": "u-1"}, "spec": {"model": MODEL, **spec}}
+    rendered = render(LLMService.parse(raw), settings=settings, replicas=1, installed_crds=crds)
+    return [c for c in rendered if c["kind"] == "PrometheusRule" or c["metadata"]["name"] == "chat-alerts"]
+
+
+def test_the_alerts_are_a_prometheus_rule_where_there_is_that_kind() -> None:
+    (rule,) = _alerts(crds=(PROMETHEUS_RULE.crd,))
+    assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    pages, warnings = rule["spec"]["groups"]
+    assert (pages["name"], warnings["name"]) == ("andante.prod.chat", "andante.prod.chat.slow")
+    assert "> 0.06" in pages["rules"][0]["expr"]
+
+
+def test_without_that_kind_the_alerts_are_a_file_of_prometheus() -> None:
+    (config_map,) = _alerts()
+    (rule,) = _alerts(crds=(PROMETHEUS_RULE.crd,))
+    assert config_map["kind"] == "ConfigMap"
+    assert yaml.safe_load(config_map["data"]["rules.yaml"]) == rule["spec"]
+
+
+def test_a_service_may_do_without_alerts() -> None:
+    assert _alerts(monitoring={"prometheusRule": False}) == []
+    assert _alerts(crds=(PROMETHEUS_RULE.crd,), monitoring={"prometheusRule": False}) == []
+    assert _alerts(qoe={"objective": {"window": "12h"}}) == []
+
+
+def test_alerts_have_the_labels_by_which_a_prometheus_selects_them() -> None:
+    settings = SETTINGS.model_copy(update={"monitoring": MonitoringSettings(labels={"release": "stack"})})
+    for crds in ((), (PROMETHEUS_RULE.crd,)):
+        (child,) = _alerts(crds=crds, settings=settings, monitoring={"labels": {"team": "a"}})
+        assert child["metadata"]["labels"].items() >= {"release": "stack", "team": "a"}.items()
+
+
+def test_alerts_name_the_runbook_of_the_release() -> None:
+    where = "https://docs.example.com/v{version}/runbooks/{alert}.html"
+    settings = SETTINGS.model_copy(update={"monitoring": MonitoringSettings(runbook_url=where)})
+    (rule,) = _alerts(crds=(PROMETHEUS_RULE.crd,), settings=settings)
+    (first, *_) = rule["spec"]["groups"][0]["rules"]
+    assert first["annotations"]["runbook_url"] == where.format(version=__version__, alert="AndanteQoEBudgetBurnFast")
+
+
+def test_pods_need_the_settings_and_no_alerts() -> None:
+    service = LLMService.parse({"metadata": {"name": "chat", "namespace": "prod"}, "spec": {"model": MODEL}})
+    used = [c["metadata"]["name"] for c in render(service, settings=SETTINGS, replicas=1) if pods_use(c, service)]
+    assert sorted(used) == ["chat", "chat-engine"]

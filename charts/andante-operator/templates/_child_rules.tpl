@@ -24,6 +24,10 @@
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
   verbs: [get, list, watch, create, patch, delete]
+# The alerts of the promise, where the CRD of the Prometheus Operator is installed.
+- apiGroups: [monitoring.coreos.com]
+  resources: [prometheusrules]
+  verbs: [get, list, watch, create, patch, delete]
 # The engine pods.
 - apiGroups: [apps]
   resources: [deployments]

@@ -44,6 +44,8 @@ class MonitoringSettings(_Settings):
     """Seconds between two scrapes of an engine."""
     histogram_buckets: bool = True
     """Whether Prometheus keeps the buckets of histograms."""
+    runbook_url: Annotated[str, Field(alias="runbookURL", pattern=r"^(https?://\S+)?$", max_length=512)] = ""
+    """Address of a runbook, with {alert} and {version} in it. Empty: alerts name the command that prints it."""
 
 
 class PrometheusSettings(_Settings):

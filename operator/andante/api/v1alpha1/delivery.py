@@ -66,7 +66,8 @@ class Monitoring(APIModel):
     pod_monitor: bool = True
     """Create a PodMonitor, where its CRD exists."""
     prometheus_rule: bool = True
-    """Create a PrometheusRule with the objective's burn-rate alerts. Stored; this version does not create it yet."""
+    """Create a PrometheusRule with the objective's burn-rate alerts. Where its CRD is missing: a ConfigMap NAME-alerts
+    with the same rules as a file of Prometheus."""
     labels: ObjectLabels = Field(default_factory=dict)
     """Labels of the PodMonitor and the PrometheusRule, by which a Prometheus selects them (`release: prometheus`).
     Merged over the chart's monitoring.labels."""

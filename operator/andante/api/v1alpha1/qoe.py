@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from andante.api.rules import PATTERN_HINT, Rule, cel_list, list_by, matching, rules
 from andante.api.values import APIModel, Duration, Share
 from andante.domain.pace import PRESETS, ClientExpectations, QoEClass
+from andante.domain.slo.promise import Promise
 from andante.engine_config import (
     AS_STREAM,
     CLASS_NAME_PATTERN,
@@ -106,6 +107,10 @@ class QoEObjective(APIModel):
     """Share of requests promised to be good; 1 minus this is the error budget."""
     window: Annotated[float, Duration(minimum="1h", maximum="90d")] = 28 * 86_400.0
     """Window over which the error budget counts."""
+
+    @property
+    def promise(self) -> Promise:
+        return Promise(good_fraction=self.good_fraction, window=self.window)
 
 
 class QoE(APIModel):

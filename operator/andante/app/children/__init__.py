@@ -14,6 +14,7 @@ from andante.app.children.names import (
     SERVICE_LABEL,
     Manifest,
     RenderInput,
+    alerts_config_map_name,
     endpoint,
     labels,
     selector_labels,
@@ -31,21 +32,23 @@ from andante.app.children.network import (
 )
 from andante.app.children.permitted import PodTemplateError
 from andante.app.children.pod_monitor import POD_MONITOR, pod_monitor
+from andante.app.children.prometheus_rule import PROMETHEUS_RULE, alerts_config_map, prometheus_rule
 from andante.app.kinds import DEPLOYMENT, POD, SERVICE, ObjectKind
 from andante.app.settings import OperatorSettings
 
-TABLE: Final[Mapping[ObjectKind, Callable[[RenderInput], Manifest | None]]] = MappingProxyType(
+TABLE: Final[Mapping[ObjectKind, tuple[Callable[[RenderInput], Manifest | None], ...]]] = MappingProxyType(
     {
-        SERVICE_ACCOUNT: service_account,
-        CONFIG_MAP: config_map,
-        CLUSTER_SERVICE: cluster_service,
-        DISRUPTION_BUDGET: disruption_budget,
-        NETWORK_POLICY: network_policy,
-        POD_MONITOR: pod_monitor,
-        DEPLOYMENT: deployment,
+        SERVICE_ACCOUNT: (service_account,),
+        CONFIG_MAP: (config_map, alerts_config_map),
+        CLUSTER_SERVICE: (cluster_service,),
+        DISRUPTION_BUDGET: (disruption_budget,),
+        NETWORK_POLICY: (network_policy,),
+        POD_MONITOR: (pod_monitor,),
+        PROMETHEUS_RULE: (prometheus_rule,),
+        DEPLOYMENT: (deployment,),
     }
 )
-"""Every kind of child with the function that renders it, in the order of writing: what a pod needs comes first.
+"""Every kind of child with the functions that render one each, in the order of writing: what a pod needs comes first.
 
 Watches, lists, writes, and the rights in the operator's chart follow this table. A function returns None where the spec
 does not want the child.
@@ -72,9 +75,15 @@ def render(
 
     Raises PodTemplateError with the field's name where podTemplate changes a field that the operator owns.
     """
-    given = RenderInput(service=service, settings=settings, replicas=replicas)
+    given = RenderInput(service=service, settings=settings, replicas=replicas, installed_crds=installed_crds)
     kinds = (kind for kind in TABLE if not kind.crd or kind.crd in installed_crds)
-    return tuple(child for kind in kinds if (child := TABLE[kind](given)) is not None)
+    return tuple(child for kind in kinds for make in TABLE[kind] if (child := make(given)) is not None)
+
+
+def pods_use(child: Manifest, service: LLMService) -> bool:
+    """Whether the service's pods refer to this child: its kind's word, but that the alerts are no matter of theirs."""
+    alerts = child["kind"] == CONFIG_MAP.kind and child["metadata"]["name"] == alerts_config_map_name(service)
+    return KINDS[child["kind"]].used_by_pods and not alerts
 
 
 __all__ = [
@@ -83,11 +92,13 @@ __all__ = [
     "FIELD_MANAGER",
     "KINDS",
     "POD_MONITOR",
+    "PROMETHEUS_RULE",
     "SERVICE_LABEL",
     "Manifest",
     "PodTemplateError",
     "endpoint",
     "labels",
+    "pods_use",
     "render",
     "selector_labels",
     "selector_text",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ class RenderInput:
     settings: OperatorSettings
     replicas: int | None
     """For the Deployment; None leaves the field out."""
+    installed_crds: Collection[str] = ()
+    """Names of the optional CRDs that the cluster has."""
 
 
 def selector_labels(service: LLMService) -> dict[str, str]:
@@ -55,6 +57,10 @@ def selector_text(service: LLMService) -> str:
 
 def engine_config_map_name(service: LLMService) -> str:
     return f"{service.name}-engine"
+
+
+def alerts_config_map_name(service: LLMService) -> str:
+    return f"{service.name}-alerts"
 
 
 def endpoint(service: LLMService) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from andante.api.v1alpha1 import LLMService
-from andante.app.children import APPLIED, FIELD_MANAGER, KINDS, Manifest, PodTemplateError, render
+from andante.app.children import APPLIED, FIELD_MANAGER, Manifest, PodTemplateError, pods_use, render
 from andante.app.fleet import ServiceState
 from andante.app.kinds import DEPLOYMENT
 from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, was_applied, with_hash
@@ -93,7 +93,7 @@ class ChildSync:
             look = self._look(work, f"the {manifest['kind']} {manifest['metadata']['name']!r}")
             looks.append(look)
             if isinstance(look, Problem) and look.reason in ("NameTaken", "WaitingForCleanup"):
-                pods_may_start &= not KINDS[manifest["kind"]].used_by_pods
+                pods_may_start &= not pods_use(manifest, service)
         pruned = self._prune(service, {key_of(m) for m in manifests})
         conflict = next((look for look in (*looks, *pruned) if isinstance(look, ConflictError)), None)
         if conflict:
@@ -137,7 +137,7 @@ class ChildSync:
         live = self._world.get(*key_of(manifest))
         if live is None or not is_ours(live, service):
             return False
-        return KINDS[manifest["kind"]].used_by_pods and not was_applied(live, manifest)
+        return pods_use(manifest, service) and not was_applied(live, manifest)
 
     def _look(self, work: Callable[[], Problem | bool], what: str) -> _Look:
         """Run `work`; return the API server's refusal as a problem, so that one refused child does not stop the others.

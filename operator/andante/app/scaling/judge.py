@@ -122,8 +122,7 @@ def counted(ledger: Ledger, ended: Ended, service: LLMService, *, now: float) ->
 
 def promise(service: LLMService) -> Promise:
     """The promise (SLO) of the resource."""
-    objective = service.spec.qoe.objective
-    return Promise(good_fraction=objective.good_fraction, window=objective.window)
+    return service.spec.qoe.objective.promise
 
 
 def present_replicas(service: LLMService, deployment: Object | None) -> int:

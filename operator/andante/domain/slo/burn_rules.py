@@ -13,8 +13,6 @@ from andante.domain.slo.promise import DAY, Promise
 from andante.domain.slo.promql import BY_SERVICE, number, selector
 from andante.domain.slo.recording import Group, ratio_with_open
 
-_BUDGET_REMAINING = "andante_slo_budget_remaining_ratio"
-
 _SERVICE = "{{ $labels.namespace }}/{{ $labels.llmservice }}"
 _CLASS = "{{ with $labels.qoe_class }} for class {{ . }}{{ end }}"
 _SUMMARY = {
@@ -121,7 +119,7 @@ class _Service:
         return alert(
             BUDGET_SPENT,
             # The smallest, and without the operator's pod: the alert goes on while that is replaced.
-            expression=f"min {BY_SERVICE} ({_BUDGET_REMAINING}{self._labels}) < 0",
+            expression=f"min {BY_SERVICE} ({metric_names.SLO_BUDGET_REMAINING_RATIO}{self._labels}) < 0",
             severity="warning",
             tier="budget",
             summary=f"{_SERVICE}: the promise is broken",

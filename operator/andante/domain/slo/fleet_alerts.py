@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from andante.domain import metric_names
+from andante.domain.metric_names import (
+    GOOD_REQUESTS,
+    OPEN_BAD_REQUESTS,
+    OPEN_REQUESTS,
+    REQUEST_QOE_COUNT,
+    SCHEDULER_RECOMPUTED_TOKENS,
+    SERVICE_CONDITION,
+    SERVICE_DESIRED_REPLICAS,
+    SERVICE_GOOD_RATIO,
+    SERVICE_READY_REPLICAS,
+    SLO_OBJECTIVE_RATIO,
+)
 from andante.domain.slo.alerts import Rule, alert
 from andante.domain.slo.promql import BY_POD, BY_SERVICE
 from andante.domain.slo.recording import Group
@@ -27,11 +38,6 @@ BILL: Final = 0.25
 """Share of tokens that were computed again after a preemption."""
 
 _OPERATOR_TICKS: Final = "andante_operator_tick_seconds_count"
-_READY: Final = "andante_service_ready_replicas"
-_DESIRED: Final = "andante_service_desired_replicas"
-_CONDITION: Final = "andante_service_condition"
-_GOOD_RATIO: Final = "andante_service_good_ratio"
-_OBJECTIVE: Final = "andante_slo_objective_ratio"
 _GENERATED: Final = "vllm:generation_tokens_total"
 _PROMPT: Final = "vllm:prompt_tokens_total"
 
@@ -121,7 +127,8 @@ def fleet_group(*, runbook_url: str = "") -> Group:
             make(
                 AT_MAXIMUM,
                 _condition(('type="AbleToScale"', 'status="False"', 'reason="MaxReplicas"'))
-                + f"\nand max {BY_SERVICE} ({_GOOD_RATIO}) < max {BY_SERVICE} ({_OBJECTIVE})",
+                + f"\nand max {BY_SERVICE} ({SERVICE_GOOD_RATIO})"
+                + f" < max {BY_SERVICE} ({SLO_OBJECTIVE_RATIO})",
                 f"{_SERVICE}: more replicas are needed than maxReplicas allows",
                 "The service runs as many replicas as spec.scaling.maxReplicas allows, and too few answers are good.",
                 wait="15m",
@@ -147,8 +154,7 @@ def fleet_group(*, runbook_url: str = "") -> Group:
             ),
             make(
                 FLAPPING,
-                f"max {BY_SERVICE} (resets({_DESIRED}[2h])) >= {TURNS}\n"
-                f"and max {BY_SERVICE} (changes({_DESIRED}[2h]) - resets({_DESIRED}[2h])) >= {TURNS}",
+                _flapping(),
                 f"{_SERVICE}: the number of replicas goes up and down",
                 f"In two hours the wanted number of replicas fell {{{{ $value }}}} times, and rose at least {TURNS}"
                 " times.",
@@ -171,40 +177,46 @@ def fleet_group(*, runbook_url: str = "") -> Group:
 def _stalled() -> str:
     # Both sides need a sample: where the engine's tokens are not scraped, nothing says that it makes none.
     made = f"sum {BY_POD} (rate({_GENERATED}{_EVERY}[5m]))"
-    return f"sum {BY_POD} ({metric_names.OPEN_REQUESTS}{_EVERY}) > 0\nand {made} == 0"
+    return f"sum {BY_POD} ({OPEN_REQUESTS}{_EVERY}) > 0\nand {made} == 0"
 
 
 def _missing() -> str:
     # Silent at zero replicas, and as long as the operator's own figures are missing.
-    return f"max {BY_SERVICE} ({_READY}) > 0\nunless max {BY_SERVICE} ({metric_names.OPEN_REQUESTS}{_EVERY})"
+    return f"max {BY_SERVICE} ({SERVICE_READY_REPLICAS}) > 0\nunless max {BY_SERVICE} ({OPEN_REQUESTS}{_EVERY})"
 
 
 def _partial() -> str:
     needed = (
-        metric_names.OPEN_REQUESTS,
-        metric_names.OPEN_BAD_REQUESTS,
-        metric_names.REQUEST_QOE_COUNT,
-        metric_names.GOOD_REQUESTS,
+        OPEN_REQUESTS,
+        OPEN_BAD_REQUESTS,
+        REQUEST_QOE_COUNT,
+        GOOD_REQUESTS,
         _GENERATED,
     )
     whole = "\n    and ".join(f"count {BY_POD} ({name}{_EVERY})" for name in needed)
-    ready = f"max {BY_SERVICE} ({_READY})"
+    ready = f"max {BY_SERVICE} ({SERVICE_READY_REPLICAS})"
     return (
         f"{ready} > (\n  count {BY_SERVICE} (\n    {whole}\n  )\n  or 0 * {ready}\n)\n"
-        f"and max {BY_SERVICE} ({metric_names.OPEN_REQUESTS}{_EVERY})"
+        f"and max {BY_SERVICE} ({OPEN_REQUESTS}{_EVERY})"
     )
 
 
 def _condition(*matchers: tuple[str, ...]) -> str:
     """One of the conditions holds; without its reason, so that another reason is no other alert."""
-    return "\nor ".join(f"max {BY_SERVICE} ({_CONDITION}{{{','.join(each)}}}) == 1" for each in matchers)
+    return "\nor ".join(f"max {BY_SERVICE} ({SERVICE_CONDITION}{{{','.join(each)}}}) == 1" for each in matchers)
+
+
+def _flapping() -> str:
+    fell = f"resets({SERVICE_DESIRED_REPLICAS}[2h])"
+    rose = f"changes({SERVICE_DESIRED_REPLICAS}[2h]) - {fell}"
+    return f"max {BY_SERVICE} ({fell}) >= {TURNS}\nand max {BY_SERVICE} ({rose}) >= {TURNS}"
 
 
 def _bill() -> str:
     def rate(name: str) -> str:
         return f"sum {BY_SERVICE} (rate({name}{_EVERY}[30m]))"
 
-    again = rate(metric_names.SCHEDULER_RECOMPUTED_TOKENS)
+    again = rate(SCHEDULER_RECOMPUTED_TOKENS)
     return f"{again} / ({rate(_PROMPT)} + {rate(_GENERATED)}) > {BILL}"
 
 
