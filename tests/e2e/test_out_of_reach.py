@@ -1,12 +1,19 @@
-"""Services whose users wait although the replica is idle: none is bought for them, and each says what it is."""
+"""Services whose users wait although the replica is idle: no replica is bought for them, each says what it is, and the
+broken promises page.
+
+The tests share three services and their users, and run in the order of this file.
+"""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +21,7 @@ import pytest
 import yaml
 from hack.install import ROOT, service_url
 
+from e2e.alerting import Alerting, alerting
 from e2e.conftest import NAMESPACE, Service, accepts
 
 QUIET_SECONDS = 40.0
@@ -65,9 +73,24 @@ def _is_ready(service: Service, name: str) -> bool:
     return conditions.get("Ready") == "True"
 
 
+@pytest.fixture(scope="module")
+def pages(three: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alerting]:
+    path = "-o=jsonpath={.data.rules\\.yaml}"
+    rules = {name: three.kubectl("get", "configmap", f"{name}-alerts", path) for name in (*SPECS, three.name)}
+    folder = tmp_path_factory.mktemp("alerting")
+    with alerting(folder, kubeconfig=three.installation.kubeconfig, rules=rules) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def users(three: Service, pages: Alerting) -> Iterator[None]:
+    """One user of each service, who asks again as soon as the answer is there; Prometheus sees them from the start."""
+    with _light_load(three):
+        yield
+
+
 @contextmanager
 def _light_load(service: Service) -> Iterator[None]:
-    """One user of each service, who asks again as soon as the answer is there."""
     over = threading.Event()
     kubeconfig = service.installation.kubeconfig
     urls = {name: service_url(kubeconfig=kubeconfig, namespace=NAMESPACE, service=name) for name in SPECS}
@@ -102,14 +125,34 @@ def _unreachable(service: Service, name: str) -> tuple[str, str]:
 
 
 def test_none_of_them_is_given_a_second_replica_and_each_says_why(three: Service) -> None:
-    with _light_load(three):
-        for name, expected in REASONS.items():
-            three.wait(f"{name}: {expected}", lambda n=name, e=expected: _unreachable(three, n) == e, timeout=120)
-        until = time.monotonic() + QUIET_SECONDS
-        while time.monotonic() < until:
-            replicas = {name: _status(three, name).get("replicas") for name in SPECS}
-            assert replicas == dict.fromkeys(SPECS, 1)
-            time.sleep(2)
-        assert {name: _unreachable(three, name) for name in SPECS} == REASONS
+    for name, expected in REASONS.items():
+        three.wait(f"{name}: {expected}", lambda n=name, e=expected: _unreachable(three, n) == e, timeout=120)
+    until = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < until:
+        replicas = {name: _status(three, name).get("replicas") for name in SPECS}
+        assert replicas == dict.fromkeys(SPECS, 1)
+        time.sleep(2)
+    assert {name: _unreachable(three, name) for name in SPECS} == REASONS
     for name in SPECS:
         assert not _status(three, name).get("scaling", {}).get("decisions"), name
+
+
+def test_each_service_whose_answers_are_bad_pages_once_and_the_others_do_not(three: Service, pages: Alerting) -> None:
+    """Prometheus has seen nothing before: its first sum of a promise's whole window comes within five minutes."""
+    three.wait("the pages of both", lambda: bool(pages.of("thinking") and pages.of("hasty")), timeout=480)
+    pages.restart_prometheus()
+    # Two evaluations of every rule that pages, and the time that Alertmanager waits for more of a group.
+    three.wait("two rounds of the rules after the restart", lambda: pages.rounds() >= 2, timeout=240)
+    told = {name: [page.labels["alertname"] for page in pages.of(name)] for name in (*SPECS, three.name)}
+    paged = ["AndanteQoEBudgetBurnFast"]
+    assert told == {"whole": [], "thinking": paged, "hasty": paged, three.name: []}
+
+
+def test_a_page_says_where_its_runbook_is(pages: Alerting) -> None:
+    (alert,) = pages.of("hasty")[0].alerts
+    command = alert["annotations"]["runbook"].split()
+    assert command[:2] == ["andante", "runbook"]
+    program = Path(sys.executable).with_name(command[0])
+    shown = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert "Mitigation" in shown.stdout

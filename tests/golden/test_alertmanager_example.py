@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -19,6 +18,7 @@ import yaml
 from hack.docs.markdown import ROOT
 from hack.localcluster.progress import wait_until
 
+from alertmanager_program import PACKAGE, alertmanager_program
 from andante.domain.pace import PRESETS
 from andante.domain.slo.promise import DAY, Promise
 from andante.domain.slo.rules import ALERTS, generic_groups, service_groups
@@ -26,8 +26,6 @@ from debian_programs import Program, program
 from small_server import serving
 
 EXAMPLE = ROOT / "examples" / "monitoring" / "alertmanager.yaml"
-PACKAGE = "prometheus-alertmanager"
-TEMPLATES = "/usr/share/prometheus/alertmanager"
 Alert = dict[str, str]
 
 
@@ -112,18 +110,7 @@ class Notified:
 
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Debian's reads its templates from below /usr, where nothing is installed; this copy from where it runs."""
-    found, folder = program(PACKAGE), tmp_path_factory.mktemp("alertmanager")
-    content, templates = found.path.read_bytes(), Path(TEMPLATES)
-    if not templates.exists():
-        assert TEMPLATES.encode() in content
-        content = content.replace(TEMPLATES.encode(), b".".ljust(len(TEMPLATES), b"/"))
-        for template in (found.path.parents[2] / TEMPLATES.lstrip("/")).glob("*.tmpl"):
-            shutil.copy(template, folder)
-    copied = folder / found.path.name
-    copied.write_bytes(content)
-    copied.chmod(0o755)
-    return Program(copied, found.environment)
+    return alertmanager_program(tmp_path_factory.mktemp("alertmanager"))
 
 
 @pytest.fixture
