@@ -11,10 +11,13 @@ from typing import Any
 
 @contextmanager
 def serving(
-    answer: Callable[[str], tuple[int, str, bytes]], *, take: Callable[[str, bytes], None] | None = None
+    answer: Callable[[str], tuple[int, str, bytes]],
+    *,
+    take: Callable[[str, bytes], None] | None = None,
+    answer_posts: bool = False,
 ) -> Iterator[int]:
     """Run the server; yields its port. `answer` gets the path with query, and returns status, content type and body.
-    `take` gets the path and the body of each POST."""
+    `take` gets the path and the body of each POST; with `answer_posts` it is answered as a GET."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -27,6 +30,9 @@ def serving(
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            if answer_posts:
+                self.do_GET()
+                return
             if take is not None:
                 take(self.path, body)
             self.send_response(200 if take is not None else 405)

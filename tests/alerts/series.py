@@ -44,13 +44,18 @@ class Engine:
 
     def series(self, *, namespace: str, llmservice: str, per_minute: int) -> dict[str, str]:
         """By series, its values in promtool's notation, `per_minute` of them."""
+        found = self.samples(namespace=namespace, llmservice=llmservice, per_minute=per_minute)
+        return {name: notation(values) for name, values in found.items()}
+
+    def samples(self, *, namespace: str, llmservice: str, per_minute: int) -> dict[str, list[Value]]:
+        """By series, its values."""
         found = _Counters(per_minute=per_minute)
         for phase in self.phases:
             found.run(phase, batch=self.batch)
         common = {"namespace": namespace, "llmservice": llmservice, "pod": self.pod}
         of_class = {**common, "qoe_class": self.qoe_class}
         return {
-            f"{name}{_labels(common if name.startswith('vllm:') else of_class)}": notation(values)
+            f"{name}{_labels(common if name.startswith('vllm:') else of_class)}": values
             for name, values in found.values.items()
             if name not in self.without
         }

@@ -12,6 +12,7 @@ import andante
 from andante.cli.bench_command import bench
 from andante.cli.errors import InputError
 from andante.cli.qoe_command import qoe
+from andante.cli.rules_command import rules
 from andante.cli.runbook_command import runbook
 from andante.cli.trace_command import trace_app
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(qoe)
 app.command()(bench)
+app.command()(rules)
 app.command()(runbook)
 app.add_typer(trace_app, name="trace")
 

@@ -56,6 +56,19 @@ def service_groups(
     )
 
 
+def replayed_rules(
+    *, namespace: str, name: str, promise: Promise, classes: Sequence[QoEClass], requests: float
+) -> tuple[Rule, ...]:
+    """The burn alerts from the engines' counters alone, for a history in which nothing was recorded yet.
+
+    `requests`: how many of the last 28 days the budget is reckoned from. Single classes are not looked at.
+    """
+    if why_no_alerts(promise, classes) is not None:
+        return ()
+    service = _Service(namespace=namespace, name=name, promise=promise, runbook_url="", requests=requests)
+    return tuple(service.burn(tier) for tier in burn_tiers(promise))
+
+
 def _counted(classes: Sequence[QoEClass]) -> list[QoEClass]:
     return [c for c in classes if c.pace > 0 or c.deadline is not None]
 
@@ -63,18 +76,24 @@ def _counted(classes: Sequence[QoEClass]) -> list[QoEClass]:
 class _Service:
     """What the rules of one service have in common."""
 
-    def __init__(self, *, namespace: str, name: str, promise: Promise, runbook_url: str) -> None:
-        self._promise, self._runbook_url = promise, runbook_url
+    def __init__(
+        self, *, namespace: str, name: str, promise: Promise, runbook_url: str, requests: float | None = None
+    ) -> None:
+        """`requests`: of the last 28 days; None: as they are recorded."""
+        self._promise, self._runbook_url, self._requests = promise, runbook_url, requests
         self._labels = selector({"namespace": namespace, "llmservice": name})
 
     def burn(self, tier: BurnTier, *, each_class: bool = False) -> Rule:
         """The alert of a tier. `each_class`: also where a single class burns, whatever the others do."""
-        bad, long, short = self._recorded(tier) if self._promise.window >= WHOLE_WEEK else self._raw(tier)
+        recorded = self._requests is None and self._promise.window >= WHOLE_WEEK
+        bad, long, short = self._recorded(tier) if recorded else self._raw(tier)
         # The share of the budget that bad requests must have burnt, of the requests of the promise's whole window.
         share = tier.budget_share * self._promise.bad_share
         share *= self._promise.window / (recording.RECORDED_DAYS * DAY)
         requests = f"{recording.REQUESTS_28D}{self._labels}"
-        if tier.severity == "critical":
+        if self._requests is not None:
+            requests = number(self._requests)
+        elif tier.severity == "critical":
             # Recorded each five minutes, which is also how long a sample stands for the present: a page must not wait
             # for one that was late.
             requests = f"last_over_time({requests}[15m])"

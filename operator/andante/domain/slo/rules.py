@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from andante.domain.slo.alerts import SERVICE_ALERTS
-from andante.domain.slo.burn_rules import service_groups, why_no_alerts
+from andante.domain.slo.burn_rules import replayed_rules, service_groups, why_no_alerts
 from andante.domain.slo.fleet_alerts import FLEET_ALERTS, fleet_group
 from andante.domain.slo.recording import Group, recording_groups
 
@@ -24,4 +24,4 @@ def rule_file(groups: Iterable[Group]) -> dict[str, Any]:
     return {"groups": list(groups)}
 
 
-__all__ = ["ALERTS", "Group", "generic_groups", "rule_file", "service_groups", "why_no_alerts"]
+__all__ = ["ALERTS", "Group", "generic_groups", "replayed_rules", "rule_file", "service_groups", "why_no_alerts"]

@@ -1,0 +1,96 @@
+"""`andante rules --replay` on a real Prometheus whose history has one outage, and no rule that recorded anything."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alerts.promtool import promtool, run
+from alerts.series import Engine, Phase
+from debian_programs import program
+
+MANIFEST = """\
+apiVersion: andante.dev/v1alpha1
+kind: LLMService
+metadata: {name: chat, namespace: team}
+spec: {model: {id: org/model}}
+"""
+H = 60
+DAY_BEFORE = (
+    Phase(minutes=18 * H, requests=300, bad=0.002),
+    Phase(minutes=30, requests=300, bad=1),
+    Phase(minutes=4 * H, requests=300, bad=0.002),
+)
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prometheus with a day of an engine's series; its address."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    (folder / "series.txt").write_text(_openmetrics(), encoding="utf-8")
+    done = run(promtool(3), folder, "tsdb", "create-blocks-from", "openmetrics", "series.txt", "data")
+    assert done.returncode == 0, done.stderr
+    (folder / "prometheus.yml").write_text("{}\n")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = program("prometheus", suite="forky")
+    command = [str(server.path), "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, f"--web.listen-address=127.0.0.1:{port}"],
+            cwd=folder,
+            env=dict(server.environment),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _wait_ready(f"http://127.0.0.1:{port}/-/ready", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _openmetrics() -> str:
+    # Ends some minutes ago, at a whole minute; a sample a minute.
+    end = int(time.time()) // 60 * 60 - 600
+    engine = Engine(phases=DAY_BEFORE)
+    lines: list[str] = []
+    for name, values in engine.samples(namespace="team", llmservice="chat", per_minute=1).items():
+        start = end - 60 * len(values)
+        lines.append(f"# TYPE {name.partition('{')[0].removesuffix('_total')} unknown")
+        lines += [f"{name} {value} {start + 60 * place}" for place, value in enumerate(values)]
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in itertools.takewhile(lambda _: process.poll() is None, range(600)):
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    raise AssertionError("Prometheus does not start")
+
+
+def test_an_outage_of_the_day_before_is_told_once_by_each_alert(history: str, tmp_path: Path) -> None:
+    (tmp_path / "chat.yaml").write_text(MANIFEST)
+    command = [str(Path(sys.executable).with_name("andante")), "rules", "chat.yaml", "--replay", history, "--days", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    times = {row[0]: int(row[2]) for row in rows}
+    assert times.pop("AndanteQoEBudgetBurnFast") == 1
+    assert times.pop("AndanteQoEBudgetBurnSlow") == 1
+    assert times.pop("AndanteQoEBudgetBurnTrend") == 1
+    assert set(times.values()) == {0}, times
