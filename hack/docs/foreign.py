@@ -45,7 +45,8 @@ PROGRAMS = _set("""
 
 # Files that the reader has or creates, and files of other projects.
 PATHS = _set("""
-    config.json engine.yaml manifest.json my-values.yaml operator.yaml qoe.yaml report-engine.html report.html token.txt
+    config.json engine.yaml manifest.json my-values.yaml operator.yaml qoe.yaml report-engine.html report.html
+    rules.yaml token.txt
 """)
 
 # Fields of Kubernetes and related projects, and words that look like fields.
