@@ -120,7 +120,8 @@ def _samples() -> Iterator[Sample]:
         )
         yield from _lines(metric, {**own, **named})
     alert = {"alertname": "AndanteQoEBudgetBurnFast", "alertstate": "firing", "severity": "critical"}
-    for name, labels in (("ALERTS", alert), ("up", {"job": "team/engines"})):
+    made = {"ALERTS": alert, "up": {"job": "team/engines"}, "llmservice:andante_slo_requests:count28d": {}}
+    for name, labels in made.items():
         metric = Metric(name, "", "gauge")
         metric.add_sample(name, {"namespace": "team", "llmservice": "chat", **labels}, 1.0)
         yield from _lines(metric, {})
