@@ -71,7 +71,7 @@ def _jobs(port: int, **more: Any) -> list[dict[str, Any]]:
 def _pod_monitor_job(port: int) -> dict[str, Any]:
     """The job that a Prometheus Operator makes of a service's PodMonitor, with its pods as it finds them."""
     wrong = [{"targetLabel": label, "replacement": "other"} for label in ("namespace", "llmservice")]
-    monitoring = {"histogramBuckets": False, "interval": "1s", "relabelings": wrong, "metricRelabelings": wrong}
+    monitoring = {"histogramBuckets": False, "relabelings": wrong, "metricRelabelings": wrong}
     raw = {"metadata": {"name": "chat", "namespace": "monitored"}, "spec": {"model": {"id": "m"}}}
     raw["spec"]["monitoring"] = monitoring  # type: ignore[index]
     settings = OperatorSettings(engine_image="e:1", operator_image="o:1")
@@ -90,7 +90,7 @@ def _pod_monitor_job(port: int) -> dict[str, Any]:
 
     return {
         "job_name": "podMonitor/monitored/chat",
-        "scrape_interval": endpoint["interval"],
+        "scrape_interval": "1s",
         "scrape_timeout": "1s",
         "metrics_path": endpoint["path"],
         "relabel_configs": [_snake_case(rule) for rule in endpoint["relabelings"]],

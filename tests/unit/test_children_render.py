@@ -84,7 +84,7 @@ def test_a_prometheus_finds_the_pod_monitor_by_the_labels_of_the_chart_and_of_th
 
 def test_a_service_is_scraped_as_often_as_it_asks() -> None:
     assert [scraped()["interval"], scraped(interval="1m")["interval"]] == ["15s", "60s"]
-    assert scraped(interval="1.5s")["interval"] == "1500ms"  # Prometheus reads no fractions
+    assert scraped(interval="7.5s")["interval"] == "7500ms"  # Prometheus reads no fractions
 
 
 def test_only_pods_that_answer_are_scraped() -> None:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from andante.api.v1alpha1.delivery import ScrapeInterval
+from andante.api.v1alpha1.delivery import LONGEST_INTERVAL
+from andante.api.values import Duration
 from andante.domain.rollout_budget import BUDGET_PATTERN
 
 OPERATOR_CONFIG_FILE: Final = "/etc/andante/operator.yaml"
@@ -40,7 +41,7 @@ class MonitoringSettings(_Settings):
 
     labels: Mapping[str, str] = Field(default_factory=dict)
     """Labels of these objects, below the LLMService's own."""
-    interval: ScrapeInterval = 15.0
+    interval: Annotated[float, Duration(minimum="1s", maximum=LONGEST_INTERVAL)] = 15.0
     """Seconds between two scrapes of an engine."""
     histogram_buckets: bool = True
     """Whether Prometheus keeps the buckets of histograms."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 
@@ -56,8 +56,10 @@ class Rollout(APIModel):
     """How long a replica may download and load the model before it is restarted."""
 
 
-ScrapeInterval = Annotated[float, Duration(minimum="1s", maximum="2m")]
+LONGEST_INTERVAL: Final = "2m"
 """Prometheus forgets a series after 5 minutes without a sample: two samples and a missed one must fit."""
+ScrapeInterval = Annotated[float, Duration(minimum="5s", maximum=LONGEST_INTERVAL)]
+"""A scrape a second of each engine would be the author's choice and the Prometheus' load."""
 
 
 class Monitoring(APIModel):
