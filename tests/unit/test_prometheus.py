@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from andante.adapters import prometheus
+from andante.adapters import prometheus_shards
 from andante.adapters.exposition import NEEDED
 from andante.adapters.prometheus import PrometheusSource
 from andante.app.scaling.pod_history import VISIBLE_TOKENS
@@ -95,16 +95,39 @@ def test_a_pod_is_read_as_of_its_newest_sample() -> None:
 
 
 def test_queries_name_the_namespaces_that_they_are_for_and_stay_short() -> None:
-    names = [f"team-{number:03d}" for number in range(prometheus.SHARD_NAMESPACES + 1)]
+    names = [f"team-{number:03d}" for number in range(prometheus_shards.SHARD_NAMES + 1)]
     with _server() as (url, asked):
         read = _read(url, _pods(*names))
     assert all(isinstance(read[name, "a"], PodSample) for name in names)
     assert sorted(set(asked)) == ["|".join(names[:-1]), names[-1]]
 
 
+def test_a_large_namespace_is_asked_for_by_deployments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_shards, "SHARD_PODS", 4)
+    names = [f"{service}-5f7d-{pod}" for service in ("chat", "chat-b", "code") for pod in ("a", "b")]
+    pods = [PodAddress(namespace="large", name=name, ip="10.0.0.1", port=8000) for name in names]
+
+    def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
+        (asked_for,) = set(re.findall(r'pod=~"([^"]*)"', query)) or {".*"}
+        found = names if namespaces == "large" else ["a"]
+        matching = [name for name in found if re.fullmatch(asked_for, name)]
+        return [row for name in matching for row in _scrape(query, namespaces, pod=name)]
+
+    with _server(answers) as (url, asked):
+        read = _read(url, [*pods, *_pods("small")])
+        queries = sorted(parameters["query"][0] for parameters in asked.parameters)
+    assert len(read) == 7
+    assert all(isinstance(answer, PodSample) for answer in read.values())
+    assert [re.findall(r'pod=~"([^"]*)"', query) for query in queries] == [
+        ["(chat|chat-b)-.+"] * 2,
+        ["(code)-.+"] * 2,
+        [],
+    ]
+
+
 @pytest.mark.parametrize("fault", [503, 422, "not rows"])
 def test_a_query_that_fails_costs_its_namespaces_alone(fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prometheus, "SHARD_NAMESPACES", 1)
+    monkeypatch.setattr(prometheus_shards, "SHARD_NAMES", 1)
     with _server(lambda query, namespaces: fault if namespaces == "bad" else _rows(query, namespaces)) as (url, _):
         read = _read(url, _pods("bad", "good"))
     assert isinstance(read["good", "a"], PodSample)
@@ -113,7 +136,7 @@ def test_a_query_that_fails_costs_its_namespaces_alone(fault: Any, monkeypatch: 
 
 
 def test_a_query_that_comes_late_costs_its_namespaces_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prometheus, "SHARD_NAMESPACES", 1)
+    monkeypatch.setattr(prometheus_shards, "SHARD_NAMES", 1)
     may_answer = threading.Event()
 
     def answers(query: str, namespaces: str) -> list[dict[str, Any]]:

@@ -1,19 +1,18 @@
-"""Reads engine pods' metrics from Prometheus: a few queries, each for the pods of some namespaces.
+"""Reads engine pods' metrics from Prometheus: a few queries, each for some of the pods.
 
-A query that fails or is late affects only the namespaces of that query.
+A query that fails or is late affects only the pods of that query.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from andante.adapters.prometheus_access import PrometheusAccess, QueryError
 from andante.adapters.prometheus_rows import ASKED, TIME_KIND, PodKey, PodSeries
+from andante.adapters.prometheus_shards import Shard, shards
 from andante.app.settings import PrometheusSettings
 from andante.app.text import clip
 from andante.domain import metric_names
@@ -23,36 +22,20 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 4
 """Queries that run at the same time."""
-SHARD_PODS = 250
-"""Pods of one query, unless one namespace has more: 6,500 series, 3 MB of JSON."""
-SHARD_NAMESPACES = 30
-"""Namespaces of one query. The URL contains their names, and proxies limit a URL to 8 KiB."""
 
 _METRICS = "|".join(sorted(ASKED))
 # Raw series: a sum over pods or targets would hide that one of them restarted or stopped. And the time of each target's
 # newest sample, as Prometheus may answer with samples that are up to 5 minutes old. Both in one query: of two queries
 # each may be answered by another server behind one address. The label keeps `or` from taking the times for duplicates.
 _QUERY = (
-    '{{__name__=~"{metrics}", kind=~"|visible", namespace=~"{namespaces}"}}'
-    ' or label_replace(timestamp({timed}{{namespace=~"{namespaces}"}}), "kind", "{time}", "", "")'
+    '{{__name__=~"{metrics}", kind=~"|visible", {pods}}}'
+    ' or label_replace(timestamp({timed}{{{pods}}}), "kind", "{time}", "", "")'
 )
 _LATENCY_OFFSET = "5s"
 """VictoriaMetrics leaves out the newest 30 s, where the samples of a scrape may be incomplete; 5 s are enough for one
 scrape. Other servers ignore this parameter."""
 BEHIND_SECONDS = 30.0
 """How far the newest samples of a store may be behind the scrapes: Thanos, Mimir and VictoriaMetrics are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Shard:
-    """The pods of one query."""
-
-    namespaces: Sequence[str]
-    pods: Sequence[PodKey]
-
-    def all(self, unread: Unread) -> dict[PodKey, PodSample | Unread]:
-        """The same answer for each pod of the shard."""
-        return dict.fromkeys(self.pods, unread)
 
 
 class PrometheusSource:
@@ -83,8 +66,8 @@ class PrometheusSource:
         asked_for = {(pod.namespace, pod.name) for pod in pods}
         self._before = {key: sample for key, sample in self._before.items() if key in asked_for}
         found: dict[PodKey, PodSample | Unread] = {}
-        asked: dict[asyncio.Future[Mapping[PodKey, PodSample | Unread]], _Shard] = {}
-        for shard in _shards(pods):
+        asked: dict[asyncio.Future[Mapping[PodKey, PodSample | Unread]], Shard] = {}
+        for shard in shards(pods):
             found |= shard.all(_failed(f"Prometheus: no answer within the {self._round_seconds:g} s of a round"))
             asked[asyncio.wrap_future(self._threads.submit(self._read, shard))] = shard
         if not asked:
@@ -113,14 +96,11 @@ class PrometheusSource:
             logger.info("Prometheus answers again")
         self._causes = causes
 
-    def _read(self, shard: _Shard) -> Mapping[PodKey, PodSample | Unread]:
+    def _read(self, shard: Shard) -> Mapping[PodKey, PodSample | Unread]:
         """The samples of a shard's pods from Prometheus, or the reason why Prometheus has none."""
-        namespaces = "|".join(shard.namespaces)
         try:
             rows = self._access.query(
-                _QUERY.format(
-                    metrics=_METRICS, namespaces=namespaces, timed=metric_names.OPEN_REQUESTS, time=TIME_KIND
-                ),
+                _QUERY.format(metrics=_METRICS, pods=shard.selector, timed=metric_names.OPEN_REQUESTS, time=TIME_KIND),
                 timeout=f"{self._timeout:g}s",
                 latency_offset=_LATENCY_OFFSET,
             )
@@ -134,20 +114,3 @@ class PrometheusSource:
 
 def _failed(why: str) -> Unread:
     return Unread(why=why, of_source=True)
-
-
-def _shards(pods: Sequence[PodAddress]) -> Iterator[_Shard]:
-    """Split the pods into shards of whole namespaces."""
-    by_namespace: dict[str, list[PodKey]] = defaultdict(list)
-    for pod in pods:
-        by_namespace[pod.namespace].append((pod.namespace, pod.name))
-    namespaces: list[str] = []
-    keys: list[PodKey] = []
-    for namespace, its in sorted(by_namespace.items()):
-        if keys and (len(keys) + len(its) > SHARD_PODS or len(namespaces) == SHARD_NAMESPACES):
-            yield _Shard(namespaces=namespaces, pods=keys)
-            namespaces, keys = [], []
-        namespaces.append(namespace)
-        keys += its
-    if keys:
-        yield _Shard(namespaces=namespaces, pods=keys)
