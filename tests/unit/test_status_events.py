@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from andante.app.status.events import Event, of_conditions, of_decisions
+from andante.app.status.events import MODE, Event, of_conditions, of_decisions
+from andante.domain.scaling.guards import GUARDS
 
 
 def _status(**conditions: str) -> dict[str, Any]:
@@ -95,3 +96,16 @@ def test_each_decision_is_told_once_oldest_first() -> None:
         "1 -> 2",
         "2 -> 3",
     ]
+
+
+@pytest.mark.parametrize("mode", ["Advisory", "Manual"])
+def test_advice_is_told_as_advice(mode: str) -> None:
+    law = {"name": "law", "reason": "QoEDeficit", "replicas": 3, "message": "m", "clamped": False}
+    advice = {"name": "mode", "reason": mode, "replicas": 3, "message": "advice", "clamped": False}
+    decision = {"at": "t", "from": 1, "to": 3, "reason": "QoEDeficit", "message": "too low", "steps": [law, advice]}
+    (event,) = of_decisions({}, {"scaling": {"decisions": [decision]}})
+    assert event.message == f"advice only, as scaling.mode is {mode}: 1 -> 3 replicas: too low"
+
+
+def test_the_step_that_makes_advice_is_a_guard_rail_of_that_name() -> None:
+    assert MODE in [guard.__name__ for guard in GUARDS]

@@ -44,6 +44,8 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "SLOMet": _Rule(good="True", news_from_unknown=True),
     "ObjectiveUnreachable": _Rule(good="False", news_from_unknown=True),
 }
+MODE: Final = "mode"
+"""The step of a decision by which it is advice, and changes nothing."""
 _WISHED: Final = ("ScaledToZero", "RollingOut", "RolloutWaiting", "RateLimited")
 """Reasons that are bad by name only: the resource or the chart asks for this."""
 _TOLD_AS: Final = {"Serving": "Ready"}
@@ -56,6 +58,9 @@ def of_decisions(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator
     for decision in reversed((wanted.get("scaling") or {}).get("decisions") or ()):
         if _key(decision) not in told:
             step = f"{decision['from']} -> {decision['to']} replicas"
+            mode = next((s["reason"] for s in decision.get("steps") or () if s["name"] == MODE), None)
+            if mode is not None:
+                step = f"advice only, as scaling.mode is {mode}: {step}"
             yield Event(kind="Normal", reason=decision["reason"], message=f"{step}: {decision['message']}", series=step)
 
 
