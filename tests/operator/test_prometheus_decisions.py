@@ -42,11 +42,13 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield url
 
 
-def _by_store(url: str, namespace: str, *, behind: float = 0.0) -> list[int]:
+def _by_store(url: str, namespace: str, *, behind: float = 0.0, other_behind: float | None = None) -> list[int]:
+    """`other_behind`: of a second server at the same address, which answers each other query."""
     clock, moment = LoadClock(BEGAN), Moment(BEGAN)
 
     def on_tick() -> None:
-        moment.at = clock.now() - behind
+        is_other = other_behind is not None and clock.time / TICK % 2 == 1
+        moment.at = clock.now() - (other_behind if is_other and other_behind is not None else behind)
 
     with asked_as_of(moment, url) as proxy:
         source = PrometheusSource(url=proxy, timeout_seconds=10.0, round_seconds=20.0)
@@ -80,5 +82,16 @@ def test_decisions_are_the_same_within_the_age_of_the_samples(
 ) -> None:
     by_pods, by_store = _by_pods(), _by_store(store, namespace, behind=behind)
     assert set(by_store) == set(by_pods)
+    for tick, number in enumerate(by_store):
+        assert number in by_pods[max(0, tick - late) : tick + 1], (TICK * (tick + 1), by_pods, by_store)
+
+
+@pytest.mark.parametrize(("namespace", "other_behind", "late"), [("every-15", 20.0, 3), ("every-60", 50.0, 9)])
+def test_of_two_servers_at_one_address_the_older_answer_changes_nothing(
+    store: str, namespace: str, other_behind: float, late: int
+) -> None:
+    """Samples that go back in time are neither new nor a restart."""
+    by_pods, by_store = _by_pods(), _by_store(store, namespace, other_behind=other_behind)
+    assert max(by_store) == max(by_pods)
     for tick, number in enumerate(by_store):
         assert number in by_pods[max(0, tick - late) : tick + 1], (TICK * (tick + 1), by_pods, by_store)
