@@ -19,6 +19,7 @@ from hack.localcluster.progress import wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from alertmanager_program import alertmanager_program
+from andante.domain import metric_names
 from andante.domain.slo.rules import generic_groups, rule_file
 from debian_programs import Program, program
 from small_server import serving
@@ -62,6 +63,19 @@ class Alerting:
         ]
         return round(min(counted, default=0))
 
+    def counted(self, service: str) -> tuple[float, float]:
+        """Bad requests of a service, and all, since its engines began."""
+        total, good = (
+            self._value(f'sum({name}{{llmservice="{service}"}})')
+            for name in (metric_names.REQUEST_QOE_COUNT, metric_names.GOOD_REQUESTS)
+        )
+        return total - good, total
+
+    def _value(self, promql: str) -> float:
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": promql}, trust_env=False, timeout=30)
+        result = answer.raise_for_status().json()["data"]["result"]
+        return float(result[0]["value"][1]) if result else 0.0
+
     def restart_prometheus(self) -> None:
         self._restart()
 
@@ -101,7 +115,7 @@ def alerting(folder: Path, *, kubeconfig: Path, rules: Mapping[str, str]) -> Ite
             port=manager_port,
         )
         prometheus = _Server(
-            program("prometheus"),
+            program("prometheus", suite="forky"),  # Debian 12's is built without the discovery of pods
             folder,
             f"--config.file={folder}/prometheus.yml",
             f"--storage.tsdb.path={folder}/tsdb",
