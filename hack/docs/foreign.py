@@ -51,7 +51,7 @@ PATHS = _set("""
 
 # Fields of Kubernetes and related projects, and words that look like fields.
 FIELDS = _set("""
-    alertmanager.config alertmanagerConfigMatcherStrategy
+    alertmanager.config alertmanagerConfigMatcherStrategy ruleNamespaceSelector ruleSelector
     allocatable appVersion arXiv camelCase configMapKeyRef envFrom fieldRef metricRelabelings
     podMonitorNamespaceSelector podMonitorSelector podScrapeSelector resourceFieldRef resourceVersion
     selectAllByDefault spec.containers

@@ -79,6 +79,25 @@ class MetricsSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRule:
+    """A rule that Prometheus evaluates."""
+
+    group: str
+    name: str
+    """Of the alert, or of the series that is recorded."""
+    error: str = ""
+    """Why its last evaluation failed; empty: it did not fail, or was not evaluated yet."""
+
+
+class RulesSource(Protocol):
+    """Tells which rules a Prometheus evaluates."""
+
+    async def read(self) -> Sequence[LoadedRule] | Unread:
+        """All rules. Does not raise: Unread says why they are not known."""
+        ...
+
+
 class NotFoundError(Exception):
     """The object is gone."""
 

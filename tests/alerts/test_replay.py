@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from alerts.prometheus_server import prometheus
 from alerts.promtool import promtool, run
 from alerts.series import Engine, Phase
-from debian_programs import program
 
 MANIFEST = """\
 apiVersion: andante.dev/v1alpha1
@@ -40,25 +36,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     done = run(promtool(3), folder, "tsdb", "create-blocks-from", "openmetrics", "series.txt", "data")
     assert done.returncode == 0, done.stderr
     (folder / "prometheus.yml").write_text("{}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = program("prometheus", suite="forky")
-    command = [str(server.path), "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, f"--web.listen-address=127.0.0.1:{port}"],
-            cwd=folder,
-            env=dict(server.environment),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        _wait_ready(f"http://127.0.0.1:{port}/-/ready", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    with prometheus(folder) as url:
+        yield url
 
 
 def _openmetrics() -> str:
@@ -71,16 +50,6 @@ def _openmetrics() -> str:
         lines.append(f"# TYPE {name.partition('{')[0].removesuffix('_total')} unknown")
         lines += [f"{name} {value} {start + 60 * place}" for place, value in enumerate(values)]
     return "\n".join([*lines, "# EOF", ""])
-
-
-def _wait_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in itertools.takewhile(lambda _: process.poll() is None, range(600)):
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
-    raise AssertionError("Prometheus does not start")
 
 
 def test_an_outage_of_the_day_before_is_told_once_by_each_alert(history: str, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ Row = Mapping[str, Any]
 
 MAX_CAUSE: Final = 200
 """Characters of a cause; it may quote what a server or a proxy answered."""
+MAX_RULES_BYTES: Final = 32 * 2**20
+"""Of the rules that are read: about ten thousand services'. A larger answer would fill the operator's memory."""
 LEAST_SECRET: Final = 4
 """Characters of the shortest secret that is taken out of a text: a shorter one would take out parts of words."""
 _STATUS: Final = re.compile(r"HTTP Status Code (\d+) \((.*)\)", re.DOTALL)
@@ -56,6 +58,7 @@ class PrometheusAccess:
         if settings.client_certificate_file:
             session.cert = (settings.client_certificate_file, settings.client_key_file)
         session.max_redirects = 0  # headers would go wherever a redirect points
+        self._session, self._rules_url = session, f"{url.partition('?')[0].rstrip('/')}/api/v1/rules"
         self._client = PrometheusConnect(
             url=f"{url.partition('?')[0].rstrip('/')}",
             headers=dict(settings.headers),
@@ -75,6 +78,37 @@ class PrometheusAccess:
         if not isinstance(rows, list):
             raise QueryError(f"Prometheus at {self._shown}: the answer is not a list of series")
         return rows
+
+    def rules(self) -> list[Row]:
+        """The rule groups that this server evaluates. Raises QueryError."""
+        asked = {"exclude_alerts": "true"}  # older servers send the alerts too
+        try:
+            with self._session.get(
+                self._rules_url,
+                params=asked,
+                headers=dict(self._settings.headers),
+                auth=self._login if self._login.is_asked_for else None,
+                timeout=self._timeout,
+                stream=True,
+            ) as reply:
+                body = reply.raw.read(MAX_RULES_BYTES + 1, decode_content=True)
+                if reply.status_code != requests.codes.ok:
+                    raise PrometheusApiClientException(f"HTTP Status Code {reply.status_code} ({body[:2000]!r})")
+            if len(body) > MAX_RULES_BYTES:
+                raise ValueError(f"its rules are more than {MAX_RULES_BYTES // 2**20} MiB")
+            groups: list[Row] = json.loads(body)["data"]["groups"]
+        except (
+            PrometheusApiClientException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ) as error:
+            raise QueryError(f"Prometheus at {self._shown}: {clip(self._cause(error), MAX_CAUSE)}") from None
+        if not isinstance(groups, list):
+            raise QueryError(f"Prometheus at {self._shown}: the answer is not a list of rules")
+        return groups
 
     def _cause(self, error: Exception) -> str:
         text = _cause(error, timeout_seconds=self._timeout)
@@ -141,7 +175,7 @@ def _cause(error: BaseException, *, timeout_seconds: float) -> str:
         return f"TLS: {getattr(certificate, 'verify_message', '') or certificate.reason or certificate}"
     if isinstance(error, requests.exceptions.InvalidHeader):
         return "a header of the settings is not a header of HTTP"
-    if isinstance(error, requests.JSONDecodeError | KeyError | TypeError):
+    if isinstance(error, json.JSONDecodeError | requests.JSONDecodeError | KeyError | TypeError):
         return "the answer is not that of Prometheus' API; is the path right?"
     if refused is not None:
         return f"{refused.strerror}{f': {refused.filename}' if refused.filename else ''}"

@@ -18,6 +18,7 @@ from andante.app.reconcile.child_plan import is_owned
 from andante.app.reconcile.repairs import Repairs
 from andante.app.rollout.turn import Turn
 from andante.app.scaling.judge import KEPT_DECISIONS, MadeDecision, TickResult
+from andante.app.status.alerts_loaded import AlertsVerdict
 from andante.app.status.crash_logs import CrashLogs
 from andante.app.world import World
 from andante.ports import Object
@@ -46,6 +47,8 @@ class ServiceState:
     """The newest of this process, oldest first: a tick may decide again before a status told of the last one."""
     made_by_reason: Counter[str] = field(default_factory=Counter)
     """How many such decisions this process has made."""
+    alerts: AlertsVerdict | None = None
+    """Whether Prometheus evaluates its alerts; None: it was not asked yet, or there is none to ask."""
     status: LLMServiceStatus | None = None
     """The status of the newest reconcile, whether or not it is written already."""
     as_wanted: object | None = None

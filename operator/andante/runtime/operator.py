@@ -16,7 +16,10 @@ from andante.adapters.kubernetes import KubernetesCluster
 from andante.adapters.lease import LeaseGuard
 from andante.adapters.own_metrics import OwnMetrics
 from andante.adapters.prometheus import BEHIND_SECONDS, PrometheusSource
+from andante.adapters.prometheus_rules import PrometheusRules
 from andante.adapters.scrape import DirectScrape
+from andante.app.alerts_round import FAULT as ALERTS_FAULT
+from andante.app.alerts_round import ROUND_SECONDS, AlertsRound
 from andante.app.children import CHILDREN
 from andante.app.fleet import Fleet
 from andante.app.kinds import SERVICE, ObjectKind
@@ -42,6 +45,8 @@ THREADS = 16
 """For calls that block, beside the queue's own: lists, the Lease."""
 READ_SHARE = 0.6
 """Share of a tick in which all pods are read."""
+RULES_SECONDS = 20.0
+"""For Prometheus' list of all rules, which may be long."""
 REFUSED_SECONDS = 10.0
 """`helm uninstall` removes the operator's rights and ends its pod. The operator may notice the lost rights first, so it
 waits this long for SIGTERM."""
@@ -136,6 +141,7 @@ class Operator:
             children=children,
             clock=self._clock,
             window=window_seconds(settings.tick_seconds),
+            has_prometheus=bool(settings.prometheus_url),
         )
         queue = ReconcileQueue(self._own.timed(reconciler.reconcile), on_fault=self._own.fault)
         self._own.queue_length(lambda: len(queue))
@@ -167,6 +173,7 @@ class Operator:
             relister.run(),
             queue.run(),
             self._tick_for_ever(fleet, queue),
+            self._look_for_alerts(fleet, queue),
             self._same_kinds(kinds),
             *(self._watch(kinds, group, queue, relister) for group in groups),
         )
@@ -259,6 +266,26 @@ class Operator:
                 self._own.ticked(seconds=clock.monotonic() - started, services=scaling.services)
             self._hand_out_turns(turns, queue)
             await asyncio.sleep(max(0.1, settings.tick_seconds - (clock.monotonic() - started)))
+
+    async def _look_for_alerts(self, fleet: Fleet, queue: ReconcileQueue) -> None:
+        settings = self._settings
+        if not settings.prometheus_url:
+            await asyncio.Event().wait()
+        rules = PrometheusRules(
+            url=settings.prometheus_url,
+            timeout_seconds=RULES_SECONDS,
+            settings=settings.prometheus,
+        )
+        alerts = AlertsRound(fleet=fleet, rules=rules, on_fault=self._own.fault)
+        while True:
+            try:
+                for key in await alerts.round():
+                    queue.add(*key)
+            except Exception:
+                # Scaling goes on; the next round may succeed.
+                self._own.fault(ALERTS_FAULT)
+                logger.exception("whether alerts are loaded is not known")
+            await asyncio.sleep(ROUND_SECONDS)
 
     def _hand_out_turns(self, turns: RolloutTurns, queue: ReconcileQueue) -> None:
         try:

@@ -21,7 +21,7 @@ class Condition(APIModel):
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
     """One of Ready, Progressing, RolledOut, Degraded, EngineCompatible, MetricsAvailable, ScalingActive, AbleToScale,
-    SLOMet, ObjectiveUnreachable and SpecValid."""
+    SLOMet, AlertsLoaded, ObjectiveUnreachable and SpecValid."""
     status: Literal["True", "False", "Unknown"]
     """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=1024)]

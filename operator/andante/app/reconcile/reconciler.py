@@ -21,6 +21,7 @@ from andante.app.scaling.judge import (
     remembered_ledger,
 )
 from andante.app.scaling.measurement import nothing_measured
+from andante.app.status.alerts_loaded import NO_PROMETHEUS, NOT_READ_YET
 from andante.app.status.build import build_status, unreadable_status
 from andante.app.status.changes import Change, change
 from andante.app.status.conditions import Observation
@@ -41,9 +42,20 @@ _SECONDS_BETWEEN_TRIES = {"WaitingForCleanup": SECONDS_BETWEEN_STATUS_WRITES, "C
 class Reconciler:
     """Reconciles services. The caller must run only one reconcile at a time per service."""
 
-    def __init__(self, *, cluster: Cluster, fleet: Fleet, children: ChildSync, clock: Clock, window: float) -> None:
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        fleet: Fleet,
+        children: ChildSync,
+        clock: Clock,
+        window: float,
+        has_prometheus: bool = False,
+    ) -> None:
+        """`has_prometheus`: whether there is one to ask which alerts it evaluates."""
         self._cluster, self._fleet, self._children, self._clock = cluster, fleet, children, clock
         self._window = window
+        self._alerts_unknown = NOT_READ_YET if has_prometheus else NO_PROMETHEUS
 
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Reconcile one service; return the seconds after which to reconcile again even without an event, or None.
@@ -121,6 +133,7 @@ class Reconciler:
             made=tuple(state.made),
             budget=newest.ledger.spent(promise(service), now=self._clock.now()) if newest else None,
             ledger=newest.ledger if newest else None,
+            alerts=state.alerts or self._alerts_unknown,
             faults=dict(state.faults),  # the tick, in another thread, notes them
         )
 

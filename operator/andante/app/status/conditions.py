@@ -16,6 +16,7 @@ from andante.app.rollout.progress import is_unfinished, progress_of
 from andante.app.scaling.judge import MadeDecision
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.advice import asked_for, with_advice
+from andante.app.status.alerts_loaded import NO_PROMETHEUS, AlertsVerdict
 from andante.app.text import clip
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.decide import Decision
@@ -58,6 +59,8 @@ class Observation:
     """The promise's error budget; None until it is known what was counted."""
     ledger: Ledger | None = None
     """What it is reckoned from."""
+    alerts: AlertsVerdict = NO_PROMETHEUS
+    """Whether a Prometheus evaluates the service's alerts."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """By kind of work: the fault that stopped the work for this service only."""
 
@@ -182,6 +185,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     yield _metrics(o)
     yield from _scaling(o)
     yield _slo(o)
+    yield "AlertsLoaded", o.alerts.status, o.alerts.reason, o.alerts.message
     yield _unreachable(o)
 
 

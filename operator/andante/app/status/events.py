@@ -42,6 +42,7 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "MetricsAvailable": _Rule(good="True"),
     "AbleToScale": _Rule(good="True", news_from_unknown=True, reasons=True),
     "SLOMet": _Rule(good="True", news_from_unknown=True),
+    "AlertsLoaded": _Rule(good="True"),
     "ObjectiveUnreachable": _Rule(good="False", news_from_unknown=True),
 }
 MODE: Final = "mode"
