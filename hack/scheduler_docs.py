@@ -1,4 +1,4 @@
-"""Writes the tables of the scheduler's reference pages from benchmarks/results (`make scheduler-docs`).
+"""Writes the tables of the pages about the scheduler and the alerts from benchmarks/results (`make scheduler-docs`).
 
 A table is between `<!-- NAME -->` and `<!-- /NAME -->`. The rest of a page is not changed. A test compares the pages.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
-PAGES = (REFERENCE / "scheduler-settings.md", REFERENCE / "scheduler-benchmarks.md")
+PAGES = tuple(REFERENCE / f"{name}.md" for name in ("scheduler-settings", "scheduler-benchmarks", "alert-benchmarks"))
 RESULTS = ROOT / "benchmarks" / "results"
 SCHEDULERS = ("qoe+host", "qoe", "andes+host", "andes", "fcfs+host", "fcfs", "priority")
 
@@ -64,6 +64,14 @@ def held_table(plain: Mapping[str, Any], larger: Mapping[str, Any]) -> str:
     return _table(("host memory GiB of `qoe`", "of FCFS", "at mean QoE .95", "at .90"), rows)
 
 
+def kinds_table(document: Mapping[str, Any], *, good: float, per_hour: float) -> str:
+    """The table of alerts and kinds of incident in alerts.json, for one promise and traffic."""
+    cells = [c for c in document["figures"]["cells"] if (c["good"], c["per_hour"]) == (good, per_hour)]
+    kinds = sorted(cells[0]["recall_by_kind"])
+    rows = [(cell["alert"], *(cell["recall_by_kind"][kind] for kind in kinds)) for cell in cells]
+    return _table(("alert", *kinds), rows)
+
+
 def committed(name: str) -> Callable[[], str]:
     """The Markdown table that a benchmark wrote."""
     return lambda: (RESULTS / f"{name}.md").read_text().strip()
@@ -87,6 +95,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "ablation-queue": committed("scheduler-ablation-queue"),
     "decision": committed("decision"),
     "uncontended": committed("uncontended"),
+    "alerts": committed("alerts"),
+    "alert-kinds": lambda: kinds_table(_result("alerts"), good=0.99, per_hour=200),
+    "rules": committed("rules"),
 }
 
 
