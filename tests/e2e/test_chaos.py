@@ -81,7 +81,7 @@ def test_small_children_come_back_while_a_stream_runs_and_it_is_counted_once(ser
     stream = _begin(service)
     owned = service.kubectl("get", "svc,cm,sa,pdb", "-l", f"andante.dev/llmservice={service.name}", "-o", "name")
     children = [child.split("/") for child in owned.split()]
-    assert len(children) == 4
+    assert len(children) == 5
     for kind, name in children:
         _delete_and_wait_back(service, kind, name)
     stream.assert_whole()
