@@ -5,6 +5,7 @@ What is noted reaches the status with the next reconcile. A service with a fault
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 ROUND_SECONDS = 60.0
 """Prometheus takes up a new rule within a minute or two; to ask more often would tell nothing sooner."""
+SERVICES_BETWEEN_PAUSES = 50
+"""Other tasks run after this many services: a round over 1,000 services must not delay the watches."""
 FAULT = "alerts"
 
 
@@ -33,7 +36,9 @@ class AlertsRound:
         read = await self._rules.read()
         seen = read if isinstance(read, Unread) else loaded(read)
         changed = []
-        for obj, state in self._fleet.all():
+        for number, (obj, state) in enumerate(self._fleet.all()):
+            if number % SERVICES_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
             try:
                 verdict = alerts_verdict(state.service(obj), seen)
             except SpecError:

@@ -35,6 +35,8 @@ NOT_READ_YET: Final = AlertsVerdict(
     status="Unknown", reason="NotReadYet", message="the operator started a moment ago and has not asked Prometheus yet"
 )
 
+_SHARED: Final = recording_groups()
+
 
 def loaded(rules: Iterable[LoadedRule]) -> Loaded:
     """The rules by group and name; of two of the same name, the one that failed."""
@@ -60,10 +62,10 @@ def alerts_verdict(service: LLMService, seen: Loaded | Unread) -> AlertsVerdict:
             reason="NoRules",
             message="the server of prometheusURL evaluates no rules at all; others may evaluate them for it",
         )
-    own, shared = promise_rules(service, runbook_url=""), recording_groups()
+    own = promise_rules(service, runbook_url="")
     for groups, reason, advice in (
         (own, "NotLoaded", "does its ruleSelector match the labels of the PrometheusRule, or its rule_files the file?"),
-        (shared, "NothingRecorded", "the alerts read these rules: set the chart value prometheusRule.enabled"),
+        (_SHARED, "NothingRecorded", "the alerts read these rules: set the chart value prometheusRule.enabled"),
     ):
         wanted = [(group["name"], rule.get("alert") or rule["record"]) for group in groups for rule in group["rules"]]
         missing = sorted({name for group, name in wanted if name not in seen.get(group, {})})
