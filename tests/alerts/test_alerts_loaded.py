@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from alerts.prometheus_server import prometheus
 from andante.adapters.prometheus_rules import PrometheusRules
 from andante.api.v1alpha1 import LLMService
 from andante.app.children.prometheus_rule import promise_rules
@@ -15,6 +14,7 @@ from andante.app.status.alerts_loaded import alerts_verdict, loaded
 from andante.domain.slo.recording import Group
 from andante.domain.slo.rules import generic_groups, rule_file
 from andante.ports import Unread
+from metric_stores import prometheus
 
 SERVICE = LLMService.parse({"metadata": {"name": "chat", "namespace": "team"}, "spec": {"model": {"id": "org/model"}}})
 OWN, SHARED = promise_rules(SERVICE, runbook_url=""), generic_groups()
@@ -36,8 +36,8 @@ async def test_what_prometheus_evaluates_is_what_the_condition_says(
     groups: tuple[Group, ...], expected: tuple[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule_file(groups)))
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"]}))
-    with prometheus(tmp_path) as url:
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"]}))
+    with prometheus("prometheus 3", tmp_path) as url:
         read = await PrometheusRules(url=url, timeout_seconds=20).read()
     assert not isinstance(read, Unread), read
     verdict = alerts_verdict(SERVICE, loaded(read))

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from alerts.prometheus_server import prometheus
-from alerts.promtool import promtool, run
 from alerts.series import Engine, Phase
+from metric_stores import Sample, filled
 
 MANIFEST = """\
 apiVersion: andante.dev/v1alpha1
@@ -31,25 +30,17 @@ DAY_BEFORE = (
 @pytest.fixture(scope="module")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus with a day of an engine's series; its address."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    (folder / "series.txt").write_text(_openmetrics(), encoding="utf-8")
-    done = run(promtool(3), folder, "tsdb", "create-blocks-from", "openmetrics", "series.txt", "data")
-    assert done.returncode == 0, done.stderr
-    (folder / "prometheus.yml").write_text("{}\n")
-    with prometheus(folder) as url:
+    with filled("prometheus 3", tmp_path_factory.mktemp("prometheus"), list(_samples())) as url:
         yield url
 
 
-def _openmetrics() -> str:
+def _samples() -> Iterator[Sample]:
     # Ends some minutes ago, at a whole minute; a sample a minute.
     end = int(time.time()) // 60 * 60 - 600
     engine = Engine(phases=DAY_BEFORE)
-    lines: list[str] = []
-    for name, values in engine.samples(namespace="team", llmservice="chat", per_minute=1).items():
+    for series, values in engine.samples(namespace="team", llmservice="chat", per_minute=1).items():
         start = end - 60 * len(values)
-        lines.append(f"# TYPE {name.partition('{')[0].removesuffix('_total')} unknown")
-        lines += [f"{name} {value} {start + 60 * place}" for place, value in enumerate(values)]
-    return "\n".join([*lines, "# EOF", ""])
+        yield from ((start + 60 * place, f"{series} {value}") for place, value in enumerate(values))
 
 
 def test_an_outage_of_the_day_before_is_told_once_by_each_alert(history: str, tmp_path: Path) -> None:
