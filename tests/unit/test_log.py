@@ -18,10 +18,10 @@ from andante.domain.scaling.decide import Decision, Step
 from andante.domain.scaling.memory import Memory
 from andante.runtime.log import set_up
 
-def decide(replicas):
+def decide(replicas, *steps):
     law = Step(name="law", replicas=3, reason="QoEDeficit", message="readers wait", clamped=False)
     bound = Step(name="bounds", replicas=replicas, reason="MaxReplicas", message="2 at most", clamped=True)
-    decision = Decision(replicas=replicas, wanted=replicas, steps=(law, bound))
+    decision = Decision(replicas=replicas, wanted=replicas, steps=(law, bound, *steps))
     result = TickResult(measurement=nothing_measured("x"), decision=decision, memory=Memory())
     ServiceState(uid="u", namespace="team", name="chat").decide(result, desired=1, at=0.0)
 """
@@ -41,6 +41,7 @@ def test_a_decision_is_an_object_with_its_steps() -> None:
     assert entry["decision"] == {
         "from": 1,
         "to": 2,
+        "applied": True,
         "reason": "QoEDeficit",
         "steps": [
             {"name": "law", "replicas": 3, "reason": "QoEDeficit"},
@@ -59,3 +60,11 @@ def test_an_error_is_one_line_with_its_traceback() -> None:
 def test_text_says_the_same_in_a_line_for_people() -> None:
     (line,) = _logged("set_up()\ndecide(2)")
     assert line.endswith("INFO andante.app.fleet: team/chat: 1 -> 2 replicas: QoEDeficit: readers wait")
+
+
+def test_advice_is_told_as_advice() -> None:
+    advice = "Step(name='mode', replicas=2, reason='Advisory', message='advice only', clamped=False)"
+    (line,) = _logged(f"set_up('json')\ndecide(2, {advice})")
+    entry = json.loads(line)
+    assert entry["message"].startswith("team/chat: advice only, as scaling.mode is Advisory: 1 -> 2 replicas: ")
+    assert entry["decision"]["applied"] is False

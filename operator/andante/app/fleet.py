@@ -85,9 +85,11 @@ class ServiceState:
             made = MadeDecision(at=at, previous=previous, decision=result.decision)
             self.made.append(made)
             self.made_by_reason[made.why.reason] += 1
+            advice = f"advice only, as scaling.mode is {made.advice}: " if made.advice else ""
             logger.info(
-                "%s/%s: %d -> %d replicas: %s: %s",
-                *(self.namespace, self.name, previous, result.decision.wanted, made.why.reason, made.why.message),
+                "%s/%s: %s%d -> %d replicas: %s: %s",
+                *(self.namespace, self.name, advice, previous, result.decision.wanted),
+                *(made.why.reason, made.why.message),
                 extra={"namespace": self.namespace, "llmservice": self.name, "decision": made.told()},
             )
         self.decision, self.decided_at = result, at

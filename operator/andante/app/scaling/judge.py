@@ -12,6 +12,7 @@ from andante.app.scaling.measurement import Measurement
 from andante.app.scaling.pod_history import Ended
 from andante.domain.scaling.decide import Decision, Step, decide
 from andante.domain.scaling.figures import Figure, Observed, value_of
+from andante.domain.scaling.guards import mode
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.snapshot import (
     Mode,
@@ -67,10 +68,16 @@ class MadeDecision:
         law = self.decision.steps[0]
         return law if law.replicas != self.previous else self.decision.decisive
 
+    @property
+    def advice(self) -> str | None:
+        """The mode by which the decision is advice, and changes nothing; None where it is applied."""
+        return next((step.reason for step in self.decision.steps if step.name == mode.__name__), None)
+
     def told(self) -> dict[str, object]:
         """The decision with its steps, for a log."""
         steps = [{"name": s.name, "replicas": s.replicas, "reason": s.reason} for s in self.decision.steps]
-        return {"from": self.previous, "to": self.decision.wanted, "reason": self.why.reason, "steps": steps}
+        numbers = {"from": self.previous, "to": self.decision.wanted, "applied": self.advice is None}
+        return {**numbers, "reason": self.why.reason, "steps": steps}
 
 
 def judge(
