@@ -52,6 +52,33 @@ class Row:
     panels: Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    """Something that happened, as a mark on every panel."""
+
+    name: str
+    title: str
+    color: str
+    expr: str
+
+
+_MARKS: Final = (
+    _Mark(
+        name="Scaling decisions",
+        title="{{reason}}",
+        color="purple",
+        # A reason that was not counted a minute ago, and is now.
+        expr=f"{_DECISIONS} > ({_DECISIONS} offset 1m or {_DECISIONS} * 0)",
+    ),
+    _Mark(
+        name="Alerts",
+        title="{{alertname}}",
+        color="red",
+        expr=f'ALERTS{{{SERVICE}, alertname=~"Andante.+", alertstate="firing"}}',
+    ),
+)
+
+
 def lines(
     title: str,
     description: str,
@@ -160,22 +187,24 @@ def as_json(board: Board) -> str:
     if board.of_services:
         made = made.with_variable(_choice("namespace", "Namespace", ""))
         made = made.with_variable(_choice("llmservice", "LLMService", '{namespace=~"$namespace"}'))
-        made = made.annotation(
-            dashboard.AnnotationQuery()
-            .name("Scaling decisions")
-            .datasource(DATASOURCE)
-            .enable(True)
-            .icon_color("purple")
-            # A reason that was not counted a minute ago, and is now.
-            .expr(f"{_DECISIONS} > ({_DECISIONS} offset 1m or {_DECISIONS} * 0)")
-        )
+        for mark in _MARKS:
+            made = made.annotation(
+                dashboard.AnnotationQuery()
+                .name(mark.name)
+                .datasource(DATASOURCE)
+                .enable(True)
+                .icon_color(mark.color)
+                .expr(mark.expr)
+            )
     for row in board.rows:
         made = made.with_row(dashboard.Row(row.title))
         for panel in row.panels:
             made = made.with_panel(panel)
     model: dict[str, Any] = json.loads(json.dumps(made.build(), cls=JSONEncoder))
+    titles = {mark.name: mark.title for mark in _MARKS}
     for annotation in model.get("annotations", {}).get("list", ()):  # fields that the builders lack
-        annotation |= {"titleFormat": "{{reason}}", "textFormat": "{{namespace}}/{{llmservice}}", "step": "60s"}
+        title = titles[annotation["name"]]
+        annotation |= {"titleFormat": title, "textFormat": "{{namespace}}/{{llmservice}}", "step": "60s"}
     for place, panel in enumerate(model["panels"], 1):  # a link to a panel names its id: it must last
         panel["id"] = place
     for variable in model["templating"]["list"]:

@@ -22,6 +22,8 @@ VLLM = {
     "vllm:num_requests_running",
     "vllm:num_requests_waiting",
 }
+ALERTS = {"ALERTS": {"alertname", "alertstate"}}
+"""Prometheus' own series of alerts that fire, with the labels that a query may name."""
 PROCESS = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
 
 
@@ -49,11 +51,11 @@ def test_no_file_outlives_its_dashboard() -> None:
 def test_a_query_reads_metrics_and_labels_that_exist(where: str, expression: str) -> None:
     found = selectors(expression)
     assert found
-    assert {s.name for s in found} <= LABELS.keys() | VLLM | PROCESS
+    assert {s.name for s in found} <= LABELS.keys() | VLLM | PROCESS | ALERTS.keys()
     labels = TARGET.union(*(LABELS.get(s.name, set()) for s in found))
     assert grouping(expression) <= labels
     for selector in found:
-        assert selector.labels <= LABELS.get(selector.name, set()) | TARGET
+        assert selector.labels <= {**LABELS, **ALERTS}.get(selector.name, set()) | TARGET
 
 
 @pytest.mark.parametrize(("uid", "panel"), _panels(), ids=[f"{uid}: {panel['title']}" for uid, panel in _panels()])
