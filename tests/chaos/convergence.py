@@ -18,8 +18,9 @@ from chaos.stage import Stage
 
 SECONDS = 60.0
 """Time after the last fault in which everything must become as it should be."""
-GARBAGE_SECONDS = 240.0
-"""Time for the garbage collector, which is not a part of the operator: it stops for a while after a CRD is deleted."""
+GARBAGE_SECONDS = 1_100.0
+"""Time for the garbage collector, which is not a part of the operator. While the LLMServices' CRD is deleted, the
+collector cannot look up the owner of an object, and tries again after twice the time, up to 1,000 s."""
 LEFT_OVER = "is left over"
 LONGEST_TICK_SILENCE = 10.0
 CHILDREN = ("ServiceAccount", "ConfigMap", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
