@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from alerts.promtool import MUTANT, Run, answers, judge, promtool, runs
 from andante.domain.slo.alerts import BURN_TREND, SERVICE_ALERTS, Rule
 from andante.domain.slo.fleet_alerts import FLEET_ALERTS
@@ -83,6 +85,7 @@ def _alerts(each: Run) -> dict[str, str]:
     return {rule["alert"]: rule["expr"] for rule in rules if "alert" in rule}
 
 
+@pytest.mark.timeout(900)  # a minute of a core; machines may be busy
 def test_each_mutant_of_a_rule_is_caught(tmp_path: Path) -> None:
     alive: set[str] = set()
     caught: set[str] = set()
