@@ -19,6 +19,7 @@ from andante.generate.crd import crd_yaml
 from andante.generate.generic_rules import generic_rules
 from andante.generate.reference import reference
 from hack import metrics_reference, runbooks
+from hack.dashboards import reference as dashboards_reference
 from hack.dashboards.files import dashboards
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +66,7 @@ def outputs() -> Mapping[Path, str]:
         ROOT / "docs" / "reference" / "metrics.md": metrics_reference.page(),
         ROOT / "charts" / "andante-operator" / "templates" / "_child_rules.tpl": child_rules(),
         ROOT / "charts" / "andante-operator" / "rules" / "generic.yaml": generic_rules(),
+        dashboards_reference.PAGE: dashboards_reference.page(),
         **runbooks.packaged(),
         **dashboards(),
         **golden,
