@@ -73,7 +73,9 @@ class Ledger:
         name = rest[0] if rest else ""
         if plural == "events" or plural == "pods":
             return
-        service = self._services.get((namespace, name.removesuffix("-engine") if plural == "configmaps" else name))
+        if plural == "configmaps":
+            name = name.removesuffix("-engine").removesuffix("-alerts")
+        service = self._services.get((namespace, name))
         if service is None:
             self._say(write, "it is of no service")
         elif plural == "llmservices":

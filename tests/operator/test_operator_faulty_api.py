@@ -15,11 +15,11 @@ KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget"
 
 
 def _settled(ns: Namespace) -> bool:
-    """Every service has its five children, and its status speaks of its newest spec."""
+    """Every service has its six children, and its status speaks of its newest spec."""
     services = {o["metadata"]["name"]: o for o in ns.items("llmservices")}
     children = [(o["metadata"].get("labels") or {}).get("andante.dev/llmservice") for o in ns.items(KINDS)]
     return all(
-        children.count(name) == 5
+        children.count(name) == 6
         and (services[name].get("status") or {}).get("observedGeneration") == services[name]["metadata"]["generation"]
         for name in SERVICES
     )

@@ -16,7 +16,7 @@ KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget"
 
 def _complete(ns: Namespace, name: str) -> bool:
     children = [o for o in ns.items(KINDS) if (o["metadata"].get("labels") or {}).get("andante.dev/llmservice") == name]
-    return len(children) == 5
+    return len(children) == 6
 
 
 @pytest.fixture(scope="module")
