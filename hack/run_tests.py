@@ -90,7 +90,7 @@ SUITES: tuple[Suite, ...] = (
 # The lanes of a stage run at the same time and take about equally long: one computes, the other waits for a control
 # plane. The end-to-end suite runs alone, as it compares the engine's measurements with those of its client.
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("lint", "unit", "golden", "alerts", "contract", "cluster"), ("operator",)),
+    (("lint", "unit", "golden", "alerts", "contract"), ("operator", "cluster")),
     (("e2e",),),
 )
 
