@@ -27,13 +27,16 @@ class Company:
         self._began = self._running = 0
 
     def call_began(self) -> None:
+        """Note that the engine runs one more call."""
         self._began += 1
         self._running += 1
 
     def call_ended(self) -> None:
+        """Note the end of a call that began."""
         self._running -= 1
 
     def now(self) -> _Moment:
+        """The present moment, for `none_since`."""
         return _Moment(self._running, self._began)
 
     def none_since(self, moment: _Moment, *, own: int) -> bool:

@@ -13,7 +13,7 @@ from hack.engine_process import EngineProcess, parse_metrics
 
 from andante.domain.slo.rules import generic_groups
 from contract.conftest import counted, opened, stream_completion, total
-from promtool import faults
+from metric_lint import faults
 
 PROMPT = " the river walks slow and the stone holds"
 HURRIED = {"X-Andante-Class": "hurried"}

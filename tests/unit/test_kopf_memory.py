@@ -10,21 +10,9 @@ import kopf
 import pytest
 
 from andante.app.world import World
-from andante.ports import Clock
 from andante.runtime.health import Health
 from andante.runtime.watches import Watches
-
-
-class Clock0(Clock):
-    def now(self) -> float:
-        return 0.0
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
-class EnoughError(Exception):
-    """Ends the watches of this test."""
+from unit.watch_parts import EnoughError, StillClock
 
 
 async def test_an_object_that_was_seen_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +38,7 @@ async def test_an_object_that_was_seen_is_not_remembered(monkeypatch: pytest.Mon
     monkeypatch.setattr(kopf, "run_tasks", run)
     watches = Watches(
         kinds=(), namespaces=(), world=World(), on_news=lambda *_: None, on_list=lambda _: None,
-        on_fault=lambda _: None, health=Health(Clock0()),
+        on_fault=lambda _: None, health=Health(StillClock()),
     )  # fmt: skip
     with pytest.raises(EnoughError):
         await watches.run(may_go_on=enough)

@@ -20,7 +20,7 @@ from andante.app.world import World
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.ports import PodAddress, PodSample, Unread
-from promtool import faults
+from metric_lint import faults
 
 TICK = 15.0
 Series = dict[tuple[str, ...], float]

@@ -12,21 +12,9 @@ import kopf
 import pytest
 
 from andante.app.world import World
-from andante.ports import Clock
 from andante.runtime.health import Health
 from andante.runtime.watches import Watches
-
-
-class Clock0(Clock):
-    def now(self) -> float:
-        return 0.0
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
-class EnoughError(Exception):
-    """Ends the watches of this test."""
+from unit.watch_parts import EnoughError, StillClock
 
 
 async def _waits_again_when_cancelled() -> None:
@@ -60,7 +48,7 @@ async def test_a_task_that_waits_again_when_it_is_cancelled_comes_to_its_end(mon
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     watches = Watches(
         kinds=(), namespaces=(), world=World(), on_news=lambda *_: None, on_list=lambda _: None,
-        on_fault=lambda _: None, health=Health(Clock0()),
+        on_fault=lambda _: None, health=Health(StillClock()),
     )  # fmt: skip
     with pytest.raises(EnoughError):
         await watches.run(may_go_on=enough)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from andante.api.v1alpha1 import LLMService
+from andante.api.values import parse_duration
 from andante.cli.errors import InputError
 from andante.cli.prometheus_history import PrometheusHistory
 from andante.domain import metric_names
@@ -18,8 +18,6 @@ from andante.domain.slo.promql import selector
 from andante.domain.slo.recording import RECORDED_DAYS
 from andante.domain.slo.replay import Episode, episodes
 from andante.domain.slo.rules import replayed_rules
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +61,8 @@ async def replay(service: LLMService, history: PrometheusHistory, *, now: float,
             fired=episodes(
                 held[name].values(),
                 step=_step(rule),
-                wait=_seconds(rule.get("for", "0s")),
-                keep=_seconds(rule.get("keep_firing_for", "0s")),
+                wait=parse_duration(rule.get("for", "0s")),
+                keep=parse_duration(rule.get("keep_firing_for", "0s")),
             ),
         )
         for name, rule in rules.items()
@@ -91,9 +89,3 @@ def _of(
 
 def _step(rule: Rule) -> float:
     return 60.0 if rule["labels"]["severity"] == "critical" else 300.0
-
-
-def _seconds(text: str) -> float:
-    """Of a duration as the rules write it: 10m."""
-    number, unit = re.fullmatch(r"([0-9]+)([smhd])", text).groups()  # type: ignore[union-attr]
-    return float(number) * _SECONDS[unit]

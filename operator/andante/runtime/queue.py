@@ -39,7 +39,8 @@ class ReconcileQueue:
         workers: int = WORKERS,
         on_fault: Callable[[str], None] = lambda kind: None,
     ) -> None:
-        """`on_fault` is called with the kind of each fault of the operator itself."""
+        """`workers`: services in work at the same time, each in a thread. `on_fault` is called with the kind of each
+        fault of the operator itself."""
         self._reconcile = reconcile
         self._on_fault = on_fault
         self._workers = workers

@@ -62,6 +62,7 @@ def pod_monitor(given: RenderInput) -> Manifest | None:
     endpoint: dict[str, Any] = {
         "port": "http",
         "path": "/metrics",
+        # In whole units: Prometheus takes no 1.500s.
         "interval": f"{round(interval * 1000)}ms" if interval % 1 else f"{round(interval)}s",
         "relabelings": [*_SCRAPED, *map(_wire, asked.relabelings), *_OURS],
     }
