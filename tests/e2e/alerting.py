@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
 from hack.install import ROOT
-from hack.localcluster.control_plane import free_ports
-from hack.localcluster.progress import wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
-from alertmanager_program import alertmanager_program
+from alertmanager_program import alertmanager_program, running
 from andante.domain import metric_names
 from andante.domain.slo.rules import generic_groups, rule_file
-from debian_programs import Program, program
+from metric_stores import prometheus
 from small_server import serving
 
 EXAMPLES = ROOT / "examples" / "monitoring"
@@ -32,8 +29,6 @@ class Page:
     """One notification that Alertmanager sent."""
 
     receiver: str
-    at: float
-    """Seconds of the monotonic clock."""
     labels: Mapping[str, str]
     """That all of its alerts share."""
     alerts: Sequence[Mapping[str, Any]]
@@ -43,9 +38,12 @@ class Page:
 class Alerting:
     """What came to the receivers, and the Prometheus that it came from."""
 
+    run: Callable[[], AbstractContextManager[str]]
+    """Runs a Prometheus; yields its URL."""
     prometheus: str = ""
+    """URL of the one that runs."""
     pages: list[Page] = field(default_factory=list)
-    _restart: Any = None
+    servers: ExitStack = field(default_factory=ExitStack)
 
     def of(self, service: str) -> list[Page]:
         """Pages (no warnings) of a service, as they came."""
@@ -77,19 +75,21 @@ class Alerting:
         return float(result[0]["value"][1]) if result else 0.0
 
     def restart_prometheus(self) -> None:
-        self._restart()
+        """End the Prometheus that runs, and run one on its data."""
+        self.servers.close()
+        self.prometheus = self.servers.enter_context(self.run())
 
     def take(self, path: str, body: bytes) -> None:
+        """Note what Alertmanager sent to a receiver."""
         sent = json.loads(body)
         if sent["status"] == "firing":
-            self.pages.append(Page(path.strip("/"), time.monotonic(), sent["commonLabels"], sent["alerts"]))
+            self.pages.append(Page(path.strip("/"), sent["commonLabels"], sent["alerts"]))
 
 
 @contextmanager
 def alerting(folder: Path, *, kubeconfig: Path, rules: Mapping[str, str]) -> Iterator[Alerting]:
     """Both servers. `rules`: by name, the text of the rules files of services; the generic rules come with them."""
-    found = Alerting()
-    (manager_port, prometheus_port) = free_ports(2)
+    found = Alerting(partial(prometheus, "prometheus 3", folder))  # Debian 12's 2.42 discovers no pods
     with serving(lambda path: (404, "text/plain", b""), take=found.take) as receivers:
         config = yaml.safe_load((EXAMPLES / "alertmanager.yaml").read_text())
         for receiver in config["receivers"]:
@@ -104,58 +104,10 @@ def alerting(folder: Path, *, kubeconfig: Path, rules: Mapping[str, str]) -> Ite
             for discovery in job["kubernetes_sd_configs"]:
                 discovery["kubeconfig_file"] = str(kubeconfig)
         scraping["rule_files"] = ["*.rules.yaml"]
-        scraping["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{manager_port}"]}]}]}
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(scraping))
-        manager = _Server(
-            alertmanager_program(folder),
-            folder,
-            f"--config.file={folder}/alertmanager.yml",
-            f"--storage.path={folder}/alertmanager",
-            "--cluster.listen-address=",
-            port=manager_port,
-        )
-        prometheus = _Server(
-            program("prometheus", suite="forky"),  # Debian 12's is built without the discovery of pods
-            folder,
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/tsdb",
-            port=prometheus_port,
-        )
-        with manager, prometheus:
-            found.prometheus = prometheus.url
-            found._restart = prometheus.restart
-            yield found
-
-
-class _Server:
-    """A server of the Prometheus family."""
-
-    def __init__(self, binary: Program, folder: Path, *arguments: str, port: int) -> None:
-        self._binary, self._log = binary, folder / f"{binary.path.name}.log"
-        self._command = [str(binary.path), *arguments, f"--web.listen-address=127.0.0.1:{port}"]
-        self.url = f"http://127.0.0.1:{port}"
-
-    def __enter__(self) -> _Server:
-        with self._log.open("a") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._binary.environment, cwd=self._binary.path.parent, stdout=log, stderr=log
-            )
-        wait_until(self._ready, what=self._command[0], timeout_seconds=60, still_possible=self._ended)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-    def restart(self) -> None:
-        self.__exit__()
-        self.__enter__()
-
-    def _ended(self) -> str | None:
-        return self._log.read_text()[-2000:] if self._process.poll() is not None else None
-
-    def _ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/-/ready", timeout=5, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
+        with running(alertmanager_program(folder), folder) as manager:
+            targets = [manager.removeprefix("http://")]
+            scraping["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": targets}]}]}
+            (folder / "prometheus.yaml").write_text(yaml.safe_dump(scraping))
+            with found.servers:
+                found.restart_prometheus()
+                yield found

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import yaml
 from hack.docs.markdown import ROOT
 from hack.localcluster.progress import wait_until
 
-from alertmanager_program import PACKAGE, alertmanager_program
+from alertmanager_program import PACKAGE, alertmanager_program, running
 from andante.domain.pace import PRESETS
 from andante.domain.slo.promise import DAY, Promise
 from andante.domain.slo.rules import ALERTS, generic_groups, service_groups
@@ -124,42 +122,8 @@ def notified(tmp_path: Path, alertmanager: Program) -> Iterator[Notified]:
             for hook in receiver.get("webhook_configs", ()):
                 hook["url"] = f"http://127.0.0.1:{receivers}/{receiver['name']}"
         (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
-        with _running(alertmanager, tmp_path) as found.url:
+        with running(alertmanager, tmp_path) as found.url:
             yield found
-
-
-@contextmanager
-def _running(server: Program, folder: Path) -> Iterator[str]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        server.path, f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/data",
-        f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
-    ]  # fmt: skip
-    with (folder / "log").open("w") as log:
-        running = subprocess.Popen(command, env=server.environment, cwd=server.path.parent, stdout=log, stderr=log)
-        try:
-            wait_until(
-                lambda: _ready(url),
-                what="Alertmanager",
-                timeout_seconds=60,
-                poll_seconds=0.05,
-                still_possible=lambda: (folder / "log").read_text() if running.poll() is not None else None,
-            )
-            yield url
-        finally:
-            running.terminate()
-            running.wait()
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 OVERLOAD = (
