@@ -51,9 +51,15 @@ class World:
         self.epoch = time.time() - 40 * DAY
         """When all counters were 0."""
 
-    def services(self) -> Iterator[str]:
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Namespace and name of each service."""
         for number in range(self._services):
-            yield f'namespace="team-{number % 50}",llmservice="s{number:04d}"'
+            yield f"team-{number % 50}", f"s{number:04d}"
+
+    def services(self) -> Iterator[str]:
+        """Labels of each service's series; the others add those of classes and pods."""
+        for namespace, name in self.names():
+            yield f'namespace="{namespace}",llmservice="{name}"'
 
     def of_classes(self) -> Iterator[str]:
         for service in self.services():
@@ -150,13 +156,10 @@ def main() -> int:
 
 
 def _measure(world: World, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    services = [dict(part.split("=") for part in labels.replace('"', "").split(",")) for labels in world.services()]
     own = [
         group
-        for labels in services
-        for group in service_groups(
-            namespace=labels["namespace"], name=labels["llmservice"], promise=PROMISE, classes=CLASSES
-        )
+        for namespace, name in world.names()
+        for group in service_groups(namespace=namespace, name=name, promise=PROMISE, classes=CLASSES)
     ]
     generic = generic_groups()
     (folder / "generic.yaml").write_text(yaml.safe_dump(rule_file(generic), width=10_000))
@@ -204,7 +207,7 @@ def _measure(world: World, folder: Path, arguments: argparse.Namespace) -> dict[
             for group in (*generic, *own[:2])
             for rule in group["rules"]
         }
-        service = services[0]["llmservice"]
+        _, service = next(world.names())
         recorded = _value(ask, f'count({{__name__=~"llmservice.*:.*",llmservice="{service}"}})')
         failures = _value(ask, "sum(prometheus_rule_evaluation_failures_total)")
         missed = _value(ask, "sum(prometheus_rule_group_iterations_missed_total)")
