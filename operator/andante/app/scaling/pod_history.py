@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import add, sub
+from statistics import median_low
 
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
@@ -121,7 +122,7 @@ class PodHistory:
     def interval(self) -> float:
         """Seconds between two samples, learned from the newest ones; 0 before the second sample. One gap changes
         nothing: it is the middle one of three."""
-        return sorted(self._intervals)[(len(self._intervals) - 1) // 2] if self._intervals else 0.0
+        return median_low(self._intervals) if self._intervals else 0.0
 
     def _note_resets(self, last: PodSample, sample: PodSample) -> None:
         same = last.target == sample.target
