@@ -79,7 +79,7 @@ class World:
     def scraped(self, at: float) -> Iterator[tuple[str, Iterator[str], str]]:
         """Name, labels of each series, and the value that all of them have at a time."""
         requests = PER_SECOND * (at - self.epoch)
-        yield metric_names.REQUEST_QOE_COUNT, self.of_pods_and_classes(), f"{requests:.3f}"
+        yield metric_names.SCORED_REQUESTS, self.of_pods_and_classes(), f"{requests:.3f}"
         yield metric_names.GOOD_REQUESTS, self.of_pods_and_classes(), f"{requests * (1 - BAD):.3f}"
         for name in ("vllm:generation_tokens_total", "vllm:prompt_tokens_total"):
             yield name, self.of_pods(), f"{300 * requests:.0f}"
@@ -104,7 +104,7 @@ class World:
                 f'{metric_names.SERVICE_CONDITION}{{{labels},type="{condition}",status="True",reason="Ok"}} 1'
                 for labels in self.services()
             ]
-        lines.append(f"andante_operator_tick_seconds_count {int((now - self.epoch) / SCRAPE)}")
+        lines.append(f"andante_operator_ticks_total {int((now - self.epoch) / SCRAPE)}")
         return "\n".join(lines) + "\n"
 
     def history(self, until: float) -> Iterator[str]:

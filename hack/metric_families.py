@@ -32,7 +32,8 @@ class MetricFamily:
     @property
     def series(self) -> tuple[str, ...]:
         """Names of its samples."""
-        ends = ("_bucket", "_sum", "_count") if self.kind == "histogram" else ("",)
+        # A Prometheus that keeps native histograms has a series of the histogram's own name, and no other.
+        ends = ("", "_bucket", "_sum", "_count") if self.kind == "histogram" else ("",)
         return tuple(f"{self.name}{end}" for end in ends)
 
 

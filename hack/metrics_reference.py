@@ -50,7 +50,8 @@ _HEAD = f"""\
 <!-- Generated from the code by `make generate`; a test compares. Do not edit. -->
 
 An engine shows its metrics on port 8000 at `/metrics`, together with vLLM's own (`vllm:...`). The operator shows its
-metrics on port 9090. A counter's name ends in `_total`. A histogram has `_bucket` (label `le`), `_sum` and `_count`.
+metrics on port 9090. A counter's name ends in `_total`. A histogram has `_bucket` (label `le`), `_sum` and `_count`; a
+Prometheus with [native histograms](../how-to/prometheus.md#native-histograms) has one series of its own name instead.
 [How Andante measures quality](../concepts/qoe.md) explains QoE, deficit, good and idle.
 
 The column *alert* names the alerts that read a metric, with their runbooks. A metric without an alert is for dashboards
@@ -105,7 +106,9 @@ _UNITS = {"_seconds": "seconds", "_ratio": "share, 0 to 1", "_tokens": "tokens",
 """By how the name ends, `_total` aside."""
 _OWN_UNITS = {
     metric_names.REQUESTS: "requests",
+    metric_names.SCORED_REQUESTS: "requests",
     metric_names.GOOD_REQUESTS: "requests",
+    metric_names.ENDED_QOE: "QoE",
     metric_names.REQUEST_QOE: "QoE, 0 to 1",
     metric_names.REQUEST_ANDES_QOE: "QoE, 0 to 1",
     metric_names.REQUEST_DEFICIT: "QoE",
@@ -134,6 +137,7 @@ _OWN_UNITS = {
     metric_names.SERVICE_CONDITION: "1",
     metric_names.SLO_BUDGET_REMAINING_RATIO: "share, at most 1",
     metric_names.SCALING_DECISIONS: "decisions",
+    metric_names.OPERATOR_TICKS: "ticks",
     "andante_operator_tick_failures_total": "ticks",
     "andante_operator_services": "services",
     "andante_operator_api_calls_total": "calls",
@@ -147,12 +151,12 @@ _OWN_UNITS = {
 
 QUERIES = """\
 # Mean QoE of the answers that ended in the last five minutes, by class
-sum by (namespace, llmservice, qoe_class) (rate(andante_request_qoe_sum[5m]))
-  / sum by (namespace, llmservice, qoe_class) (rate(andante_request_qoe_count[5m]))
+sum by (namespace, llmservice, qoe_class) (rate(andante_ended_qoe_total[5m]))
+  / sum by (namespace, llmservice, qoe_class) (rate(andante_requests_scored_total[5m]))
 
 # Share of good answers. Batch requests have no QoE: andante_requests_total would count them
 sum by (namespace, llmservice) (rate(andante_requests_good_total[5m]))
-  / sum by (namespace, llmservice) (rate(andante_request_qoe_count[5m]))
+  / sum by (namespace, llmservice) (rate(andante_requests_scored_total[5m]))
 
 # What is left of the error budget, the emptiest first
 sort(andante_slo_budget_remaining_ratio)
@@ -167,9 +171,11 @@ sum by (namespace, llmservice, outcome) (
   rate(andante_requests_total{outcome!~"completed|aborted"}[5m])
 ) > 0
 
-# Time to the first token, 95th percentile
+# Time to the first token, 95th percentile. The second part is for native histograms
 histogram_quantile(0.95,
   sum by (namespace, llmservice, qoe_class, le) (rate(andante_ttft_seconds_bucket[5m])))
+or histogram_quantile(0.95,
+  sum by (namespace, llmservice, qoe_class) (rate(andante_ttft_seconds[5m])))
 
 # Engines that hang: requests are open and no step has computed anything for five minutes. vLLM's health check
 # does not see that. With policy fcfs: vllm:iteration_tokens_total_count for andante_scheduler_steps_total

@@ -89,8 +89,8 @@ class FakeEngine:
         return (
             f'andante_requests_total{{{labels},outcome="completed"}} {self.ended}\n'
             f"andante_requests_good_total{{{labels}}} {self.good}\n"
-            f"andante_request_qoe_sum{{{labels}}} {self.qoe_sum}\n"
-            f"andante_request_qoe_count{{{labels}}} {self.ended}\n"
+            f"andante_ended_qoe_total{{{labels}}} {self.qoe_sum}\n"
+            f"andante_requests_scored_total{{{labels}}} {self.ended}\n"
             + _parts("andante_request_deficit_total", labels, "cause", Cause, load=self.deficit_sum, idle=self.idle_sum)
             + _parts("andante_request_idle_deficit_total", labels, "why", IdleReason, reasoning=self.idle_sum)
             + f'andante_idle_step_time_fitted{{model_name="chat"}} 1\n'

@@ -71,9 +71,7 @@ class OperatorProcess:
 
     def wait_working(self) -> None:
         """Wait for the first tick, which comes after the first list of the cluster."""
-        wait_for(
-            "the operator's first tick", lambda: self.metric("andante_operator_tick_seconds_count") > 0, told=self.tail
-        )
+        wait_for("the operator's first tick", lambda: self.metric("andante_operator_ticks_total") > 0, told=self.tail)
 
     @property
     def pid(self) -> int:

@@ -105,9 +105,9 @@ def _figure(name: str, series: str) -> Callable[[float, float], float]:
         return lambda ended, opened: 0.0
     if name == "andante_requests_total":
         return (lambda ended, opened: ended) if 'outcome="completed"' in series else (lambda ended, opened: 0.0)
-    if name in ("andante_requests_good_total", "andante_request_qoe_count"):
+    if name in ("andante_requests_good_total", "andante_requests_scored_total"):
         return lambda ended, opened: ended
-    if name == "andante_request_qoe_sum":
+    if name == "andante_ended_qoe_total":
         return lambda ended, opened: 0.99 * ended
     if name == "andante_tokens_total":
         return lambda ended, opened: 200.0 * ended

@@ -79,7 +79,7 @@ class OwnMetrics:
 
     def ticked(self) -> bool:
         """Whether the operator has ended a tick."""
-        return self.total("andante_operator_tick_seconds_count") > 0
+        return self.total("andante_operator_ticks_total") > 0
 
     def calls(self) -> float:
         """Calls to the API server so far, those about the Lease aside."""

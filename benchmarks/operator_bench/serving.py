@@ -270,7 +270,7 @@ def _snapshot(operator: OperatorProcess) -> dict[str, float]:
         "at": time.monotonic(),
         "cpu": operator.process.cpu_seconds(),
         "loop": operator.process.main_thread_cpu_seconds(),
-        "ticks": metrics.total("andante_operator_tick_seconds_count"),
+        "ticks": metrics.total("andante_operator_ticks_total"),
         "tick_seconds": metrics.total("andante_operator_tick_seconds_sum"),
         "read_seconds": metrics.total("andante_operator_read_seconds_sum"),
         "writes": metrics.calls() - reads,

@@ -46,7 +46,9 @@ class _ClassMetrics:
     """The metrics of one class, with labels."""
 
     requests: Mapping[Outcome, Counter]
+    scored: Counter
     good: Counter
+    qoe_sum: Counter
     deficit: Mapping[Cause, Counter]
     idle_deficit: Mapping[IdleReason, Counter]
     client_expectations: Mapping[Effect, Counter]
@@ -97,6 +99,8 @@ class MeterMetrics:
         qoe_buckets = {round(bucket, 6) for bucket in _QOE_BUCKETS} | self._objectives
         self._requests = counter(metric_names.REQUESTS, "Ended requests.", "outcome")
         self._good = counter(metric_names.GOOD_REQUESTS, "Ended requests that met the objective of their class.")
+        self._scored = counter(metric_names.SCORED_REQUESTS, "Ended requests that have a QoE: all but batch.")
+        self._qoe_sum = counter(metric_names.ENDED_QOE, "Sum of the QoE of ended requests.")
         self._qoe = histogram(metric_names.REQUEST_QOE, "QoE of ended requests.", qoe_buckets)
         self._andes_qoe = histogram(
             metric_names.REQUEST_ANDES_QOE,
@@ -178,7 +182,9 @@ class MeterMetrics:
             labels = (self._model_name, qoe_class)
             found = self._by_class[qoe_class] = _ClassMetrics(
                 requests={outcome: self._requests.labels(*labels, outcome.value) for outcome in Outcome},
+                scored=self._scored.labels(*labels),
                 good=self._good.labels(*labels),
+                qoe_sum=self._qoe_sum.labels(*labels),
                 deficit={cause: self._deficit.labels(*labels, cause.value) for cause in Cause},
                 idle_deficit={why: self._idle_deficit.labels(*labels, why.value) for why in IdleReason},
                 client_expectations={e: self._client_expectations.labels(*labels, e.value) for e in Effect},
@@ -222,7 +228,9 @@ class MeterMetrics:
             (to.hidden_tokens, hidden_tokens),
             (to.idle_penalty, score.idle_penalty),
             (to.unavoidable_penalty, unavoidable_penalty),
+            (to.scored, score.qoe is not None),
             (to.good, bool(score.good)),
+            (to.qoe_sum, score.qoe),
             *((to.deficit[cause], causes.of(cause)) for cause in Cause),
             *([(to.idle_deficit[idle_reason], causes.idle)] if idle_reason else []),
         ]

@@ -114,7 +114,7 @@ _TIME = Row(
                 expr="bottomk(10, "
                 + by_service(f"rate(andante_requests_good_total{{{SERVICE}}}[$__rate_interval])")
                 + " / "
-                + by_service(f"rate(andante_request_qoe_count{{{SERVICE}}}[$__rate_interval])")
+                + by_service(f"rate(andante_requests_scored_total{{{SERVICE}}}[$__rate_interval])")
                 + ")",
                 legend=_NAME,
             ),

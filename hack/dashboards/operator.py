@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from hack.dashboards.parts import BYTES, COUNT, PER_SECOND, SECONDS, Board, Query, Row, lines, number
+from hack.dashboards.parts import BYTES, COUNT, PER_SECOND, SECONDS, Board, Query, Row, lines, number, quantile
 
 _PROCESS = 'job=~".*andante-operator.*"'
 
 
-def _quantile(share: float, name: str) -> str:
-    return f"histogram_quantile({share}, sum by (le) (rate({name}_bucket[$__rate_interval])))"
-
-
 def _two(name: str) -> tuple[Query, Query]:
-    return Query(expr=_quantile(0.5, name), legend="p50"), Query(expr=_quantile(0.95, name), legend="p95")
+    return Query(expr=quantile(0.5, name), legend="p50"), Query(expr=quantile(0.95, name), legend="p95")
 
 
 _WORKS = Row(
@@ -22,7 +18,7 @@ _WORKS = Row(
             "Ticks in the last five minutes",
             "Scaling ticks that ended well. 0: nothing scales.",
             COUNT,
-            "sum(increase(andante_operator_tick_seconds_count[5m]))",
+            "sum(increase(andante_operator_ticks_total[5m]))",
             steps=((None, "red"), (1.0, "green")),
         ),
         number("Services", "That the newest tick decided on.", COUNT, "max(andante_operator_services)"),

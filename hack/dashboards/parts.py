@@ -160,6 +160,14 @@ def listing(title: str, description: str, unit: str, *queries: Query, hide: Sequ
     )
 
 
+def quantile(share: float, name: str, *, by: str = "", matchers: str = "") -> str:
+    """A quantile of a histogram by the labels `by`, whether Prometheus keeps its buckets as series or as one native
+    histogram."""
+    buckets, native = (f"rate({series}{matchers}[$__rate_interval])" for series in (f"{name}_bucket", name))
+    of_buckets, of_native = f"sum by ({f'{by}, le' if by else 'le'}) ({buckets})", f"sum by ({by}) ({native})"
+    return f"histogram_quantile({share}, {of_buckets}) or histogram_quantile({share}, {of_native})"
+
+
 def by_service(expr: str) -> str:
     """The sum for each service."""
     return f"sum by ({BY_SERVICE}) ({expr})"

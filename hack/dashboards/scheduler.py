@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hack.dashboards.parts import COUNT, PER_SECOND, SECONDS, SERVICE, SHARE, Board, Query, Row, lines, number
+from hack.dashboards.parts import COUNT, PER_SECOND, SECONDS, SERVICE, SHARE, Board, Query, Row, lines, number, quantile
 
 
 def _by_pod(expr: str) -> str:
@@ -14,7 +14,7 @@ def _rate(name: str) -> str:
 
 
 def _quantile(share: float, name: str) -> str:
-    return f"histogram_quantile({share}, sum by (pod, le) ({_rate(f'{name}_bucket')}))"
+    return quantile(share, name, by="pod", matchers=f"{{{SERVICE}}}")
 
 
 _POD = "{{pod}}"

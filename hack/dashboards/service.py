@@ -17,12 +17,14 @@ from hack.dashboards.parts import (
     lines,
     listing,
     number,
+    quantile,
     told,
 )
 
 _GOOD = f"andante_requests_good_total{{{SERVICE}}}"
-_SCORED = f"andante_request_qoe_count{{{SERVICE}}}"
+_SCORED = f"andante_requests_scored_total{{{SERVICE}}}"
 _CLASS = "{{llmservice}} {{qoe_class}}"
+_BY_CLASS = f"{BY_SERVICE}, qoe_class"
 
 
 def _share(of: str, all_: str, window: str) -> str:
@@ -30,7 +32,7 @@ def _share(of: str, all_: str, window: str) -> str:
 
 
 def _by_class(expr: str) -> str:
-    return f"sum by ({BY_SERVICE}, qoe_class) ({expr})"
+    return f"sum by ({_BY_CLASS}) ({expr})"
 
 
 _PROMISE = Row(
@@ -135,8 +137,7 @@ _READERS = Row(
             "From the request to the first token that a reader sees. Compare with expectedTTFT of the class.",
             SECONDS,
             Query(
-                expr=f"histogram_quantile(0.95, sum by ({BY_SERVICE}, qoe_class, le)"
-                f" (rate(andante_ttft_seconds_bucket{{{SERVICE}}}[$__rate_interval])))",
+                expr=quantile(0.95, "andante_ttft_seconds", by=_BY_CLASS, matchers=f"{{{SERVICE}}}"),
                 legend=_CLASS,
             ),
         ),
@@ -145,8 +146,7 @@ _READERS = Row(
             "Between two tokens that a reader sees. A pause is no harm while there is text left to read.",
             SECONDS,
             Query(
-                expr=f"histogram_quantile(0.95, sum by ({BY_SERVICE}, qoe_class, le)"
-                f" (rate(andante_max_tbt_seconds_bucket{{{SERVICE}}}[$__rate_interval])))",
+                expr=quantile(0.95, "andante_max_tbt_seconds", by=_BY_CLASS, matchers=f"{{{SERVICE}}}"),
                 legend=_CLASS,
             ),
         ),

@@ -92,7 +92,7 @@ class Scenario:
         of = {"namespace": NAMESPACE, "llmservice": self.service}
         steps = minutes * per_minute
         ticks = f"7{'+1' if told.ticks else '+0'}x{steps}"
-        found = {'andante_operator_tick_seconds_count{namespace="andante-system"}': ticks}
+        found = {'andante_operator_ticks_total{namespace="andante-system"}': ticks}
         ready = ((minutes, len(self.engines)),) if told.ready is None else told.ready
         gauges: list[tuple[str, Mapping[str, str], Gauge]] = [
             ("andante_service_ready_replicas", of, ready),
@@ -189,6 +189,14 @@ BUDGET: Mapping[str, Scenario] = {
         service="two-days",
         engines=_one(_calm(3 * H), Phase(minutes=30, requests=300, bad=1), _calm(30)),
         fires={BURN_FAST: Fires(after=3 * H, by=3 * H + 8, over=4 * H - 1)},
+    ),
+    "an outage of a new engine beside one of an older version": Scenario(
+        # The older one counts good requests, and no others that could be compared.
+        engines=(
+            _engine(_calm(4 * H, requests=3000), pod="chat-old", without=frozenset({"andante_requests_scored_total"})),
+            _engine(_calm(3 * H), Phase(minutes=H, requests=300, bad=1), pod="chat-new"),
+        ),
+        fires=_all(3 * H, fast=5, slow=13, trend=6),
     ),
     "batch alone": Scenario(
         engines=(_engine(Phase(minutes=2 * H, requests=300, bad=1, open=30), batch=True, qoe_class="batch"),),
@@ -456,7 +464,7 @@ FLEET: Mapping[str, Scenario] = (
         )
         for name in (
             "andante_open_bad_requests",
-            "andante_request_qoe_count",
+            "andante_requests_scored_total",
             "andante_requests_good_total",
             "vllm:generation_tokens_total",
         )

@@ -86,7 +86,7 @@ class _Counters:
             self.counted = _whole(self.requests)
             counted = 0 if batch else self.counted
             now: Mapping[str, Value] = {
-                "andante_request_qoe_count": counted,
+                "andante_requests_scored_total": counted,
                 "andante_requests_good_total": 0 if batch else self.counted - self.spoilt,
                 "andante_requests_total": _whole(self.requests),
                 "andante_open_requests": phase.open,

@@ -20,5 +20,5 @@ async def test_a_full_queue_is_a_rejection(client: httpx.AsyncClient) -> None:
         increase = await counted(engine, before, requests=6)
         assert increase["andante_requests_total:rejected"] == refused
         assert increase["andante_requests_total:completed"] == 6 - refused
-        assert increase["andante_request_qoe_count"] == 6
-        assert increase["andante_request_qoe_sum"] <= 6 - refused
+        assert increase["andante_requests_scored_total"] == 6
+        assert increase["andante_ended_qoe_total"] <= 6 - refused

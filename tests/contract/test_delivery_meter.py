@@ -42,7 +42,7 @@ async def test_every_form_of_reply_counts_one_request_and_its_tokens(
 async def test_who_asks_for_some_series_gets_these_alone_and_as_the_whole_page_has_them(
     engine: EngineProcess, client: httpx.AsyncClient
 ) -> None:
-    names = ("andante_open_requests", "andante_request_qoe_sum", "andante_tokens_total")
+    names = ("andante_open_requests", "andante_ended_qoe_total", "andante_tokens_total")
     whole = await client.get(f"{engine.url}/metrics")
     some = await client.get(f"{engine.url}/metrics", params=[("name[]", name) for name in names])
     found = parse_metrics(some.text)
@@ -78,7 +78,7 @@ async def test_an_answer_that_comes_whole_before_it_would_be_read_is_perfect(
     assert reply.status_code == 200, reply.text
     increase = await counted(engine, before, requests=1)
     assert increase["andante_tokens_total:visible"] == 60
-    assert increase["andante_request_qoe_sum"] == 1.0
+    assert increase["andante_ended_qoe_total"] == 1.0
     assert increase["andante_idle_penalty_tokens_total"] == 0.0
 
 
@@ -150,7 +150,7 @@ async def test_batch_requests_have_no_qoe(engine: EngineProcess, client: httpx.A
     await stream_completion(client, engine, prompt=PROMPT, max_tokens=5, headers={"X-Andante-Class": "batch"})
     increase = await counted(engine, before, requests=1)
     assert increase["andante_tokens_total:visible"] == 5
-    assert increase["andante_request_qoe_count"] == 0
+    assert increase["andante_requests_scored_total"] == 0
     assert increase["andante_requests_good_total"] == 0
 
 

@@ -53,7 +53,7 @@ async def test_streams_finish_or_are_counted_as_drained(client: httpx.AsyncClien
         assert total(samples, "andante_requests_total", outcome="drained") == 2
         assert total(samples, "andante_requests_total") == 4
         # A cut answer has no QoE, whatever had come of it.
-        assert total(samples, "andante_request_qoe_sum") == 2
+        assert total(samples, "andante_ended_qoe_total") == 2
         assert total(samples, "andante_tokens_total", kind="visible") > 80
 
 

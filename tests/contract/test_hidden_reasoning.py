@@ -92,7 +92,7 @@ async def test_an_answer_that_only_reasons_shows_nothing(
     increase = await counted(parsing_engine, before, requests=1)
     assert increase["andante_tokens_total:visible"] == 0
     assert increase["andante_tokens_total:hidden"] == 4
-    assert increase["andante_request_qoe_sum"] == 0
+    assert increase["andante_ended_qoe_total"] == 0
     # No further replica would have shown more.
     assert increase["andante_request_deficit_total:idle"] == pytest.approx(0.95)
     assert increase["andante_request_idle_deficit_total:reasoning"] == pytest.approx(0.95)

@@ -42,7 +42,7 @@ async def test_mean_qoe_is_the_clients_within_a_hundredth(slow_engine: EnginePro
         streams = list(pool.map(lambda number: _read(slow_engine, number), range(READERS)))
     seen = [score_timeline(stream.delivery, expected_ttft=1.0, pace=4.8) for stream in streams]
     increase = await counted(slow_engine, before, requests=READERS)
-    assert increase["andante_request_qoe_count"] == READERS
+    assert increase["andante_requests_scored_total"] == READERS
     samples = slow_engine.metrics()
     rows = []
     for number, (stream, score) in enumerate(zip(streams, seen, strict=True)):
@@ -53,13 +53,13 @@ async def test_mean_qoe_is_the_clients_within_a_hundredth(slow_engine: EnginePro
             f"counted, {stream.delivery[0]:.3f} s at the client; read up to {max(stream.read_later):.3f} s later"
         )
     told = "\n".join(rows)
-    assert increase["andante_request_qoe_sum"] / READERS == pytest.approx(
+    assert increase["andante_ended_qoe_total"] / READERS == pytest.approx(
         sum(score.qoe for score in seen) / READERS, abs=0.01
     ), told
     assert increase["andante_request_andes_qoe_sum"] / READERS == pytest.approx(
         sum(score.andes_qoe for score in seen) / READERS, abs=0.01
     ), told
-    assert 0.5 < increase["andante_request_qoe_sum"] / READERS < 0.95  # there was something to tell
+    assert 0.5 < increase["andante_ended_qoe_total"] / READERS < 0.95  # there was something to tell
 
 
 async def test_what_lies_in_buffers_for_a_reader_who_does_not_read_counts_as_delivered(

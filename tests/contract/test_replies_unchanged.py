@@ -89,7 +89,7 @@ async def test_several_calls_of_the_engine_for_one_reply_are_scored_once(
     assert reply.status_code == 200, reply.text
     increase = await counted(engine, before, requests=1)
     assert increase["andante_requests_total:completed"] == 1
-    assert increase["andante_request_qoe_count"] == 1
+    assert increase["andante_requests_scored_total"] == 1
     # Five tokens long is the text of each beam, which all come together.
     assert 5 <= increase["andante_tokens_total:visible"] <= 10
     assert increase["andante_open_requests"] == 0

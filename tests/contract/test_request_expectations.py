@@ -120,7 +120,7 @@ async def test_what_a_client_asks_beyond_its_class_makes_nothing_look_bad(
     own = {"andante_pace": 1000, "andante_expected_ttft": 0}
     await stream_completion(client, engine, prompt=" stone tree", max_tokens=20, vllm_xargs=own)
     increase = await counted(engine, before, requests=1)
-    assert increase["andante_request_qoe_sum"] == 1
+    assert increase["andante_ended_qoe_total"] == 1
     assert increase["andante_request_deficit_total"] == 0
     assert increase["andante_client_expectations_total:ignored"] == 1
 
@@ -132,5 +132,5 @@ async def test_a_clients_own_pace_is_what_it_is_measured_by_where_the_class_allo
     own = {"andante_class": "own", "andante_pace": 1000, "andante_expected_ttft": 0}
     await stream_completion(client, engine, prompt=" stone tree", max_tokens=20, vllm_xargs=own)
     increase = await counted(engine, before, requests=1)
-    assert increase["andante_request_qoe_sum"] < 0.2  # 41 ms a token where 1 ms is expected
+    assert increase["andante_ended_qoe_total"] < 0.2  # 41 ms a token where 1 ms is expected
     assert increase["andante_request_deficit_total:client"] == pytest.approx(increase["andante_request_deficit_total"])

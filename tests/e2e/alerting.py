@@ -65,7 +65,7 @@ class Alerting:
         """Bad requests of a service, and all, since its engines began."""
         total, good = (
             self._value(f'sum({name}{{llmservice="{service}"}})')
-            for name in (metric_names.REQUEST_QOE_COUNT, metric_names.GOOD_REQUESTS)
+            for name in (metric_names.SCORED_REQUESTS, metric_names.GOOD_REQUESTS)
         )
         return total - good, total
 

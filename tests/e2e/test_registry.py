@@ -169,9 +169,9 @@ def test_a_plain_vllm_image_answers(installed: Site, url: str) -> None:
 
 def test_its_qoe_is_measured(url: str) -> None:
     body = {"model": SERVICE, "prompt": "Hello", "max_tokens": 4, "stream": True}
-    before = metrics(url).get("andante_request_qoe_count", 0)
+    before = metrics(url).get("andante_requests_scored_total", 0)
     httpx.post(f"{url}/v1/completions", json=body, timeout=60, trust_env=False).raise_for_status()
-    assert metrics(url)["andante_request_qoe_count"] > before
+    assert metrics(url)["andante_requests_scored_total"] > before
 
 
 def test_the_image_itself_has_no_andante(installed: Site, url: str) -> None:

@@ -70,9 +70,9 @@ def test_the_engine_measures_the_qoe_that_the_client_got(service: Service) -> No
 
     assert {r.ending for r in results} == {Ending.COMPLETED}
     assert gained("andante_requests_total/completed") == len(results)
-    assert gained("andante_request_qoe_count") == len(results)
+    assert gained("andante_requests_scored_total") == len(results)
     client = sum(r.score.qoe or 0.0 for r in results) / len(results)
-    assert gained("andante_request_qoe_sum") / len(results) == pytest.approx(client, abs=0.01)
+    assert gained("andante_ended_qoe_total") / len(results) == pytest.approx(client, abs=0.01)
     client_good = sum(bool(r.score.good) for r in results)
     assert gained("andante_requests_good_total") == pytest.approx(client_good, abs=1)
 

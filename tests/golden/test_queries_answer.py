@@ -13,15 +13,8 @@ from hack.dashboards.files import dashboards
 from hack.docs import markdown
 from hack.metrics_reference import QUERIES
 from prometheus_client import Metric
-from prometheus_client.metrics import MetricWrapperBase
 
-from andante.adapters.own_metrics import OwnMetrics
-from andante.app.status.figures import ServiceFigures
-from andante.domain.deficit_cause import Cause, DeficitByCause
-from andante.domain.request_meter import Objective
-from andante.domain.slo.promise import DAY, Promise
-from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
-from andante_vllm.scheduler_metrics import SchedulerMetrics
+from exported_metrics import engine, grown, operator
 from metric_stores import Sample, filled
 
 SECONDS, STEP = 600, 15
@@ -29,68 +22,6 @@ END = float(int(time.time()) - 3600)
 SERVICES = ("chat", "code")
 ONLY_IN_A_FAULT = ("Engines that hang",)
 """Of queries that answer in a fault alone: what they are for. They must still be valid."""
-OTHERS = {
-    "vllm:generation_tokens_total": "counter",
-    "vllm:prompt_tokens_total": "counter",
-    "vllm:num_requests_running": "gauge",
-    "vllm:num_requests_waiting": "gauge",
-    "vllm:kv_cache_usage_perc": "gauge",
-}
-
-
-def _engine(*, active: bool) -> Iterator[Metric]:
-    """What an engine exports, a class each for people and for a program."""
-    meter, scheduler = (
-        MeterMetrics(model_name="m", objective=Objective()),
-        SchedulerMetrics(model_name="m", policy="qoe"),
-    )
-    lacks = DeficitByCause(load=0.5, idle=0.25)
-    for name in ("chat", "agent"):
-        meter.show_class(name)
-    meter.set_open({name: OpenRequests(requests=4, qoe_sum=3.0, deficit=lacks, bad=1) for name in ("chat", "agent")})
-    meter.connection_ended("age")
-    meter.set_settings_valid(True)
-    meter.set_step_time_fitted(True)
-    scheduler.set_active(active, "policy" if active else "policy failed: x")
-    for value in vars(meter).values():
-        if isinstance(value, MetricWrapperBase):
-            yield from value.collect()
-    yield from scheduler.registry.collect()
-    for name, kind in OTHERS.items():
-        metric = Metric(name.removesuffix("_total"), "", kind)
-        metric.add_sample(name, {"model_name": "m"}, 0.5)
-        yield metric
-
-
-def _figures(name: str, *, well: bool) -> ServiceFigures:
-    condition = ("Degraded", "False", "AsWanted") if well else ("Degraded", "True", "CrashLoop")
-    return ServiceFigures(
-        namespace="team",
-        name=name,
-        desired=2,
-        ready=2 if well else 1,
-        starting=0,
-        draining=0,
-        metrics_state="observed" if well else "missing",
-        mean_qoe=0.9,
-        deficit=dict.fromkeys(Cause, 0.1),
-        good_fraction=0.95,
-        smooth_goodput=100.0,
-        conditions=[condition],
-        promise=Promise(good_fraction=0.99, window=28 * DAY),
-        budget_remaining=0.5 if well else -1.0,
-        decisions={"QoEDeficit": 1},
-    )
-
-
-def _operator() -> Iterator[Metric]:
-    own = OwnMetrics()
-    own.services(lambda: [_figures("chat", well=True), _figures("code", well=False)])
-    own.api_call("get", "Pod")
-    own.fault("tick")
-    own.rollouts(rolling=1, waiting=0)
-    own.held(["Pod"], lambda kind: 4, lambda: 2)
-    yield from own.registry.collect()
 
 
 def _lines(metric: Metric, labels: Mapping[str, str]) -> Iterator[Sample]:
@@ -100,10 +31,8 @@ def _lines(metric: Metric, labels: Mapping[str, str]) -> Iterator[Sample]:
             continue
         named = {**labels, **sample.labels}
         text = ",".join(f"{name}={json.dumps(value)}" for name, value in named.items())
-        grows = metric.type in ("counter", "histogram")
-        low = sample.name.endswith("_bucket") and float(sample.labels["le"]) < 0.5
         for scrape in range(0, SECONDS + 1, STEP):
-            value = (0 if low else 100 + scrape / STEP) if grows else sample.value
+            value = grown(metric, sample, scrapes=scrape / STEP)
             yield END - SECONDS + scrape, f"{sample.name}{{{text}}} {value}"
 
 
@@ -111,9 +40,9 @@ def _samples() -> Iterator[Sample]:
     for service in SERVICES:
         for number in (1, 2):
             labels = {"namespace": "team", "llmservice": service, "pod": f"{service}-{number}", "job": "team/engines"}
-            for metric in _engine(active=number == 1):
+            for metric in engine(active=number == 1):
                 yield from _lines(metric, labels)
-    for metric in _operator():
+    for metric in operator():
         own = {"job": "andante-system/andante-operator", "pod": "andante-operator-1"}
         named = (
             {} if any("namespace" in sample.labels for sample in metric.samples) else {"namespace": "andante-system"}

@@ -221,8 +221,8 @@ def test_an_upgrade_replaces_the_pods_of_some_services_at_a_time_and_keeps_all_e
     with plane.operator(tmp_path) as operator:
         while len(rolled) < len(SERVICES):
             wait_for("a turn", lambda: _begun(team) - rolled, told=operator.tail)
-            ticks = operator.metric("andante_operator_tick_seconds_count")
-            wait_for("ticks", lambda ticks=ticks: operator.metric("andante_operator_tick_seconds_count") >= ticks + 2)
+            ticks = operator.metric("andante_operator_ticks_total")
+            wait_for("ticks", lambda ticks=ticks: operator.metric("andante_operator_ticks_total") >= ticks + 2)
             for name in sorted(_begun(team) - rolled):
                 finish_rollout(team, name)
                 rolled.add(name)

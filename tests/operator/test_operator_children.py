@@ -137,8 +137,8 @@ def test_two_masters_of_one_child_do_not_fight_for_ever(operator: OperatorProces
     try:
         assert "'rival'" in ns.wait_condition("Degraded", "True", "ChildContested")
         applied = operator.metric("andante_operator_api_calls_total", verb="apply", kind="Service")
-        ticks = operator.metric("andante_operator_tick_seconds_count")
-        wait_for("five ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 5)
+        ticks = operator.metric("andante_operator_ticks_total")
+        wait_for("five ticks", lambda: operator.metric("andante_operator_ticks_total") >= ticks + 5)
         assert operator.metric("andante_operator_api_calls_total", verb="apply", kind="Service") <= applied + 1
     finally:
         over.set()

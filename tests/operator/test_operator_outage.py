@@ -48,14 +48,14 @@ def test_the_api_server_goes_and_comes_back(
     ns, name = Namespace(plane, "outage"), f"s-{how}"
     ns.apply(name=name)
     wait_for("all children", lambda: _complete(ns, name), told=process.tail)
-    ticks = process.metric("andante_operator_tick_seconds_count")
+    ticks = process.metric("andante_operator_ticks_total")
     if how == "refused":
         plane.stop_apiserver()
     else:
         plane.pause_apiserver()
     wait_for(
         "it to go on ticking meanwhile",
-        lambda: process.metric("andante_operator_tick_seconds_count") >= ticks + seconds / TICK_SECONDS,
+        lambda: process.metric("andante_operator_ticks_total") >= ticks + seconds / TICK_SECONDS,
         timeout=60 + 4 * seconds,
         told=process.tail,
     )

@@ -62,7 +62,7 @@ def test_a_restart_costs_no_write_where_nothing_changed(operator: OperatorProces
     versions = {o["metadata"]["uid"]: o["metadata"]["resourceVersion"] for o in ns.items(KINDS)}
     operator.stop()
     operator.start()
-    wait_for("three ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= 3)
+    wait_for("three ticks", lambda: operator.metric("andante_operator_ticks_total") >= 3)
     assert {o["metadata"]["uid"]: o["metadata"]["resourceVersion"] for o in ns.items(KINDS)} == versions
 
 
@@ -104,11 +104,11 @@ def test_a_new_service_costs_at_most_thirteen_calls_and_an_idle_one_none(
     ns.apply()
     wait_for("all children", lambda: _complete(ns, "chat"), told=operator.tail)
     wait_for("the status", lambda: ns.status().get("replicas") == 1, told=operator.tail)
-    ticks = operator.metric("andante_operator_tick_seconds_count")
-    wait_for("three more ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 3)
+    ticks = operator.metric("andante_operator_ticks_total")
+    wait_for("three more ticks", lambda: operator.metric("andante_operator_ticks_total") >= ticks + 3)
     settled = operator.api_calls()
     assert settled - before <= 13
-    wait_for("five idle ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 8)
+    wait_for("five idle ticks", lambda: operator.metric("andante_operator_ticks_total") >= ticks + 8)
     assert operator.api_calls() == settled
 
 
@@ -129,7 +129,7 @@ def test_a_restart_keeps_replicas_and_memory(operator: OperatorProcess, ns: Name
             operator.kill()
             before, wanted = ns.status()["scaling"], ns.replicas()
             operator.start()
-            wait_for("ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= 3)
+            wait_for("ticks", lambda: operator.metric("andante_operator_ticks_total") >= 3)
             after = ns.status()["scaling"]
         assert (ns.replicas() or 0) >= (wanted or 0)
         # Its time moves on with every decision on a deficit; the load is what was learned.

@@ -55,8 +55,8 @@ def _serving(ns: Namespace) -> None:
 
 
 def _ticks(operator: OperatorProcess, count: int) -> None:
-    before = operator.metric("andante_operator_tick_seconds_count")
-    wait_for(f"{count} ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= before + count)
+    before = operator.metric("andante_operator_ticks_total")
+    wait_for(f"{count} ticks", lambda: operator.metric("andante_operator_ticks_total") >= before + count)
 
 
 def test_services_roll_one_after_the_other_and_go_on_with_a_new_operator(

@@ -64,8 +64,8 @@ def test_what_idle_replicas_lack_too_buys_none_and_says_so(operator: OperatorPro
         engine.thinks, engine.open_requests = True, 30
         with traffic(engine, qoe=0.4):
             ns.wait_condition("ObjectiveUnreachable", "True", "Reasoning")
-            ticks = operator.metric("andante_operator_tick_seconds_count")
-            wait_for("six ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 6)
+            ticks = operator.metric("andante_operator_ticks_total")
+            wait_for("six ticks", lambda: operator.metric("andante_operator_ticks_total") >= ticks + 6)
             assert ns.replicas() == 1
             qoe = ns.status()["qoe"]
             assert qoe["loadDeficit"] == 0
@@ -93,8 +93,8 @@ def test_requests_of_an_engine_that_went_are_counted(operator: OperatorProcess, 
         serve_all(ns, found)
         found[1].open_requests = 7
         wait_for("the load to be seen", lambda: ns.status().get("qoe", {}).get("state") == "Observed")
-        ticks = operator.metric("andante_operator_tick_seconds_count")
-        wait_for("two ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 2)
+        ticks = operator.metric("andante_operator_ticks_total")
+        wait_for("two ticks", lambda: operator.metric("andante_operator_ticks_total") >= ticks + 2)
         assert operator.metric("andante_operator_objects", kind="Pod") >= 2
         assert operator.metric("andante_operator_service_states") >= 1
         before = operator.metric("andante_operator_open_requests_gone_total")
@@ -146,14 +146,14 @@ def test_without_metrics_nothing_is_taken_away_and_it_says_so(operator: Operator
         assert "/metrics: HTTP 500" in ns.wait_condition("MetricsAvailable", "False", "Stale")
         # Only now: until the metrics are stale, the quiet that they showed may justify one fewer.
         ns.patch({"scaling": {"minReplicas": 1}})
-        ticks = operator.metric("andante_operator_tick_seconds_count")
-        wait_for("six ticks", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 6)
+        ticks = operator.metric("andante_operator_ticks_total")
+        wait_for("six ticks", lambda: operator.metric("andante_operator_ticks_total") >= ticks + 6)
         assert ns.replicas() == 2
         assert "mean" not in ns.status()["qoe"]
         found[0].answer = None
         assert "/metrics: HTTP 500" in ns.wait_condition("MetricsAvailable", "False", "Partial")
-        ticks = operator.metric("andante_operator_tick_seconds_count")
-        wait_for("six more", lambda: operator.metric("andante_operator_tick_seconds_count") >= ticks + 6)
+        ticks = operator.metric("andante_operator_ticks_total")
+        wait_for("six more", lambda: operator.metric("andante_operator_ticks_total") >= ticks + 6)
         assert ns.replicas() == 2
         found[1].answer = None
         wait_for("one replica", lambda: ns.replicas() == 1, timeout=90, told=operator.tail)

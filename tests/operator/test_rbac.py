@@ -129,7 +129,7 @@ def _live(ns: Namespace, operator: OperatorProcess) -> None:
 
 
 def _ticks(operator: OperatorProcess, count: int) -> None:
-    name = "andante_operator_tick_seconds_count"
+    name = "andante_operator_ticks_total"
     end = operator.metric(name) + count
     wait_for(f"{count} ticks", lambda: operator.metric(name) >= end, told=operator.tail)
 

@@ -35,8 +35,8 @@ def exposition(pod: str, seconds: float) -> list[str]:
     series: list[tuple[str, dict[str, str], float]] = [
         (metric_names.REQUESTS, {"outcome": "completed"}, requests),
         (metric_names.GOOD_REQUESTS, {}, requests - overloaded),
-        (metric_names.REQUEST_QOE_SUM, {}, requests - _DEFICIT * overloaded),
-        (metric_names.REQUEST_QOE_COUNT, {}, requests),
+        (metric_names.ENDED_QOE, {}, requests - _DEFICIT * overloaded),
+        (metric_names.SCORED_REQUESTS, {}, requests),
         (metric_names.TOKENS, {"kind": "visible"}, 100.0 * requests),
         (metric_names.IDLE_PENALTY_TOKENS, {}, 0.0),
         (metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS, {}, 0.0),

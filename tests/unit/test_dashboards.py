@@ -14,6 +14,9 @@ from hack.promql import grouping, selectors
 
 BOARDS = {path.stem: json.loads(text) for path, text in dashboards().items()}
 LABELS = {series: {*family.labels} for family in metric_families() for series in family.series}
+HISTOGRAMS = {
+    series: family.name for family in metric_families() if family.kind == "histogram" for series in family.series
+}
 TARGET = {"namespace", "pod", "llmservice", "le", "job"}
 """Labels that a scrape adds, and `le` of a histogram."""
 VLLM = {
@@ -56,6 +59,13 @@ def test_a_query_reads_metrics_and_labels_that_exist(where: str, expression: str
     assert grouping(expression) <= labels
     for selector in found:
         assert selector.labels <= {**LABELS, **ALERTS}.get(selector.name, set()) | TARGET
+
+
+@pytest.mark.parametrize(("where", "expression"), EXPRESSIONS, ids=[where for where, _ in EXPRESSIONS])
+def test_a_histogram_is_read_in_both_forms_that_a_prometheus_may_keep(where: str, expression: str) -> None:
+    read = {selector.name for selector in selectors(expression)} & HISTOGRAMS.keys()
+    assert read <= {name for name, family in HISTOGRAMS.items() if name in (family, f"{family}_bucket")}
+    assert {HISTOGRAMS[name] for name in read if name.endswith("_bucket")} == read & set(HISTOGRAMS.values())
 
 
 @pytest.mark.parametrize(("uid", "panel"), _panels(), ids=[f"{uid}: {panel['title']}" for uid, panel in _panels()])

@@ -30,7 +30,7 @@ def _service(status: dict[str, Any] | None = None, **objective: Any) -> LLMServi
 
 
 def _sample(at: float, *, ended: float, good: float) -> PodSample:
-    counts = {metric_names.REQUEST_QOE_COUNT: ended, metric_names.GOOD_REQUESTS: good, metric_names.REQUESTS: ended}
+    counts = {metric_names.SCORED_REQUESTS: ended, metric_names.GOOD_REQUESTS: good, metric_names.REQUESTS: ended}
     return PodSample(
         at=at,
         counters={**dict.fromkeys(COUNTERS, 0.0), **counts},

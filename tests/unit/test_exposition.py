@@ -19,8 +19,8 @@ andante_requests_total{model_name="chat",outcome="aborted",qoe_class="voice"} 2.
 andante_tokens_total{kind="visible",model_name="chat",qoe_class="reading"} 500.0
 andante_tokens_total{kind="prompt",model_name="chat",qoe_class="reading"} 900.0
 andante_request_qoe_bucket{le="0.5",model_name="chat",qoe_class="reading"} 1.0
-andante_request_qoe_sum{model_name="chat",qoe_class="reading"} 6.5
-andante_request_qoe_count{model_name="chat",qoe_class="reading"} 7.0
+andante_ended_qoe_total{model_name="chat",qoe_class="reading"} 6.5
+andante_requests_scored_total{model_name="chat",qoe_class="reading"} 7.0
 andante_open_requests{model_name="chat",qoe_class="reading"} 4.0
 andante_open_qoe{model_name="chat",qoe_class="reading"} 3.5
 andante_requests_good_total{model_name="chat",qoe_class="reading"} 5.0
@@ -102,10 +102,8 @@ def test_many_missing_metrics_are_counted_and_not_all_named() -> None:
     text = "\n".join(line for line in TEXT.splitlines() if "andante_request_" not in line) + "\n"
     sample = parse(text, at=0.0)
     assert isinstance(sample, Unread)
-    named = (
-        "no metric andante_request_qoe_sum, andante_request_qoe_count, andante_request_deficit_total/load and 8 more"
-    )
-    assert named in sample.why
+    named = ", ".join(f"andante_request_deficit_total/{cause}" for cause in ("load", "idle", "failed"))
+    assert f"no metric {named} and 6 more" in sample.why
 
 
 @pytest.mark.parametrize("name", OPTIONAL)

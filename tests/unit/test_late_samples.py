@@ -47,8 +47,8 @@ class Load:
             return Unread(why="not scraped yet")
         requests = float(int(PER_SECOND * (at - since)))
         lacking = float(int(PER_SECOND * max(0.0, min(at, self.enough_at) - since)))
-        counted = {metric_names.REQUESTS: requests, metric_names.REQUEST_QOE_COUNT: requests}
-        counted |= {metric_names.REQUEST_QOE_SUM: requests - LACKED * lacking, DEFICIT[Cause.LOAD]: LACKED * lacking}
+        counted = {metric_names.REQUESTS: requests, metric_names.SCORED_REQUESTS: requests}
+        counted |= {metric_names.ENDED_QOE: requests - LACKED * lacking, DEFICIT[Cause.LOAD]: LACKED * lacking}
         lack_now = LACKED * OPEN if at < self.enough_at else 0.0
         return PodSample(
             at=self._clock.began + at,

@@ -27,8 +27,8 @@ def _sample(
     counters = {
         **dict.fromkeys(COUNTERS, 0.0),
         metric_names.REQUESTS: requests,
-        metric_names.REQUEST_QOE_COUNT: requests,
-        metric_names.REQUEST_QOE_SUM: 0.9 * requests,
+        metric_names.SCORED_REQUESTS: requests,
+        metric_names.ENDED_QOE: 0.9 * requests,
         DEFICIT[Cause.LOAD]: deficit,
         DEFICIT[Cause.IDLE]: idle,
         IDLE_DEFICIT[IdleReason.PROMPT]: idle,

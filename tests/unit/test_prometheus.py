@@ -178,36 +178,19 @@ def test_a_pod_without_one_of_the_metrics_is_not_measured_and_the_metric_is_name
     assert "a relabel rule of job 'engines' may drop it" in unread.why
 
 
-def test_native_histograms_are_read_as_classic_ones() -> None:
-    """As Prometheus 3 keeps them with convert_classic_histograms_to_nhcb: the series of sum and count are not there."""
-    kept = "".join(f"{line}\n" for line in TEXT.splitlines() if not line.startswith("andante_request_qoe_"))
+def test_a_counter_that_is_a_histogram_costs_its_pod_alone() -> None:
+    """A tenant's pod may give any kind to any name, and Prometheus may keep native histograms."""
 
     def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
-        rows = _scrape(query, namespaces, text=kept)
-        if "|andante_request_qoe|" in query:
-            metric = {"__name__": "andante_request_qoe", "qoe_class": "reading", "model_name": "chat"}
-            where = {"job": "engines", "namespace": namespaces, "pod": "a"}
-            histogram = {"count": "7", "sum": "6.5", "buckets": [[0, "0", "0.5", "1"]]}
-            rows.append({"metric": {**metric, **where}, "histogram": [101.0, histogram]})
-        return rows
+        rows = _scrape(query, "good", text=TEXT)
+        odd = _scrape(query, "odd", text=_without(metric_names.SCORED_REQUESTS))
+        metric = {**odd[0]["metric"], "__name__": metric_names.SCORED_REQUESTS}
+        return [*rows, *odd, {"metric": metric, "histogram": [101.0, {"count": "7", "sum": "6.5", "buckets": []}]}]
 
     with _server(answers) as (url, _):
-        sample = _read(url, _pods("team"))["team", "a"]
-    assert isinstance(sample, PodSample)
-    assert sample.by_class == {"reading": (6.5, 7.0)}
-
-
-def test_a_histogram_that_is_kept_in_both_forms_counts_once() -> None:
-    def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
-        rows = _rows(query, namespaces)
-        classic = next((row for row in rows if row["metric"].get("__name__") == "andante_request_qoe_sum"), None)
-        if classic:
-            metric = {**classic["metric"], "__name__": "andante_request_qoe"}
-            rows.append({"metric": metric, "histogram": [101.0, {"count": "7", "sum": "6.5"}]})
-        return rows
-
-    with _server(answers) as (url, _):
-        assert _read(url, _pods("team"))["team", "a"].by_class == {"reading": (6.5, 7.0)}
+        read = _read(url, _pods("good", "odd"))
+    assert isinstance(read["good", "a"], PodSample)
+    assert f"no metric {metric_names.SCORED_REQUESTS}" in read["odd", "a"].why
 
 
 @pytest.mark.parametrize("label", ["job", "endpoint", "prometheus_replica", "any_other_label"])

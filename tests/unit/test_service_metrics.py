@@ -50,8 +50,8 @@ class Engines:
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
         counts = {
             metric_names.REQUESTS: self.ended,
-            metric_names.REQUEST_QOE_COUNT: self.ended,
-            metric_names.REQUEST_QOE_SUM: self.good,
+            metric_names.SCORED_REQUESTS: self.ended,
+            metric_names.ENDED_QOE: self.good,
             metric_names.GOOD_REQUESTS: self.good,
         }
         lacked = {cause.value: self.open_requests * self.lacked.get(cause, 0.0) for cause in Cause}

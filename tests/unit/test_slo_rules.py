@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hack.metric_families import metric_families
+from hack.promql import selectors
 from hypothesis import given
 from hypothesis import strategies as st
 
+from andante.domain import metric_names
 from andante.domain.pace import PRESETS, QoEClass
 from andante.domain.slo.promise import DAY, HOUR, Promise
 from andante.domain.slo.promql import quoted
-from andante.domain.slo.rules import ALERTS, generic_groups, rule_file, service_groups, why_no_alerts
+from andante.domain.slo.rules import ALERTS, generic_groups, replayed_rules, rule_file, service_groups, why_no_alerts
 
 MONTH = Promise(good_fraction=0.99, window=28 * DAY)
 CLASSES = (PRESETS["reading"], PRESETS["voice"])
@@ -65,7 +68,7 @@ def test_the_budget_of_another_window_is_its_part_of_the_28_days_that_are_record
 def test_a_window_below_a_week_counts_the_engines_counters_itself() -> None:
     fast, spent = _rules(promise=Promise(good_fraction=0.99, window=2 * DAY))
     assert (fast["alert"], spent["alert"]) == ("AndanteQoEBudgetBurnFast", "AndanteQoEBudgetSpent")
-    assert "andante_request_qoe_count" in fast["expr"]
+    assert "andante_requests_scored_total" in fast["expr"]
     assert "[6171s]" in fast["expr"]
     assert ":count1h" not in fast["expr"]
 
@@ -103,6 +106,17 @@ def test_an_alert_says_how_urgent_it_is_and_where_its_runbook_lies(rule: dict[st
 def test_without_an_address_the_command_stands_in_place_of_the_link() -> None:
     groups = service_groups(namespace="a", name="b", promise=MONTH, classes=CLASSES)
     assert groups[0]["rules"][0]["annotations"]["runbook"] == "andante runbook AndanteQoEBudgetBurnFast"
+
+
+def test_no_rule_reads_a_series_of_a_histogram() -> None:
+    """A Prometheus that keeps native histograms does not have these series."""
+    short = Promise(good_fraction=0.99, window=2 * DAY)
+    replayed = replayed_rules(namespace="a", name="b", promise=MONTH, classes=CLASSES, requests=1000)
+    rules = [*GENERIC, *_rules(), *_rules(promise=short), *replayed]
+    histograms = {series for family in metric_families() if family.kind == "histogram" for series in family.series}
+    read = {selector.name for rule in rules for selector in selectors(rule["expr"])}
+    assert metric_names.SCORED_REQUESTS in read
+    assert read.isdisjoint(histograms)
 
 
 def test_every_alert_is_listed_once() -> None:

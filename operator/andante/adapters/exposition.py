@@ -72,9 +72,9 @@ def collect(
         if name == metric_names.OPEN_REQUESTS:
             qoe_class = labels.get("qoe_class", "")
             open_by_class[qoe_class] = open_by_class.get(qoe_class, 0.0) + value
-        elif name in (metric_names.REQUEST_QOE_SUM, metric_names.REQUEST_QOE_COUNT):
+        elif name in (metric_names.ENDED_QOE, metric_names.SCORED_REQUESTS):
             pair = by_class.setdefault(labels.get("qoe_class", ""), [0.0, 0.0])
-            pair[name == metric_names.REQUEST_QOE_COUNT] += value
+            pair[name == metric_names.SCORED_REQUESTS] += value
     # Check the sums too: two values may be finite while their sum is not.
     odd = next((f"{name} is {value:g}" for name, value in sums.items() if not abs(value) < MOST), None)
     if odd:

@@ -8,6 +8,7 @@ import prometheus_client
 
 from andante.adapters.service_metrics import ServiceMetrics
 from andante.app.status.figures import ServiceFigures
+from andante.domain import metric_names
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -24,6 +25,9 @@ class OwnMetrics:
             "Duration of one scaling tick of all services.",
             buckets=_SECONDS,
             registry=self.registry,
+        )
+        self._ticks = prometheus_client.Counter(
+            metric_names.OPERATOR_TICKS, "Scaling ticks that succeeded.", registry=self.registry
         )
         self._read = prometheus_client.Histogram(
             "andante_operator_read_seconds",
@@ -100,6 +104,7 @@ class OwnMetrics:
     def ticked(self, *, seconds: float, services: int) -> None:
         """Count a tick that succeeded."""
         self._tick.observe(seconds)
+        self._ticks.inc()
         self._services.set(services)
 
     def read(self, seconds: float) -> None:

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from andante.adapters.exposition import WANTED
 from andante.adapters.prometheus_access import PrometheusAccess, QueryError
-from andante.adapters.prometheus_rows import ASKED, TIME_KIND, PodKey, PodSeries
+from andante.adapters.prometheus_rows import TIME_KIND, PodKey, PodSeries
 from andante.adapters.prometheus_shards import Shard, shards
 from andante.app.settings import PrometheusSettings
 from andante.app.text import clip
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 4
 """Queries that run at the same time."""
 
-_METRICS = "|".join(sorted(ASKED))
+_METRICS = "|".join(sorted(WANTED))
 # Raw series: a sum over pods or targets would hide that one of them restarted or stopped. And the time of each target's
 # newest sample, as Prometheus may answer with samples that are up to 5 minutes old. Both in one query: of two queries
 # each may be answered by another server behind one address. The label keeps `or` from taking the times for duplicates.

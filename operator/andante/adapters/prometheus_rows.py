@@ -13,17 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from andante.adapters.exposition import WANTED, collect
+from andante.adapters.exposition import collect
 from andante.adapters.exposition_lines import Reading
 from andante.adapters.prometheus_access import Row
-from andante.domain import metric_names
 from andante.ports import PodSample, Unread
 
 PodKey = tuple[str, str]
 """Namespace and name of a pod."""
 
-ASKED: Final = WANTED | {metric_names.REQUEST_QOE}
-"""Names to ask for. A Prometheus that turns classic histograms into native ones has only the histogram itself."""
 TIME_KIND: Final = "time"
 """The label `kind` of rows that are the time of a sample."""
 SWITCH_AFTER: Final = 90.0
@@ -43,13 +40,6 @@ class _Scraped:
 
     at: float | None = None
     readings: list[Reading] = field(default_factory=list)
-    native: list[Reading] = field(default_factory=list)
-    """Sums and counts of native histograms."""
-
-    def all(self) -> list[Reading]:
-        """The readings; those of a native histogram where there is no classic one."""
-        classic = {name for name, _, _ in self.readings}
-        return [*self.readings, *(reading for reading in self.native if reading[0] not in classic)]
 
 
 class PodSeries:
@@ -66,10 +56,7 @@ class PodSeries:
             if labels.get("kind") == TIME_KIND:
                 at = float(row["value"][1])
                 scraped.at = at if scraped.at is None else max(scraped.at, at)
-            elif "histogram" in row:
-                for part in ("sum", "count"):
-                    scraped.native.append((f"{name}_{part}", labels, float(row["histogram"][1][part])))
-            else:
+            elif "histogram" not in row:  # a tenant's pod may give any kind to a name; then the metric is not there
                 scraped.readings.append((name, labels, float(row["value"][1])))
 
     def _scraped(self, labels: Mapping[str, str]) -> _Scraped:
@@ -102,7 +89,7 @@ def _sample(target: _Target, scraped: _Scraped) -> PodSample | Unread:
     labels = dict(target)
     job = labels.get("job", "")
     answer = collect(
-        scraped.all(),
+        scraped.readings,
         at=scraped.at or 0.0,
         why_missing=f"a relabel rule of job {job!r} may drop it, or the engine is of another version",
     )

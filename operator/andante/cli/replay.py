@@ -36,11 +36,11 @@ async def replay(service: LLMService, history: PrometheusHistory, *, now: float,
     nothing of the service: that nothing fired would say nothing then.
     """
     mine = selector({"namespace": service.namespace, "llmservice": service.name})
-    counted = f"sum (increase({metric_names.REQUEST_QOE_COUNT}{mine}[{RECORDED_DAYS}d]))"
+    counted = f"sum (increase({metric_names.SCORED_REQUESTS}{mine}[{RECORDED_DAYS}d]))"
     begin = now - days * DAY
-    if await history.value(f"count (count_over_time({metric_names.REQUEST_QOE_COUNT}{mine}[{days}d]))", at=now) is None:
+    if await history.value(f"count (count_over_time({metric_names.SCORED_REQUESTS}{mine}[{days}d]))", at=now) is None:
         raise InputError(
-            f"--replay: Prometheus has no series {metric_names.REQUEST_QOE_COUNT}{mine} in the last {days} days; do the"
+            f"--replay: Prometheus has no series {metric_names.SCORED_REQUESTS}{mine} in the last {days} days; do the"
             " engines' series have the label llmservice?"
         )
     held: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -1,8 +1,9 @@
 """Names the metrics that others read: the engine's, as the operator reads them, and the operator's of each service, as
 rules and dashboards read them.
 
-A counter's name ends in `_total`. A histogram adds `_bucket`, `_sum` and `_count` to its name. The object that writes a
-metric, and docs/reference/metrics.md, say what the metric means.
+A counter's name ends in `_total`. A histogram adds `_bucket`, `_sum` and `_count` to its name, but not in a Prometheus
+that keeps native histograms: so no rule and no decision reads one. The object that writes a metric, and
+docs/reference/metrics.md, say what the metric means.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import Final
 
 # Ended requests.
 REQUESTS: Final = "andante_requests_total"
+SCORED_REQUESTS: Final = "andante_requests_scored_total"
 GOOD_REQUESTS: Final = "andante_requests_good_total"
+ENDED_QOE: Final = "andante_ended_qoe_total"
 REQUEST_QOE: Final = "andante_request_qoe"
-REQUEST_QOE_SUM: Final = f"{REQUEST_QOE}_sum"
-REQUEST_QOE_COUNT: Final = f"{REQUEST_QOE}_count"
 REQUEST_ANDES_QOE: Final = "andante_request_andes_qoe"
 REQUEST_DELAY_SECONDS: Final = "andante_request_delay_seconds"
 REQUEST_DEFICIT: Final = "andante_request_deficit_total"
@@ -73,3 +74,6 @@ SLO_OBJECTIVE_RATIO: Final = "andante_slo_objective_ratio"
 SLO_WINDOW_SECONDS: Final = "andante_slo_window_seconds"
 SLO_BUDGET_REMAINING_RATIO: Final = "andante_slo_budget_remaining_ratio"
 SCALING_DECISIONS: Final = "andante_scaling_decisions_total"
+
+# The operator's own.
+OPERATOR_TICKS: Final = "andante_operator_ticks_total"

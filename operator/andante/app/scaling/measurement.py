@@ -244,7 +244,7 @@ def _measure(
     }
     opened = sum(s.open_requests for s in newest)
     scored = sum(s.open_requests - sum(s.open_by_class.get(n, 0.0) for n in without_qoe) for s in everywhere)
-    ended, counted = gained[metric_names.REQUEST_QOE_COUNT], gained[metric_names.REQUEST_QOE_COUNT] + scored
+    ended, counted = gained[metric_names.SCORED_REQUESTS], gained[metric_names.SCORED_REQUESTS] + scored
 
     def share(total: float, of: float) -> Figure:
         if of <= 0:
@@ -266,7 +266,7 @@ def _measure(
         client_deficit=share(lacked[Cause.CLIENT], counted),
         idle_reason=why if gained[IDLE_DEFICIT[why]] > 0 else None,
         step_time_fitted=all(s.step_time_fitted for s in newest),
-        mean_qoe=share(gained[metric_names.REQUEST_QOE_SUM] + sum(s.open_qoe_sum for s in everywhere), counted),
+        mean_qoe=share(gained[metric_names.ENDED_QOE] + sum(s.open_qoe_sum for s in everywhere), counted),
         good_fraction=share(gained[metric_names.GOOD_REQUESTS], ended),
         smooth_goodput=Observed(value=tokens - penalty, at=at) if busy else NoTraffic(),
         load_goodput=Observed(value=tokens - penalty + unavoidable, at=at) if busy else NoTraffic(),

@@ -21,8 +21,8 @@ VISIBLE_TOKENS = f"{metric_names.TOKENS}/visible"
 COUNTERS = (
     metric_names.REQUESTS,
     metric_names.GOOD_REQUESTS,
-    metric_names.REQUEST_QOE_SUM,
-    metric_names.REQUEST_QOE_COUNT,
+    metric_names.ENDED_QOE,
+    metric_names.SCORED_REQUESTS,
     *DEFICIT.values(),
     *IDLE_DEFICIT.values(),
     VISIBLE_TOKENS,
@@ -33,7 +33,7 @@ PLACES = {name: place for place, name in enumerate(COUNTERS)}
 """Of each counter in COUNTERS."""
 LONGEST_INTERVAL = 120.0
 """Seconds; a longer time between two samples is a gap."""
-_ENDED_PLACES = (PLACES[metric_names.REQUEST_QOE_COUNT], PLACES[metric_names.GOOD_REQUESTS])
+_ENDED_PLACES = (PLACES[metric_names.SCORED_REQUESTS], PLACES[metric_names.GOOD_REQUESTS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,10 +163,10 @@ class _Service:
 
         def counted(window: float) -> tuple[str, str]:
             requests, good = (
-                f"sum {BY_SERVICE} (increase({name}{self._labels}[{duration(window)}]))"
-                for name in (metric_names.REQUEST_QOE_COUNT, metric_names.GOOD_REQUESTS)
+                f"increase({name}{self._labels}[{duration(window)}])"
+                for name in (metric_names.SCORED_REQUESTS, metric_names.GOOD_REQUESTS)
             )
-            return f"clamp_min({requests} - {good}, 0)", requests
+            return f"clamp_min(sum {BY_SERVICE} ({requests} - {good}), 0)", f"sum {BY_SERVICE} ({requests})"
 
         bad, requests = counted(tier.long)
         short_bad, short_requests = counted(tier.short)

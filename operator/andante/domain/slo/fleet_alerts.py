@@ -8,8 +8,9 @@ from andante.domain.metric_names import (
     GOOD_REQUESTS,
     OPEN_BAD_REQUESTS,
     OPEN_REQUESTS,
-    REQUEST_QOE_COUNT,
+    OPERATOR_TICKS,
     SCHEDULER_RECOMPUTED_TOKENS,
+    SCORED_REQUESTS,
     SERVICE_CONDITION,
     SERVICE_DESIRED_REPLICAS,
     SERVICE_GOOD_RATIO,
@@ -37,7 +38,6 @@ TURNS: Final = 4
 BILL: Final = 0.25
 """Share of tokens that were computed again after a preemption."""
 
-_OPERATOR_TICKS: Final = "andante_operator_tick_seconds_count"
 _GENERATED: Final = "vllm:generation_tokens_total"
 _PROMPT: Final = "vllm:prompt_tokens_total"
 
@@ -97,7 +97,7 @@ def fleet_group(*, runbook_url: str = "") -> Group:
             ),
             make(
                 OPERATOR_DOWN,
-                f"absent({_OPERATOR_TICKS})",
+                f"absent({OPERATOR_TICKS})",
                 "Andante's operator is down, or Prometheus does not scrape it",
                 "Prometheus has had no metrics of the operator for 10 minutes. Engines go on serving; nothing scales,"
                 " no pod template changes, and the alerts that need the operator cannot fire.",
@@ -107,7 +107,7 @@ def fleet_group(*, runbook_url: str = "") -> Group:
             make(
                 OPERATOR_STUCK,
                 # A tick is at most ten minutes after the one before.
-                f"sum by (namespace) (increase({_OPERATOR_TICKS}[15m])) == 0",
+                f"sum by (namespace) (increase({OPERATOR_TICKS}[15m])) == 0",
                 "Andante's operator runs, and decides nothing",
                 "No scaling tick has ended well for 15 minutes. Every service keeps the replicas that it has.",
                 wait="5m",
@@ -189,7 +189,7 @@ def _partial() -> str:
     needed = (
         OPEN_REQUESTS,
         OPEN_BAD_REQUESTS,
-        REQUEST_QOE_COUNT,
+        SCORED_REQUESTS,
         GOOD_REQUESTS,
         _GENERATED,
     )

@@ -1,8 +1,9 @@
 """The recording rules that every service's alerts share: once for each Prometheus, for all services. Pure.
 
-Engines count the requests that ended, all (`andante_request_qoe_count`, which leaves batch out) and the good ones. The
-hour is counted from these raw counters, exactly. Longer windows add up what was recorded, one series a class instead of
-one for each pod that ever lived: a thousand services stay far below Prometheus' limit of samples for a query.
+Engines count the requests that ended, all but batch (`andante_requests_scored_total`) and the good ones. Bad requests
+are known of an engine that shows both counters: an older one that shows the good alone must not hide another's bad
+ones. The hour is counted from these raw counters, exactly. Longer windows add up what was recorded, one series a class
+instead of one for each pod that ever lived: a thousand services stay far below Prometheus' limit of samples a query.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ RECORDED_DAYS: Final = 28
 def recording_groups() -> tuple[Group, ...]:
     """Two groups: what pages, each minute, and the slow sums, each five minutes."""
     every = '{llmservice!=""}'
-    requests, good = f"{metric_names.REQUEST_QOE_COUNT}{every}", f"{metric_names.GOOD_REQUESTS}{every}"
+    requests, good = f"{metric_names.SCORED_REQUESTS}{every}", f"{metric_names.GOOD_REQUESTS}{every}"
     fast = {
         CLASS_REQUESTS_RATE: f"sum {BY_CLASS} (rate({requests}[5m]))",
-        CLASS_BAD_RATE: f"clamp_min({CLASS_REQUESTS_RATE} - sum {BY_CLASS} (rate({good}[5m])), 0)",
+        CLASS_BAD_RATE: f"clamp_min(sum {BY_CLASS} (rate({requests}[5m]) - rate({good}[5m])), 0)",
         REQUESTS_1H: f"sum {BY_SERVICE} (increase({requests}[1h]))",
-        BAD_1H: f"clamp_min({REQUESTS_1H} - sum {BY_SERVICE} (increase({good}[1h])), 0)",
+        BAD_1H: f"clamp_min(sum {BY_SERVICE} (increase({requests}[1h]) - increase({good}[1h])), 0)",
         RATIO_1H: f"{BAD_1H} / ({REQUESTS_1H} > 0)",
         RATIO_5M: ratio_with_open(
             bad=f"300 * sum {BY_SERVICE} ({CLASS_BAD_RATE})",
