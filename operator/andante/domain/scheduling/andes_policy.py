@@ -102,6 +102,8 @@ class AndesPolicy:
         victims = list(evict[np.argsort((gain / length)[evict], kind="stable")])
         allowed = self._settings.max_preemptions_per_request * (self._admissions + admit.size) - self._preemptions
         ongoing = max(int(requests.running.sum()), 1)
+        # What the host's memory or the prefix cache keeps is not computed again; the paper's engine swaps.
+        again = requests.context - np.maximum(requests.kept, requests.context * engine.cached_share)
         taken: list[int] = []
         admitted: list[int] = []
         for index in admit.tolist():
@@ -117,8 +119,7 @@ class AndesPolicy:
             if room < length[index] or seats < 1:
                 break
             if needed and self._settings.refine:
-                again = sum(float(requests.context[v]) for v in needed)
-                stall = engine.step_time.prefill_token * again
+                stall = engine.step_time.prefill_token * sum(float(again[v]) for v in needed)
                 # A stall of s seconds delays each running stream by s: s/Δt of a horizon's tokens.
                 lost = stall / self._settings.horizon * ongoing + sum(float(gain[v]) for v in needed)
                 if float(gain[index]) <= lost:
