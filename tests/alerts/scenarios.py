@@ -119,6 +119,11 @@ def _one(*phases: Phase) -> tuple[Engine, ...]:
     return (_engine(*phases),)
 
 
+def _twice(*phases: Phase) -> tuple[Engine, ...]:
+    """One engine, by two scrape jobs."""
+    return tuple(_engine(*phases, job=job) for job in ("engines", "engines-again"))
+
+
 def _calm(minutes: int, requests: float = 300) -> Phase:
     """Two bad answers of a thousand, as in a healthy service."""
     return Phase(minutes=minutes, requests=requests, bad=0.002)
@@ -196,6 +201,26 @@ BUDGET: Mapping[str, Scenario] = {
             _engine(_calm(4 * H, requests=3000), pod="chat-old", without=frozenset({"andante_requests_scored_total"})),
             _engine(_calm(3 * H), Phase(minutes=H, requests=300, bad=1), pod="chat-new"),
         ),
+        fires=_all(3 * H, fast=5, slow=13, trend=6),
+    ),
+    "three bad answers in an hour, scraped by two jobs": Scenario(
+        engines=_twice(Phase(minutes=H), Phase(minutes=H, requests=3, bad=1)), operator=Operator(ready=((2 * H, 1),))
+    ),
+    "the same under a promise over two days": Scenario(
+        service="two-days",
+        engines=_twice(Phase(minutes=H), Phase(minutes=H, requests=3, bad=1)),
+        operator=Operator(ready=((2 * H, 1),)),
+    ),
+    "an outage, scraped by two jobs, one of which begins with it": Scenario(
+        engines=(
+            _engine(_calm(3 * H), Phase(minutes=H, requests=300, bad=1), job="engines"),
+            _engine(
+                Phase(minutes=3 * H, requests=300, seen=False),
+                Phase(minutes=H, requests=300, bad=1),
+                job="engines-again",
+            ),
+        ),
+        operator=Operator(ready=((4 * H, 1),)),
         fires=_all(3 * H, fast=5, slow=13, trend=6),
     ),
     "batch alone": Scenario(

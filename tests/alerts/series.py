@@ -41,6 +41,8 @@ class Engine:
     """Its requests are of a class that no promise counts."""
     without: frozenset[str] = frozenset()
     """Metrics that a relabel rule drops."""
+    job: str = ""
+    """The scrape job that the series are of."""
 
     def series(self, *, namespace: str, llmservice: str, per_minute: int) -> dict[str, str]:
         """By series, its values in promtool's notation, `per_minute` of them."""
@@ -53,6 +55,8 @@ class Engine:
         for phase in self.phases:
             found.run(phase, batch=self.batch)
         common = {"namespace": namespace, "llmservice": llmservice, "pod": self.pod}
+        if self.job:
+            common["job"] = self.job
         of_class = {**common, "qoe_class": self.qoe_class}
         return {
             f"{name}{_labels(common if name.startswith('vllm:') else of_class)}": values

@@ -14,7 +14,7 @@ from andante.domain import metric_names
 from andante.domain.slo.alerts import Rule
 from andante.domain.slo.fleet_alerts import OPERATOR_DOWN, OPERATOR_STUCK, fleet_group
 from andante.domain.slo.promise import DAY
-from andante.domain.slo.promql import selector
+from andante.domain.slo.promql import once, selector
 from andante.domain.slo.recording import RECORDED_DAYS
 from andante.domain.slo.replay import Episode, episodes
 from andante.domain.slo.rules import replayed_rules
@@ -36,7 +36,7 @@ async def replay(service: LLMService, history: PrometheusHistory, *, now: float,
     nothing of the service: that nothing fired would say nothing then.
     """
     mine = selector({"namespace": service.namespace, "llmservice": service.name})
-    counted = f"sum (increase({metric_names.SCORED_REQUESTS}{mine}[{RECORDED_DAYS}d]))"
+    counted = f"sum ({once(f'increase({metric_names.SCORED_REQUESTS}{mine}[{RECORDED_DAYS}d])')})"
     begin = now - days * DAY
     if await history.value(f"count (count_over_time({metric_names.SCORED_REQUESTS}{mine}[{days}d]))", at=now) is None:
         raise InputError(

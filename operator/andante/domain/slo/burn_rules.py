@@ -10,7 +10,7 @@ from andante.domain.slo import recording
 from andante.domain.slo.alerts import BUDGET_SPENT, Rule, alert
 from andante.domain.slo.burn import LEAST_WINDOW, WHOLE_WEEK, BurnTier, burn_tiers, duration
 from andante.domain.slo.promise import DAY, Promise
-from andante.domain.slo.promql import BY_SERVICE, number, selector
+from andante.domain.slo.promql import BY_SERVICE, number, once, selector
 from andante.domain.slo.recording import Group, ratio_with_open
 
 _SERVICE = "{{ $labels.namespace }}/{{ $labels.llmservice }}"
@@ -166,7 +166,8 @@ class _Service:
                 f"increase({name}{self._labels}[{duration(window)}])"
                 for name in (metric_names.SCORED_REQUESTS, metric_names.GOOD_REQUESTS)
             )
-            return f"clamp_min(sum {BY_SERVICE} ({requests} - {good}), 0)", f"sum {BY_SERVICE} ({requests})"
+            bad = f"clamp_min(sum {BY_SERVICE} ({once(f'{requests} - {good}')}), 0)"
+            return bad, f"sum {BY_SERVICE} ({once(requests)})"
 
         bad, requests = counted(tier.long)
         short_bad, short_requests = counted(tier.short)

@@ -18,7 +18,7 @@ from andante.domain.metric_names import (
     SLO_OBJECTIVE_RATIO,
 )
 from andante.domain.slo.alerts import Rule, alert
-from andante.domain.slo.promql import BY_POD, BY_SERVICE
+from andante.domain.slo.promql import BY_POD, BY_SERVICE, once
 from andante.domain.slo.recording import Group
 
 STREAMS_STALLED: Final = "AndanteStreamsStalled"
@@ -177,7 +177,7 @@ def fleet_group(*, runbook_url: str = "") -> Group:
 def _stalled() -> str:
     # Both sides need a sample: where the engine's tokens are not scraped, nothing says that it makes none.
     made = f"sum {BY_POD} (rate({_GENERATED}{_EVERY}[5m]))"
-    return f"sum {BY_POD} ({OPEN_REQUESTS}{_EVERY}) > 0\nand {made} == 0"
+    return f"sum {BY_POD} ({once(f'{OPEN_REQUESTS}{_EVERY}')}) > 0\nand {made} == 0"
 
 
 def _missing() -> str:

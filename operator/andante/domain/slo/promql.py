@@ -8,6 +8,16 @@ from typing import Final
 BY_SERVICE: Final = "by (namespace, llmservice)"
 BY_CLASS: Final = "by (namespace, llmservice, qoe_class)"
 BY_POD: Final = "by (namespace, llmservice, pod)"
+_OF_AN_ENGINE: Final = "by (namespace, llmservice, pod, qoe_class)"
+
+
+def once(expression: str) -> str:
+    """What an engine shows of a class, once, however often the engine is scraped: by two jobs, or by two Prometheus
+    servers whose series one store keeps. The largest, as one of them may have begun late or been away.
+
+    For what the delivery meter shows: vLLM's own series may be several of one engine.
+    """
+    return f"max {_OF_AN_ENGINE} ({expression})"
 
 
 def quoted(text: str) -> str:

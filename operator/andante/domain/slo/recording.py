@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from andante.domain import metric_names
-from andante.domain.slo.promql import BY_CLASS, BY_SERVICE
+from andante.domain.slo.promql import BY_CLASS, BY_SERVICE, once
 
 Group = dict[str, Any]
 """A rule group as Prometheus' rule files and PrometheusRules hold it: name, interval, rules."""
@@ -41,19 +41,20 @@ def recording_groups() -> tuple[Group, ...]:
     every = '{llmservice!=""}'
     requests, good = f"{metric_names.SCORED_REQUESTS}{every}", f"{metric_names.GOOD_REQUESTS}{every}"
     fast = {
-        CLASS_REQUESTS_RATE: f"sum {BY_CLASS} (rate({requests}[5m]))",
-        CLASS_BAD_RATE: f"clamp_min(sum {BY_CLASS} (rate({requests}[5m]) - rate({good}[5m])), 0)",
-        REQUESTS_1H: f"sum {BY_SERVICE} (increase({requests}[1h]))",
-        BAD_1H: f"clamp_min(sum {BY_SERVICE} (increase({requests}[1h]) - increase({good}[1h])), 0)",
+        CLASS_REQUESTS_RATE: f"sum {BY_CLASS} ({once(f'rate({requests}[5m])')})",
+        CLASS_BAD_RATE: f"clamp_min(sum {BY_CLASS} ({once(f'rate({requests}[5m]) - rate({good}[5m])')}), 0)",
+        REQUESTS_1H: f"sum {BY_SERVICE} ({once(f'increase({requests}[1h])')})",
+        BAD_1H: f"clamp_min(sum {BY_SERVICE} ({once(f'increase({requests}[1h]) - increase({good}[1h])')}), 0)",
         RATIO_1H: f"{BAD_1H} / ({REQUESTS_1H} > 0)",
         RATIO_5M: ratio_with_open(
             bad=f"300 * sum {BY_SERVICE} ({CLASS_BAD_RATE})",
             requests=f"300 * sum {BY_SERVICE} ({CLASS_REQUESTS_RATE})",
             matching=every,
         ),
-        RATIO_30M: _ratio_of_rates("30m"),
+        RATIO_30M: f"sum {BY_SERVICE} (sum_over_time({CLASS_BAD_RATE}[30m]))"
+        f" / (sum {BY_SERVICE} (sum_over_time({CLASS_REQUESTS_RATE}[30m])) > 0)",
         BAD_6H: f"60 * sum {BY_SERVICE} (sum_over_time({CLASS_BAD_RATE}[6h]))",
-        RATIO_6H: _ratio_of_rates("6h"),
+        RATIO_6H: f"{BAD_6H} / (60 * sum {BY_SERVICE} (sum_over_time({CLASS_REQUESTS_RATE}[6h])) > 0)",
     }
     slow = {
         # Not the counters' own increase: Prometheus 3 leaves out what was counted just after a window began, and these
@@ -80,12 +81,6 @@ def ratio_with_open(*, bad: str, requests: str, matching: str) -> str:
 
     A store without that gauge still gives the share of those that ended.
     """
-    open_bad = f"(sum {BY_SERVICE} ({metric_names.OPEN_BAD_REQUESTS}{matching}) or 0 * {requests})"
+    now = once(f"{metric_names.OPEN_BAD_REQUESTS}{matching}")
+    open_bad = f"(sum {BY_SERVICE} ({now}) or 0 * {requests})"
     return f"({bad} + {open_bad}) / (({requests} + {open_bad}) > 0)"
-
-
-def _ratio_of_rates(window: str) -> str:
-    bad, requests = (
-        f"sum {BY_SERVICE} (sum_over_time({name}[{window}]))" for name in (CLASS_BAD_RATE, CLASS_REQUESTS_RATE)
-    )
-    return f"{bad} / ({requests} > 0)"
