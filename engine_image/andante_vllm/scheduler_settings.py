@@ -93,6 +93,7 @@ def make_policy(config: EngineConfig) -> SchedulingPolicy | None:
                     ageing_share=scheduler.ageing_share,
                     preemption=scheduler.preemption.enabled,
                     max_preemptions_per_request=scheduler.preemption.max_per_request,
+                    preemption_margin=scheduler.preemption.margin,
                     kv_offload=scheduler.kv_offload_gib > 0,
                 )
             )

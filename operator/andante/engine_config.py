@@ -127,13 +127,15 @@ class PreemptionConfig(_Strict):
     enabled: bool = True
     max_per_request: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.5
     """Most preemptions per request, on average (Andes v1's P)."""
+    margin: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    """How many times its time a preemption's recomputation costs; None: the policy's default."""
 
 
 class SchedulerConfig(_Strict):
     policy: Literal["qoe", "andes", "fcfs"] = "qoe"
     objective: Literal["mean", "maxmin", "perfect"] = "mean"
     preemption: PreemptionConfig = PreemptionConfig()
-    ageing_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    ageing_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the admitted work for the request that has waited longest."""
     kv_offload_gib: Annotated[float, Field(ge=0, le=16_384, allow_inf_nan=False)] = 0.0
 

@@ -232,6 +232,41 @@ def test_a_stream_ends_the_sooner_the_more_tokens_a_step_brings(tokens_per_step:
     assert plan.preempt.size == taken_off
 
 
+@pytest.mark.parametrize(("margin", "taken_off"), [(None, 1), (1.0, 1), (1.5, 0), (2.0, 0)])
+def test_a_recomputation_costs_as_many_times_its_time_as_the_margin_says(margin: float | None, taken_off: int) -> None:
+    """The stream frees 6.9 s of the whole memory, and takes 5.5 s to compute again."""
+    slow = STEP_TIME._replace(prefill_token=0.0037)
+    room = engine(kv_capacity=1600, kv_free=64, step_time=slow)
+    plan = seasoned(preemption_margin=margin).decide(
+        long_and_short(remaining=[250.0, 20.0], context=[1500.0, 400.0]), room
+    )
+    assert plan is not None
+    assert plan.preempt.size == taken_off
+
+
+def test_the_stream_with_the_longest_rest_leaves_first() -> None:
+    room = engine(kv_capacity=4800, kv_free=64, cached_share=1.0)
+    plan = seasoned().decide(long_and_short(running=3, remaining=[500.0, 3000.0, 800.0, 20.0]), room)
+    assert plan is not None
+    assert plan.preempt.tolist() == [1]
+
+
+def test_of_two_hopeless_requests_the_shorter_goes_first() -> None:
+    view = requests(2, context=300.0, elapsed=900.0, remaining=[900.0, 30.0])
+    plan = QoEPolicy().decide(view, engine(kv_capacity=2000, kv_free=500))
+    assert plan is not None
+    assert plan.admit.tolist() == [1]
+
+
+@pytest.mark.parametrize(("left", "taken_off"), [(110.0, 1), (60.0, 0)])
+def test_a_stream_is_expected_to_be_off_for_two_minutes(left: float, taken_off: int) -> None:
+    """A request that is far too late gains little; the stream's reader has text for `left` seconds."""
+    view = long_and_short(elapsed=[1 + 1400 / 4.8 - left, 600.0], context=[1500.0, 400.0], remaining=[200.0, 400.0])
+    plan = seasoned().decide(view, SMALL)
+    assert plan is not None
+    assert plan.preempt.size == taken_off
+
+
 def test_a_surge_may_spend_ten_seconds_of_recompute_at_once_and_then_what_is_earned() -> None:
     policy = seasoned(recompute_share=0.05)
     slow = STEP_TIME._replace(prefill_token=0.002)  # three seconds for a comeback
@@ -299,7 +334,7 @@ def test_nobody_starves_while_others_are_served_well(share: float) -> None:
 
 
 def test_a_long_prompt_is_cut_into_chunks_that_leave_a_reader_his_pace() -> None:
-    view = requests(2, running=[True, False], context=[300.0, 8000.0])
+    view = requests(2, running=[True, False], context=[300.0, 8000.0], elapsed=[1.0, 0.0])
     room = engine(max_step_tokens=8192)
     plan = QoEPolicy().decide(view, room)
     assert plan is not None
@@ -313,7 +348,8 @@ def test_a_long_prompt_is_cut_into_chunks_that_leave_a_reader_his_pace() -> None
     ids=["a queue for the GPU's time", "a queue for memory", "a burst"],
 )  # fmt: skip
 def test_steps_are_longer_while_a_queue_waits_for_the_gpus_time(waiting: int, used: float, longer: bool) -> None:
-    view = requests(1 + waiting, running=[True] + [False] * waiting, context=[300.0] + [2000.0] * waiting)
+    running = [True] + [False] * waiting
+    view = requests(1 + waiting, running=running, context=[300.0] + [2000.0] * waiting, elapsed=[1.0] + [0.0] * waiting)
     room = engine(max_step_tokens=8192, kv_capacity=1e6, kv_free=1e6 * (1 - used), unfinished_prefill=1000.0)
     plan = QoEPolicy().decide(view, room)
     assert plan is not None
@@ -321,6 +357,33 @@ def test_steps_are_longer_while_a_queue_waits_for_the_gpus_time(waiting: int, us
     step = room.step_time.seconds(prefill_tokens=plan.step_tokens, sequences=1, context_tokens=300)
     assert (step > 1.01 / 4.8) == longer
     assert step <= 1.21 / 4.8
+
+
+@pytest.mark.parametrize(("ahead", "whole"), [(0.5, False), (3.0, True)])
+def test_a_long_prompt_is_not_cut_while_every_reader_has_text_left(ahead: float, whole: bool) -> None:
+    """Of two readers, one has text for a minute left and the other for `ahead` seconds; the prompt takes 0.8 s."""
+    read = [1 + 400 / 4.8 - 60, 1 + 400 / 4.8 - ahead]
+    view = requests(
+        3, running=[True, True, False], context=[500.0, 500.0, 8000.0], delivered=[400.0, 400.0, 0.0],
+        elapsed=[*read, 0.0],
+    )  # fmt: skip
+    room = engine(max_step_tokens=8192)
+    plan = QoEPolicy().decide(view, room)
+    assert (plan is None or plan.step_tokens is None) == whole  # no plan, no limit: vLLM's own step
+    if plan is not None and plan.step_tokens is not None:
+        step = room.step_time.seconds(prefill_tokens=plan.step_tokens, sequences=2, context_tokens=1000)
+        assert step == pytest.approx(0.7 * ahead, abs=0.01)
+
+
+@given(crowded(), st.booleans())
+def test_steps_are_never_shorter_for_what_readers_have_left(
+    world: tuple[RequestView, EngineView], kv_offload: bool
+) -> None:
+    def tokens(slack_share: float) -> float:
+        plan = QoEPolicy(QoEPolicySettings(slack_share=slack_share, kv_offload=kv_offload)).decide(*world)
+        return np.inf if plan is None or plan.step_tokens is None else plan.step_tokens
+
+    assert tokens(0.7) >= tokens(0.0)
 
 
 def test_a_prompt_alone_takes_the_whole_step() -> None:

@@ -62,7 +62,9 @@ def engine_config(service: LLMService) -> EngineConfig:
                 policy=scheduler.policy,
                 objective=scheduler.objective,
                 preemption=PreemptionConfig(
-                    enabled=scheduler.preemption.enabled, max_per_request=scheduler.preemption.max_per_request
+                    enabled=scheduler.preemption.enabled,
+                    max_per_request=scheduler.preemption.max_per_request,
+                    margin=scheduler.preemption.margin,
                 ),
                 ageing_share=scheduler.ageing_share,
                 kv_offload_gib=scheduler.kv_offload_gib,

@@ -10,12 +10,12 @@ MEAN, MAXMIN, PERFECT = 0, 1, 2
 """Objectives."""
 (
     AGEING_CREDIT, ADMISSIONS, PREEMPTED, RECOMPUTE_CREDIT, CREDITED_UNTIL, PLANNED, TO_EARN, TO_PAY, MOST_CREDIT,
-    ADMITTED, MEMORIES,
-) = range(11)  # fmt: skip
+    ADMITTED, PRICE, DECIDED_AT, MEMORIES,
+) = range(13)  # fmt: skip
 """What the numbers of a policy's memory are, and how many; CREDITED_UNTIL is NaN before the first decision.
 
 PLANNED: admissions of the last plan, whose ageing credit is TO_EARN and TO_PAY, up to MOST_CREDIT, once they were made;
-ADMITTED: `EngineView.admitted` then.
+ADMITTED: `EngineView.admitted` then. PRICE: the going price (`qoe_comebacks`), at the last decision, DECIDED_AT.
 """
 _OBJECTIVES = {"mean": MEAN, "maxmin": MAXMIN, "perfect": PERFECT}
 
@@ -35,16 +35,24 @@ class Settings(NamedTuple):
     long_prefill: float
     prefill_cap: float
     kv_headroom: float
+    urgency: float
     ageing_share: float
+    slack_share: float
     preemption: bool
     max_preemptions_per_request: float
     recompute_share: float
     preemption_margin: float
+    preemption_patience: float
+    time_off: float
+    calm: float
+    held_by_host: float
+    price_memory: float
     stay_bonus: float
     kv_offload: bool
 
     @classmethod
     def of(cls, settings: QoEPolicySettings) -> Settings:
+        settings = settings.with_defaults()
         given = {name: getattr(settings, name) for name in cls._fields if name != "objective"}
         numbers: dict[str, Any] = {
             name: value if isinstance(value, bool) else float(value) for name, value in given.items()

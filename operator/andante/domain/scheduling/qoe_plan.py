@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from andante.domain.compiled import Floats, Ints, Table, compiled, part
+from andante.domain.scheduling.qoe_comebacks import forget_price, learn_price, may_come
 from andante.domain.scheduling.qoe_numbers import (
     ADMISSIONS,
     ADMITTED,
     AGEING_CREDIT,
+    DECIDED_AT,
     MOST_CREDIT,
     PLANNED,
     TO_EARN,
@@ -27,6 +29,7 @@ from andante.domain.scheduling.qoe_values import (
     horizon_of,
     if_served,
     work_of,
+    worst_of,
     worth_a_slower_step,
 )
 from andante.domain.scheduling.room import (
@@ -38,6 +41,7 @@ from andante.domain.scheduling.room import (
     prefix,
     room_of,
     scarce_resource,
+    slack_of,
     step_tokens_for,
 )
 from andante.domain.scheduling.view import CONTEXT, RUNNING, EngineView
@@ -141,12 +145,22 @@ def decide(
     _count_admitted(engine, memory)
     running, waiting, held, asked = _split(requests, engine)
     room = room_of(engine, running.size, held, settings)
-    step_tokens = step_tokens_for(engine, running.size, room.step_seconds, settings, settings.step_margin)
+    slack = slack_of(requests, running)
+    step_tokens = step_tokens_for(engine, running.size, room.step_seconds, slack, settings, settings.step_margin)
     # Every stream may need a block of each kind in the next steps, and blocks for its drafts.
     each = (engine.block_size + engine.draft_slots) * engine.kv_groups.shape[0]
     tight = engine.kv_free < 2 * each * (1 + running.size)
+    passed = max(engine.now - memory[DECIDED_AT], 0.0)
+    memory[DECIDED_AT] = engine.now
+    everybody = waiting.size
+    waiting, asked = may_come(requests, engine, room, running, waiting, asked, settings, memory)
     if fits_all(requests, engine, room, waiting, asked):
-        if not tight and prefill_keeps_pace(requests, engine, waiting, running.size, step_tokens):
+        forget_price(passed, settings, memory)
+        if (
+            waiting.size == everybody
+            and not tight
+            and prefill_keeps_pace(requests, engine, waiting, running.size, step_tokens)
+        ):
             return False, nobody, nobody, nobody, NO_LIMIT
         victims = nobody
         if tight:
@@ -158,7 +172,8 @@ def decide(
     earn(engine, settings, memory)
     work = work_of(requests, engine, settings.kv_offload)
     served = if_served(requests, work, room)
-    gain = gains(requests, work, room, served, horizon_of(work, engine, room, settings), settings.objective)
+    worst = worst_of(served, settings.objective)
+    gain = gains(requests, work, room, served, horizon_of(work, engine, room, settings), worst, settings)
     worth_it = worth_a_slower_step(requests, engine, running, room, served, gain, settings)
     scarce = scarce_resource(room, worth_it, waiting)
     cost = costs(requests, work, engine, scarce, room.interval, settings.kv_offload)
@@ -168,9 +183,10 @@ def decide(
         order = order_of(bids, waiting, room, memory, max(room.slots, 0) + AT_ONCE + 1)
     oldest = waiting[0] if memory[AGEING_CREDIT] > 0 else -1
     admit = _admit(requests, engine, bids, waiting, order, room)
+    learn_price(bids, order, admit.size, passed, settings, memory)
     leave = nobody
     if settings.preemption and running.size and order.size > admit.size:
-        leave, admit = preempt(requests, engine, work, bids, room, order, admit, settings, memory)
+        leave, admit = preempt(requests, engine, work, bids, room, served, worst, order, admit, settings, memory)
     _plan_credit(engine, bids, waiting, admit, oldest, settings, memory)
     if settings.kv_offload:
         charge_recomputed(requests, work, admit, memory)
@@ -180,5 +196,6 @@ def decide(
     # No prefill happens in the constant part of a step. If GPU time is scarce for long, fewer and longer steps
     # therefore gain throughput. If memory is scarce, longer steps would only delay readers.
     if room.kv_used_share < _MEMORY_IS_SHORT and work.queued_prefill >= _LONG_QUEUE:
-        step_tokens = step_tokens_for(engine, running.size, room.step_seconds, settings, settings.crowded_step_margin)
+        longer = settings.crowded_step_margin
+        step_tokens = step_tokens_for(engine, running.size, room.step_seconds, slack, settings, longer)
     return True, admit, leave, victims, step_tokens

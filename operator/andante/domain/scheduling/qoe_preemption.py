@@ -20,7 +20,7 @@ from andante.domain.scheduling.qoe_numbers import (
     Settings,
 )
 from andante.domain.scheduling.qoe_order import keep_least
-from andante.domain.scheduling.qoe_values import Bids, Work
+from andante.domain.scheduling.qoe_values import Bids, Work, gain_of
 from andante.domain.scheduling.room import Room, kv_needed, kv_of, prefix
 from andante.domain.scheduling.view import (
     CONTEXT,
@@ -38,10 +38,6 @@ AT_ONCE = 8
 """Most preemptions in one step."""
 _MOST_OF_ONE = 2
 """Preemptions of one request, from any cause, after which it is not preempted again. No limit with `kv_offload`."""
-_SOON = 1.0
-"""Seconds, about an expected TTFT: if requests end within this time, their room is free without a preemption."""
-_MARGIN_OFFLOAD = 1.0
-"""`preemption_margin` with `kv_offload`: more of the KV may be lost until the request comes back."""
 _MOST_CREDIT = 10.0
 """Most seconds of the storm guard's share that are saved: after a calm time the engine can use them in a surge."""
 _MOST_CREDIT_OFFLOAD = 2.0
@@ -70,41 +66,41 @@ def earn(engine: EngineView, settings: Settings, memory: Floats) -> None:
 
 @part
 def _leavers(
-    requests: Table, engine: EngineView, work: Work, bids: Bids, worth: float, settings: Settings, at_most: int
-) -> Ints:
+    requests: Table, work: Work, bids: Bids, room: Room, served: Floats, worst: float, price: float,
+    settings: Settings, at_most: int,
+) -> Ints:  # fmt: skip
     """Running requests whose preemption would gain; the one with the least loss for the freed amount comes first.
 
-    `worth`: value of the scarce resource. A victim frees its cost and needs a recomputation later, during which the GPU
-    serves no other request.
+    `price`: value of the scarce resource. A victim frees its cost, is off for long, and needs a recomputation later,
+    during which the GPU serves no other request.
     """
-    stay = 1 + settings.stay_bonus if settings.kv_offload else 1.0
-    margin = 1 + (_MARGIN_OFFLOAD if settings.kv_offload else settings.preemption_margin)
     best, losses, count = np.empty(at_most, dtype=np.int64), np.empty(at_most), 0
     for i in range(requests.shape[1]):
         if not requests[RUNNING, i] or requests[PREFILLING, i]:
             continue
         if not settings.kv_offload and requests[PREEMPTIONS, i] >= _MOST_OF_ONE:
             continue
-        profit = worth * (bids.cost[i] - margin * work.recompute[i]) - stay * bids.gain[i]
-        if profit > 0:
-            # If the victim must be recomputed, only the net gain of the exchange counts.
-            loss = (
-                bids.gain[i] / bids.cost[i] if settings.kv_offload else profit / -max(kv_of(requests, i, engine), 1.0)
-            )
-            count = keep_least(best, losses, count, i, loss)
+        again = work.recompute[i]
+        freed = price * (bids.cost[i] - settings.preemption_margin * again)
+        if freed <= 0:
+            continue
+        loss = gain_of(requests, i, served[i], settings.time_off + again, room, worst, settings)
+        loss *= 1 + settings.stay_bonus
+        if freed > loss:
+            count = keep_least(best, losses, count, i, loss / bids.cost[i])
     return best[:count]
 
 
 @part
-def _left_out(requests: Table, engine: EngineView, room: Room, order: Ints, admitted: int) -> int:
-    """The place in `order` of the first request that gets no room from streams that end within `_SOON`.
+def _left_out(requests: Table, engine: EngineView, room: Room, order: Ints, admitted: int, settings: Settings) -> int:
+    """The place in `order` of the first request that gets no room from streams that end within the policy's patience.
 
     `order.size` if all get room. A request that gets room so soon is no reason for a recomputation.
     """
     kv, slots = room.kv, float(room.slots)
     for i in range(requests.shape[1]):
         if requests[RUNNING, i]:
-            ends = min(_SOON / (requests[REMAINING, i] * room.interval), 1.0)
+            ends = min(settings.preemption_patience / (requests[REMAINING, i] * room.interval), 1.0)
             kv += kv_of(requests, i, engine) * ends
             slots += ends
     for place in range(order.size):
@@ -122,6 +118,8 @@ def preempt(
     work: Work,
     bids: Bids,
     room: Room,
+    served: Floats,
+    worst: float,
     order: Ints,
     admit: Ints,
     settings: Settings,
@@ -129,8 +127,8 @@ def preempt(
 ) -> tuple[Ints, Ints]:
     """The running requests to preempt for waiting ones, and the admitted requests.
 
-    The value of the scarce resource is the value per cost of the first request that must wait; without `kv_offload`, of
-    the first request that must wait for longer than `_SOON`.
+    The value of the scarce resource is the value per cost of the first request that must wait for longer than the
+    policy's patience.
     """
     nobody = np.empty(0, dtype=np.int64)
     allowed = AT_ONCE
@@ -139,11 +137,12 @@ def preempt(
         allowed = int(min(max(left, 0.0), float(AT_ONCE)))
     if allowed < 1:
         return nobody, admit
-    marginal = admit.size if settings.kv_offload else _left_out(requests, engine, room, order, admit.size)
+    marginal = _left_out(requests, engine, room, order, admit.size, settings)
     if marginal == order.size:
         return nobody, admit
     first = order[marginal]
-    best = _leavers(requests, engine, work, bids, bids.gain[first] / bids.cost[first], settings, allowed)
+    price = bids.gain[first] / bids.cost[first]
+    best = _leavers(requests, work, bids, room, served, worst, price, settings, allowed)
     # As few as make room for the first request that must wait, within the storm guard's limit.
     blocks = 0.0
     for i in order[: admit.size + 1]:

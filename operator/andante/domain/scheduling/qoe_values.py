@@ -80,8 +80,13 @@ def horizon_of(work: Work, engine: EngineView, room: Room, settings: Settings) -
     clear = max(
         work.queued_kv * room.interval / engine.kv_capacity, work.queued_tokens * room.interval / engine.max_seqs
     )
-    shortest = settings.longest_horizon if settings.kv_offload else settings.shortest_horizon
-    return min(max(settings.horizon_factor * clear, shortest), settings.longest_horizon)
+    return min(max(settings.horizon_factor * clear, shortest_horizon(settings)), settings.longest_horizon)
+
+
+@part
+def shortest_horizon(settings: Settings) -> float:
+    """The least expected wait of a request that is not served now, seconds."""
+    return settings.longest_horizon if settings.kv_offload else settings.shortest_horizon
 
 
 @part
@@ -95,26 +100,46 @@ def if_served(requests: Table, work: Work, room: Room) -> Floats:
 
 
 @part
-def gains(requests: Table, work: Work, room: Room, served: Floats, horizon: float, objective: int) -> Floats:
-    """The weighted gain of each user if served now instead of `horizon` later; nearly 0 for batch work."""
-    gain = np.empty_like(served)
+def worst_of(served: Floats, objective: int) -> float:
+    """The worst final QoE, which `maxmin` raises; 1 for other objectives."""
     worst = 1.0
     if objective == MAXMIN:
         for qoe in served:
             worst = min(worst, qoe)
+    return worst
+
+
+@part
+def gain_of(
+    requests: Table, i: int, served: float, later: float, room: Room, worst: float, settings: Settings
+) -> float:
+    """The weighted gain of the user in column `i` if served now instead of `later`; nearly 0 for batch work.
+
+    `served`: final QoE if served now. `later`: seconds, the prefill at that time included. `worst`: `worst_of`.
+    """
+    if math.isinf(requests[EXPECTED_TTFT, i]) and math.isnan(requests[DEADLINE, i]):
+        batch: float = _BATCH_VALUE * requests[WEIGHT, i]
+        return batch
+    waited = final_qoe_of(requests, i, requests[ELAPSED, i] + room.step_interval + later, room.interval)
+    value = served - waited + settings.urgency
+    if settings.objective == MAXMIN:
+        value = max(worst - waited, 0.0) + 1e-3 * value
+    elif settings.objective == PERFECT:
+        now, then = 1.0 if served >= _PERFECT_QOE else 0.0, 1.0 if waited >= _PERFECT_QOE else 0.0
+        value = now - then + 1e-3 * value
+    gain: float = requests[WEIGHT, i] * (value + _TIE)
+    return gain
+
+
+@part
+def gains(
+    requests: Table, work: Work, room: Room, served: Floats, horizon: float, worst: float, settings: Settings
+) -> Floats:
+    """The weighted gain of each user if served now instead of `horizon` later."""
+    gain = np.empty_like(served)
     for i in range(served.size):
-        if math.isinf(requests[EXPECTED_TTFT, i]) and math.isnan(requests[DEADLINE, i]):
-            gain[i] = _BATCH_VALUE * requests[WEIGHT, i]
-            continue
-        later = work.recompute[i] if requests[RUNNING, i] else work.prefill[i]
-        waited = final_qoe_of(requests, i, requests[ELAPSED, i] + horizon + room.step_interval + later, room.interval)
-        value = served[i] - waited
-        if objective == MAXMIN:
-            value = max(worst - waited, 0.0) + 1e-3 * value
-        elif objective == PERFECT:
-            now, then = 1.0 if served[i] >= _PERFECT_QOE else 0.0, 1.0 if waited >= _PERFECT_QOE else 0.0
-            value = now - then + 1e-3 * value
-        gain[i] = requests[WEIGHT, i] * (value + _TIE)
+        prefill = work.recompute[i] if requests[RUNNING, i] else work.prefill[i]
+        gain[i] = gain_of(requests, i, served[i], horizon + prefill, room, worst, settings)
     return gain
 
 
@@ -156,16 +181,22 @@ def costs(requests: Table, work: Work, engine: EngineView, scarce: int, interval
     """The use of the scarce resource by each request until its end, as capacity-seconds."""
     cost = np.empty_like(work.context)
     for i in range(cost.size):
-        rest, context, kv, prefill = requests[REMAINING, i], work.context[i], work.held[i], work.prefill[i]
+        rest, context, prefill = requests[REMAINING, i], work.context[i], work.prefill[i]
         if scarce == TIME:
             steps = rest / engine.tokens_per_step
             cost[i] = prefill + steps * (engine.step_time.sequence + engine.step_time.context_token * context)
-        elif kv_offload:
-            # Prefill takes the whole GPU, and a request that comes back from the host needs no prefill.
-            held = kv / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs
-            cost[i] = held * rest * interval + prefill
-        elif scarce == MEMORY:
-            cost[i] = kv * (rest * interval + prefill) / engine.kv_capacity
         else:
-            cost[i] = (rest * interval + prefill) / engine.max_seqs
+            held = work.held[i] / engine.kv_capacity if scarce == MEMORY else 1 / engine.max_seqs
+            cost[i] = cost_of_holding(held, rest * interval, prefill, kv_offload)
     return cost
+
+
+@part
+def cost_of_holding(share: float, decode: float, prefill: float, kv_offload: bool) -> float:
+    """Capacity-seconds of a request that holds `share` of the memory or the slots for its prefill and decode seconds.
+
+    With `kv_offload`, prefill takes the whole GPU, and a request that comes back from the host needs no prefill.
+    """
+    if kv_offload:
+        return share * decode + prefill
+    return share * (decode + prefill)

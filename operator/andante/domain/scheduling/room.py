@@ -9,7 +9,18 @@ import numpy as np
 from andante.domain.compiled import Bools, Ints, Table, part
 from andante.domain.scheduling.kv_groups import kv_held, kv_to_start
 from andante.domain.scheduling.qoe_numbers import Settings
-from andante.domain.scheduling.view import CONTEXT, KEPT, SHARED, EngineView
+from andante.domain.scheduling.view import (
+    CONTEXT,
+    DELIVERED,
+    ELAPSED,
+    EXPECTED_TTFT,
+    KEPT,
+    LAG,
+    PREFILLING,
+    SECONDS_PER_TOKEN,
+    SHARED,
+    EngineView,
+)
 
 MEMORY, SLOTS, TIME = 0, 1, 2
 """Scarce resources."""
@@ -59,14 +70,32 @@ def room_of(engine: EngineView, running: int, context: float, settings: Settings
 
 
 @part
-def step_tokens_for(engine: EngineView, running: int, seconds: float, settings: Settings, margin: float) -> int:
-    """Tokens of a step of `margin` times the most demanding reader's time per token; `seconds`: without prefill."""
+def slack_of(requests: Table, running: Ints) -> float:
+    """Seconds until the first reader of a stream has nothing left to read; infinite if nobody reads."""
+    slack = np.inf
+    for i in running:
+        period = requests[SECONDS_PER_TOKEN, i]
+        if period > 0 and not requests[PREFILLING, i]:
+            read = requests[EXPECTED_TTFT, i] + requests[LAG, i] + requests[DELIVERED, i] * period
+            slack = min(slack, read - requests[ELAPSED, i])
+    return slack
+
+
+@part
+def step_tokens_for(
+    engine: EngineView, running: int, seconds: float, slack: float, settings: Settings, margin: float
+) -> int:
+    """Tokens of a step of `margin` times the most demanding reader's time per token; `seconds`: without prefill.
+
+    The step may be longer while every reader has text left, for `slack` seconds at least.
+    """
     if engine.tightest_pace <= 0 or not running:
         return NO_LIMIT
     left = margin * engine.tokens_per_step / engine.tightest_pace - seconds
     if left < settings.least_prefill * engine.step_time.base:
         # No useful chunk keeps the pace: then do the prefill soon.
         left = settings.long_prefill * engine.step_time.base
+    left = max(left, settings.slack_share * slack - seconds)
     chunk = left / max(engine.step_time.prefill_token, 1e-9)
     # Limit it before the conversion: machine code turns a number that is too large into the smallest integer.
     if not chunk < engine.max_step_tokens:
