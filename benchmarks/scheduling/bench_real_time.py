@@ -12,11 +12,13 @@ import sys
 from typing import Any
 
 from benchmarks.results_file import write_result
-from benchmarks.scheduling.runs import NAMES, WITH_HOST, split_name
+from benchmarks.scheduling.runs import WITH_HOST
 from benchmarks.scheduling.whole_server import engine_config, in_virtual_time, through_the_server, workload
 from hack.engine_process import EngineProcess
 
 from andante.cli.bench_scores import summarise
+
+POLICIES = tuple(name + host for name in ("qoe", "andes", "fcfs") for host in (WITH_HOST, ""))
 
 
 def main() -> int:
@@ -26,7 +28,7 @@ def main() -> int:
     parser.add_argument("--duration", type=float, default=80.0, help="seconds of arrivals")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--policies", nargs="+", default=["qoe"], choices=[n for n in NAMES if "priority" not in n],
+        "--policies", nargs="+", default=["qoe"], choices=POLICIES,
         help=f"qoe, fcfs, andes; {WITH_HOST} behind it: KV in host memory too",
     )  # fmt: skip
     parser.add_argument("--kv-offload-gib", type=float, default=60.0, help=f"host memory of {WITH_HOST}, GiB")
@@ -35,7 +37,8 @@ def main() -> int:
     figures: list[dict[str, Any]] = []
     works = {load: workload(load=load, duration=arguments.duration, seed=arguments.seed) for load in arguments.loads}
     for name in arguments.policies:
-        policy, gib = split_name(name, arguments.kv_offload_gib)
+        policy = name.removesuffix(WITH_HOST)
+        gib = arguments.kv_offload_gib if policy != name else 0.0
         for mode in ("async", "sync"):
             for load, work in works.items():
                 config = engine_config(policy, asynchronous=mode == "async", kv_offload_gib=gib)

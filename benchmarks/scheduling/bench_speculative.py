@@ -14,9 +14,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.results_file import write_result
-from benchmarks.scheduling.against_fcfs import worse
+from benchmarks.scheduling.checks import worse
 from benchmarks.scheduling.schedulers import make_scheduler
 from benchmarks.scheduling.scoring import Scores, score_run
+from benchmarks.scheduling.stock import BEST, DEFAULT
 from benchmarks.scheduling.virtual_time import Run, VirtualClock, run_workload
 from benchmarks.scheduling.whole_server import CAPACITY_REQUESTS, small_profile
 from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poisson_workload
@@ -25,8 +26,6 @@ from andante.domain.pace import PRESETS
 from andante_vllm.virtual_drafts import VirtualDrafts
 
 TOKENS = 3
-WATERMARK = 0.02
-"""vLLM's, for FCFS: its best."""
 
 
 def capacity(work: Workload, drafts: VirtualDrafts) -> float:
@@ -52,7 +51,7 @@ def _run(work: Workload, name: str, drafts: VirtualDrafts, *, clock: VirtualCloc
     profile = small_profile()
     scheduler = make_scheduler(
         name, profile=profile, clock=clock, classes=work.classes, draft_tokens=TOKENS,
-        watermark=WATERMARK if name == "fcfs" else 0.0,
+        stock=BEST if name == "fcfs" else DEFAULT,
     )  # fmt: skip
     return run_workload(work, scheduler=scheduler, clock=clock, profile=profile, drafts=drafts, **options)
 
@@ -70,7 +69,7 @@ def write(settings: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> i
     write_result(
         "scheduler-speculative",
         headline={"points_below_fcfs": below, "points": len(points)},
-        settings={**settings, "draft_tokens": TOKENS, "fcfs_watermark": WATERMARK},
+        settings={**settings, "draft_tokens": TOKENS, "fcfs_flags": asdict(BEST)},
         figures={"points": points},
         table=(
             ["acceptance", "tokens a step", "pace", "load", "mean QoE FCFS", "qoe", "smooth goodput FCFS", "qoe",

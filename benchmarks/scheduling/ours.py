@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.scheduling.rivals import RIVALS, RivalPolicy
 from benchmarks.scheduling.virtual_time import VirtualClock
 from benchmarks.scheduling.vllms_order import VLLMsOrder
 from vllm.v1.request import Request
@@ -14,7 +15,7 @@ from andante.domain.scheduling.andes_policy import AndesPolicy, AndesPolicySetti
 from andante.domain.scheduling.qoe_policy import QoEPolicy
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.view import SchedulingPolicy
-from andante.domain.step_time import LinearStepTime, Profile
+from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime, Profile
 from andante_vllm import host_kv
 from andante_vllm.scheduler import QoEScheduler
 from andante_vllm.scheduler_settings import Classes, SchedulerSettings
@@ -22,6 +23,13 @@ from andante_vllm.scheduler_settings import Classes, SchedulerSettings
 
 def _learn_nothing(**_: Any) -> None:
     """Stands in for what learns online."""
+
+
+def _policy(name: str, options: Mapping[str, Any]) -> SchedulingPolicy:
+    if name == "andes":
+        return AndesPolicy(AndesPolicySettings(**options))
+    settings = QoEPolicySettings(**options)
+    return RivalPolicy(name, settings) if name in RIVALS else QoEPolicy(settings)
 
 
 def virtual_qoe_scheduler(
@@ -34,21 +42,22 @@ def virtual_qoe_scheduler(
 ) -> type[QoEScheduler]:
     """The scheduler class, bound to a virtual clock and to `policy` with `options` over its defaults.
 
-    Three options are not the policy's: `online_step_time` and `online_lengths`, false where an ablation wants the
-    seeds, and `ended_first`, false where it wants the host's memory to give up KV in vLLM's order.
+    `policy`: `qoe`, `andes`, or one of `RIVALS`, whose options are the limits that it shares with `qoe`. Four options
+    are not the policy's: `online_step_time` and `online_lengths`, false where an ablation wants the seeds,
+    `true_step_time`, false where the fit starts as for a model that nobody measured and not from the profile, and
+    `ended_first`, false where an ablation wants the host's memory to give up KV in vLLM's order.
     """
     options = dict(options)
+    true_step_time = options.pop("true_step_time", True)
     online_step_time = options.pop("online_step_time", True)
     online_lengths = options.pop("online_lengths", True)
     ended_first = options.pop("ended_first", True)
-    chosen: SchedulingPolicy = (
-        AndesPolicy(AndesPolicySettings(**options)) if policy == "andes" else QoEPolicy(QoEPolicySettings(**options))
-    )
+    chosen = _policy(policy, options)
     in_force = Classes.of(classes, classes[0].name)
     settings = SchedulerSettings(
         policy=chosen,
         policy_name=policy,
-        step_time=LinearStepTime.from_profile(profile.coefficients),
+        step_time=LinearStepTime.from_profile(profile.coefficients) if true_step_time else DEFAULT_STEP_TIME,
         classes=lambda: in_force,
         model_name=profile.model,
     )

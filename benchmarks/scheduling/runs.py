@@ -14,30 +14,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.scheduling.replays import replay, replay_queue
 from benchmarks.scheduling.schedulers import SCHEDULER_SOURCES, make_scheduler
 from benchmarks.scheduling.scoring import score_run
 from benchmarks.scheduling.sessions import session_queue, session_workload
+from benchmarks.scheduling.stock import BEST, DEFAULT, StockFlags
 from benchmarks.scheduling.virtual_time import Run, VirtualClock, run_workload
-from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poisson_workload
+from benchmarks.scheduling.workload import LENGTHS, Workload, endless_queue, poisson_workload, with_patience
 
 from andante.domain.pace import PRESETS, QoEClass
 from andante.profiles import load_profiles
 from andante_vllm.virtual_host_link import VirtualHostLink
 
-HARNESS_SOURCES = ("virtual_time.py", "workload.py", "sessions.py", "scoring.py")
+HARNESS_SOURCES = ("virtual_time.py", "workload.py", "sessions.py", "replays.py", "patience.py", "scoring.py")
 CAPACITY_REQUESTS = 3_000
 WITH_HOST = "+host"
 """Ends the name of a scheduler that runs with KV in host memory."""
 HOST_KV_GIB = 240.0
 """Of the paper's four GPUs."""
-NAMES = tuple(name + host for name in ("qoe", "andes", "fcfs", "priority") for host in (WITH_HOST, ""))
+ENGINES = ("vllm",)
+"""What can run a spec. `vllm`: vLLM's own classes in virtual time."""
+BY_DEFAULT = "-default"
+"""Ends the name of a stock scheduler that runs with vLLM's default flags; without it, the best flags (`stock.BEST`)."""
+NAMES = (
+    *(
+        name + host
+        for name in ("qoe", "andes", "fcfs", "priority", "shortest", "las", "edf")
+        for host in (WITH_HOST, "")
+    ),
+    "fcfs" + BY_DEFAULT,
+)
 """Schedulers as a bench's command line and its tables name them."""
-
-
-def split_name(name: str, host_kv_gib: float) -> tuple[str, float]:
-    """The scheduler of one of `NAMES`, and its GiB of host memory for KV: `host_kv_gib`, or 0 where it has none."""
-    scheduler, host, _ = name.partition(WITH_HOST)
-    return scheduler, host_kv_gib if host else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,7 @@ class RunSpec:
     profile: str = "opt-66b-4xa100-estimate"
     lengths: str = "chat"
     load: float = 1.0
-    """Multiple of the rate that FCFS completes with an endless queue."""
+    """Multiple of the rate that vLLM's FCFS completes with an endless queue, with the flags `reference`."""
     seed: int = 1
     duration: float = 1200.0
     pace: float = 4.8
@@ -65,14 +72,40 @@ class RunSpec:
     """Host memory for KV, GiB of the whole replica; 0: what is taken off is computed again."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Of the scheduler's policy, for ablations."""
-    watermark: float = 0.0
-    """vLLM's: the share of the KV blocks that its own admissions leave free."""
+    stock: StockFlags = DEFAULT
+    """vLLM's flags. The watermark is that of its own admissions; those of the batch hold for every scheduler."""
     common_prefix: int = 0
     """Tokens with which every prompt begins, before those that `lengths` draws."""
     sessions: bool = False
     """Sessions of several turns: each prompt begins with all that was said before."""
-    rival_watermark: float = 0.0
+    trace: str = ""
+    """Name of a recorded trace (`replays.TRACES`) in place of `lengths` and Poisson arrivals; `duration` is its own."""
+    reference: StockFlags = BEST
     """Of the FCFS whose capacity is load 1.0."""
+    patience: float | None = None
+    """Mean patience of the readers in seconds, exponential; None: they wait for ever."""
+    engine: str = "vllm"
+    """One of `ENGINES`."""
+
+
+def named(name: str, spec: RunSpec, *, host_kv_gib: float = HOST_KV_GIB) -> RunSpec:
+    """`spec` for one of `NAMES`; `host_kv_gib`: the host memory of those that have one."""
+    plain = name.removesuffix(BY_DEFAULT)
+    scheduler = plain.removesuffix(WITH_HOST)
+    ours = scheduler not in ("fcfs", "priority")
+    return replace(
+        spec,
+        scheduler=scheduler,
+        kv_offload_gib=host_kv_gib if plain != scheduler else 0.0,
+        stock=DEFAULT if ours or plain != name else BEST,
+    )
+
+
+def name_of(spec: Mapping[str, Any]) -> str:
+    """The one of `NAMES` for which `named` made a spec, given as a mapping."""
+    host = WITH_HOST if spec["kv_offload_gib"] else ""
+    default = BY_DEFAULT if spec["scheduler"] == "fcfs" and not any(spec["stock"].values()) else ""
+    return str(spec["scheduler"]) + host + default
 
 
 def classes_of(spec: RunSpec) -> tuple[tuple[QoEClass, ...], tuple[float, ...]]:
@@ -83,13 +116,14 @@ def classes_of(spec: RunSpec) -> tuple[tuple[QoEClass, ...], tuple[float, ...]]:
     return (reading, PRESETS["chat-interactive"], PRESETS["batch"]), (0.5, 0.25, 0.25)
 
 
-def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]:
-    """Runs `spec` now; the workload, what happened to it, and the scheduler as it was at the end."""
-    profile = load_profiles()[spec.profile]
+def workload_of(spec: RunSpec) -> Workload:
+    """The requests of `spec`."""
     classes, shares = classes_of(spec)
     rate = spec.load * capacity_of(spec) / spec.replicas
     lengths = LENGTHS[spec.lengths]
-    if spec.sessions:
+    if spec.trace:
+        workload = replay(spec.trace, rate=rate, qoe_class=classes[0])
+    elif spec.sessions:
         workload = session_workload(
             rate=rate, duration=spec.duration, lengths=lengths, seed=spec.seed, qoe_class=classes[0]
         )
@@ -98,12 +132,19 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
             rate=rate, duration=spec.duration, lengths=lengths, seed=spec.seed, classes=classes, shares=shares,
             surge=spec.surge, common_prefix=spec.common_prefix,
         )  # fmt: skip
+    return workload if spec.patience is None else with_patience(workload, mean=spec.patience, seed=spec.seed)
+
+
+def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]:
+    """Runs `spec` now; the workload, what happened to it, and the scheduler as it was at the end."""
+    profile = load_profiles()[spec.profile]
+    workload = workload_of(spec)
     clock = VirtualClock()
     link = VirtualHostLink.of(profile, block_size=profile.block_size) if spec.kv_offload_gib else None
     scheduler = make_scheduler(
-        spec.scheduler, profile=profile, clock=clock, classes=classes, options=spec.options,
-        prefix_caching=spec.prefix_caching, depth=spec.depth,
-        offloaded_blocks=link.blocks_in(spec.kv_offload_gib * 2**30) if link else 0, watermark=spec.watermark,
+        spec.scheduler, profile=profile, clock=clock, classes=workload.classes, options=spec.options,
+        prefix_caching=spec.prefix_caching, depth=spec.depth, stock=spec.stock, max_model_len=workload.max_model_len,
+        offloaded_blocks=link.blocks_in(spec.kv_offload_gib * 2**30) if link else 0,
     )  # fmt: skip
     run = run_workload(
         workload, scheduler=scheduler, clock=clock, profile=profile,
@@ -142,36 +183,49 @@ def cached_run(spec: RunSpec) -> dict[str, Any]:
 
 
 def capacity_of(spec: RunSpec) -> float:
-    """Requests/s of such requests that FCFS completes with an endless queue: load 1.0 of `spec`."""
+    """Requests/s of such requests that vLLM's FCFS at its best completes with an endless queue: load 1.0 of `spec`."""
     return capacity(
-        spec.profile,
-        spec.lengths,
-        common_prefix=spec.common_prefix,
-        sessions=spec.sessions,
-        watermark=spec.rival_watermark,
-    )
+        spec.profile, spec.lengths, common_prefix=spec.common_prefix, sessions=spec.sessions, trace=spec.trace,
+        stock=spec.reference,
+    )  # fmt: skip
 
 
 @cache
 def capacity(
-    profile_name: str, lengths: str, *, common_prefix: int = 0, sessions: bool = False, watermark: float = 0.0
+    profile_name: str,
+    lengths: str,
+    *,
+    common_prefix: int = 0,
+    sessions: bool = False,
+    trace: str = "",
+    stock: StockFlags = BEST,
 ) -> float:
-    """Requests/s that vLLM's own FCFS completes with an endless queue: load 1.0."""
-    asked: dict[str, Any] = {"profile": profile_name, "lengths": lengths}
-    if common_prefix or sessions or watermark:
-        asked |= {"common_prefix": common_prefix, "sessions": sessions, "watermark": watermark}
+    """Requests/s that vLLM's own FCFS with the flags `stock` completes with an endless queue."""
+    asked: dict[str, Any] = {
+        "profile": profile_name,
+        "lengths": lengths,
+        "common_prefix": common_prefix,
+        "sessions": sessions,
+        "trace": trace,
+        "stock": asdict(stock),
+    }
     file = _cache_folder() / f"capacity-{_key(asked, ())}.json"
     if file.exists():
         return float(json.loads(file.read_text())["requests_per_second"])
     profile = load_profiles()[profile_name]
-    if sessions:
+    if trace:
+        workload = replay_queue(trace)
+    elif sessions:
         workload = session_queue(requests=CAPACITY_REQUESTS, lengths=LENGTHS[lengths], seed=12345)
     else:
         workload = endless_queue(
             requests=CAPACITY_REQUESTS, lengths=LENGTHS[lengths], seed=12345, common_prefix=common_prefix
         )
     clock = VirtualClock()
-    scheduler = make_scheduler("fcfs", profile=profile, clock=clock, classes=workload.classes, watermark=watermark)
+    scheduler = make_scheduler(
+        "fcfs", profile=profile, clock=clock, classes=workload.classes, stock=stock,
+        max_model_len=workload.max_model_len,
+    )  # fmt: skip
     first, last = workload.requests // 6, workload.requests * 5 // 6
     run = run_workload(
         workload, scheduler=scheduler, clock=clock, profile=profile, until=lambda completed: completed > last
@@ -200,6 +254,14 @@ def _key(spec: Mapping[str, Any], scheduler_sources: tuple[Path, ...]) -> str:
     for source in sorted({*(here / name for name in HARNESS_SOURCES), *scheduler_sources}):
         digest.update(_meaning(source).encode())
     return digest.hexdigest()[:24]
+
+
+def version_of(scheduler: str) -> str:
+    """Names the code of a scheduler without its history: the same code has the same version in every commit."""
+    digest = hashlib.sha256()
+    for source in SCHEDULER_SOURCES[scheduler]:
+        digest.update(_meaning(source).encode())
+    return digest.hexdigest()[:12]
 
 
 def _meaning(source: Path) -> str:

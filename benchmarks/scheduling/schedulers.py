@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scheduling.stock import DEFAULT, StockFlags
 from benchmarks.scheduling.virtual_time import VirtualClock, build_scheduler
+from benchmarks.scheduling.workload import MAX_MODEL_LEN
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 
@@ -36,7 +38,16 @@ _OURS = (
         )
     ),
 )
-SCHEDULER_SOURCES: Mapping[str, tuple[Path, ...]] = {"fcfs": (), "priority": (), "andes": _OURS, "qoe": _OURS}
+_RIVALS = (*_OURS, _ROOT / "benchmarks/scheduling/rivals.py")
+SCHEDULER_SOURCES: Mapping[str, tuple[Path, ...]] = {
+    "fcfs": (),
+    "priority": (),
+    "andes": _OURS,
+    "qoe": _OURS,
+    "shortest": _RIVALS,
+    "las": _RIVALS,
+    "edf": _RIVALS,
+}
 """Files whose change makes a cached run stale; vLLM's own schedulers are pinned by version."""
 
 
@@ -50,19 +61,25 @@ def make_scheduler(
     prefix_caching: bool = True,
     depth: int = 1,
     offloaded_blocks: int = 0,
-    watermark: float = 0.0,
+    stock: StockFlags = DEFAULT,
+    max_model_len: int = MAX_MODEL_LEN,
     draft_tokens: int = 0,
 ) -> Any:
-    """`fcfs` and `priority` are vLLM's own classes; `andes` and `qoe` are QoEScheduler with that policy."""
+    """`fcfs` and `priority` are vLLM's own classes; all others are QoEScheduler with that policy.
+
+    `stock`: vLLM's flags, the engine's whatever schedules.
+    """
     settings: dict[str, Any] = {
         "kv_blocks": profile.kv_capacity_blocks,
         "block_size": profile.block_size,
-        "max_num_seqs": profile.max_num_seqs,
-        "max_num_batched_tokens": profile.max_num_batched_tokens,
+        "max_num_seqs": stock.max_num_seqs or profile.max_num_seqs,
+        "max_num_batched_tokens": stock.max_num_batched_tokens or profile.max_num_batched_tokens,
+        "long_prefill": stock.long_prefill,
+        "max_model_len": max_model_len,
         "prefix_caching": prefix_caching,
         "async_scheduling": depth > 1,
         "offloaded_blocks": offloaded_blocks,
-        "watermark": watermark,
+        "watermark": stock.watermark,
         "draft_tokens": draft_tokens,
         "draft_method": "ngram" if depth == 1 else "ngram_gpu",
     }
@@ -70,7 +87,7 @@ def make_scheduler(
         return build_scheduler(AsyncScheduler if depth > 1 else Scheduler, policy=name, **settings)
     from benchmarks.scheduling.ours import virtual_qoe_scheduler
 
-    if name == "qoe" and offloaded_blocks:
+    if name != "andes" and offloaded_blocks:
         options = {"kv_offload": True, **(options or {})}  # as engine.yaml's kvOffloadGib does
     return build_scheduler(
         virtual_qoe_scheduler(policy=name, clock=clock, classes=classes, profile=profile, options=options or {}),

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.scheduling.workload import Workload
+from benchmarks.scheduling.patience import Readers
+from benchmarks.scheduling.workload import CHUNK, MAX_MODEL_LEN, Workload
 from numpy.typing import NDArray
 from vllm.config import (
     CacheConfig,
@@ -35,7 +36,7 @@ from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.core.single_type_kv_cache_manager import register_all_kvcache_specs
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec, KVCacheSpec, MambaSpec
 from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
-from vllm.v1.request import Request
+from vllm.v1.request import Request, RequestStatus
 from vllm.v1.structured_output import StructuredOutputManager
 
 from andante.domain.step_time import Profile
@@ -47,7 +48,8 @@ from andante_vllm.virtual_host_link import VirtualHostLink, connector_bytes
 
 STOP_TOKEN = 3
 TOKEN = 7
-MAX_MODEL_LEN = 16_384
+_FIRST_CHUNK = 1_000_000
+"""From here on tokens name chunks of prompts; those below are single prompts'."""
 
 
 class VirtualClock:
@@ -75,12 +77,15 @@ class Run:
     busy_seconds: float
     finish: NDArray[np.float64]
     """When each request ended, seconds from the start."""
+    left: NDArray[np.float64]
+    """Seconds since its arrival after which each reader left; NaN: had all of the answer."""
 
 
 @cache
-def _model_directory() -> str:
-    folder = Path("/tmp/andante-virtual-time-model")  # noqa: S108  a config.json without weights, rewritten each time
-    return str(make_model(folder, max_model_len=MAX_MODEL_LEN))
+def _model_directory(max_model_len: int) -> str:
+    # A config.json without weights, rewritten each time.
+    folder = Path(f"/tmp/andante-virtual-time-model-{max_model_len}")  # noqa: S108
+    return str(make_model(folder, max_model_len=max_model_len))
 
 
 def build_scheduler(
@@ -96,6 +101,8 @@ def build_scheduler(
     chunked_prefill: bool = True,
     offloaded_blocks: int = 0,
     watermark: float = 0.0,
+    long_prefill: int = 0,
+    max_model_len: int = MAX_MODEL_LEN,
     max_loras: int = 0,
     draft_tokens: int = 0,
     draft_method: str = "ngram",
@@ -105,20 +112,25 @@ def build_scheduler(
 
     `offloaded_blocks`: what vLLM's OffloadingConnector keeps in the host's memory; 0: there is none.
     `watermark`: share of the blocks that vLLM's own admissions leave free.
+    `long_prefill`: vLLM's threshold for prompts of which a step computes no more than that; 0: there is none.
     `max_loras`: LoRA adapters in a batch at most; 0: there are none.
     `draft_tokens`: speculative decoding with so many draft tokens a step, by `draft_method`; 0: there is none.
     `more_groups`: the model's layers that have not full attention, by the kind of their KV cache.
     """
     config = VllmConfig(
         model_config=ModelConfig(
-            model=_model_directory(), skip_tokenizer_init=True, dtype="float32", max_model_len=MAX_MODEL_LEN
+            model=_model_directory(max_model_len),
+            skip_tokenizer_init=True,
+            dtype="float32",
+            max_model_len=max_model_len,
         ),
         cache_config=CacheConfig(block_size=block_size, enable_prefix_caching=prefix_caching),
         parallel_config=ParallelConfig(),
         scheduler_config=SchedulerConfig(
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,
-            max_model_len=MAX_MODEL_LEN,
+            max_model_len=max_model_len,
+            long_prefill_token_threshold=long_prefill,
             is_encoder_decoder=False,
             policy=policy,
             enable_chunked_prefill=chunked_prefill,
@@ -180,6 +192,9 @@ def make_requests(workload: Workload, *, hasher: Callable[[Request], list[Any]] 
         if before >= 0:
             answer = int(workload.output_tokens[before])
             known = [*(requests[before].prompt_token_ids or ()), *[TOKEN] * (answer - 1), STOP_TOKEN]
+        if workload.chunks is not None:
+            chunks = workload.chunks[index]
+            known = [_FIRST_CHUNK + name for name in chunks for _ in range(CHUNK)][:prompt]
         arrival = float(workload.arrival[index])
         qoe_class = workload.classes[int(workload.class_of[index])]
         requests.append(
@@ -188,7 +203,7 @@ def make_requests(workload: Workload, *, hasher: Callable[[Request], list[Any]] 
                 # Beyond what is known already no two requests share anything.
                 prompt_token_ids=known + [10 + index] * (prompt - len(known)),
                 sampling_params=SamplingParams(
-                    max_tokens=MAX_MODEL_LEN - prompt,
+                    max_tokens=workload.max_model_len - prompt,
                     stop_token_ids=[STOP_TOKEN],
                     temperature=0,
                     extra_args={request_args.CLASS: qoe_class.name, request_args.RECEIVED_AT: arrival},
@@ -225,6 +240,7 @@ def run_workload(
     lengths = workload.output_tokens.tolist()
     arrivals = workload.arrival.tolist()
     emitted = [0] * len(requests)
+    readers = Readers(workload) if workload.patience is not None else None
     by_id: Mapping[str, Request] = scheduler.requests
     flights: deque[tuple[Any, ModelRunnerOutput, float, list[int]]] = deque()
     times: list[float] = []
@@ -240,7 +256,16 @@ def run_workload(
         while completed < len(requests):
             while arrived < len(requests) and arrivals[arrived] <= clock.now:
                 scheduler.add_request(requests[arrived])
+                if readers is not None:
+                    readers.arrived(arrived)
                 arrived += 1
+            if readers is not None:
+                gone = readers.leave(clock.now)
+                if gone:
+                    scheduler.finish_requests([str(index) for index in gone], RequestStatus.FINISHED_ABORTED)
+                    finish[gone] = clock.now
+                    completed += len(gone)
+                    continue
             if len(flights) < depth and scheduler.has_requests():
                 batch = scheduler.schedule()
                 output, seconds, owner, again = _execute(batch, by_id, profile, lengths, emitted, drafts)
@@ -274,6 +299,8 @@ def run_workload(
                 continue
             batch, output, due, owner = flights.popleft()
             clock.now = max(clock.now, due)
+            if readers is not None:
+                owner = readers.got(owner, clock.now)
             times.append(clock.now)
             counts.append(len(owner))
             owners.append(owner)
@@ -289,6 +316,8 @@ def run_workload(
                 if emitted[index] >= lengths[index] and np.isnan(finish[index]) and str(index) not in by_id:
                     finish[index] = clock.now
                     completed += 1
+                    if readers is not None:
+                        readers.ended(index)
             if until is not None and until(completed):
                 break
     finally:
@@ -303,6 +332,7 @@ def run_workload(
         recomputed_tokens=recomputed,
         busy_seconds=busy,
         finish=finish,
+        left=readers.left if readers is not None else np.full(len(requests), np.nan),
     )
 
 

@@ -8,13 +8,15 @@ independently; in the traces their logarithms correlate by less than 0.09.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from andante.domain.pace import PRESETS, QoEClass
+
+MAX_MODEL_LEN = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,10 @@ LENGTHS: Mapping[str, Lengths] = MappingProxyType(
 )
 
 
+CHUNK = 512
+"""Tokens of the chunks of `Workload.chunks`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """Requests in order of arrival; all arrays of shape (requests,)."""
@@ -74,6 +80,12 @@ class Workload:
     """Tokens with which every prompt begins, the same in all; `prompt_tokens` counts them."""
     follows: NDArray[np.int64] | None = None
     """The request whose prompt and answer each prompt begins with, an earlier one; -1: none."""
+    chunks: tuple[tuple[int, ...], ...] | None = None
+    """Of each prompt the names of its chunks of `CHUNK` tokens, the last one shorter; equal names are equal tokens."""
+    patience: NDArray[np.float64] | None = None
+    """Seconds after which each reader leaves, of waiting for the first token or with nothing left to read; None: they
+    wait for ever. Batch work has no reader, and its patience is infinite."""
+    max_model_len: int = MAX_MODEL_LEN
 
     @property
     def requests(self) -> int:
@@ -114,6 +126,13 @@ def poisson_workload(
         duration=duration,
         common_prefix=common_prefix,
     )
+
+
+def with_patience(workload: Workload, *, mean: float, seed: int) -> Workload:
+    """The same requests by readers of exponential patience, `mean` in seconds; batch work waits for ever."""
+    patience = np.random.default_rng(1_000 + seed).exponential(mean, workload.requests)
+    paced = np.array([c.pace > 0 for c in workload.classes])
+    return replace(workload, patience=np.where(paced[workload.class_of], patience, np.inf))
 
 
 def endless_queue(*, requests: int, lengths: Lengths, seed: int, common_prefix: int = 0) -> Workload:

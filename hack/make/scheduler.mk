@@ -1,14 +1,24 @@
-.PHONY: bench-scheduler bench-ablation bench-sweep bench-prefix bench-speculative bench-classes bench-surge bench-host-kv bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
+.PHONY: bench-scheduler bench-patience bench-stock bench-replay bench-ablation bench-sweep bench-prefix bench-speculative bench-classes bench-surge bench-host-kv bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
 # Strings hash alike in every process, so that a run repeats to the last digit: vLLM keeps sets of request ids.
 SCHEDULER_RUN = env PYTHONHASHSEED=0 PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
-bench-scheduler: engine-env ## QoE over load in virtual time: stock, Andes and ours (resumable; hours cold)
+bench-scheduler: engine-env ## QoE over load in virtual time: stock at its best, simple orders, Andes and ours (resumable)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_scheduler $(ARGS)
+
+bench-patience: engine-env ## the same with readers who leave, mean patience 60 s and 20 s (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_scheduler --patience 60 --name scheduler-patience-60 $(ARGS)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_scheduler --patience 20 --name scheduler-patience-20 $(ARGS)
+
+bench-stock: engine-env ## which of vLLM's flags serve readers best: the rival of all tables (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_stock $(ARGS)
+
+bench-replay: engine-env ## recorded traces against stock at its best, in virtual time (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_replay $(ARGS)
 
 bench-ablation: engine-env ## the policy with one part changed at a time, in virtual time (resumable)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_ablation $(ARGS)
 
-bench-sweep: engine-env ## profiles, lengths, paces and loads against FCFS, in virtual time (resumable; about an hour)
+bench-sweep: engine-env ## profiles, lengths, paces, loads and patience against stock at its best, in virtual time (resumable)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_sweep $(ARGS)
 
 bench-prefix: engine-env ## system prompts and sessions, against FCFS at its best, in virtual time (resumable; about an hour)

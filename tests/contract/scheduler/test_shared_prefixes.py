@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from benchmarks.scheduling.schedulers import make_scheduler
 from benchmarks.scheduling.scoring import score_run
+from benchmarks.scheduling.stock import BEST, DEFAULT
 from benchmarks.scheduling.virtual_time import VirtualClock, block_hasher, build_scheduler, run_workload
 from benchmarks.scheduling.workload import LENGTHS, Workload, poisson_workload
 from hypothesis import given, settings
@@ -37,8 +38,8 @@ def agents(duration: float) -> Workload:
 def served(name: str, workload: Workload) -> tuple[float, Any]:
     """Mean QoE, and the scheduler as it was at the end."""
     clock = VirtualClock()
-    watermark = 0.02 if name == "fcfs" else 0.0
-    scheduler = make_scheduler(name, profile=PROFILE, clock=clock, classes=FAST, watermark=watermark)
+    flags = BEST if name == "fcfs" else DEFAULT
+    scheduler = make_scheduler(name, profile=PROFILE, clock=clock, classes=FAST, stock=flags)
     scores = score_run(workload, run_workload(workload, scheduler=scheduler, clock=clock, profile=PROFILE))
     assert scores.mean_qoe is not None
     return scores.mean_qoe, scheduler

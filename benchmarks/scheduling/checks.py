@@ -1,0 +1,63 @@
+"""What the tables must show of a policy: it is never worse than stock, and no rival dominates it.
+
+Both are asked of `scoring.Scores` as mappings, so of result files too. Mean QoE alone can be bought with who waits, and
+with who leaves; smooth goodput alone with throughput.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+LEAST_QOE = 0.002
+"""How much lower a mean QoE may be before it is worse."""
+TOLERANCE = 0.01
+"""Of the rival's tokens/s: a difference of smooth goodput below that is one of rounding."""
+LEAST_THROUGHPUT = 0.95
+"""Of the rival's tokens/s."""
+MOST_LEAVERS = 0.002
+"""How much larger the share of who leaves may be."""
+FIRST_LOAD, LAST_LOAD = 0.9, 1.5
+"""No rival may dominate at a load between these."""
+
+
+def worse(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> list[str]:
+    """In what a run is worse than stock's run of the same requests, with the figures."""
+    found = []
+    if ours["mean_qoe"] < stock["mean_qoe"] - LEAST_QOE:
+        found.append(f"mean QoE {ours['mean_qoe']:.4f} ({stock['mean_qoe']:.4f})")
+    if ours["smooth_goodput"] < stock["smooth_goodput"] - TOLERANCE * stock["throughput"]:
+        found.append(f"smooth goodput {ours['smooth_goodput']:.0f} ({stock['smooth_goodput']:.0f})")
+    if ours["throughput"] < LEAST_THROUGHPUT * stock["throughput"]:
+        found.append(f"tokens/s {ours['throughput']:.0f} ({stock['throughput']:.0f})")
+    if ours["share_left"] > stock["share_left"] + MOST_LEAVERS:
+        found.append(f"share who left {ours['share_left']:.2%} ({stock['share_left']:.2%})")
+    return found
+
+
+def dominates(rival: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether the rival is above in mean QoE and in smooth goodput too, each by more than a tie."""
+    return bool(
+        rival["mean_qoe"] > ours["mean_qoe"] + LEAST_QOE
+        and rival["smooth_goodput"] > ours["smooth_goodput"] + TOLERANCE * abs(ours["smooth_goodput"])
+    )
+
+
+def dominating(points: Mapping[tuple[str, float], Mapping[str, Any]], ours: str) -> list[tuple[str, float, str]]:
+    """Each rival and load at which it dominates `ours`, with the figures; `points` by (scheduler, load).
+
+    A rival with KV in host memory competes with ours with host memory only, and the other way round.
+    """
+    found = []
+    for (name, load), rival in sorted(points.items(), key=lambda item: (item[0][1], item[0][0])):
+        alike = name.endswith("+host") == ours.endswith("+host")
+        if name == ours or not alike or not FIRST_LOAD <= load <= LAST_LOAD or (ours, load) not in points:
+            continue
+        mine = points[ours, load]
+        if dominates(rival, mine):
+            figures = "; ".join(
+                f"{what} {rival[key]:{form}} ({mine[key]:{form}})"
+                for what, key, form in (("mean QoE", "mean_qoe", ".4f"), ("smooth goodput", "smooth_goodput", ".0f"))
+            )
+            found.append((name, load, figures))
+    return found
