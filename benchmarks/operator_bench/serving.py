@@ -264,7 +264,7 @@ def _watch(operator: OperatorProcess, *, seconds: float) -> dict[str, float]:
 
 
 def _snapshot(operator: OperatorProcess) -> dict[str, float]:
-    metrics, calls = operator.metrics, "andante_operator_api_calls_total"
+    metrics, calls = operator.metrics.now(), "andante_operator_api_calls_total"
     reads = sum(metrics.total(calls, verb=verb) for verb in ("get", "list", "discover"))
     return {
         "at": time.monotonic(),

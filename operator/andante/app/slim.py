@@ -25,8 +25,8 @@ _METADATA = (
 _POD_METADATA = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp")
 _POD_LABELS = (SERVICE_LABEL, TEMPLATE_HASH)
 _SHARED_PARTS, _LONGEST_SHARED = 4_096, 2_000
-"""Number of pod parts that are stored once for all pods with an equal part, and their largest size in characters:
-replicas of one service differ little.
+"""Number of parts of pods and Deployments that are stored once for all with an equal part, and their largest size in
+characters: replicas of one service differ little, and so do the containers of all services.
 """
 _MOST_MESSAGE = 1024
 """Characters of a condition's or container's message; a longer one is cut."""
@@ -70,7 +70,8 @@ def _slim(obj: Object, *, partial: bool) -> dict[str, Any]:
     if kind == DEPLOYMENT.kind:
         metadata = _without_managers(obj["metadata"])
         managers = _of_replicas(obj["metadata"])
-        return {**obj, "metadata": {**metadata, "managedFields": managers} if managers else metadata}
+        metadata = {**metadata, "managedFields": managers} if managers else metadata
+        return {**obj, "metadata": metadata, "spec": _deployment_spec(obj.get("spec") or {})}
     return {**obj, "metadata": _without_managers(obj["metadata"])}
 
 
@@ -96,6 +97,16 @@ def _few(metadata: Mapping[str, Any]) -> dict[str, Any]:
     annotations = metadata.get("annotations") or {}
     kept["annotations"] = {name: value for name, value in annotations.items() if name.startswith(OWNED_PREFIX)}
     return kept
+
+
+def _deployment_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole spec; what the containers of most services have in common is stored once."""
+    template = spec.get("template") or {}
+    pod = dict(template.get("spec") or {})
+    for kind in ("initContainers", "containers"):
+        if pod.get(kind):
+            pod[kind] = [{name: _shared(part) for name, part in container.items()} for container in pod[kind]]
+    return {**spec, "template": {**template, "spec": pod}} if template else dict(spec)
 
 
 def _pod_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

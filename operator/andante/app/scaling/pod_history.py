@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from operator import add, sub
 from statistics import median_low
 
@@ -49,9 +49,15 @@ class _Point:
     """What one sample counted, as if the engine had never restarted."""
 
     at: float
-    counters: array[float]
-    """In the order of COUNTERS; a dict for each of six samples of ten thousand pods would be most of the memory."""
-    by_class: Mapping[str, tuple[float, float]]
+    values: array[float]
+    """In the order of COUNTERS; then sum and count of the QoE of each of `classes`. A dict for each of six samples of
+    ten thousand pods would be most of the memory."""
+    classes: tuple[str, ...]
+
+    def class_qoe(self) -> dict[str, tuple[float, float]]:
+        """Per class: sum and count of the QoE."""
+        pairs = iter(self.values[len(COUNTERS) :])
+        return dict(zip(self.classes, zip(pairs, pairs, strict=True), strict=True))
 
 
 class PodHistory:
@@ -89,19 +95,19 @@ class PodHistory:
             self._points.popleft()
         if last is None:
             return None
-        before, now = self._points[-2].counters, self._points[-1].counters
+        before, now = self._points[-2].values, self._points[-1].values
         total, good = (max(0.0, now[place] - before[place]) for place in _ENDED_PLACES)
         return Ended(bad=max(0.0, total - good), total=total)
 
     def gained(self) -> list[float]:
         """What each of COUNTERS gained over the window."""
-        return list(map(sub, self._points[-1].counters, self._points[0].counters))
+        return list(map(sub, self._points[-1].values[: len(COUNTERS)], self._points[0].values))
 
     def class_qoe(self) -> dict[str, tuple[float, float]]:
         """Per class: sum and count of QoE gained over the window."""
-        first, last = self._points[0].by_class, self._points[-1].by_class
-        if first is last:
+        if self._points[0].values is self._points[-1].values:
             return {}
+        first, last = self._points[0].class_qoe(), self._points[-1].class_qoe()
         gained: dict[str, tuple[float, float]] = {}
         for name, (total, count) in last.items():
             before_total, before_count = first.get(name, (0.0, 0.0))
@@ -140,20 +146,18 @@ class PodHistory:
                 self._before_by_class[name] = (earlier[0] + gone[0], earlier[1] + gone[1])
 
     def _point(self, sample: PodSample) -> _Point:
-        counters = array("d", [sample.counters[name] for name in COUNTERS])
-        if self._before is not None:
-            counters = array("d", map(add, counters, self._before))
         by_class: dict[str, tuple[float, float]] = dict(sample.by_class)
         for name, (total, count) in self._before_by_class.items():
             now = by_class.get(name, (0.0, 0.0))
             by_class[name] = (now[0] + total, now[1] + count)
-        previous = self._points[-1] if self._points else None
-        if previous is None:
-            return _Point(sample.at, counters, by_class)
-        # An idle pod counts nothing: what it had counted is not kept six times.
-        same = previous.counters == counters
-        return _Point(
-            sample.at,
-            previous.counters if same else counters,
-            previous.by_class if previous.by_class == by_class else by_class,
-        )
+        values = array("d", [sample.counters[name] for name in COUNTERS])
+        if self._before is not None:
+            values = array("d", map(add, values, self._before))
+        values.extend(chain.from_iterable(by_class.values()))
+        classes = tuple(by_class)
+        if self._points:
+            # Nothing is kept six times: neither the classes, nor the values of an idle pod, which counts nothing.
+            previous = self._points[-1]
+            classes = previous.classes if previous.classes == classes else classes
+            values = previous.values if previous.values == values and previous.classes is classes else values
+        return _Point(sample.at, values, classes)
