@@ -129,9 +129,9 @@ def _calm(minutes: int, requests: float = 300) -> Phase:
     return Phase(minutes=minutes, requests=requests, bad=0.002)
 
 
-def _all(after: int, *, fast: int, slow: int, trend: int) -> dict[str, Fires]:
-    """The three burn alerts, each some minutes after the fault began."""
-    by = {BURN_FAST: fast, BURN_SLOW: slow, BURN_TREND: trend}
+def _all(after: int, *, fast: int, trend: int) -> dict[str, Fires]:
+    """The burn alerts of a fault that pages fast, and so not slowly too; each some minutes after it began."""
+    by = {BURN_FAST: fast, BURN_TREND: trend}
     return {name: Fires(after=after, by=after + minutes) for name, minutes in by.items()}
 
 
@@ -145,17 +145,17 @@ _IDLE = _one(Phase(minutes=H))
 BUDGET: Mapping[str, Scenario] = {
     "an outage": Scenario(
         engines=_one(_calm(3 * H), Phase(minutes=H, requests=300, bad=1)),
-        fires=_all(3 * H, fast=5, slow=13, trend=6),
+        fires=_all(3 * H, fast=5, trend=6),
     ),
     "a fifth of the answers is bad": Scenario(
         engines=_one(_calm(3 * H), Phase(minutes=80, requests=300, bad=0.2)),
-        fires=_all(3 * H, fast=20, slow=75, trend=30),
+        fires=_all(3 * H, fast=20, trend=30),
     ),
     "an outage through a restart of the engine": Scenario(
         engines=_one(
             _calm(3 * H), Phase(minutes=2, requests=300, bad=1), Phase(minutes=58, requests=300, bad=1, reset=True)
         ),
-        fires=_all(3 * H, fast=6, slow=14, trend=7),
+        fires=_all(3 * H, fast=6, trend=7),
     ),
     "an outage that Prometheus does not see for ten minutes": Scenario(
         engines=_one(
@@ -163,7 +163,7 @@ BUDGET: Mapping[str, Scenario] = {
             Phase(minutes=10, requests=300, bad=1, seen=False),
             Phase(minutes=50, requests=300, bad=1),
         ),
-        fires=_all(3 * H + 10, fast=3, slow=12, trend=6),
+        fires=_all(3 * H + 10, fast=3, trend=6),
         operator=Operator(ready=((3 * H, 1), (10, 0), (50, 1))),
     ),
     "ten minutes without a scrape": Scenario(
@@ -184,11 +184,11 @@ BUDGET: Mapping[str, Scenario] = {
     "the first hour of a service": Scenario(engines=_one(Phase(minutes=H, requests=300, bad=0.01))),
     "an outage in the first hour": Scenario(
         engines=_one(_calm(20), Phase(minutes=40, requests=300, bad=1)),
-        fires=_all(20, fast=3, slow=4, trend=9),
+        fires=_all(20, fast=3, trend=9),
     ),
     "ten times the traffic, and too few engines": Scenario(
         engines=_one(_calm(3 * H), Phase(minutes=H, requests=3000, bad=0.2)),
-        fires=_all(3 * H, fast=10, slow=25, trend=10),
+        fires=_all(3 * H, fast=10, trend=10),
     ),
     "an outage under a promise over two days": Scenario(
         service="two-days",
@@ -249,7 +249,6 @@ BUDGET: Mapping[str, Scenario] = {
         operator=Operator(ready=((3 * H, 2), (H, 1))),
         fires={
             BURN_FAST: Fires(after=3 * H, by=3 * H + 2, over=3 * H + 20),
-            BURN_SLOW: Fires(after=3 * H, by=3 * H + 10),
             BURN_TREND: Fires(after=3 * H, by=3 * H + 6),
         },
     ),
@@ -257,7 +256,6 @@ BUDGET: Mapping[str, Scenario] = {
         engines=_one(_calm(3 * H), Phase(minutes=20, requests=300, bad=1), _calm(100)),
         fires={
             BURN_FAST: Fires(after=3 * H, by=3 * H + 5, over=3 * H + 20 + 17),
-            BURN_SLOW: Fires(after=3 * H, by=3 * H + 13, over=3 * H + 20 + 50),
             BURN_TREND: Fires(after=3 * H, by=3 * H + 6),
         },
     ),
@@ -294,8 +292,19 @@ BUDGET: Mapping[str, Scenario] = {
 DAYS: Mapping[str, Scenario] = {
     "a healthy day": Scenario(engines=_one(_calm(12 * H))),
     "4 % for hours": Scenario(
-        engines=_one(_calm(6 * H), Phase(minutes=12 * H, requests=300, bad=0.04)),
-        fires={BURN_SLOW: Fires(after=8 * H, by=12 * H), BURN_TREND: Fires(after=6 * H, by=9 * H)},
+        engines=_one(_calm(6 * H), Phase(minutes=12 * H, requests=300, bad=0.04), _calm(2 * H)),
+        fires={
+            BURN_SLOW: Fires(after=8 * H, by=12 * H, over=19 * H),
+            BURN_TREND: Fires(after=6 * H, by=9 * H),
+        },
+    ),
+    "an outage, and 4 % for hours after it": Scenario(
+        engines=_one(_calm(6 * H), Phase(minutes=H, requests=300, bad=1), Phase(minutes=5 * H, requests=300, bad=0.04)),
+        fires={
+            BURN_FAST: Fires(after=6 * H, by=6 * H + 10, over=7 * H + 30),
+            BURN_SLOW: Fires(after=7 * H + 30, by=8 * H + 15),
+            BURN_TREND: Fires(after=6 * H, by=6 * H + 15),
+        },
     ),
     "almost 3 % for a day": Scenario(
         engines=_one(_calm(6 * H), Phase(minutes=24 * H, requests=300, bad=0.028)),
@@ -313,12 +322,12 @@ DAYS: Mapping[str, Scenario] = {
     ),
     "8 % under a promise of 99 %": Scenario(
         engines=_one(_calm(6 * H), Phase(minutes=6 * H, requests=300, bad=0.08)),
-        fires=_all(6 * H, fast=55, slow=190, trend=90),
+        fires=_all(6 * H, fast=55, trend=90),
     ),
     "2 % under a promise of 99.9 %": Scenario(
         service="s999",
         engines=_one(Phase(minutes=6 * H, requests=300), Phase(minutes=6 * H, requests=300, bad=0.02)),
-        fires=_all(6 * H, fast=60, slow=90, trend=150),
+        fires=_all(6 * H, fast=60, trend=150),
     ),
     "a few bad answers after days of much traffic": Scenario(
         engines=_one(_calm(24 * H, requests=6000), _calm(H, requests=100), Phase(minutes=H, requests=100, bad=0.13)),

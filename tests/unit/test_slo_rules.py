@@ -38,7 +38,7 @@ GENERIC_ALERTS = [rule for rule in GENERIC if "alert" in rule]
 
 
 def test_a_service_has_at_most_six_alerts_and_four_kilobytes_of_rules() -> None:
-    groups = service_groups(namespace="team-a", name="chat", promise=MONTH, classes=CLASSES, runbook_url=LINK)
+    groups = service_groups(namespace="team-a", name="chat", promise=MONTH, classes=CLASSES)
     assert len(_rules()) <= 6
     assert len(yaml.safe_dump(rule_file(groups), sort_keys=False, width=1000)) <= 4096
 

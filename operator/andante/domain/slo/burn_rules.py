@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from andante.domain import metric_names
 from andante.domain.pace import QoEClass
 from andante.domain.slo import recording
-from andante.domain.slo.alerts import BUDGET_SPENT, Rule, alert
+from andante.domain.slo.alerts import BUDGET_SPENT, BURN_FAST, Rule, alert
 from andante.domain.slo.burn import LEAST_WINDOW, WHOLE_WEEK, BurnTier, burn_tiers, duration
 from andante.domain.slo.promise import DAY, Promise
 from andante.domain.slo.promql import BY_SERVICE, number, once, selector
@@ -81,6 +81,7 @@ class _Service:
     ) -> None:
         """`requests`: of the last 28 days; None: as they are recorded."""
         self._promise, self._runbook_url, self._requests = promise, runbook_url, requests
+        self._namespace, self._name = namespace, name
         self._labels = selector({"namespace": namespace, "llmservice": name})
 
     def burn(self, tier: BurnTier, *, each_class: bool = False) -> Rule:
@@ -104,6 +105,8 @@ class _Service:
             f"{long} > {ratio}",
             f"{short} > {ratio}",
         )
+        if tier.tier == "slow" and self._requests is None:
+            expression += f"\nunless on () {self._paged_already(tier)}"
         window, percent = duration(tier.long), number(100 * tier.ratio)
         return alert(
             tier.alert,
@@ -116,6 +119,11 @@ class _Service:
             f" {duration(self._promise.window)}. The last {duration(tier.short)} were no better.",
             runbook_url=self._runbook_url,
         )
+
+    def _paged_already(self, tier: BurnTier) -> str:
+        """The fast alert fired within the short window: what that window still holds may be a fault that is over."""
+        labels = selector({"alertname": BURN_FAST, "namespace": self._namespace, "llmservice": self._name})
+        return f"last_over_time(ALERTS{labels}[{duration(tier.short)}])"
 
     def _of_a_class(self, tier: BurnTier) -> str:
         """A class with few requests may be served badly for days while the service as a whole keeps its promise.
