@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the test suites, two at a time where that is safe, and says what ran, what could not run, and why.
+"""Runs the test suites, some at a time where that is safe, and says what ran, what could not run, and why.
 
 `make test` calls it. With CI=true, a suite that could not run and a test that was skipped are failures: a green run
 must mean that everything ran. It uses the standard library only; `hack/setup.sh` creates .venv before.
@@ -50,6 +50,12 @@ def _pytest(*args: str) -> tuple[str, ...]:
     return (str(VENV / "python"), "-m", "pytest", "-q", *args)
 
 
+def _end_to_end(name: str, shows: str) -> Suite:
+    folder = f"tests/e2e/{name.replace('-', '_')}"
+    tests = _pytest(folder, "--timeout=1500", f"--cluster=andante-e2e-{name}")
+    return Suite(name, shows, (("make", "engine-env"), tests), _root_on_linux)
+
+
 SUITES: tuple[Suite, ...] = (
     Suite(
         "lint",
@@ -78,20 +84,18 @@ SUITES: tuple[Suite, ...] = (
         (("make", "cluster-binaries"), _pytest("tests/cluster")),
         _root_on_linux,
     ),
-    Suite(
-        "e2e",
-        "helm install to streamed tokens on a real node",
-        (("make", "engine-env"), _pytest("tests/e2e", "--timeout=1500")),
-        _root_on_linux,
-    ),
+    _end_to_end("changes", "a live service on a real node: whatever changes, no stream is cut"),
+    _end_to_end("install", "every way from nothing to an answer, on real nodes"),
+    _end_to_end("on-call", "real Prometheus and Alertmanager beside a real node: who is called, and when it is over"),
 )
 
 
-# The lanes of a stage run at the same time and take about equally long: one computes, the other waits for a control
-# plane. The end-to-end suite runs alone, as it compares the engine's measurements with those of its client.
+# The lanes of a stage run at the same time and take about equally long. In the first one computes, and the other waits
+# for a control plane. The end-to-end suites wait for engines, drains and alerts more than they compute; a test that
+# compares times waits until the others' engines have started (tests/e2e/machine_load.py).
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
     (("lint", "unit", "golden", "alerts", "contract"), ("operator", "cluster")),
-    (("e2e",),),
+    (("changes",), ("install",), ("on-call",)),
 )
 
 
@@ -131,7 +135,7 @@ class Findings:
 
 
 def _say(suite: Suite, line: str) -> None:
-    # One write for each line, as two lanes print at the same time.
+    # One write for each line, as lanes print at the same time.
     sys.stdout.write(f"{suite.name:8} | {line.rstrip()}\n")
     sys.stdout.flush()
 

@@ -3,7 +3,7 @@
     <!-- not run: needs a GPU -->
     <!-- run by: tests/golden/test_docs_commands.py -->
 
-A page whose commands all run in one test says so once: `<!-- page run by: tests/e2e/test_newcomer.py -->`.
+A page whose commands all run in one test says so once: `<!-- page run by: tests/e2e/install/test_newcomer.py -->`.
 """
 
 from __future__ import annotations

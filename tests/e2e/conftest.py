@@ -1,4 +1,8 @@
-"""Installs Andante on a real node from the repository's chart, once for all end-to-end tests."""
+"""Installs Andante on a real node from the repository's chart, once for all end-to-end tests of a run.
+
+Most of their time is waiting, so the folders below run side by side, each in a process and on a cluster of its own:
+`changes` (one service and all that may happen to it), `install` (every way to a first answer), `on_call` (alerts).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ import pytest
 from hack.install import ROOT, Installation, install, kubectl_binary, service_url
 from hack.localcluster.target import Target
 
-CLUSTER = "andante-e2e"
+DEFAULT_CLUSTER = "andante-e2e"
 NAMESPACE = "e2e"
 SYSTEM = "andante-system"
 OPERATOR = "app.kubernetes.io/name=andante-operator"
@@ -107,13 +111,18 @@ def accepts(url: str) -> bool:
     return True
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cluster", default=DEFAULT_CLUSTER, help="the tests' cluster, made and removed")
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
+def cluster(pytestconfig: pytest.Config) -> Iterator[str]:
     """Name of the tests' cluster, which is removed at the end; first, the cluster of a killed run is removed."""
-    command = [sys.executable, "-m", "hack.localcluster", "down", "--name", CLUSTER]
+    name = str(pytestconfig.getoption("--cluster"))
+    command = [sys.executable, "-m", "hack.localcluster", "down", "--name", name]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     try:
-        yield CLUSTER
+        yield name
     finally:
         subprocess.run(command, cwd=ROOT, check=True, timeout=300)
 
@@ -124,8 +133,13 @@ def service_file() -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(cluster: str, service_file: Path) -> Service:
+def applied(cluster: str, service_file: Path) -> Service:
+    """The service, whose engine may still start."""
     installation = install(Target(cluster=cluster), namespace=NAMESPACE, service_file=service_file, say=print)
-    found = Service(installation, kubectl_binary())
-    found.wait("the service to be Ready", lambda: found.condition("Ready") == "True")
-    return found
+    return Service(installation, kubectl_binary())
+
+
+@pytest.fixture(scope="session")
+def service(applied: Service) -> Service:
+    applied.wait("the service to be Ready", lambda: applied.condition("Ready") == "True")
+    return applied

@@ -16,6 +16,7 @@ from andante.domain.pace import PRESETS
 from andante.domain.trace import TraceRequest
 from e2e.conftest import NAMESPACE, Service
 from e2e.engine_metrics import metrics
+from e2e.machine_load import quiet
 
 
 def _replay(service: Service, requests: list[TraceRequest]) -> list[RequestResult]:
@@ -62,7 +63,8 @@ def test_a_bad_expectation_is_refused_by_name_and_the_engine_goes_on(service: Se
 def test_the_engine_measures_the_qoe_that_the_client_got(service: Service) -> None:
     before = metrics(service.url)
     requests = [TraceRequest(arrival_s=0.25 * i, prompt_tokens=300 + 40 * i, output_tokens=60) for i in range(40)]
-    results = _replay(service, requests)
+    with quiet():
+        results = _replay(service, requests)
     after = metrics(service.url)
 
     def gained(name: str) -> float:

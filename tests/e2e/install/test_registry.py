@@ -27,8 +27,8 @@ from hack.release.credentials import Login
 from hack.release.publish import push_image
 from hack.release.registry import parse
 
-from e2e import plain_vllm
 from e2e.engine_metrics import metrics
+from e2e.install import plain_vllm
 from registry_server import PASSWORD, USERNAME, RegistryServer
 
 CLUSTER = "andante-registry"

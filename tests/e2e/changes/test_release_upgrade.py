@@ -18,7 +18,7 @@ import yaml
 from hack.install import OPERATOR_CHART, RELEASE, ROOT, helm_binary, run
 from hack.localcluster.backends import Native
 
-from e2e.conftest import CLUSTER, OPERATOR, SYSTEM, Service
+from e2e.conftest import OPERATOR, SYSTEM, Service
 from e2e.streams import Stream, assert_all_whole, steady_streams
 
 NEXT = "next-version"
@@ -66,14 +66,14 @@ def services(service: Service) -> Iterator[tuple[Service, Service]]:
 
 
 @pytest.fixture(scope="module")
-def seen(services: tuple[Service, Service]) -> Seen:
+def seen(cluster: str, services: tuple[Service, Service]) -> Seen:
     found, first = Seen(), services[0]
     found.streams += [Stream(first.url, model=first.name, tokens=LONG_TOKENS) for _ in range(READERS)]
     first.wait("the scaler to learn what a replica carries", lambda: _carried(first) > READERS / 2, timeout=60)
     carried, children = _carried(first), _children(services)
     with ExitStack() as stack:
         steady = [stack.enter_context(steady_streams(one.url, model=one.name, tokens=TOKENS)) for one in services]
-        _upgrade(first)
+        _upgrade(first, cluster)
         first.wait("all services to be rolled out", lambda: _are_rolled_out(services, found), timeout=900)
     for streams in steady:
         found.streams += streams()
@@ -81,12 +81,12 @@ def seen(services: tuple[Service, Service]) -> Seen:
     return found
 
 
-def _upgrade(service: Service) -> None:
+def _upgrade(service: Service, cluster: str) -> None:
     """As docs/how-to/upgrade.md says, to the image's other tag."""
     path = "-o=jsonpath={.items[0].spec.containers[0].image}"
     image = service.kubectl("get", "pods", "-l", OPERATOR, path, namespace=SYSTEM).strip()
     source = f"docker.io/library/{image}"  # the node's full name of an image without a registry
-    socket = Native(CLUSTER).cluster.containerd_socket
+    socket = Native(cluster).cluster.containerd_socket
     tag = ("ctr", "--address", str(socket), "--namespace", "k8s.io", "images", "tag", "--force")
     run(*tag, source, f"{source.rpartition(':')[0]}:{NEXT}")
     run(

@@ -24,7 +24,7 @@ from hack.localcluster.target import Target
 from hack.release.publish import push_image
 from hack.release.registry import parse
 
-from e2e import plain_vllm
+from e2e.install import plain_vllm
 from registry_server import RegistryServer
 
 THEIRS, OURS = "andante-foreign", "andante-mine"

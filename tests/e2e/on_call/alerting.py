@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from alertmanager_program import alertmanager_program, running
 from andante.domain import metric_names
+from andante.domain.slo.alerts import KEEP_FIRING
 from andante.domain.slo.rules import generic_groups, rule_file
 from metric_stores import prometheus
 from small_server import serving
 
+SOON = "30s"
+"""How long an alert lingers, and until Alertmanager tells what changed: minutes else, for which no test waits."""
 EXAMPLES = ROOT / "examples" / "monitoring"
 
 
@@ -32,6 +36,12 @@ class Page:
     labels: Mapping[str, str]
     """That all of its alerts share."""
     alerts: Sequence[Mapping[str, Any]]
+    over: bool
+    """Whether all of its alerts have ended."""
+
+    def started(self) -> float:
+        """Unix time at which the first of its alerts fired."""
+        return min(datetime.fromisoformat(alert["startsAt"]).timestamp() for alert in self.alerts)
 
 
 @dataclass(slots=True)
@@ -47,6 +57,13 @@ class Alerting:
 
     def of(self, service: str) -> list[Page]:
         """Pages (no warnings) of a service, as they came."""
+        return [page for page in self._to_pager(service) if not page.over]
+
+    def ended(self, service: str) -> list[Page]:
+        """What said that pages of a service are over."""
+        return [page for page in self._to_pager(service) if page.over]
+
+    def _to_pager(self, service: str) -> list[Page]:
         return [p for p in self.pages if p.receiver == "pager" and p.labels.get("llmservice") == service]
 
     def rounds(self) -> int:
@@ -82,8 +99,7 @@ class Alerting:
     def take(self, path: str, body: bytes) -> None:
         """Note what Alertmanager sent to a receiver."""
         sent = json.loads(body)
-        if sent["status"] == "firing":
-            self.pages.append(Page(path.strip("/"), sent["commonLabels"], sent["alerts"]))
+        self.pages.append(Page(path.strip("/"), sent["commonLabels"], sent["alerts"], sent["status"] == "resolved"))
 
 
 @contextmanager
@@ -95,10 +111,13 @@ def alerting(folder: Path, *, kubeconfig: Path, rules: Mapping[str, str]) -> Ite
         for receiver in config["receivers"]:
             for hook in receiver.get("webhook_configs", ()):
                 hook["url"] = f"http://127.0.0.1:{receivers}/{receiver['name']}"
+        config["route"]["routes"][0]["group_interval"] = SOON
         (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
         texts = {"generic": yaml.safe_dump(rule_file(generic_groups())), **rules}
         for name, text in texts.items():
-            (folder / f"{name}.rules.yaml").write_text(text)
+            lingers = f"keep_firing_for: {KEEP_FIRING}"
+            assert lingers in text, name
+            (folder / f"{name}.rules.yaml").write_text(text.replace(lingers, f"keep_firing_for: {SOON}"))
         scraping = yaml.safe_load((EXAMPLES / "prometheus.yaml").read_text())
         for job in scraping["scrape_configs"]:
             for discovery in job["kubernetes_sd_configs"]:
