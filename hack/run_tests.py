@@ -75,7 +75,7 @@ SUITES: tuple[Suite, ...] = (
     Suite(
         "operator",
         "the operator and the CRD against a real API server",
-        (("make", "control-plane-binaries"), _pytest("tests/operator")),
+        (("make", "control-plane-binaries", "prometheus-operator"), _pytest("tests/operator")),
         _linux,
     ),
     Suite(

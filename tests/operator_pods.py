@@ -54,6 +54,7 @@ class FakeEngine:
                     return
                 status, body = engine.answer or (200, engine.text().encode())
                 self.send_response(status)
+                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")  # Prometheus 3 asks for it
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 with contextlib.suppress(ConnectionError):  # the client has gone

@@ -6,6 +6,7 @@ be reached. Each build happens once: in all ~15 minutes on two cores, and 1.8 GB
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -51,6 +52,20 @@ def helm(*, to: Path) -> None:
 def tool(package: str, *, module: str, to: Path) -> None:
     """Build the program of `package`, a tool of gomodules/`module`, into the file `to`. Raises ClusterError."""
     _build(package, module=module, to=to, values={})
+
+
+def module_folder(path: str, *, module: str) -> Path:
+    """Where Go keeps the source of the module `path`, one that gomodules/`module` needs. Raises ClusterError."""
+    command = [str(find_go()), "mod", "download", "-json", path]
+    done = subprocess.run(
+        command, cwd=GOMODULES / module, env=_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise ClusterError(
+            f"the Go module proxy did not give {path}: {done.stderr.strip()[-400:]}",
+            "python3 -m hack.localcluster doctor",
+        )
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def kind(*, version: str, to: Path) -> None:

@@ -1,4 +1,4 @@
-.PHONY: install-local cluster-up cluster-down cluster-doctor cluster-status cluster-binaries control-plane-binaries helm
+.PHONY: install-local cluster-up cluster-down cluster-doctor cluster-status cluster-binaries control-plane-binaries helm prometheus-operator
 LOCAL_CLUSTER = python3 -m hack.localcluster
 
 cluster-up: setup ## a Kubernetes cluster: yours (KUBECONFIG_FILE=...), or a native node; ARGS="--name two", "--backend kind"
@@ -23,6 +23,9 @@ cluster-binaries: setup ## every program of the native cluster, ahead of time (b
 
 control-plane-binaries: setup ## the programs of the control plane, ahead of time
 	@$(LOCAL_CLUSTER) binaries control-plane >/dev/null
+
+prometheus-operator: setup ## the Prometheus Operator, which tests run (built once: about 3 minutes)
+	@python -m hack.go_programs prometheus-operator >/dev/null
 
 helm: setup ## helm 3, into the cache
 	@$(LOCAL_CLUSTER) binaries helm >/dev/null

@@ -23,11 +23,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hack import go_programs
 from hack.localcluster import buildimage
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.progress import say
 from hack.localcluster.settings import REPOSITORY, go_arch
-from hack.release import chart, source, tools
+from hack.release import chart, source
 from hack.release.publish import OPERATOR, operator_build
 from hack.release.registry import parse
 from hack.release.source import Source
@@ -58,7 +59,7 @@ def make(
         raise ClusterError("the source is no clean commit: a release is made of one", "git status; commit or stash")
     notes = release_notes((repository / "CHANGELOG.md").read_text(), made_of.version)
     program = buildimage.choose_builder(builder)
-    crane = tools.ensure("crane")
+    crane = go_programs.ensure("crane")
     empty(folder)
     (folder / "RELEASE_NOTES.md").write_text(notes)
     say("wheel")

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hack import go_programs
 from hack.localcluster import buildimage
 from hack.localcluster.binaries import HELM, ensure_binaries
 from hack.localcluster.buildimage import ImageBuild
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.progress import say
 from hack.localcluster.settings import REPOSITORY
-from hack.release import chart, source, tools
+from hack.release import chart, source
 from hack.release.credentials import Login, docker_config, find_login
 from hack.release.registry import Registry, login_remedy, parse, probe, trusted_certificates
 from hack.release.source import Source
@@ -123,7 +124,7 @@ def install_lines(published: Published) -> str:
 
 def _push_operator(target: Registry, login: Login | None, build: ImageBuild) -> str:
     buildimage.choose_builder(build.builder)
-    crane = tools.ensure("crane")
+    crane = go_programs.ensure("crane")
     archive = buildimage.build(build)
     return push_image(archive, f"{target}/{build.tag}", target, login, crane=crane)
 
@@ -136,7 +137,7 @@ def push_image(
     Raises ClusterError.
     """
     say(f"pushing {reference} ({archive.stat().st_size / 1e6:.0f} MB before compression)")
-    crane = crane or tools.ensure("crane")
+    crane = crane or go_programs.ensure("crane")
     insecure = ["--insecure"] if target.plain_http else []
     with docker_config(target.host, login) as folder, trusted_certificates(target) as certificates:
         env = {"DOCKER_CONFIG": str(folder), **({"SSL_CERT_FILE": str(certificates)} if certificates else {})}

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hack import go_programs
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.settings import REPOSITORY
-from hack.release import tools
 
 FOLDER = REPOSITORY / ".github" / "workflows"
 _USES = re.compile(r"^\s*-?\s*uses:\s*(\S+)", re.MULTILINE)
@@ -23,7 +23,7 @@ def unpinned(text: str) -> list[str]:
 
 def problems(files: list[Path]) -> str:
     """The faults of `files`, one a line; empty where there are none. Raises ClusterError."""
-    program = tools.ensure("actionlint")
+    program = go_programs.ensure("actionlint")
     done = subprocess.run([str(program), "-oneline", *map(str, files)], capture_output=True, text=True, check=False)
     if done.returncode not in {0, 1}:
         raise ClusterError(f"actionlint: {done.stderr.strip()[-800:]}")

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hack import go_programs
 from hack.localcluster.binaries import HELM, ensure_binaries
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import TinyImage, write_docker_archive
 from hack.localcluster.settings import KUBERNETES_VERSION
-from hack.release import publish, tools
+from hack.release import publish
 from hack.release.chart import package
 from hack.release.credentials import Login, docker_config
 from hack.release.registry import Registry, parse
@@ -68,7 +69,7 @@ def test_an_archive_has_that_digest_before_it_is_pushed(
 ) -> None:
     """What a release's manifest says of an image that is nowhere yet."""
     publish.push_image(archive, f"{target}/digest:1", target, LOGIN)
-    command = [str(tools.ensure("crane")), "digest", "--tarball", str(archive)]
+    command = [str(go_programs.ensure("crane")), "digest", "--tarball", str(archive)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said.strip() == server.digest("team/digest", "1")
 
@@ -147,7 +148,7 @@ def test_a_login_in_a_credential_helper_is_found(
 def test_a_password_stands_on_no_command_line(target: Registry, archive: Path, tmp_path: Path) -> None:
     spy = tmp_path / "crane"
     spy.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/seen\nls -l "$DOCKER_CONFIG"/* >> {tmp_path}/seen\n'
-                   f'exec {tools.ensure("crane")} "$@"\n')  # fmt: skip
+                   f'exec {go_programs.ensure("crane")} "$@"\n')  # fmt: skip
     spy.chmod(0o755)
     publish.push_image(archive, f"{target}/spied:1", target, LOGIN, crane=spy)
     seen = (tmp_path / "seen").read_text()
