@@ -1,7 +1,7 @@
 """A rule with one comparison turned round, or one condition left out, behaves differently in some scenario.
 
 All mutants stand beside each other in one file, each an alert with a name of its own, so that one run of promtool for
-each kind of scenarios judges them all.
+each kind of scenarios judges them all. test_recorded.py does the same with the rules that record.
 """
 
 from __future__ import annotations

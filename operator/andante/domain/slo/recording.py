@@ -64,7 +64,7 @@ def recording_groups() -> tuple[Group, ...]:
         REQUESTS_5M: f"sum {BY_SERVICE} ({CLASS_REQUESTS_5M})",
         REQUESTS_28D: f"sum_over_time({REQUESTS_5M}[{RECORDED_DAYS}d])",
         BAD_3D: f"sum {BY_SERVICE} (sum_over_time({CLASS_BAD_5M}[3d]))",
-        RATIO_3D: f"{BAD_3D} / (sum {BY_SERVICE} (sum_over_time({REQUESTS_5M}[3d])) > 0)",
+        RATIO_3D: f"{BAD_3D} / (sum_over_time({REQUESTS_5M}[3d]) > 0)",
     }
     return tuple(
         {
