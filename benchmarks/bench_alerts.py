@@ -155,7 +155,9 @@ def ours(of: Month, promise: Promise, rng: np.random.Generator) -> Flags:
             & (short > tier.ratio)
         )
         _same_as_the_code(tier, promise, found, long_bad, long_all, short, budget, rng)
-        firing |= found
+        # The slow alert is silent while its short window holds minutes in which the fast one, the first tier, fired.
+        paged = over(firing.astype(float), round(tier.short / 60)) > 0
+        firing |= found & ~paged
     return firing
 
 
