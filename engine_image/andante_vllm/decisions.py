@@ -67,7 +67,7 @@ class Decisions:
             check_plan(plan, requests)
             self._gathering.look_up_in_turn(rows)
         self._standing = None
-        if plan is not None and not (plan.admit.size or plan.preempt.size):
+        if plan is not None and plan.standing and not (plan.admit.size or plan.preempt.size):
             self._standing, self._standing_key = (plan, rows), key
             self._standing_free, self._standing_left = engine.kv_free, _STANDING_STEPS
         self._decided(started, engine, chosen=plan is not None)

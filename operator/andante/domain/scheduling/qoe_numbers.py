@@ -10,12 +10,13 @@ MEAN, MAXMIN, PERFECT = 0, 1, 2
 """Objectives."""
 (
     AGEING_CREDIT, ADMISSIONS, PREEMPTED, RECOMPUTE_CREDIT, CREDITED_UNTIL, PLANNED, TO_EARN, TO_PAY, MOST_CREDIT,
-    ADMITTED, PRICE, DECIDED_AT, MEMORIES,
-) = range(13)  # fmt: skip
+    ADMITTED, PRICE, DECIDED_AT, GATHERED_UNTIL, HELD_BACK, MEMORIES,
+) = range(15)  # fmt: skip
 """What the numbers of a policy's memory are, and how many; CREDITED_UNTIL is NaN before the first decision.
 
 PLANNED: admissions of the last plan, whose ageing credit is TO_EARN and TO_PAY, up to MOST_CREDIT, once they were made;
 ADMITTED: `EngineView.admitted` then. PRICE: the going price (`qoe_comebacks`), at the last decision, DECIDED_AT.
+GATHERED_UNTIL: until when prefill is gathered (`qoe_gathering`); HELD_BACK: 1 if the last plan waits for that.
 """
 _OBJECTIVES = {"mean": MEAN, "maxmin": MAXMIN, "perfect": PERFECT}
 
@@ -48,6 +49,8 @@ class Settings(NamedTuple):
     held_by_host: float
     price_memory: float
     stay_bonus: float
+    gathered_steps: float
+    due_soon: float
     kv_offload: bool
 
     @classmethod

@@ -9,13 +9,17 @@ import numpy as np
 
 from andante.domain.compiled import Floats, Ints, Table, compiled, part
 from andante.domain.scheduling.qoe_comebacks import forget_price, learn_price, may_come
+from andante.domain.scheduling.qoe_gathering import note_prefill, wait_for_more
 from andante.domain.scheduling.qoe_numbers import (
     ADMISSIONS,
     ADMITTED,
     AGEING_CREDIT,
     DECIDED_AT,
+    HELD_BACK,
     MOST_CREDIT,
     PLANNED,
+    PREEMPTED,
+    RECOMPUTE_CREDIT,
     TO_EARN,
     TO_PAY,
     Settings,
@@ -152,10 +156,12 @@ def decide(
     tight = engine.kv_free < 2 * each * (1 + running.size)
     passed = max(engine.now - memory[DECIDED_AT], 0.0)
     memory[DECIDED_AT] = engine.now
+    memory[HELD_BACK] = 0.0
     everybody = waiting.size
     waiting, asked = may_come(requests, engine, room, running, waiting, asked, settings, memory)
     if fits_all(requests, engine, room, waiting, asked):
         forget_price(passed, settings, memory)
+        note_prefill(requests, engine, room, waiting, settings, memory)
         if (
             waiting.size == everybody
             and not tight
@@ -185,8 +191,13 @@ def decide(
     admit = _admit(requests, engine, bids, waiting, order, room)
     learn_price(bids, order, admit.size, passed, settings, memory)
     leave = nobody
+    credit, preempted = memory[RECOMPUTE_CREDIT], memory[PREEMPTED]
     if settings.preemption and running.size and order.size > admit.size:
         leave, admit = preempt(requests, engine, work, bids, room, served, worst, order, admit, settings, memory)
+    if wait_for_more(requests, engine, running, admit, settings, memory):
+        admit = leave = nobody
+        memory[RECOMPUTE_CREDIT], memory[PREEMPTED], memory[HELD_BACK] = credit, preempted, 1.0
+    note_prefill(requests, engine, room, admit, settings, memory)
     _plan_credit(engine, bids, waiting, admit, oldest, settings, memory)
     if settings.kv_offload:
         charge_recomputed(requests, work, admit, memory)

@@ -22,7 +22,7 @@ import numpy as np
 
 from andante.domain.compiled import unchecked
 from andante.domain.scheduling import qoe_plan
-from andante.domain.scheduling.qoe_numbers import CREDITED_UNTIL, MEMORIES, Settings
+from andante.domain.scheduling.qoe_numbers import CREDITED_UNTIL, HELD_BACK, MEMORIES, Settings
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.scheduling.room import NO_LIMIT
 from andante.domain.scheduling.view import EngineView, Plan, RequestView
@@ -49,4 +49,5 @@ class QoEPolicy:
         if not short:
             return None
         tokens = None if step_tokens == NO_LIMIT else step_tokens
-        return Plan(admit=admit, preempt=preempt, victims=victims, step_tokens=tokens)
+        standing = self._memory[HELD_BACK] == 0
+        return Plan(admit=admit, preempt=preempt, victims=victims, step_tokens=tokens, standing=standing)

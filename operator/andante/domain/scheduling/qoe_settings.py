@@ -68,6 +68,11 @@ class QoEPolicySettings:
     stay_bonus: float | None = None
     """A running request's gain counts 1 + this times, so that two requests do not alternate. 0; .5 with `kv_offload`,
     where preemptions are cheap."""
+    gathered_steps: float | None = None
+    """Steps after a step with prefill that admit no request while requests wait, so that fewer steps have prefill. 0;
+    3 with `kv_offload`."""
+    due_soon: float = 0.4
+    """Seconds: a new request whose first token is due within this time does not wait for gathered prefill."""
     kv_offload: bool = False
     """Host memory keeps the KV of a preempted request: the request may be preempted again, as often as this pays.
 
@@ -88,5 +93,6 @@ _BY_KV_OFFLOAD: Mapping[str, tuple[float, float]] = {
     "time_off": (120.0, 200.0),
     "held_by_host": (math.inf, 0.5),
     "stay_bonus": (0.0, 0.5),
+    "gathered_steps": (0.0, 3.0),
 }
 """The defaults without and with `kv_offload`."""

@@ -153,6 +153,9 @@ class Plan(NamedTuple):
 
     None: the engine's limit.
     """
+    standing: bool = True
+    """Whether a plan without an admission and a preemption holds until the engine's room changes; False: ask the policy
+    again before the next step."""
 
 
 class SchedulingPolicy(Protocol):
