@@ -59,8 +59,10 @@ class Generated:
         return {job["job_name"] for job in self.config.get("scrape_configs") or ()}
 
     def run_on(self, url: str, folder: Path, *, kubeconfig: Path) -> None:
-        """Let the Prometheus in `folder` read this: outside of a pod, so with a kubeconfig and the rules beside it."""
-        config = json.loads(json.dumps(self.config))
+        """Let the Prometheus in `folder` read this: outside of a pod, so with a kubeconfig and the rules beside it, and
+        with what the pod's reloader fills in."""
+        text = json.dumps(self.config).replace("$(SHARD)", "0").replace("$(POD_NAME)", "prometheus-0")
+        config = json.loads(text)
         for job in config["scrape_configs"]:
             for discovery in job["kubernetes_sd_configs"]:
                 discovery["kubeconfig_file"] = str(kubeconfig)

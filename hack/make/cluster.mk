@@ -24,7 +24,7 @@ cluster-binaries: setup ## every program of the native cluster, ahead of time (b
 control-plane-binaries: setup ## the programs of the control plane, ahead of time
 	@$(LOCAL_CLUSTER) binaries control-plane >/dev/null
 
-prometheus-operator: setup ## the Prometheus Operator, which tests run (built once: about 3 minutes)
+prometheus-operator: setup ## the Prometheus Operator, which tests run (built once: some minutes)
 	@python -m hack.go_programs prometheus-operator >/dev/null
 
 helm: setup ## helm 3, into the cache
