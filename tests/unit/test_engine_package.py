@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from andante.domain.compiled_folder import compiled_folder
+from andante.domain.scheduling import lengths
 from andante.engine_package import main
 
 CONFIG = {"model": {"id": "tiny", "source": "synthetic", "servedName": "tiny"}}
@@ -58,6 +60,20 @@ def test_it_is_pure_python_and_small(package: Path) -> None:
     assert {path.suffix for path in files} <= {".py", ".yaml", ".md", ".typed", ""}
     assert sum(path.stat().st_size for path in files) < 512 * 1024
     assert not (package / "packages" / "andante" / "app").exists()
+
+
+def test_the_copy_uses_the_machine_code_of_the_sources_it_was_made_of(package: Path) -> None:
+    code = (
+        "from pathlib import Path; from andante.domain.compiled_folder import compiled_folder;"
+        "from andante.domain.scheduling import lengths;"
+        "print(compiled_folder(Path(lengths.__file__), compiler='1', chosen='/kept'))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(package / "packages")},
+        capture_output=True, text=True, check=True, cwd=package.parent,
+    )  # fmt: skip
+    assert shown.stdout.strip() == str(compiled_folder(Path(lengths.__file__), compiler="1", chosen="/kept"))
 
 
 def test_a_second_copy_replaces_the_first(package: Path) -> None:

@@ -7,6 +7,9 @@ from functools import cache
 from pathlib import Path
 
 _DOMAIN = Path(__file__).parent
+_CALLED = ("*.py", "scheduling/**/*.py")
+"""Sources that compiled functions may call. An engine pod has these of `domain`, and not all others: the name must be
+the same there, or each start would compile what came with the machine's environment or the image."""
 
 
 def compiled_folder(source: Path, *, compiler: str, chosen: str) -> Path:
@@ -23,4 +26,5 @@ def compiled_folder(source: Path, *, compiler: str, chosen: str) -> Path:
 
 @cache
 def _domain_sources() -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(_DOMAIN.rglob("*.py")))
+    paths = {path for pattern in _CALLED for path in _DOMAIN.glob(pattern)}
+    return b"".join(path.read_bytes() for path in sorted(paths))
