@@ -201,7 +201,7 @@ BUDGET: Mapping[str, Scenario] = {
             _engine(_calm(4 * H, requests=3000), pod="chat-old", without=frozenset({"andante_requests_scored_total"})),
             _engine(_calm(3 * H), Phase(minutes=H, requests=300, bad=1), pod="chat-new"),
         ),
-        fires=_all(3 * H, fast=5, slow=13, trend=6),
+        fires=_all(3 * H, fast=5, trend=6),
     ),
     "three bad answers in an hour, scraped by two jobs": Scenario(
         engines=_twice(Phase(minutes=H), Phase(minutes=H, requests=3, bad=1)), operator=Operator(ready=((2 * H, 1),))
@@ -221,7 +221,7 @@ BUDGET: Mapping[str, Scenario] = {
             ),
         ),
         operator=Operator(ready=((4 * H, 1),)),
-        fires=_all(3 * H, fast=5, slow=13, trend=6),
+        fires=_all(3 * H, fast=5, trend=6),
     ),
     "batch alone": Scenario(
         engines=(_engine(Phase(minutes=2 * H, requests=300, bad=1, open=30), batch=True, qoe_class="batch"),),
@@ -301,8 +301,8 @@ DAYS: Mapping[str, Scenario] = {
     "an outage, and 4 % for hours after it": Scenario(
         engines=_one(_calm(6 * H), Phase(minutes=H, requests=300, bad=1), Phase(minutes=5 * H, requests=300, bad=0.04)),
         fires={
-            BURN_FAST: Fires(after=6 * H, by=6 * H + 10, over=7 * H + 30),
-            BURN_SLOW: Fires(after=7 * H + 30, by=8 * H + 15),
+            BURN_FAST: Fires(after=6 * H, by=6 * H + 10, over=7 * H + 45),
+            BURN_SLOW: Fires(after=7 * H + 30, by=8 * H + 30),
             BURN_TREND: Fires(after=6 * H, by=6 * H + 15),
         },
     ),
@@ -330,7 +330,7 @@ DAYS: Mapping[str, Scenario] = {
         fires=_all(6 * H, fast=60, trend=150),
     ),
     "a few bad answers after days of much traffic": Scenario(
-        engines=_one(_calm(24 * H, requests=6000), _calm(H, requests=100), Phase(minutes=H, requests=100, bad=0.13)),
+        engines=_one(_calm(24 * H, requests=6000), _calm(6 * H, requests=40), Phase(minutes=H, requests=100, bad=0.13)),
     ),
     "a quiet evening with a bad hour after days of much traffic": Scenario(
         engines=_one(
