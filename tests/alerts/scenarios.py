@@ -301,7 +301,7 @@ DAYS: Mapping[str, Scenario] = {
     "an outage, and 4 % for hours after it": Scenario(
         engines=_one(_calm(6 * H), Phase(minutes=H, requests=300, bad=1), Phase(minutes=5 * H, requests=300, bad=0.04)),
         fires={
-            BURN_FAST: Fires(after=6 * H, by=6 * H + 10, over=7 * H + 45),
+            BURN_FAST: Fires(after=6 * H, by=6 * H + 10, over=8 * H),
             BURN_SLOW: Fires(after=7 * H + 30, by=8 * H + 30),
             BURN_TREND: Fires(after=6 * H, by=6 * H + 15),
         },
