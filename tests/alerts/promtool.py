@@ -1,11 +1,12 @@
-"""Runs scenarios through `promtool test rules`, of Prometheus 2 and 3, which count windows differently."""
+"""Runs scenarios through `promtool test rules`, of Prometheus 2 and 3, which count windows differently, and through
+VictoriaMetrics' tool of the same kind."""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ MUTANT = "__"
 def promtool(generation: int) -> Program:
     """Debian 12's promtool 2, or a promtool 3 from a later Debian."""
     return program("promtool", suite="forky") if generation == 3 else program("prometheus", name="promtool")
+
+
+def vmalert_tool() -> Program:
+    """A VictoriaMetrics and its vmalert, for tests of rules as promtool's."""
+    return program("victoria-metrics", name="vmalert-tool", suite="forky")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,27 @@ def run(tool: Program, folder: Path, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(command, cwd=folder, env=dict(tool.environment), capture_output=True, text=True, check=False)
 
 
+def evaluated(
+    tool: Program, folder: Path, groups: Iterable[Group], *, minutes: int, tests: Sequence[dict[str, Any]]
+) -> subprocess.CompletedProcess[str]:
+    """`promtool test rules`: the rules evaluated each so many minutes, and tests in promtool's form."""
+    groups = list(groups)
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rule_file(groups), width=10_000), encoding="utf-8")
+    arguments = ["test", "rules", "tests.yaml"]
+    if tool.path.name == "vmalert-tool":
+        arguments = ["unittest", "--files", "tests.yaml"]
+        tests = [{key.replace("promql_", "metricsql_"): value for key, value in test.items()} for test in tests]
+    document = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": f"{minutes}m",
+        # Else the order is another one each time, and an alert may find the last sample too old, five minutes ago.
+        "group_eval_order": [group["name"] for group in groups],
+        "tests": tests,
+    }
+    (folder / "tests.yaml").write_text(yaml.safe_dump(document, width=10_000), encoding="utf-8")
+    return run(tool, folder, *arguments)
+
+
 def lint(tool: Program, folder: Path, groups: Iterable[Group], *, level: str = "all") -> str:
     """What `promtool check rules` complains of; empty: of nothing."""
     (folder / "rules.yaml").write_text(yaml.safe_dump(rule_file(groups)), encoding="utf-8")
@@ -74,18 +101,10 @@ def lint(tool: Program, folder: Path, groups: Iterable[Group], *, level: str = "
 
 
 def judge(tool: Program, folder: Path, each: Run) -> subprocess.CompletedProcess[str]:
-    """`promtool test rules` of a run."""
-    document = {
-        "rule_files": ["rules.yaml"],
-        "evaluation_interval": f"{each.minutes}m",
-        # Else the order is another one each time, and an alert may find the last sample too old, five minutes ago.
-        "group_eval_order": [group["name"] for group in each.groups],
-        "tests": [_test(name, scenario, each.per_minute) for name, scenario in each.scenarios.items()],
-    }
-    rules = rule_file(_at_one_interval(group, each.minutes) for group in each.groups)
-    (folder / "rules.yaml").write_text(yaml.safe_dump(rules, width=10_000), encoding="utf-8")
-    (folder / "tests.yaml").write_text(yaml.safe_dump(document, width=10_000), encoding="utf-8")
-    return run(tool, folder, "test", "rules", "tests.yaml")
+    """The tests of a run."""
+    groups = [_at_one_interval(group, each.minutes) for group in each.groups]
+    tests = [_test(name, scenario, each.per_minute) for name, scenario in each.scenarios.items()]
+    return evaluated(tool, folder, groups, minutes=each.minutes, tests=tests)
 
 
 def _at_one_interval(group: Group, minutes: int) -> Group:

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from alerts.promtool import run
+from alerts.promtool import evaluated
 from alerts.series import Value, notation
 from andante.domain import metric_names
 from andante.domain.slo import recording
@@ -198,6 +196,24 @@ def _five_minutes() -> World:
     )
 
 
+def _rounds() -> World:
+    """The slow rules each five minutes: 61 rounds before the change, and 20 after it."""
+    bad, requests = 300 * (61 * 3 + 20 * 1), 300 * (61 * 15 + 20 * 3)
+    checks = {
+        recording.REQUESTS_5M: {_SLO: 300 * 3, "other/chat": 300, "team/idle": 0},
+        recording.BAD_3D: {_SLO: bad, "other/chat": 0, "team/idle": 0},
+        recording.RATIO_3D: {_SLO: bad / requests, "other/chat": 0},
+        recording.REQUESTS_28D: {_SLO: requests, "other/chat": 300 * 81, "team/idle": 0},
+    }
+    return World(
+        series=_rates(before=301, after=100, steps_a_minute=1),
+        scrape_seconds=60,
+        evaluation_minutes=5,
+        rules=tuple(_SLOW.values()),
+        checks={name: Check(minute=400, rows=rows) for name, rows in checks.items()},
+    )
+
+
 def _weeks() -> World:
     """The slow sums, evaluated each hour, so that each sample adds a record of five minutes once an hour."""
     bad, requests = 300 * (43 * 1 + 29 * 3), 300 * (43 * 3 + 29 * 15)
@@ -223,6 +239,7 @@ WORLDS: Mapping[str, World] = {
     "engines": _engines(),
     "hours": _hours(),
     "five minutes": _five_minutes(),
+    "rounds": _rounds(),
     "weeks": _weeks(),
 }
 MUTANT = "__"
@@ -252,14 +269,7 @@ def recorded(tool: Program, folder: Path, world: World, mutants: Iterable[Rule] 
             {"expr": expression, "eval_time": f"{minute}m", "exp_samples": []} for expression, minute in asked.items()
         ],
     }
-    document = {
-        "rule_files": ["rules.yaml"],
-        "evaluation_interval": f"{world.evaluation_minutes}m",
-        "tests": [test],
-    }
-    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [group]}, width=10_000), encoding="utf-8")
-    (folder / "tests.yaml").write_text(yaml.safe_dump(document, width=10_000), encoding="utf-8")
-    done = run(tool, folder, "test", "rules", "tests.yaml")
+    done = evaluated(tool, folder, [group], minutes=world.evaluation_minutes, tests=[test])
     found: dict[str, dict[str, float]] = {}
     for name, row, value in _rows(done.stdout + done.stderr):
         found.setdefault(name, {})[row] = value
@@ -270,7 +280,7 @@ def recorded(tool: Program, folder: Path, world: World, mutants: Iterable[Rule] 
 def _rows(output: str) -> Iterator[tuple[str, str, float]]:
     """Of each sample that promtool tells of: the metric, what it is of, the value."""
     for got in re.findall(r"\n\s*got:([^\n]*)", output):
-        for labels, value in re.findall(r"(\{[^}]*\}) (\S+?)(?:,|$)", got):
+        for labels, value in re.findall(r"(\{[^}]*\}) ([^\s,\]]+)", got):
             named = {name: json.loads(text) for name, text in re.findall(r'(\w+)=("(?:[^"\\]|\\.)*")', labels)}
             name = named.pop("__name__")
             parts = [named.pop(label, None) for label in ("namespace", "llmservice", "qoe_class")]

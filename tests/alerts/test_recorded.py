@@ -30,6 +30,7 @@ SWAPPED = {
 }
 WINDOWS = {"5m": ("150s", "10m"), "30m": ("15m", "1h"), "1h": ("30m", "2h"), "6h": ("3h", "12h")}
 WINDOWS |= {"3d": ("36h", "6d"), "28d": ("14d", "56d")}
+"""Half of each, and twice. Not of 15m, in which the newest sample is asked for, as a round may be late."""
 EQUIVALENT = {
     r"or 0 \* 300 \* max by": "what is multiplied by 0 may be any number",
     r"or 0 \* 300 / sum by": "0 divided by the requests is 0, too; of no requests no share is recorded",
@@ -49,7 +50,7 @@ def mutants(expression: str) -> Iterator[str]:
             for new in news:
                 yield expression[: found.start()] + new + expression[found.end() :]
     for found in re.finditer(r"\[(\w+)\]", expression):
-        for window in WINDOWS[found[1]]:
+        for window in WINDOWS.get(found[1], ()):
             yield f"{expression[: found.start(1)]}{window}{expression[found.end(1) :]}"
     for found in re.finditer(r"\b(300|60) \*", expression):
         yield f"{expression[: found.start(1)]}{int(found[1]) // 2}{expression[found.end(1) :]}"
@@ -83,7 +84,7 @@ def test_every_record_is_checked() -> None:
 
 
 @pytest.mark.timeout(900)  # ten seconds of a core; machines may be busy
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", sorted(WORLDS.keys() - {"rounds"}))  # whose records the weeks have, too
 def test_each_mutant_of_a_recording_rule_is_caught(name: str, tmp_path: Path) -> None:
     world = WORLDS[name]
     made: dict[str, Rule] = {}

@@ -11,7 +11,7 @@ from andante.domain.slo.alerts import BUDGET_SPENT, BURN_FAST, Rule, alert
 from andante.domain.slo.burn import LEAST_WINDOW, WHOLE_WEEK, BurnTier, burn_tiers, duration
 from andante.domain.slo.promise import DAY, Promise
 from andante.domain.slo.promql import BY_SERVICE, number, once, selector
-from andante.domain.slo.recording import Group, ratio_with_open
+from andante.domain.slo.recording import Group, newest, ratio_with_open
 
 _SERVICE = "{{ $labels.namespace }}/{{ $labels.llmservice }}"
 _CLASS = "{{ with $labels.qoe_class }} for class {{ . }}{{ end }}"
@@ -91,13 +91,9 @@ class _Service:
         # The share of the budget that bad requests must have burnt, of the requests of the promise's whole window.
         share = tier.budget_share * self._promise.bad_share
         share *= self._promise.window / (recording.RECORDED_DAYS * DAY)
-        requests = f"{recording.REQUESTS_28D}{self._labels}"
+        requests = newest(f"{recording.REQUESTS_28D}{self._labels}")
         if self._requests is not None:
             requests = number(self._requests)
-        elif tier.severity == "critical":
-            # Recorded each five minutes, which is also how long a sample stands for the present: a page must not wait
-            # for one that was late.
-            requests = f"last_over_time({requests}[15m])"
         ratio = number(tier.ratio)
         expression = _all(
             f"{bad} >= {number(tier.least_bad)}",
@@ -114,9 +110,9 @@ class _Service:
             severity=tier.severity,
             tier=tier.tier,
             summary=_SUMMARY[tier.tier] + (_CLASS if each_class else ""),
-            description=f"In the last {window}, {{{{ printf `%.0f` $value }}}} requests were bad: over {percent} % of"
-            f" all, and over {number(100 * tier.budget_share)} % of the error budget of"
-            f" {duration(self._promise.window)}. The last {duration(tier.short)} were no better.",
+            description=f"{{{{ printf `%.0f` $value }}}} bad requests in the last {window}: over {percent} % of all and"
+            f" {number(100 * tier.budget_share)} % of the budget of {duration(self._promise.window)}. The last"
+            f" {duration(tier.short)} were no better.",
             runbook_url=self._runbook_url,
         )
 
@@ -164,7 +160,7 @@ class _Service:
             "trend": (recording.BAD_3D, recording.RATIO_3D, recording.RATIO_6H),
         }[tier.tier]
         bad, long, short = (f"{name}{self._labels}" for name in named)
-        return bad, long, short
+        return (newest(bad), newest(long), short) if tier.tier == "trend" else (bad, long, short)
 
     def _raw(self, tier: BurnTier) -> tuple[str, str, str]:
         """The same for windows that nobody else has, from the engines' counters."""
