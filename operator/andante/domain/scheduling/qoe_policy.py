@@ -7,10 +7,11 @@ docs/reference/scheduler-benchmarks.md:
 
 * QoE is predicted at the end of the request from its exact area, with the answer's length learned per class.
 * A request is preempted only if the gain pays for the recomputation, whose cost is the other work that the GPU could
-  have done in that time (`qoe_preemption`).
+  have done in that time (`qoe_preemption`). It comes back into a calm engine, or at the going price (`qoe_comebacks`).
 * The horizon is the time that the waiting work needs, not a constant.
 * A step that is longer than the most demanding pace allows has a cost; unfinished prefill is limited.
-* A share of the admitted work goes to the request that has waited longest.
+* Every request has a small constant urgency, so that among hopeless requests shorter ones go first.
+* With KV in host memory, prefill is gathered into fewer steps (`qoe_gathering`).
 """
 
 from __future__ import annotations
