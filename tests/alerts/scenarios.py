@@ -338,6 +338,9 @@ DAYS: Mapping[str, Scenario] = {
         ),
         fires={BURN_FAST: Fires(after=30 * H, by=31 * H - 1)},
     ),
+    "a bad quiet evening, too slow for the fast alert, after a day of much traffic": Scenario(
+        engines=_one(Phase(minutes=24 * H, requests=6000), Phase(minutes=6 * H + 20, requests=100, bad=0.05)),
+    ),
     "one class of two is served badly": Scenario(
         engines=(
             _engine(Phase(minutes=30 * H, requests=1000), qoe_class="reading"),
