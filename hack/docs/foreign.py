@@ -67,7 +67,7 @@ FLAGS = _set("""
     --kube-version --logs
     --namespace --no-hooks --output --port --previous --privileged --replicas --require-hashes --reset-then-reuse-values
     --reuse-values --selector --server-side --set --show-labels --skip-crds --speculative-config --tail --timeout --type
-    --values --version --wait --watch --watermark
+    --long-prefill-token-threshold --values --version --wait --watch --watermark
 """)
 
 # Variables of other programs.

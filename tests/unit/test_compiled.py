@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import pytest
 
 import andante
 from andante.domain.compiled import Floats, Table, compiled, unchecked
+from andante.domain.compiled_folder import compiled_folder
 
 _NO_CACHES = shutil.ignore_patterns("__pycache__")
 
@@ -139,3 +141,31 @@ def test_read_only_sources_keep_their_code_in_numbas_folder_wherever_they_lie(tm
         _make_read_only(sources)
         assert _probe(sources, NUMBA_CACHE_DIR=str(kept)) == expected
         assert not list(sources.rglob("*.nb[ci]"))
+
+
+def test_another_function_of_the_same_types_is_an_argument() -> None:
+    @compiled
+    def twice(at: Floats) -> float:
+        return 2 * at[0]
+
+    @compiled
+    def thrice(at: Floats) -> float:
+        return 3 * at[0]
+
+    @compiled
+    def value_of(function: Callable[[Floats], float], at: Floats) -> float:
+        return function(at)
+
+    assert [value_of(function, np.array([7.0])) for function in (twice, thrice)] == [14.0, 21.0]
+
+
+def test_a_change_of_a_part_outside_the_domain_is_another_folder(tmp_path: Path) -> None:
+    """`compiled_folder` keeps what it has read, as sources do not change while a process runs: two folders."""
+    source = tmp_path / "loop.py"
+    source.write_text("")
+    folders = []
+    for part in ("old", "new"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "parts.py").write_text(f"# {part}")
+        folders.append(compiled_folder(source, tmp_path / part, compiler="1", chosen="/chosen"))
+    assert folders[0] != folders[1]

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
+from typing import Annotated, Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
 
 import numba
 import numpy as np
@@ -59,14 +59,29 @@ def compiled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     A NamedTuple of these types is allowed too. Pass arguments by position, with exactly these types. Arrays must be
     contiguous and have the lengths that `function` expects: no index is checked. Division by zero gives infinity, as in
     numpy. The machine code is kept for the next start (`compiled_folder`).
+
+    A `Callable` of these types is a compiled function, which may be another one at each call.
     """
+    return _compiled(function, ())
+
+
+def compiled_with(*folders: Path) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """As `compiled`, for a function that calls parts outside `andante.domain`, in Python files of `folders`."""
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        return _compiled(function, folders)
+
+    return decorate
+
+
+def _compiled(function: Callable[_P, _R], folders: tuple[Path, ...]) -> Callable[_P, _R]:
     hints = get_type_hints(function, include_extras=True)
     hints.pop("return")
     signature = tuple(_type(hint) for hint in hints.values())
     config = numba.config
     before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
     source = Path(inspect.getfile(function))
-    folder = compiled_folder(source, compiler=numba.__version__, chosen=config.CACHE_DIR)
+    folder = compiled_folder(source, *folders, compiler=numba.__version__, chosen=config.CACHE_DIR)
     try:
         config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = str(folder), f"{__name__}.{Locator.__name__}"
         fast = numba.njit(signature, error_model="numpy", cache=True)(function)
@@ -98,7 +113,21 @@ def part(function: Callable[_P, _R]) -> Callable[_P, _R]:
     return answer
 
 
+def inner(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """As `part`, in less time, for a function with many arguments that only compiled functions call.
+
+    A call from Python would end the process: the code that would unpack its arguments is not there.
+    """
+    answer: Callable[_P, _R] = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return answer
+
+
 def _type(hint: Any) -> Any:
+    if get_origin(hint) is Callable:
+        arguments, answer = get_args(hint)
+        return numba.types.FunctionType(_type(answer)(*map(_type, arguments)))
+    if get_origin(hint) is tuple:
+        return numba.types.Tuple([_type(part) for part in get_args(hint)])
     if not (isinstance(hint, type) and issubclass(hint, tuple)):
         return _TYPES[hint]
     fields = [_type(field) for field in get_type_hints(hint, include_extras=True).values()]

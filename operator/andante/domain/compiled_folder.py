@@ -12,19 +12,20 @@ _CALLED = ("*.py", "scheduling/**/*.py")
 the same there, or each start would compile what came with the machine's environment or the image."""
 
 
-def compiled_folder(source: Path, *, compiler: str, chosen: str) -> Path:
-    """The folder for the functions of `source` (a Python file).
+def compiled_folder(source: Path, *folders: Path, compiler: str, chosen: str) -> Path:
+    """The folder for the functions of `source` (a Python file), which may call those in `folders` and in the domain.
 
     The name depends on the compiler's version and on all sources that the functions may call; numba's own key is only
     the function's own file. The folder is beside the sources where machine code came with them (an image may contain
     it) or where `chosen` ($NUMBA_CACHE_DIR) is empty; otherwise it is in the chosen folder.
     """
-    digest = hashlib.sha256(compiler.encode() + _domain_sources() + source.read_bytes()).hexdigest()[:16]
+    sources = b"".join(map(_sources, (_DOMAIN, *folders)))
+    digest = hashlib.sha256(compiler.encode() + sources + source.read_bytes()).hexdigest()[:16]
     beside = _DOMAIN / "__pycache__" / "compiled" / digest
     return beside if beside.is_dir() or not chosen else Path(chosen) / "andante" / digest
 
 
 @cache
-def _domain_sources() -> bytes:
-    paths = {path for pattern in _CALLED for path in _DOMAIN.glob(pattern)}
+def _sources(folder: Path) -> bytes:
+    paths = {path for pattern in _CALLED for path in folder.glob(pattern)}
     return b"".join(path.read_bytes() for path in sorted(paths))

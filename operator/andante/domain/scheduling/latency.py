@@ -34,7 +34,7 @@ _LARGEST = 1e4
 _ERROR, _OBSERVATIONS = range(2)
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
     """The sums over all observations."""
 
     squares: Table
@@ -83,18 +83,24 @@ def _solved(matrix: Table, right: Floats) -> Floats:
     return right
 
 
-@unchecked
-@compiled
-def _observe(
-    sums: _Sums,
+@part
+def observed(
+    sums: Sums,
     line: LinearStepTime,
     prefill_tokens: float,
     sequences: float,
     context_tokens: float,
     seconds: float,
-    predicted: float,
 ) -> LinearStepTime:
-    """Add one observation to the sums; return the new line. `line`: the old line, predicting `predicted` s."""
+    """`OnlineStepTime.observe`, for compiled code: the new line; `line` is the present one."""
+    if not SHORTEST_STEP <= seconds <= LONGEST_STEP:
+        return line
+    predicted = (
+        line.base
+        + line.prefill_token * prefill_tokens
+        + line.sequence * sequences
+        + line.context_token * context_tokens
+    )
     sums.quality[_ERROR] += 0.02 * (abs(predicted - seconds) / seconds - sums.quality[_ERROR])
     sums.quality[_OBSERVATIONS] += 1
     # A stall of the machine would change the line for 1,000 steps: a time counts at most 3 times its prediction.
@@ -119,6 +125,19 @@ def _observe(
     return LinearStepTime(max(numbers[0], 1e-4), numbers[1], numbers[2], numbers[3])
 
 
+@unchecked
+@compiled
+def _observe(
+    sums: Sums,
+    line: LinearStepTime,
+    prefill_tokens: float,
+    sequences: float,
+    context_tokens: float,
+    seconds: float,
+) -> LinearStepTime:
+    return observed(sums, line, prefill_tokens, sequences, context_tokens, seconds)
+
+
 class OnlineStepTime:
     """Fits by least squares with forgetting and a pull towards the seed; sums are recursive, the line is solved again.
 
@@ -130,7 +149,8 @@ class OnlineStepTime:
     def __init__(self, seed: LinearStepTime = DEFAULT_STEP_TIME) -> None:
         start = np.array(seed) / np.array(_SCALE)
         pull = _RELATIVE_NOISE**2 / (_PRIOR_DEVIATION * np.maximum(start, 0.1)) ** 2
-        self._sums = _Sums(np.zeros((4, 4)), np.zeros(4), pull, pull * start, np.zeros(2))
+        self.sums = Sums(np.zeros((4, 4)), np.zeros(4), pull, pull * start, np.zeros(2))
+        """For compiled code, which may call `observed`."""
         self._line = seed
 
     @property
@@ -141,12 +161,8 @@ class OnlineStepTime:
     @property
     def relative_error(self) -> float:
         """Running mean of |predicted - observed| / observed."""
-        return float(self._sums.quality[_ERROR])
+        return float(self.sums.quality[_ERROR])
 
     def observe(self, *, prefill_tokens: float, sequences: float, context_tokens: float, seconds: float) -> None:
         """Add one finished step. Impossible times (not finite, below 10 us, over 10 s) are ignored."""
-        if SHORTEST_STEP <= seconds <= LONGEST_STEP:
-            predicted = self._line.seconds(
-                prefill_tokens=prefill_tokens, sequences=sequences, context_tokens=context_tokens
-            )
-            self._line = _observe(self._sums, self._line, prefill_tokens, sequences, context_tokens, seconds, predicted)
+        self._line = _observe(self.sums, self._line, prefill_tokens, sequences, context_tokens, seconds)

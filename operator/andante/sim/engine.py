@@ -1,0 +1,73 @@
+"""Defines what a simulated replica is: its resources, its step time, and vLLM's settings."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+from andante.domain.step_time import Profile, StepTimeCoefficients
+
+MICROSECOND = 1e-6
+
+
+class StepTime(NamedTuple):
+    """`StepTimeCoefficients` for compiled code, in microseconds."""
+
+    fixed_us: float
+    prefill_step_us: float
+    weight_floor_us: float
+    token_us: float
+    pair_us: float
+    decode_seq_us: float
+    context_token_us: float
+
+    @classmethod
+    def of(cls, coefficients: StepTimeCoefficients) -> Self:
+        return cls(*(float(getattr(coefficients, name)) for name in cls._fields))
+
+
+class Engine(NamedTuple):
+    """One replica. A tuple, because compiled code takes tuples."""
+
+    blocks: int
+    """KV blocks that requests may use; vLLM's one reserved block is not among them."""
+    block_size: int
+    max_seqs: int
+    max_step_tokens: int
+    long_prefill: int
+    """vLLM's `--long-prefill-token-threshold`: most tokens of a request in a step, unless it is alone; 0: no limit."""
+    watermark_blocks: int
+    """Free blocks that vLLM's own admissions leave."""
+    prefix_caching: bool
+    by_priority: bool
+    """vLLM's `--scheduling-policy priority`; else first come, first served."""
+    step_time: StepTime
+
+    @classmethod
+    def of(
+        cls,
+        profile: Profile,
+        *,
+        watermark: float = 0.0,
+        long_prefill: int = 0,
+        prefix_caching: bool = True,
+        by_priority: bool = False,
+    ) -> Self:
+        """A replica of `profile`. `watermark`: vLLM's `--watermark`, a share of all KV blocks, in [0, 1).
+
+        Raises ValueError naming the argument that is out of its range.
+        """
+        if long_prefill < 0:
+            raise ValueError(f"long_prefill must be tokens >= 0, got {long_prefill}")
+        if not 0 <= watermark < 1:
+            raise ValueError(f"watermark must be in [0, 1), got {watermark}")
+        return cls(
+            blocks=profile.kv_capacity_blocks,
+            block_size=profile.block_size,
+            max_seqs=profile.max_num_seqs,
+            max_step_tokens=profile.max_num_batched_tokens,
+            long_prefill=long_prefill,
+            watermark_blocks=int(watermark * (profile.kv_capacity_blocks + 1)),
+            prefix_caching=prefix_caching,
+            by_priority=by_priority,
+            step_time=StepTime.of(profile.coefficients),
+        )

@@ -1,0 +1,171 @@
+"""Readers: what each token means to them, and when one of them leaves.
+
+The measures are those of `andante.domain.qoe`: lag and delay area, from which QoE and idle latency follow exactly.
+"""
+
+from __future__ import annotations
+
+import math
+
+from andante.domain.compiled import inner
+from andante.domain.scheduling.lengths import Histograms, learn
+from andante.sim.batch import known_tokens, leave_batch
+from andante.sim.decisions import look_up
+from andante.sim.engine import Engine
+from andante.sim.kv_blocks import give_back
+from andante.sim.requests import Requests
+from andante.sim.state import (
+    ARRIVED,
+    CONTEXT,
+    ENDED,
+    GONE,
+    IN_BATCH,
+    IN_ENGINE,
+    LEFT,
+    NEXT_LEAVING,
+    NOW,
+    PREFILLS,
+    RUNNING,
+    WAITING,
+    State,
+)
+from andante.sim.waiting import dequeue, enqueue
+
+
+@inner
+def arrive(requests: Requests, engine: Engine, state: State, request: int) -> None:
+    """Put the request at the end of the queue."""
+    counts = state.counts
+    state.status[request] = WAITING
+    state.present[counts[IN_ENGINE]] = request
+    counts[IN_ENGINE] += 1
+    counts[ARRIVED] += 1
+    state.readers[requests.pace_place[request]] += 1
+    enqueue(requests, engine, state, request, False)
+    look_up(requests, engine, state, request)
+    state.clocks[NEXT_LEAVING] = min(leaves_at(requests, state, request), state.clocks[NEXT_LEAVING])
+
+
+@inner
+def tightest_pace(requests: Requests, state: State) -> float:
+    """Most demanding pace in the engine, tokens/s; 0 without readers."""
+    place = state.readers.size - 1
+    while place > 0 and state.readers[place] == 0:
+        place -= 1
+    return float(requests.paces[place])
+
+
+@inner
+def deliver(requests: Requests, state: State, lengths: Histograms, learns: bool) -> None:
+    """Give each sequence of the step that finished its prefill a token, now, and end the complete answers."""
+    counts, now = state.counts, state.clocks[NOW]
+    batch, delivered, lags, areas, times = state.batch, state.delivered, state.lag, state.area, state.token_times
+    step_tokens, last, first_time = state.step_tokens, state.last, state.first_time
+    arrival, expected, period = requests.arrival, requests.expected_ttft, requests.seconds_per_token
+    recorded = times.size > 0
+    kept = 0
+    for place in range(counts[IN_BATCH]):
+        request = batch[place]
+        batch[kept] = request
+        kept += 1
+        if step_tokens[request] == 0:
+            continue
+        step_tokens[request] = 0
+        if state.prefilling[request]:
+            continue
+        elapsed = now - arrival[request]
+        number = delivered[request]
+        lag = max(now - (arrival[request] + expected[request] + number * period[request]), lags[request])
+        lags[request] = lag
+        areas[request] += lag
+        last[request] = elapsed
+        if number == 0:
+            state.first[request] = elapsed
+        if recorded:
+            times[first_time[request] + number] = elapsed
+        delivered[request] = number + 1
+        counts[CONTEXT] += 1
+        if number + 1 == requests.output[request]:
+            counts[CONTEXT] -= known_tokens(requests, state, request)
+            give_back(state, request)
+            _depart(requests, state, request, ENDED)
+            if learns:
+                learn(lengths, requests.class_index[request], float(number + 1), False)
+            kept -= 1
+    if kept < counts[IN_BATCH]:
+        counts[IN_BATCH] = kept
+        forget_absent(state)
+
+
+@inner
+def forget_absent(state: State) -> None:
+    """Take those who ended or left out of the present requests."""
+    kept = 0
+    for place in range(state.counts[IN_ENGINE]):
+        request = state.present[place]
+        if state.status[request] < ENDED:
+            state.present[kept] = request
+            kept += 1
+    state.counts[IN_ENGINE] = kept
+
+
+@inner
+def leaves_at(requests: Requests, state: State, request: int) -> float:
+    """When the reader's patience ends: it starts at the arrival, and again whenever all that came has been read."""
+    read = requests.arrival[request]
+    if state.delivered[request] > 0:
+        read += (
+            requests.expected_ttft[request]
+            + state.lag[request]
+            + state.delivered[request] * requests.seconds_per_token[request]
+        )
+    return float(read + requests.patience[request])
+
+
+@inner
+def abort_impatient(requests: Requests, engine: Engine, state: State) -> None:
+    """End the requests whose readers have left by now.
+
+    A delivery only moves a leaving to later, so nobody needs a look before the earliest that was known.
+    """
+    counts, now = state.counts, state.clocks[NOW]
+    if now < state.clocks[NEXT_LEAVING]:
+        return
+    earliest = math.inf
+    left = 0
+    for place in range(counts[IN_ENGINE]):
+        request = state.present[place]
+        at = leaves_at(requests, state, request)
+        if at > now:
+            earliest = min(at, earliest)
+            continue
+        left += 1
+        if state.status[request] == RUNNING:
+            _stop(requests, state, request)
+        else:
+            dequeue(state, request)
+        _depart(requests, state, request, LEFT)
+    state.clocks[NEXT_LEAVING] = earliest
+    if left:
+        forget_absent(state)
+
+
+@inner
+def _stop(requests: Requests, state: State, request: int) -> None:
+    place = 0
+    while state.batch[place] != request:
+        place += 1
+    leave_batch(state, place)
+    state.counts[CONTEXT] -= known_tokens(requests, state, request)
+    if state.prefilling[request]:
+        state.prefilling[request] = False
+        state.counts[PREFILLS] -= 1
+    give_back(state, request)
+
+
+@inner
+def _depart(requests: Requests, state: State, request: int, how: int) -> None:
+    state.status[request] = how
+    state.gone[request] = state.clocks[NOW]
+    state.counts[GONE] += 1
+    state.readers[requests.pace_place[request]] -= 1

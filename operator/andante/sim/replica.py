@@ -1,0 +1,130 @@
+"""Runs one replica: steps of vLLM, one after the other, each as long as the profile says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from andante.domain.compiled import compiled_with, inner
+from andante.domain.scheduling.latency import Sums, observed
+from andante.sim.batch import Batch, choose_batch, known_tokens
+from andante.sim.decisions import Decide, Policy, look_up, look_up_refused, orders_of, step_time_of
+from andante.sim.engine import MICROSECOND, Engine
+from andante.sim.readers import abort_impatient, arrive, deliver, tightest_pace
+from andante.sim.requests import Requests
+from andante.sim.state import (
+    ARRIVED,
+    BUSY,
+    CONTEXT,
+    GONE,
+    IN_BATCH,
+    IN_ENGINE,
+    LINE,
+    NOW,
+    PREFILLS,
+    RECOMPUTED,
+    STEPS,
+    State,
+)
+
+_FIT_EVERY = 16
+"""As in `andante_vllm.step_books`."""
+_IDLE = 0.05
+"""Seconds until the engine is asked again when it has requests and may serve none."""
+_STUCK = 3600.0
+"""Seconds without a step, though requests wait and no more come, after which a run ends."""
+
+
+@inner
+def step_seconds(engine: Engine, batch: Batch) -> float:
+    """`StepTimeCoefficients.step_seconds` of the batch."""
+    times = engine.step_time
+    return MICROSECOND * (
+        times.fixed_us
+        + (times.prefill_step_us if batch.prefill > 0 else 0.0)
+        + max(times.weight_floor_us, times.token_us * (batch.prefill + batch.decoding))
+        + times.pair_us * batch.pairs
+        + times.decode_seq_us * batch.decoding
+        + times.context_token_us * batch.context
+    )
+
+
+@inner
+def _seen_by_fit(requests: Requests, state: State, batch: Batch) -> tuple[float, float, float]:
+    """Prefill tokens, decoding sequences and their context, as `andante_vllm.step_books` counts them."""
+    running, context = state.counts[IN_BATCH], state.counts[CONTEXT]
+    if batch.prefill == 0 and state.counts[PREFILLS] == 0 and batch.continued == running:
+        return 0.0, float(batch.decoding), float(context)
+    prefill = decoding = 0
+    for place in range(running):
+        request = state.batch[place]
+        tokens = state.step_tokens[request]
+        starts = place >= batch.continued
+        if starts or tokens > 1:
+            prefill += tokens
+        elif tokens == 1:
+            decoding += 1
+        if starts or tokens > 1 or state.prefilling[request]:
+            context -= known_tokens(requests, state, request)
+    return float(prefill), float(decoding), float(max(context, 0))
+
+
+@inner
+def _fit(state: State, sums: Sums, seen: tuple[float, float, float], seconds: float) -> None:
+    prefill, decoding, context = seen
+    # Most steps are plain decode steps, which give the fit no new information.
+    if prefill == 0 and state.counts[STEPS] % _FIT_EVERY != 0:
+        return
+    line = observed(sums, step_time_of(state), prefill, decoding, context, seconds)
+    clocks = state.clocks
+    clocks[LINE], clocks[LINE + 1], clocks[LINE + 2], clocks[LINE + 3] = line
+
+
+@compiled_with(Path(__file__).parent)
+def advance(
+    decide: Decide, requests: Requests, engine: Engine, state: State, policy: Policy, sums: Sums, until: float
+) -> bool:
+    """Run until no request is left or, between two steps, `until` seconds have passed; whether any request is left.
+
+    `state`, `sums` and what `policy` has learned are changed.
+    """
+    counts, clocks, arrival = state.counts, state.clocks, requests.arrival
+    idle_since = clocks[NOW]
+    while counts[GONE] < arrival.size:
+        while counts[ARRIVED] < arrival.size and arrival[counts[ARRIVED]] <= clocks[NOW]:
+            arrive(requests, engine, state, counts[ARRIVED])
+        abort_impatient(requests, engine, state)
+        if counts[GONE] == arrival.size:
+            break
+        now = clocks[NOW]
+        if now >= until:
+            return True
+        upcoming = arrival[counts[ARRIVED]] if counts[ARRIVED] < arrival.size else now + _IDLE
+        if counts[IN_ENGINE] == 0:
+            clocks[NOW] = idle_since = min(upcoming, until)
+            continue
+        tokens, planned = engine.max_step_tokens, False
+        admit = state.present[:0]
+        if policy.asked:
+            planned, admit, tokens = orders_of(decide, requests, engine, state, policy, tightest_pace(requests, state))
+        batch = choose_batch(requests, engine, state, tokens, planned, admit)
+        if policy.asked:
+            for place in range(batch.continued, counts[IN_BATCH]):
+                look_up(requests, engine, state, state.batch[place])
+            if planned:
+                look_up_refused(requests, engine, state, admit)
+        if batch.prefill + batch.decoding == 0:
+            clocks[NOW] = min(upcoming, now + _IDLE)
+            if now - idle_since > _STUCK and counts[ARRIVED] == arrival.size:
+                return True
+            continue
+        seconds = step_seconds(engine, batch)
+        clocks[NOW] = idle_since = now + seconds
+        clocks[BUSY] += seconds
+        counts[STEPS] += 1
+        counts[RECOMPUTED] += batch.recomputed
+        learns = policy.asked and policy.learns_step_time
+        seen = _seen_by_fit(requests, state, batch) if learns else (0.0, 0.0, 0.0)
+        deliver(requests, state, policy.lengths, policy.asked and policy.learns_lengths)
+        if learns:
+            _fit(state, sums, seen, seconds)
+    return False

@@ -1,0 +1,150 @@
+"""Holds the changing state of a simulated replica in arrays, which compiled code changes in place."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from andante.domain.compiled import Bools, Floats, Ints
+from andante.sim.engine import Engine
+from andante.sim.requests import Requests
+
+COMING, WAITING, RUNNING, ENDED, LEFT = range(5)
+"""States of a request: not here yet, in the queue, in the batch, completely answered, left by its reader."""
+
+(
+    ARRIVED, IN_ENGINE, IN_BATCH, FREE, GONE, STEPS, PREEMPTIONS, BY_POLICY, RECOMPUTED, ADMITTED, PREFILLS, CONTEXT,
+    NEXT_LOOKUP, STANDING_STEPS, STANDING_BATCH, STANDING_GONE, STANDING_TOKENS, DECISIONS, COUNTS,
+) = range(19)  # fmt: skip
+"""Places of `State.counts`.
+
+`ARRIVED`, `GONE`: requests that have come, and that have ended or left. `IN_ENGINE`: how many of `State.present` count.
+`IN_BATCH`: how many of `State.batch` count. `FREE`: free KV blocks. `BY_POLICY`: preemptions by the policy, among
+`PREEMPTIONS`. `RECOMPUTED`: prefill tokens after a preemption. `ADMITTED`: starts and resumptions. `PREFILLS`: running
+requests within their prefill. `CONTEXT`: known tokens of the running requests. `NEXT_LOOKUP`: the policy's next place
+in the prefix cache's lookups. `STANDING_*`: a plan that is kept for some steps, see `andante.sim.decisions`.
+"""
+
+(
+    NOW, BUSY, CACHED_SHARE, NEXT_LEAVING, STANDING_FREE, STANDING_PREFILL, LINE, CLOCKS,
+) = (*range(7), 10)  # fmt: skip
+"""Places of `State.clocks`: the time in seconds, seconds with a running step, `EngineView.cached_share`, a time before
+which nobody leaves, two numbers of the standing plan, and the four coefficients of the fitted step time."""
+
+
+class Pool(NamedTuple):
+    """KV blocks: who holds them, and vLLM's queue of the free ones, in the order in which they are used again.
+
+    The queue is a ring of two arrays of shape (blocks + 1,); the last place stands for its two ends.
+    """
+
+    following: Ints
+    preceding: Ints
+    references: Ints
+    """Requests that hold each block, shape (blocks,)."""
+    content: Ints
+    """Whose part each block caches, a place in `holder`; -1: nothing that a request could find. Shape (blocks,)."""
+    twin: Ints
+    """The next block with the same content, or -1. Shape (blocks,)."""
+    holder: Ints
+    """By content, the block that a request finds, or -1. A request's contents are its blocks in order."""
+    contents: Ints
+    """The first content of each request, shape (requests + 1,)."""
+    held: Ints
+    """The blocks of each request in order: a place for each of its contents."""
+
+
+class Queue(NamedTuple):
+    """Waiting requests in vLLM's order: a ring of two arrays of shape (requests + 1,); the last place is the ends."""
+
+    following: Ints
+    preceding: Ints
+
+
+class State(NamedTuple):
+    """Everything that changes during a run."""
+
+    status: Ints
+    computed: Ints
+    """Tokens whose KV is computed, or will be when the present step ends."""
+    blocks: Ints
+    """KV blocks that the request holds."""
+    delivered: Ints
+    preemptions: Ints
+    step_tokens: Ints
+    """Tokens of the request in the present step."""
+    prefilling: Bools
+    cached: Ints
+    """Tokens of the request in the prefix cache, as the policy's last lookup found."""
+    shared: Ints
+    """The same of blocks that others hold."""
+    lag: Floats
+    """A_n - I_n, seconds: how far reading is behind its ideal."""
+    area: Floats
+    """S_delay of the delivered tokens, token-seconds."""
+    first: Floats
+    """When the first token came, seconds since the arrival; NaN before."""
+    last: Floats
+    """When the last token came, seconds since the arrival; NaN before."""
+    gone: Floats
+    """When the request ended or its reader left, seconds from the start; NaN before."""
+    present: Ints
+    """Requests in the engine in order of arrival."""
+    batch: Ints
+    """Running requests in vLLM's order."""
+    victims: Ints
+    """Of the standing plan, first victim first; -1 ends them."""
+    readers: Ints
+    """Requests in the engine of each of `Requests.paces`."""
+    counts: Ints
+    clocks: Floats
+    pool: Pool
+    queue: Queue
+    token_times: Floats
+    """Seconds since the arrival of each token of each request in order; empty: not recorded."""
+    first_time: Ints
+    """The place of each request's first token in `token_times`."""
+
+    @classmethod
+    def of(cls, requests: Requests, engine: Engine, *, record_times: bool) -> Self:
+        """A replica before the first request."""
+        n = requests.arrival.size
+
+        def numbers(size: int = n, value: int = 0) -> Ints:
+            return np.full(size, value, dtype=np.int64)
+
+        def nothing() -> Floats:
+            return np.full(n, np.nan)
+
+        clocks, counts = np.zeros(CLOCKS), numbers(COUNTS)
+        counts[FREE] = engine.blocks
+        clocks[NEXT_LEAVING] = np.inf
+        return cls(
+            status=numbers(), computed=numbers(), blocks=numbers(), delivered=numbers(), preemptions=numbers(),
+            step_tokens=numbers(), prefilling=np.zeros(n, dtype=np.bool_), cached=numbers(), shared=numbers(),
+            lag=np.zeros(n), area=np.zeros(n), first=nothing(), last=nothing(), gone=nothing(), present=numbers(),
+            batch=numbers(engine.max_seqs), victims=numbers(engine.max_seqs, -1),
+            readers=numbers(requests.paces.size), counts=counts, clocks=clocks,
+            pool=_pool(requests, engine),
+            queue=Queue(numbers(n + 1, n), numbers(n + 1, n)),
+            token_times=np.empty(int(requests.output.sum()) if record_times else 0),
+            first_time=np.concatenate(([0], np.cumsum(requests.output))),
+        )  # fmt: skip
+
+
+def _pool(requests: Requests, engine: Engine) -> Pool:
+    size = engine.blocks
+    place = np.arange(size + 1, dtype=np.int64)
+    blocks = -(-(requests.prompt + requests.output) // engine.block_size)
+    contents = np.concatenate(([0], np.cumsum(blocks)))
+    return Pool(
+        following=(place + 1) % (size + 1),
+        preceding=(place - 1) % (size + 1),
+        references=np.zeros(size, dtype=np.int64),
+        content=np.full(size, -1),
+        twin=np.full(size, -1),
+        holder=np.full(int(contents[-1]), -1),
+        contents=contents,
+        held=np.full(int(contents[-1]), -1),
+    )
