@@ -7,61 +7,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hack.scheduler_tables import gains_table, held_table, load_table, sweep_table, table, violations_table
+
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
-PAGES = tuple(REFERENCE / f"{name}.md" for name in ("scheduler-settings", "scheduler-benchmarks", "alert-benchmarks"))
+PAGES = (
+    *(REFERENCE / f"{name}.md" for name in ("scheduler-settings", "scheduler-benchmarks", "alert-benchmarks")),
+    ROOT / "docs" / "concepts" / "scheduler.md",
+)
+CHECKED = ("scheduler", "scheduler-patience-60", "scheduler-patience-20", "scheduler-sweep")
+"""The results whose violations the page lists."""
 RESULTS = ROOT / "benchmarks" / "results"
-SCHEDULERS = ("qoe+host", "qoe", "andes+host", "andes", "fcfs+host", "fcfs", "priority")
-
-
-def load_table(document: Mapping[str, Any]) -> str:
-    """The table of loads and schedulers in scheduler.json."""
-    points = {(p["load"], p["scheduler"]): p for p in document["figures"]["points"]}
-    rows: list[Sequence[object]] = []
-    for load in sorted({load for load, _ in points}):
-        fcfs = points.get((load, "fcfs"))
-        for name in SCHEDULERS:
-            point = points.get((load, name))
-            if point is None:
-                continue
-            times = f"{point['mean_qoe'] / fcfs['mean_qoe']:.2f}" if fcfs else "unknown"
-            figures = ("mean_andes_qoe", "p1_qoe", "p5_qoe", "share_good")
-            whole = ("throughput", "smooth_goodput", "longest_wait", "seeds")
-            rows.append(
-                (
-                    load,
-                    name,
-                    f"{point['mean_qoe']:.3f}",
-                    times,
-                    *(f"{point[figure]:.3f}" for figure in figures),
-                    *(f"{point[figure]:.0f}" for figure in whole),
-                )
-            )
-    columns = (
-        "load", "scheduler", "mean QoE", "times FCFS's", "Andes' own QoE", "p1", "p5", "good", "tokens/s",
-        "smooth goodput", "longest wait s", "seeds",
-    )  # fmt: skip
-    return _table(columns, rows)
-
-
-def held_table(plain: Mapping[str, Any], larger: Mapping[str, Any]) -> str:
-    """The table of the load that `qoe` carries relative to FCFS, in scheduler.json and with more host memory."""
-    sizes = [document["settings"]["kv_offload_gib"] for document in (plain, larger)]
-    rows: list[Sequence[object]] = []
-    for gib, stock, document, which in (
-        (0.0, 0.0, plain, ""),
-        (sizes[0], 0.0, plain, "_qoe+host_over_fcfs"),
-        (sizes[0], sizes[0], plain, "_qoe+host_over_fcfs+host"),
-        (sizes[1], 0.0, larger, "_qoe+host_over_fcfs"),
-    ):
-        (figures,) = document["headline"].values()
-        held = (f"{figures[f'load_ratio_at_mean_0{at}{which}']:.3f}" for at in (95, 90))
-        rows.append((f"{gib:g}", f"{stock:g}", *held))
-    return _table(("host memory GiB of `qoe`", "of FCFS", "at mean QoE .95", "at .90"), rows)
 
 
 def kinds_table(document: Mapping[str, Any], *, good: float, per_hour: float) -> str:
@@ -69,7 +29,7 @@ def kinds_table(document: Mapping[str, Any], *, good: float, per_hour: float) ->
     cells = [c for c in document["figures"]["cells"] if (c["good"], c["per_hour"]) == (good, per_hour)]
     kinds = sorted(cells[0]["recall_by_kind"])
     rows = [(cell["alert"], *(cell["recall_by_kind"][kind] for kind in kinds)) for cell in cells]
-    return _table(("alert", *kinds), rows)
+    return table(("alert", *kinds), rows)
 
 
 def committed(name: str) -> Callable[[], str]:
@@ -82,8 +42,13 @@ def _result(name: str) -> Any:
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
+    "gains": lambda: gains_table(_result("scheduler"), _result("scheduler-patience-60"), _result("scheduler-surge")),
     "scheduler": lambda: load_table(_result("scheduler")),
-    "held": lambda: held_table(_result("scheduler"), _result("scheduler-host-480")),
+    "held": lambda: held_table(_result("scheduler")),
+    "patience-60": lambda: load_table(_result("scheduler-patience-60")),
+    "patience-20": lambda: load_table(_result("scheduler-patience-20")),
+    "violations": lambda: violations_table([_result(name) for name in CHECKED]),
+    "sweep": lambda: sweep_table(_result("scheduler-sweep")),
     "surge": committed("scheduler-surge"),
     "host-kv": committed("scheduler-host-kv"),
     "clairvoyant": committed("scheduler-clairvoyant"),
@@ -103,17 +68,12 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 def render(page: str) -> str:
     """`page` with its tables filled in."""
-    for name, table in TABLES.items():
+    for name, write in TABLES.items():
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, found, rest = page.partition(start)
         if found:
-            page = f"{before}{start}\n{table()}\n\n{end}{rest.partition(end)[2]}"
+            page = f"{before}{start}\n{write()}\n\n{end}{rest.partition(end)[2]}"
     return page
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(columns)} |", f"|{'|'.join(' --- ' for _ in columns)}|"]
-    return "\n".join([*lines, *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)])
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -19,7 +19,7 @@ from benchmarks.scheduling.averages import COLUMNS, Points, average, gather, loa
 from benchmarks.scheduling.checks import dominating, worse
 from benchmarks.scheduling.plot import Curve, qoe_over_load
 from benchmarks.scheduling.provenance import provenance
-from benchmarks.scheduling.runs import ENGINES, HOST_KV_GIB, NAMES, WITH_HOST, RunSpec, capacity, named
+from benchmarks.scheduling.runs import ENGINES, HOST_KV_GIB, NAMES, WITH_HOST, RunSpec, capacity, name_of, named
 from benchmarks.scheduling.stock import BEST
 from benchmarks.scheduling.workload import LENGTHS
 
@@ -43,21 +43,25 @@ def specs(arguments: argparse.Namespace) -> list[RunSpec]:
     ]  # fmt: skip
 
 
-def violations(points: Points) -> list[dict[str, Any]]:
-    """Where ours is worse than stock at its best, and where a rival dominates it."""
+def violations(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where ours is worse than stock at its best, and where a rival dominates it; each pair on the seeds of both."""
+    runs: dict[tuple[str, float], dict[int, Mapping[str, Any]]] = {}
+    for result in results:
+        key = name_of(result["spec"]), result["spec"]["load"]
+        runs.setdefault(key, {})[result["spec"]["seed"]] = result
     found: list[dict[str, Any]] = []
-    for ours in OURS:
-        stock = "fcfs" + (WITH_HOST if ours.endswith(WITH_HOST) else "")
-        for (name, load), point in sorted(points.items()):
-            if name == ours and (stock, load) in points:
-                found += [
-                    {"what": "worse than stock", "scheduler": ours, "than": stock, "load": load, "figures": figures}
-                    for figures in worse(point, points[stock, load])
-                ]
-        found += [
-            {"what": "dominated", "scheduler": ours, "than": rival, "load": load, "figures": figures}
-            for rival, load, figures in dominating(points, ours)
-        ]
+    for (ours, load), (other, at) in product(sorted(runs), sorted(runs)):
+        seeds = runs[ours, load].keys() & runs[other, at].keys()
+        if ours not in OURS or other in OURS or load != at or not seeds:
+            continue
+        pair = average([runs[name, load][seed] for name in (ours, other) for seed in sorted(seeds)])
+        bad = {"scheduler": ours, "than": other, "load": load}
+        if other == "fcfs" + (WITH_HOST if ours.endswith(WITH_HOST) else ""):
+            found += [
+                {"what": "worse than stock", **bad, "figures": figures}
+                for figures in worse(pair[ours, load], pair[other, load])
+            ]
+        found += [{"what": "dominated", **bad, "figures": figures} for _, _, figures in dominating(pair, ours)]
     return found
 
 
@@ -93,7 +97,7 @@ def main() -> int:
         help=f"with {WITH_HOST} behind it, KV is kept in host memory too; fcfs-default: vLLM's default flags",
     )  # fmt: skip
     parser.add_argument("--kv-offload-gib", type=float, default=HOST_KV_GIB, help=f"host memory of {WITH_HOST}, GiB")
-    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="what runs: vLLM's own classes")
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="vLLM's own classes, or their compiled model")
     parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are cached")
     parser.add_argument("--quick", action="store_true", help="one seed, two loads, a minute; writes no file")
     parser.add_argument("--name", default="scheduler", help="name of the result files")
@@ -105,7 +109,7 @@ def main() -> int:
         print("nothing has been run yet: leave --report-only out", file=sys.stderr)
         return 1
     points = average(results)
-    found = violations(points)
+    found = violations(results)
     for violation in found:
         print(*violation.values(), flush=True)
     if not arguments.quick:

@@ -49,7 +49,7 @@ def main() -> int:
         "--patience", type=float, help="mean patience in s (exponential); without it they wait for ever"
     )
     parser.add_argument("--schedulers", nargs="+", choices=list(LOADS), default=list(LOADS))
-    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="what runs: vLLM's own classes")
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="vLLM's own classes, or their compiled model")
     parser.add_argument("--quick", action="store_true", help="one seed, every fourth load; writes no file")
     parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are cached")
     arguments = parser.parse_args()
@@ -70,6 +70,8 @@ def main() -> int:
     headline = {}
     for figure, objective in OBJECTIVES:
         for stock, ours in PAIRS:
+            if not {stock, ours} <= set(arguments.schedulers):
+                continue
             held = [load_held(points, name, objective, figure) for name in (stock, ours)]
             cells = ["not crossed" if load is None else f"{load:.3f}" for load in held]
             fewer = None if held[0] is None or held[1] is None else 1 - held[0] / held[1]
