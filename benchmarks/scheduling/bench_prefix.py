@@ -49,7 +49,7 @@ def main() -> int:
     """Runs what is missing, writing as it goes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="what runs: vLLM's own classes")
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="vLLM's own classes, or their compiled model")
     parser.add_argument("--points", default=":", help="FROM:TO, a part of the points")
     parser.add_argument("--quick", action="store_true", help="every 20th point; writes no file")
     parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are cached")

@@ -36,7 +36,7 @@ def main() -> int:
     """Runs what is missing, writing after each point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=11, help="of the readers' patience")
-    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="what runs: vLLM's own classes")
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="vLLM's own classes, or their compiled model")
     parser.add_argument("--points", default=":", help="FROM:TO, a part of the points")
     parser.add_argument("--quick", action="store_true", help="every 8th point; writes no file")
     parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are cached")

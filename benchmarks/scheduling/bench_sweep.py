@@ -48,7 +48,7 @@ def spec(
 ) -> RunSpec:  # fmt: skip
     """The run of a point."""
     profile, lengths, pace, load = point
-    rate = load * capacity(profile, lengths, common_prefix=prefix)
+    rate = load * capacity(profile, lengths, common_prefix=prefix, engine=engine)
     return RunSpec(
         scheduler="", profile=profile, lengths=lengths, pace=pace, load=load, seed=seed, engine=engine,
         duration=float(round(min(max(REQUESTS / rate, SHORTEST), LONGEST))), patience=patience, common_prefix=prefix,
@@ -87,7 +87,7 @@ def main() -> int:
     parser.add_argument(
         "--patience", type=float, nargs="+", default=[p or 0.0 for p in PATIENCE], help="means in s; 0: endless"
     )
-    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="what runs: vLLM's own classes")
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="vLLM's own classes, or their compiled model")
     parser.add_argument("--points", default=":", help="FROM:TO, a part of the points")
     parser.add_argument("--quick", action="store_true", help="every 40th point; writes no file")
     parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are cached")

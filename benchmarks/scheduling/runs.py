@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.scheduling.model_runs import SCHEDULERS, run_model
 from benchmarks.scheduling.replays import replay, replay_queue
-from benchmarks.scheduling.schedulers import SCHEDULER_SOURCES, make_scheduler
+from benchmarks.scheduling.schedulers import MODEL_SOURCES, SCHEDULER_SOURCES, make_scheduler
 from benchmarks.scheduling.scoring import score_run
 from benchmarks.scheduling.sessions import session_queue, session_workload
 from benchmarks.scheduling.stock import BEST, DEFAULT, StockFlags
@@ -32,8 +33,9 @@ WITH_HOST = "+host"
 """Ends the name of a scheduler that runs with KV in host memory."""
 HOST_KV_GIB = 240.0
 """Of the paper's four GPUs."""
-ENGINES = ("vllm",)
-"""What can run a spec. `vllm`: vLLM's own classes in virtual time."""
+ENGINES = ("vllm", "model")
+"""What can run a spec. `vllm`: vLLM's own classes in virtual time; `model`: the compiled model of its step loop, which
+gives the same to the last token, but has neither host memory nor Andes."""
 BY_DEFAULT = "-default"
 """Ends the name of a stock scheduler that runs with vLLM's default flags; without it, the best flags (`stock.BEST`)."""
 NAMES = (
@@ -89,12 +91,17 @@ class RunSpec:
 
 
 def named(name: str, spec: RunSpec, *, host_kv_gib: float = HOST_KV_GIB) -> RunSpec:
-    """`spec` for one of `NAMES`; `host_kv_gib`: the host memory of those that have one."""
+    """`spec` for one of `NAMES`; `host_kv_gib`: the host memory of those that have one.
+
+    What the compiled model does not have runs on vLLM's classes whatever `spec` says.
+    """
     plain = name.removesuffix(BY_DEFAULT)
     scheduler = plain.removesuffix(WITH_HOST)
     ours = scheduler not in ("fcfs", "priority")
+    modelled = scheduler in SCHEDULERS and plain == scheduler and spec.depth == 1
     return replace(
         spec,
+        engine=spec.engine if modelled else "vllm",
         scheduler=scheduler,
         kv_offload_gib=host_kv_gib if plain != scheduler else 0.0,
         stock=DEFAULT if ours or plain != name else BEST,
@@ -136,7 +143,7 @@ def workload_of(spec: RunSpec) -> Workload:
 
 
 def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]:
-    """Runs `spec` now; the workload, what happened to it, and the scheduler as it was at the end."""
+    """Runs `spec` now on vLLM's classes; the workload, what happened to it, and the scheduler as it was at the end."""
     profile = load_profiles()[spec.profile]
     workload = workload_of(spec)
     clock = VirtualClock()
@@ -151,6 +158,19 @@ def execute(spec: RunSpec, *, observer: Any = None) -> tuple[Workload, Run, Any]
         prefix_caching=spec.prefix_caching, depth=spec.depth, link=link, observer=observer,
     )  # fmt: skip
     return workload, run, scheduler
+
+
+def _result(spec: RunSpec) -> tuple[Workload, Run]:
+    if spec.engine == "vllm":
+        workload, run, _ = execute(spec)
+        return workload, run
+    if spec.kv_offload_gib or spec.depth > 1:
+        raise ValueError("the model has no host memory and no async scheduling: run it with vLLM's classes")
+    workload = workload_of(spec)
+    return workload, run_model(
+        workload, scheduler=spec.scheduler, profile=load_profiles()[spec.profile], stock=spec.stock,
+        options=spec.options, prefix_caching=spec.prefix_caching,
+    )  # fmt: skip
 
 
 def cached_result(spec: RunSpec) -> dict[str, Any] | None:
@@ -169,7 +189,7 @@ def cached_run(spec: RunSpec) -> dict[str, Any]:
         return known
     file = _file(spec)  # before the run: the code may be edited while it takes its time
     started = time.perf_counter()
-    workload, run, _ = execute(spec)
+    workload, run = _result(spec)
     result: dict[str, Any] = {
         "spec": asdict(spec),
         "scores": asdict(score_run(workload, run)),
@@ -186,7 +206,7 @@ def capacity_of(spec: RunSpec) -> float:
     """Requests/s of such requests that vLLM's FCFS at its best completes with an endless queue: load 1.0 of `spec`."""
     return capacity(
         spec.profile, spec.lengths, common_prefix=spec.common_prefix, sessions=spec.sessions, trace=spec.trace,
-        stock=spec.reference,
+        stock=spec.reference, engine=spec.engine,
     )  # fmt: skip
 
 
@@ -199,8 +219,12 @@ def capacity(
     sessions: bool = False,
     trace: str = "",
     stock: StockFlags = BEST,
+    engine: str = "vllm",
 ) -> float:
-    """Requests/s that vLLM's own FCFS with the flags `stock` completes with an endless queue."""
+    """Requests/s that vLLM's own FCFS with the flags `stock` completes with an endless queue.
+
+    `engine`: what finds out; both find the same.
+    """
     asked: dict[str, Any] = {
         "profile": profile_name,
         "lengths": lengths,
@@ -221,15 +245,18 @@ def capacity(
         workload = endless_queue(
             requests=CAPACITY_REQUESTS, lengths=LENGTHS[lengths], seed=12345, common_prefix=common_prefix
         )
-    clock = VirtualClock()
-    scheduler = make_scheduler(
-        "fcfs", profile=profile, clock=clock, classes=workload.classes, stock=stock,
-        max_model_len=workload.max_model_len,
-    )  # fmt: skip
     first, last = workload.requests // 6, workload.requests * 5 // 6
-    run = run_workload(
-        workload, scheduler=scheduler, clock=clock, profile=profile, until=lambda completed: completed > last
-    )
+    if engine == "model":
+        run = run_model(workload, scheduler="fcfs", profile=profile, stock=stock, options={})
+    else:
+        clock = VirtualClock()
+        scheduler = make_scheduler(
+            "fcfs", profile=profile, clock=clock, classes=workload.classes, stock=stock,
+            max_model_len=workload.max_model_len,
+        )  # fmt: skip
+        run = run_workload(
+            workload, scheduler=scheduler, clock=clock, profile=profile, until=lambda completed: completed > last
+        )
     finish = np.sort(run.finish[~np.isnan(run.finish)])
     rate = (last - first) / float(finish[last] - finish[first])
     _write(file, {**asked, "requests_per_second": rate})
@@ -244,7 +271,8 @@ def _cache_folder() -> Path:
 
 
 def _file(spec: RunSpec) -> Path:
-    return _cache_folder() / f"{_key(asdict(spec), SCHEDULER_SOURCES[spec.scheduler])}.json"
+    sources = (*SCHEDULER_SOURCES[spec.scheduler], *(MODEL_SOURCES if spec.engine == "model" else ()))
+    return _cache_folder() / f"{_key(asdict(spec), sources)}.json"
 
 
 def _key(spec: Mapping[str, Any], scheduler_sources: tuple[Path, ...]) -> str:

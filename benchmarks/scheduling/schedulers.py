@@ -49,6 +49,11 @@ SCHEDULER_SOURCES: Mapping[str, tuple[Path, ...]] = {
     "edf": _RIVALS,
 }
 """Files whose change makes a cached run stale; vLLM's own schedulers are pinned by version."""
+MODEL_SOURCES = (
+    *sorted((_ROOT / "operator/andante/sim").glob("*.py")),
+    _ROOT / "benchmarks/scheduling/model_runs.py",
+)
+"""The same, for runs on the compiled model."""
 
 
 def make_scheduler(
