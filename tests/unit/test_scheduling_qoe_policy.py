@@ -199,7 +199,8 @@ def test_nobody_is_taken_off_a_third_time_but_who_gets_his_kv_back_from_the_host
     kv_offload: bool, before: int, taken_off: list[int]
 ) -> None:
     view = long_and_short(preemptions=[before, 0.0], kept=[1500.0, 0.0])
-    plan = seasoned(kv_offload=kv_offload).decide(view, SMALL)
+    later = SMALL._replace(now=SMALL.now + 60)  # prefill is not being gathered any more
+    plan = seasoned(kv_offload=kv_offload).decide(view, later)
     assert plan is not None
     assert plan.preempt.tolist() == taken_off
 
