@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -292,6 +293,7 @@ def version_of(scheduler: str) -> str:
     return digest.hexdigest()[:12]
 
 
+@functools.cache
 def _meaning(source: Path) -> str:
     """The code without comments, docstrings and layout: a reformatted file makes no run stale."""
     tree = ast.parse(source.read_text())
