@@ -129,7 +129,7 @@ def test_each_service_whose_answers_are_bad_pages(services: LiveServices, pages:
 
 
 def test_the_overloaded_service_scales_once_it_may(services: LiveServices) -> None:
-    wanted = '{"spec": {"scaling": {"maxReplicas": 3}}}'
+    wanted = '{"spec": {"scaling": {"maxReplicas": 4}}}'
     with busy():
         services.shared.kubectl("patch", "llmservice", "crowded", "--type=merge", "-p", wanted)
         services.shared.wait("more replicas", lambda: services.status("crowded").get("readyReplicas", 0) > 1)
