@@ -19,7 +19,10 @@ PAGES = (
     *(REFERENCE / f"{name}.md" for name in ("scheduler-settings", "scheduler-benchmarks", "alert-benchmarks")),
     ROOT / "docs" / "concepts" / "scheduler.md",
 )
-CHECKED = ("scheduler", "scheduler-patience-60", "scheduler-patience-20", "scheduler-sweep")
+CHECKED = (
+    "scheduler", "scheduler-patience-60", "scheduler-patience-20", "scheduler-sweep", "scheduler-prefix",
+    "scheduler-replay",
+)  # fmt: skip
 """The results whose violations the page lists."""
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -44,11 +47,15 @@ def _result(name: str) -> Any:
 TABLES: Mapping[str, Callable[[], str]] = {
     "gains": lambda: gains_table(_result("scheduler"), _result("scheduler-patience-60"), _result("scheduler-surge")),
     "scheduler": lambda: load_table(_result("scheduler")),
+    "own-classes": committed("scheduler-own-classes"),
+    "own-classes-60": committed("scheduler-own-classes-60"),
     "held": lambda: held_table(_result("scheduler")),
     "patience-60": lambda: load_table(_result("scheduler-patience-60")),
     "patience-20": lambda: load_table(_result("scheduler-patience-20")),
     "violations": lambda: violations_table([_result(name) for name in CHECKED]),
     "sweep": lambda: sweep_table(_result("scheduler-sweep")),
+    "prefix": lambda: sweep_table(_result("scheduler-prefix")),
+    "replay": lambda: sweep_table(_result("scheduler-replay")),
     "surge": committed("scheduler-surge"),
     "host-kv": committed("scheduler-host-kv"),
     "clairvoyant": committed("scheduler-clairvoyant"),
