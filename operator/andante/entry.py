@@ -18,7 +18,6 @@ from andante.adapters.lease import LeaseLostError
 from andante.adapters.own_metrics import OwnMetrics
 from andante.app.settings import OPERATOR_CONFIG_FILE, OperatorSettings, SettingsError
 from andante.ports import RefusedError
-from andante.runtime.heaps import limit_heaps
 from andante.runtime.log import set_up
 from andante.runtime.operator import KindsChangedError, Operator
 from andante.runtime.queue import WORKERS
@@ -81,7 +80,6 @@ def _identity() -> str:
 def main(argv: list[str] | None = None) -> None:
     """Entry point; exits as --help says."""
     arguments = _arguments(argv)
-    limit_heaps()
     set_up(verbose=arguments.verbose)
     try:
         settings = OperatorSettings.load(arguments.config)
