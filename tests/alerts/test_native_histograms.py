@@ -73,7 +73,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     def page(path: str) -> tuple[int, str, bytes]:
         metrics = operator() if "operator" in path else engine(active=True)
         shown = _Shown(metrics, seconds=time.monotonic() - begin)
-        return 200, "text/plain; version=0.0.4", generate_latest(shown)  # type: ignore[arg-type]
+        return 200, "text/plain; version=0.0.4", generate_latest(shown)
 
     service = next(iter(SERVICES))
     groups = [*recording_groups(), *groups_of(service), fleet_group()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -137,8 +139,9 @@ def test_a_request_that_no_empty_cache_could_hold_is_refused() -> None:
     ],
 )
 def test_a_wrong_workload_is_refused_by_its_field(wrong: dict[str, list[float]], message: str) -> None:
+    columns: dict[str, Any] = {"arrival": [0.0, 1.0], "prompt": [4, 4], "output": [4, 4]} | wrong
     with pytest.raises(ValueError, match=message):
-        requests(**{"arrival": [0.0, 1.0], "prompt": [4, 4], "output": [4, 4], **wrong})  # type: ignore[arg-type]
+        requests(**columns)
 
 
 def test_nobody_comes() -> None:

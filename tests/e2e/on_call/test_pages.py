@@ -116,7 +116,7 @@ def test_who_waits_on_an_idle_replica_is_given_no_second_one_and_told_why(servic
     until = time.monotonic() + QUIET_SECONDS
     while time.monotonic() < until:
         assert {name: services.status(name).get("replicas") for name in REASONS} == dict.fromkeys(REASONS, 1)
-        time.sleep(2)
+        time.sleep(2)  # a tick takes five: none is missed
     assert told() == REASONS
     for name in REASONS:
         assert not services.status(name).get("scaling", {}).get("decisions"), name
