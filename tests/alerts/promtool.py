@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from alerts.scenarios import BUDGET, DAYS, FLEET, NAMESPACE, SERVICES, Scenario
+from alerts.scenario import NAMESPACE, SERVICES, Scenario
+from alerts.scenarios import BUDGET, DAYS, FLEET
 from andante.domain.slo.fleet_alerts import fleet_group
 from andante.domain.slo.recording import Group, recording_groups
 from andante.domain.slo.rules import rule_file, service_groups

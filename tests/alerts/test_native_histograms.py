@@ -14,7 +14,7 @@ from hack.dashboards.files import dashboards
 from prometheus_client import Metric, generate_latest
 
 from alerts.promtool import groups_of
-from alerts.scenarios import SERVICES
+from alerts.scenario import SERVICES
 from andante.domain import metric_names
 from andante.domain.slo.alerts import BURN_FAST
 from andante.domain.slo.fleet_alerts import METRICS_MISSING, METRICS_PARTIAL, OPERATOR_DOWN, fleet_group

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from alerts.promtool import Run, groups_of, judge, lint, promtool, runs
-from alerts.scenarios import ALL, SERVICES
+from alerts.scenario import SERVICES
+from alerts.scenarios import ALL
 from andante.domain.pace import PRESETS
 from andante.domain.slo.promise import DAY, Promise
 from andante.domain.slo.rules import ALERTS, generic_groups, service_groups

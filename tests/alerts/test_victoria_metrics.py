@@ -11,7 +11,8 @@ import yaml
 
 from alerts.promtool import groups_of, judge, run, runs, vmalert_tool
 from alerts.recorded import WORLDS, recorded, right
-from alerts.scenarios import ALL, SERVICES
+from alerts.scenario import SERVICES
+from alerts.scenarios import ALL
 from andante.domain.slo import recording
 from andante.domain.slo.rules import generic_groups, rule_file
 from debian_programs import program
