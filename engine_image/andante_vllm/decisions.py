@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from andante.domain.compiled import Ints
+from andante.domain.scheduling.asking import STANDING_STEPS
 from andante.domain.scheduling.latency import OnlineStepTime
 from andante.domain.scheduling.plan_check import check_plan
 from andante.domain.scheduling.view import NOBODY, EngineView, Plan, SchedulingPolicy
@@ -12,9 +13,6 @@ from andante_vllm.eligibility import Eligibility
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 from andante_vllm.scheduler_table import RequestTable
 from andante_vllm.scheduler_view import Gathering
-
-_STANDING_STEPS = 8
-"""Steps for which a plan without an admission is kept, while no change could allow an admission."""
 
 
 class Decisions:
@@ -69,7 +67,7 @@ class Decisions:
         self._standing = None
         if plan is not None and plan.standing and not (plan.admit.size or plan.preempt.size):
             self._standing, self._standing_key = (plan, rows), key
-            self._standing_free, self._standing_left = engine.kv_free, _STANDING_STEPS
+            self._standing_free, self._standing_left = engine.kv_free, STANDING_STEPS
         self._decided(started, engine, chosen=plan is not None)
         return plan, rows
 

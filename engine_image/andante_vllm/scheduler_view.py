@@ -9,6 +9,7 @@ from vllm.v1.request import Request, RequestStatus
 
 # isort: split
 from andante.domain.compiled import Ints
+from andante.domain.scheduling.asking import LOOKED_UP_EACH_STEP, TIGHT_BLOCKS, TIGHT_STEP
 from andante.domain.scheduling.view import EngineView, RequestView
 from andante.domain.step_time import LinearStepTime
 from andante_vllm import request_args
@@ -20,12 +21,6 @@ from andante_vllm.scheduler_table import RequestTable
 from andante_vllm.vllm_seam import VLLMSeam
 
 MAX_CLASSES = 64
-_LOOKED_UP_EACH_STEP = 8
-"""Requests whose part in the prefix cache is looked up after a decision, in turn, as the cache's content changes."""
-_TIGHT_BLOCKS = 2
-"""Free blocks per running request and KV cache group; below, the engine may be out of KV blocks in the next steps."""
-_TIGHT_STEP = 0.7
-"""Share of the most demanding reader's time per token; above, a step may become too long."""
 
 
 class Gathering:
@@ -81,7 +76,7 @@ class Gathering:
         if not self._prefixes.works or not rows.size:
             return
         start = self._next_lookup if self._next_lookup < rows.size else 0
-        self._next_lookup = start + _LOOKED_UP_EACH_STEP
+        self._next_lookup = start + LOOKED_UP_EACH_STEP
         for request in self._seam.requests(self._table.names(rows[start : self._next_lookup])):
             self.look_up(request)
 
@@ -89,7 +84,7 @@ class Gathering:
         """Note requests that the plan admitted and vLLM did not start."""
         for request in requests:
             self._eligibility.was_refused(request)
-        for request in requests[:_LOOKED_UP_EACH_STEP]:
+        for request in requests[:LOOKED_UP_EACH_STEP]:
             self.look_up(request)
 
     def kept_by_host(self, request: Request) -> int:
@@ -133,7 +128,7 @@ class Gathering:
         Called in every step of an engine with room for all requests, so it uses no view.
         """
         seam, running = self._seam, self._seam.running
-        soon = _TIGHT_BLOCKS * (seam.block_size + seam.draft_slots) * len(seam.kv_groups)
+        soon = TIGHT_BLOCKS * (seam.block_size + seam.draft_slots) * len(seam.kv_groups)
         if seam.free_blocks * seam.block_size < soon * (1 + running):
             return True
         pace = self._table.tightest_pace
@@ -142,7 +137,7 @@ class Gathering:
         prefill = min(seam.unfinished_prefill(), seam.step_tokens)
         context = self._table.running_context()
         seconds = step_time.seconds(prefill_tokens=prefill, sequences=running, context_tokens=context)
-        return seconds > _TIGHT_STEP * tokens_per_step / pace
+        return seconds > TIGHT_STEP * tokens_per_step / pace
 
 
 def _choices(arguments: Mapping[str, Any]) -> int:

@@ -11,6 +11,7 @@ from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request, RequestStatus
 
 # isort: split
+from andante.domain.scheduling.asking import FIT_EVERY
 from andante.domain.scheduling.latency import OnlineStepTime
 from andante.domain.scheduling.tokens_per_step import TokensPerStep
 from andante_vllm.eligibility import Eligibility
@@ -19,7 +20,6 @@ from andante_vllm.scheduler_table import Batch, RequestTable
 from andante_vllm.scheduler_view import Gathering
 from andante_vllm.vllm_seam import VLLMSeam
 
-_FIT_EVERY = 16
 _EXPORT_EVERY = 64
 _CACHED_SHARE_WEIGHT = 0.05
 """Weight of the newest comeback in the mean share of tokens that the prefix cache still held."""
@@ -137,7 +137,7 @@ class StepBooks:
             self._metrics.stepped(seconds=max(seconds, 0.0))
             self._steps += 1
             # Most steps are plain decode steps, which give the fit no new information.
-            if flight.prefill or self._steps % _FIT_EVERY == 0:
+            if flight.prefill or self._steps % FIT_EVERY == 0:
                 self._step_time.observe(
                     prefill_tokens=flight.prefill,
                     sequences=flight.decoding,

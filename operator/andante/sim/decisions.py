@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from andante.domain.compiled import Floats, Ints, Table, inner
+from andante.domain.scheduling import asking
 from andante.domain.scheduling.lengths import Histograms, expected_rest
-from andante.domain.scheduling.qoe_numbers import Settings
+from andante.domain.scheduling.qoe_numbers import HELD_BACK, Settings
 from andante.domain.scheduling.room import NO_LIMIT
 from andante.domain.scheduling.view import (
     CONTEXT as ROW_CONTEXT,
@@ -69,12 +70,6 @@ from andante.sim.state import (
 
 Decide = Callable[[Table, EngineView, Settings, Floats], tuple[bool, Ints, Ints, Ints, int]]
 """A policy: `andante.domain.scheduling.qoe_plan.decide`, or another compiled function of the same types."""
-
-_STANDING_STEPS = 8
-_LOOKED_UP_EACH_STEP = 8
-_TIGHT_BLOCKS = 2
-_TIGHT_STEP = 0.7
-"""These four as in `andante_vllm.decisions` and `andante_vllm.scheduler_view`."""
 
 
 class Policy(NamedTuple):
@@ -162,8 +157,9 @@ def orders_of(
         state.victims[place] = present[victims[place]]
     if victims.size < state.victims.size:
         state.victims[victims.size] = -1
-    if admit.size == 0 and leave.size == 0:
-        counts[STANDING_STEPS], counts[STANDING_TOKENS] = _STANDING_STEPS, tokens
+    # A plan that only gathers prefill does not stand: `QoEPolicy` says so to the engine.
+    if admit.size == 0 and leave.size == 0 and policy.memory[HELD_BACK] == 0:
+        counts[STANDING_STEPS], counts[STANDING_TOKENS] = asking.STANDING_STEPS, tokens
         counts[STANDING_GONE], counts[STANDING_BATCH] = counts[ARRIVED] + counts[GONE], counts[IN_BATCH]
         clocks[STANDING_PREFILL], clocks[STANDING_FREE] = unfinished, free
     for index in leave:
@@ -181,7 +177,7 @@ def look_up_refused(requests: Requests, engine: Engine, state: State, admit: Int
     """After the step: look up the requests that the plan admitted and vLLM did not start."""
     looked = 0
     for request in admit:
-        if state.status[request] == WAITING and looked < _LOOKED_UP_EACH_STEP:
+        if state.status[request] == WAITING and looked < asking.LOOKED_UP_EACH_STEP:
             look_up(requests, engine, state, request)
             looked += 1
 
@@ -203,7 +199,7 @@ def _tight(engine: Engine, state: State, unfinished: float, tightest_pace: float
     running = state.counts[IN_BATCH]
     if not running:
         return False
-    if state.counts[FREE] * engine.block_size < _TIGHT_BLOCKS * engine.block_size * groups * (1 + running):
+    if state.counts[FREE] * engine.block_size < asking.TIGHT_BLOCKS * engine.block_size * groups * (1 + running):
         return True
     if tightest_pace <= 0:
         return False
@@ -214,7 +210,7 @@ def _tight(engine: Engine, state: State, unfinished: float, tightest_pace: float
         + line.sequence * running
         + line.context_token * state.counts[CONTEXT]
     )
-    return bool(seconds > _TIGHT_STEP / tightest_pace)
+    return bool(seconds > asking.TIGHT_STEP / tightest_pace)
 
 
 @inner
@@ -255,7 +251,7 @@ def _look_up_in_turn(requests: Requests, engine: Engine, state: State, present: 
     start = state.counts[NEXT_LOOKUP]
     if start >= present.size:
         start = 0
-    end = start + _LOOKED_UP_EACH_STEP
+    end = start + asking.LOOKED_UP_EACH_STEP
     state.counts[NEXT_LOOKUP] = end
     for request in present[start:end]:
         look_up(requests, engine, state, request)

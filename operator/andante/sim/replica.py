@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from andante.domain.compiled import compiled_with, inner
+from andante.domain.scheduling.asking import FIT_EVERY
 from andante.domain.scheduling.latency import Sums, observed
 from andante.sim.batch import Batch, choose_batch, known_tokens
 from andante.sim.decisions import Decide, Policy, look_up, look_up_refused, orders_of, step_time_of
@@ -26,8 +27,6 @@ from andante.sim.state import (
     State,
 )
 
-_FIT_EVERY = 16
-"""As in `andante_vllm.step_books`."""
 _IDLE = 0.05
 """Seconds until the engine is asked again when it has requests and may serve none."""
 _STUCK = 3600.0
@@ -72,7 +71,7 @@ def _seen_by_fit(requests: Requests, state: State, batch: Batch) -> tuple[float,
 def _fit(state: State, sums: Sums, seen: tuple[float, float, float], seconds: float) -> None:
     prefill, decoding, context = seen
     # Most steps are plain decode steps, which give the fit no new information.
-    if prefill == 0 and state.counts[STEPS] % _FIT_EVERY != 0:
+    if prefill == 0 and state.counts[STEPS] % FIT_EVERY != 0:
         return
     line = observed(sums, step_time_of(state), prefill, decoding, context, seconds)
     clocks = state.clocks
