@@ -46,6 +46,7 @@ def _result(name: str) -> Any:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "gains": lambda: gains_table(_result("scheduler"), _result("scheduler-patience-60"), _result("scheduler-surge")),
+    "stock": committed("scheduler-stock"),
     "scheduler": lambda: load_table(_result("scheduler")),
     "own-classes": committed("scheduler-own-classes"),
     "own-classes-60": committed("scheduler-own-classes-60"),
