@@ -1,4 +1,4 @@
-"""Writes the tables of the pages about the scheduler and the alerts from benchmarks/results (`make scheduler-docs`).
+"""Writes the tables of the pages that quote benchmarks/results (`make scheduler-docs`).
 
 A table is between `<!-- NAME -->` and `<!-- /NAME -->`. The rest of a page is not changed. A test compares the pages.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from hack.scheduler_tables import gains_table, held_table, load_table, sweep_tab
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = (
-    *(REFERENCE / f"{name}.md" for name in ("scheduler-settings", "scheduler-benchmarks", "alert-benchmarks")),
+    REFERENCE / "scheduler-settings.md",
+    *(REFERENCE / f"{name}-benchmarks.md" for name in ("scheduler", "alert", "operator")),
     ROOT / "docs" / "concepts" / "scheduler.md",
 )
 CHECKED = (
@@ -33,6 +34,12 @@ def kinds_table(document: Mapping[str, Any], *, good: float, per_hour: float) ->
     kinds = sorted(cells[0]["recall_by_kind"])
     rows = [(cell["alert"], *(cell["recall_by_kind"][kind] for kind in kinds)) for cell in cells]
     return table(("alert", *kinds), rows)
+
+
+def parts_table(document: Mapping[str, Any], *, parts: Sequence[str]) -> str:
+    """The figures of a result, a column for each of its parts that is named."""
+    figures = document["figures"]
+    return table(("figure", *parts), [(key, *(figures[part][key] for part in parts)) for key in figures[parts[0]]])
 
 
 def committed(name: str) -> Callable[[], str]:
@@ -71,6 +78,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "alerts": committed("alerts"),
     "alert-kinds": lambda: kinds_table(_result("alerts"), good=0.99, per_hour=200),
     "rules": committed("rules"),
+    "operator-ticks": lambda: parts_table(
+        _result("operator"), parts=("busy", "idle", "hostile", "prometheus", "resync")
+    ),
+    "operator-new": lambda: parts_table(_result("operator"), parts=("minimal kopf operator", "andante")),
 }
 
 
