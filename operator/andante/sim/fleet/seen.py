@@ -23,6 +23,8 @@ class PodSeen:
     name: str
     """Unique among all pods of the run."""
     ready: bool
+    pending: bool = False
+    """Phase Pending: without a node, or its image is not there yet."""
     age: float
     """Seconds since the pod was created."""
     ready_for: float = 0.0
@@ -121,7 +123,7 @@ class Seen:
     spec: int
     """Replicas that the Deployment asks for."""
     pods: tuple[PodSeen, ...]
-    """Ready and starting pods, in the order of their creation; fewer than `spec` where pods are Pending."""
+    """Every pod that was created and does not drain, Pending ones included, in the order of their creation."""
     replica: Replica
     objective: Objective
     totals: Totals | None = None
@@ -135,6 +137,8 @@ class Seen:
     """The same of the mean time per output token after the first, of requests that ended in the last minute."""
     warmup: float | None = None
     """Median seconds from a pod's creation to ready, of the pods so far; None: none became ready."""
+    source_down: bool = False
+    """The source of the metrics does not answer at all; else a missing figure is a missing series."""
 
     @property
     def ready(self) -> int:
