@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Stale, value_of
+
+_NOT_TOLD = Missing(why="the engines do not tell the demand")
 
 
 class Mode(StrEnum):
@@ -108,6 +111,25 @@ class Snapshot:
     """Number of ready pods that these figures include."""
     throughput: Figure
     """Tokens/s in the window, without a penalty."""
+    arrivals: Figure = _NOT_TOLD
+    """Requests/s that arrived at all engines of the service within `window`, whatever became of them. A ready engine
+    that does not tell counts as the mean of those that do."""
+    prompt_tokens: Figure = _NOT_TOLD
+    """Mean prompt tokens of the requests that arrived within `window`; NoTraffic: none arrived."""
+    answer_tokens: Figure = _NOT_TOLD
+    """Mean tokens, visible and hidden, of the answers that ended within the window of `deficit`, which is longer than
+    `window`. An answer that was cut counts with what it had."""
+    waiting_requests: Figure = _NOT_TOLD
+    """Requests on the ready replicas that have no token yet: they wait in a queue, or for the end of their prefill."""
+    waiting_work: Figure = _NOT_TOLD
+    """Seconds that one replica needs for the prompts of `waiting_requests`, by the step time of `engine`. Their answers
+    are not included."""
+    window: float = 0.0
+    """Seconds from the sample before to the newest one, in which `arrivals` were counted; 0: not known."""
+    pods_told: int = 0
+    """Number of ready pods that told `arrivals` and are not estimated."""
+    engine: EngineCapacity | Missing | Stale | None = None
+    """What one replica can hold and how fast it is: the mean over the ready engines that tell it. None: not known."""
 
     @property
     def warming(self) -> int:
