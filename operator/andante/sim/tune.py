@@ -1,0 +1,120 @@
+"""Tunes a scaling law within a budget of evaluations, the same for every law of the league.
+
+A law that its authors tuned for another engine and another load would lose for that alone. So each law, ours too, is
+given the same number of runs on the same segments, and is judged on others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from andante.sim.laws.parameters import Parameter
+
+
+class Goal(StrEnum):
+    """What a run must reach."""
+
+    MEAN_QOE = "mean-qoe"
+    SHARE_GOOD = "share-good"
+
+
+LEAST = {Goal.MEAN_QOE: 0.95, Goal.SHARE_GOOD: 0.99}
+"""Least mean QoE, and least share of good requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one segment cost, and what its readers got."""
+
+    replica_hours: float
+    mean_qoe: float
+    share_good: float
+
+
+def cost(runs: Sequence[Run], goal: Goal, *, penalty: float = 20.0) -> float:
+    """Replica-hours of all segments; a segment that misses the goal costs more, by how much of its budget it misses.
+
+    A miss as large as the error budget (QoE .90 where .95 is asked) multiplies the segment's hours by 1 + `penalty`.
+    Infinite for a figure that is not a number.
+    """
+    least = LEAST[goal]
+    hours = 0.0
+    for run in runs:
+        quality = run.mean_qoe if goal is Goal.MEAN_QOE else run.share_good
+        if not (math.isfinite(quality) and math.isfinite(run.replica_hours)):
+            return math.inf
+        hours += run.replica_hours * (1 + penalty * max(0.0, least - quality) / (1 - least))
+    return hours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """The best settings that were found, and how."""
+
+    settings: Mapping[str, float]
+    """Empty: the law's defaults were best, or there is nothing to tune."""
+    cost: float
+    default_cost: float
+    evaluations: int
+
+
+def tune(
+    parameters: Sequence[Parameter],
+    defaults: Mapping[str, float],
+    evaluate: Callable[[Mapping[str, float]], float],
+    *,
+    budget: int,
+    seed: int,
+) -> Tuned:
+    """The settings of least cost after `budget` evaluations: the defaults, then random ones, then near the best.
+
+    `evaluate` gives the cost of settings (an empty mapping: the law's defaults); it must be deterministic. A third of
+    the budget goes to random settings, one in each of as many equal slices of every range. Raises ValueError for a
+    budget below 1.
+    """
+    if budget < 1:
+        raise ValueError(f"budget must be >= 1, got {budget}")
+    default_cost = evaluate({})
+    best: dict[str, float] = {}
+    best_cost, spent = default_cost, 1
+    if not parameters:
+        return Tuned(settings=best, cost=best_cost, default_cost=default_cost, evaluations=spent)
+    random = np.random.default_rng(seed)
+    here = np.array([p.share(defaults[p.name]) for p in parameters])
+    for shares in _spread(random, (budget - 1) // 3, len(parameters)):
+        settings = _settings(parameters, shares)
+        found = evaluate(settings)
+        spent += 1
+        if found < best_cost:
+            best, best_cost, here = settings, found, shares
+    step = 0.25
+    while spent < budget:
+        moved = random.random(len(parameters)) < 1 / len(parameters)
+        moved[random.integers(len(parameters))] = True
+        shares = np.clip(here + step * random.standard_normal(len(parameters)) * moved, 0.0, 1.0)
+        settings = _settings(parameters, shares)
+        found = evaluate(settings)
+        spent += 1
+        if found < best_cost:
+            best, best_cost, here = settings, found, shares
+            step = min(0.5, step * 1.5)
+        else:
+            step = max(0.02, step * 0.85)
+    return Tuned(settings=best, cost=best_cost, default_cost=default_cost, evaluations=spent)
+
+
+def _spread(random: np.random.Generator, count: int, axes: int) -> Sequence[np.ndarray]:
+    """`count` points of the unit cube, one in each slice of every axis (a Latin hypercube)."""
+    if count < 1:
+        return []
+    slices = np.column_stack([random.permutation(count) for _ in range(axes)])
+    return list((slices + random.random((count, axes))) / count)
+
+
+def _settings(parameters: Sequence[Parameter], shares: np.ndarray) -> dict[str, float]:
+    return {p.name: p.at(float(share)) for p, share in zip(parameters, shares, strict=True)}
