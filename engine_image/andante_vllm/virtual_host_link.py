@@ -52,7 +52,12 @@ class VirtualHostLink:
 
     @classmethod
     def of(cls, profile: Profile, *, block_size: int, time_scale: float = 1.0) -> Self:
-        """The link of a replica with `profile`, `time_scale` times as slow; `block_size`: tokens of a block."""
+        """The link of a replica with `profile`, `time_scale` times as slow; `block_size`: tokens of a block.
+
+        Raises ValueError for a profile that does not know the size of a token's KV.
+        """
+        if not profile.kv_bytes_per_token:
+            raise ValueError(f"profile {profile.name}: kv_bytes_per_token is missing; KV in host memory needs it")
         speed = profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND / time_scale
         return cls(block_bytes=profile.kv_bytes_per_token * block_size, bytes_per_second=speed)
 

@@ -49,6 +49,8 @@ engines = st.builds(
     watermark_blocks=st.sampled_from((0, 0, 3)),
     prefix_caching=st.booleans(),
     by_priority=st.booleans(),
+    steps_in_flight=st.sampled_from((1, 2)),
+    reserve_whole=st.booleans(),
 )
 scheduling = st.sampled_from(SCHEDULING)
 

@@ -104,7 +104,7 @@ class Profile:
     """GPUs of one replica."""
     coefficients: StepTimeCoefficients
     kv_bytes_per_token: int
-    """KV cache bytes of one token over all GPUs of the replica."""
+    """KV cache bytes of one token over all GPUs of the replica; 0: not known."""
     kv_capacity_tokens: int
     """Tokens that the replica's KV cache holds."""
     block_size: int
@@ -114,10 +114,14 @@ class Profile:
     max_num_batched_tokens: int
     """Most tokens in one step (the chunk of chunked prefill)."""
     price_per_replica_hour: float
-    """USD; an assumption that you should override."""
+    """USD; an assumption that you should override. NaN: not known."""
     warmup_median_seconds: float
-    """From process start to ready, with the node and the image already present."""
+    """From process start to ready, with the node and the image already present. NaN: not known."""
     warmup_p95_seconds: float
+    hand_over_us: float = 0.0
+    """Microseconds from a request's arrival at the server until the engine can see it."""
+    output_path_us: float = 0.0
+    """Microseconds from the end of a step until the server has its tokens."""
     confidence: str = ""
     """How reliable the numbers are, in words."""
     source: str = ""

@@ -5,6 +5,7 @@ The virtual GPU, the scheduler, the generated CRD and the benchmarks use it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -41,8 +42,13 @@ class _Coefficients(_Border):
 
 
 class _Warmup(_Border):
-    median: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    p95: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    median: Annotated[float, Field(ge=0, allow_inf_nan=False)] = math.nan
+    p95: Annotated[float, Field(ge=0, allow_inf_nan=False)] = math.nan
+
+
+class _OutsideEngine(_Border):
+    hand_over_us: Microseconds = 0.0
+    output_path_us: Microseconds = 0.0
 
 
 class _Profile(_Border):
@@ -51,22 +57,26 @@ class _Profile(_Border):
     gpu: str
     tensor_parallel: Positive
     coefficients: _Coefficients
-    kv_bytes_per_token: Positive
+    kv_bytes_per_token: Positive | None = None
     kv_capacity_tokens: Positive
     block_size: Positive
     max_num_seqs: Positive
     max_num_batched_tokens: Positive
-    price_per_replica_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    warmup_seconds: _Warmup
+    price_per_replica_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] = math.nan
+    warmup_seconds: _Warmup = _Warmup()
+    outside_engine: _OutsideEngine = _OutsideEngine()
     confidence: str = ""
     source: str = ""
 
     def to_domain(self) -> Profile:
         return Profile(
-            **self.model_dump(exclude={"coefficients", "warmup_seconds"}),
+            **self.model_dump(exclude={"coefficients", "warmup_seconds", "outside_engine", "kv_bytes_per_token"}),
+            kv_bytes_per_token=self.kv_bytes_per_token or 0,
             coefficients=StepTimeCoefficients(**self.coefficients.model_dump()),
             warmup_median_seconds=self.warmup_seconds.median,
             warmup_p95_seconds=self.warmup_seconds.p95,
+            hand_over_us=self.outside_engine.hand_over_us,
+            output_path_us=self.outside_engine.output_path_us,
         )
 
 

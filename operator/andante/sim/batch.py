@@ -57,8 +57,8 @@ class Batch(NamedTuple):
 
 @inner
 def known_tokens(requests: Requests, state: State, request: int) -> int:
-    """Prompt and answer so far."""
-    return int(requests.prompt[request] + state.delivered[request])
+    """Prompt and answer so far, with the tokens that steps in flight will deliver."""
+    return int(requests.prompt[request] + state.delivered[request] + state.ahead[request])
 
 
 @inner
@@ -131,6 +131,9 @@ def _continue_running(requests: Requests, engine: Engine, state: State, tokens: 
     place = 0
     while place < counts[IN_BATCH] and tokens > 0:
         request = batch[place]
+        if state.delivered[request] + state.ahead[request] == requests.output[request]:
+            place += 1  # its last token is in flight; vLLM knows `max_tokens` and computes no other
+            continue
         done = computed[request]
         some = 1
         if state.prefilling[request]:
@@ -182,10 +185,11 @@ def _start(requests: Requests, engine: Engine, state: State, request: int, token
         content = content_of(requests, engine, state.pool, request, place)
         unused += state.pool.references[state.pool.holder[content]] == 0
     margin = engine.watermark_blocks if counts[IN_BATCH] > 0 else 0
-    if blocks_for(known, engine.block_size) - found + unused + margin > counts[FREE]:
-        return 0
     done = found * engine.block_size
     some = min(known - done, most, tokens)
+    wanted = known if engine.reserve_whole else done + some
+    if blocks_for(wanted, engine.block_size) - found + unused + margin > counts[FREE]:
+        return 0
     take_found(requests, engine, state, request, found)
     take_new(state, request, blocks_for(done + some, engine.block_size))
     cache_full(requests, engine, state, request, done, done + some)

@@ -41,6 +41,15 @@ class Engine(NamedTuple):
     by_priority: bool
     """vLLM's `--scheduling-policy priority`; else first come, first served."""
     step_time: StepTime
+    steps_in_flight: int = 1
+    """Steps that are chosen before the first of them ends: 1, or 2 with vLLM's async scheduling."""
+    reserve_whole: bool = True
+    """vLLM's `scheduler_reserve_full_isl`: a request starts only where all its known tokens have room, else where its
+    first chunk has room, as in vLLM 0.11."""
+    hand_over: float = 0.0
+    """Seconds from a request's arrival until the engine can see it: the API server and the way to the engine."""
+    output_path: float = 0.0
+    """Seconds from the end of a step until its tokens are delivered: the way back."""
 
     @classmethod
     def of(
@@ -51,6 +60,8 @@ class Engine(NamedTuple):
         long_prefill: int = 0,
         prefix_caching: bool = True,
         by_priority: bool = False,
+        steps_in_flight: int = 1,
+        reserve_whole: bool = True,
     ) -> Self:
         """A replica of `profile`. `watermark`: vLLM's `--watermark`, a share of all KV blocks, in [0, 1).
 
@@ -60,6 +71,8 @@ class Engine(NamedTuple):
             raise ValueError(f"long_prefill must be tokens >= 0, got {long_prefill}")
         if not 0 <= watermark < 1:
             raise ValueError(f"watermark must be in [0, 1), got {watermark}")
+        if steps_in_flight not in (1, 2):
+            raise ValueError(f"steps_in_flight must be 1 or 2, got {steps_in_flight}")
         return cls(
             blocks=profile.kv_capacity_blocks,
             block_size=profile.block_size,
@@ -70,4 +83,8 @@ class Engine(NamedTuple):
             prefix_caching=prefix_caching,
             by_priority=by_priority,
             step_time=StepTime.of(profile.coefficients),
+            steps_in_flight=steps_in_flight,
+            reserve_whole=reserve_whole,
+            hand_over=MICROSECOND * profile.hand_over_us,
+            output_path=MICROSECOND * profile.output_path_us,
         )

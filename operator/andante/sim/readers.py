@@ -18,6 +18,7 @@ from andante.sim.state import (
     ARRIVED,
     CONTEXT,
     ENDED,
+    FLIGHT,
     GONE,
     IN_BATCH,
     IN_ENGINE,
@@ -25,6 +26,7 @@ from andante.sim.state import (
     NEXT_LEAVING,
     NOW,
     PREFILLS,
+    RIDES,
     RUNNING,
     WAITING,
     State,
@@ -56,26 +58,22 @@ def tightest_pace(requests: Requests, state: State) -> float:
 
 
 @inner
-def deliver(requests: Requests, state: State, lengths: Histograms, learns: bool) -> None:
-    """Give each sequence of the step that finished its prefill a token, now, and end the complete answers."""
-    counts, now = state.counts, state.clocks[NOW]
-    batch, delivered, lags, areas, times = state.batch, state.delivered, state.lag, state.area, state.token_times
-    step_tokens, last, first_time = state.step_tokens, state.last, state.first_time
+def deliver(requests: Requests, engine: Engine, state: State, step: int, lengths: Histograms, learns: bool) -> None:
+    """Give each passenger of the step a token, now, and end the complete answers."""
+    counts, at = state.counts, state.clocks[NOW] + engine.output_path
+    ahead, delivered, lags, areas, times = state.ahead, state.delivered, state.lag, state.area, state.token_times
+    last, first_time = state.last, state.first_time
     arrival, expected, period = requests.arrival, requests.expected_ttft, requests.seconds_per_token
     recorded = times.size > 0
-    kept = 0
-    for place in range(counts[IN_BATCH]):
-        request = batch[place]
-        batch[kept] = request
-        kept += 1
-        if step_tokens[request] == 0:
+    first = step * engine.max_seqs
+    ended = 0
+    for request in state.passengers[first : first + int(state.flights[step * FLIGHT + RIDES])]:
+        ahead[request] -= 1
+        if state.status[request] == LEFT:
             continue
-        step_tokens[request] = 0
-        if state.prefilling[request]:
-            continue
-        elapsed = now - arrival[request]
+        elapsed = at - arrival[request]
         number = delivered[request]
-        lag = max(now - (arrival[request] + expected[request] + number * period[request]), lags[request])
+        lag = max(at - (arrival[request] + expected[request] + number * period[request]), lags[request])
         lags[request] = lag
         areas[request] += lag
         last[request] = elapsed
@@ -84,17 +82,30 @@ def deliver(requests: Requests, state: State, lengths: Histograms, learns: bool)
         if recorded:
             times[first_time[request] + number] = elapsed
         delivered[request] = number + 1
-        counts[CONTEXT] += 1
         if number + 1 == requests.output[request]:
-            counts[CONTEXT] -= known_tokens(requests, state, request)
-            give_back(state, request)
+            if state.status[request] == RUNNING:
+                counts[CONTEXT] -= known_tokens(requests, state, request)
+                give_back(state, request)
+            else:  # it was preempted while its last token was in flight
+                dequeue(state, request)
             _depart(requests, state, request, ENDED)
             if learns:
                 learn(lengths, requests.class_index[request], float(number + 1), False)
-            kept -= 1
-    if kept < counts[IN_BATCH]:
-        counts[IN_BATCH] = kept
+            ended += 1
+    if ended:
+        _forget_ended(state)
         forget_absent(state)
+
+
+@inner
+def _forget_ended(state: State) -> None:
+    kept = 0
+    for place in range(state.counts[IN_BATCH]):
+        request = state.batch[place]
+        if state.status[request] == RUNNING:
+            state.batch[kept] = request
+            kept += 1
+    state.counts[IN_BATCH] = kept
 
 
 @inner

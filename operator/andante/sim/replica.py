@@ -10,19 +10,23 @@ from andante.domain.scheduling.latency import Sums, observed
 from andante.sim.batch import Batch, choose_batch, known_tokens
 from andante.sim.decisions import Decide, Policy, look_up, look_up_refused, orders_of, step_time_of
 from andante.sim.engine import MICROSECOND, Engine
+from andante.sim.flight import land, launch
 from andante.sim.readers import abort_impatient, arrive, deliver, tightest_pace
 from andante.sim.requests import Requests
 from andante.sim.state import (
     ARRIVED,
-    BUSY,
     CONTEXT,
+    FLIGHT,
     GONE,
     IN_BATCH,
     IN_ENGINE,
+    IN_FLIGHT,
+    LASTS,
     LINE,
     NOW,
     PREFILLS,
     RECOMPUTED,
+    SEEN,
     STEPS,
     State,
 )
@@ -68,8 +72,10 @@ def _seen_by_fit(requests: Requests, state: State, batch: Batch) -> tuple[float,
 
 
 @inner
-def _fit(state: State, sums: Sums, seen: tuple[float, float, float], seconds: float) -> None:
-    prefill, decoding, context = seen
+def _fit(state: State, sums: Sums, step: int) -> None:
+    """Learn from the step at the place `step` of `State.flights`."""
+    flight = state.flights[step * FLIGHT : (step + 1) * FLIGHT]
+    prefill, decoding, context, seconds = flight[SEEN], flight[SEEN + 1], flight[SEEN + 2], flight[LASTS]
     # Most steps are plain decode steps, which give the fit no new information.
     if prefill == 0 and state.counts[STEPS] % FIT_EVERY != 0:
         return
@@ -89,7 +95,7 @@ def advance(
     counts, clocks, arrival = state.counts, state.clocks, requests.arrival
     idle_since = clocks[NOW]
     while counts[GONE] < arrival.size:
-        while counts[ARRIVED] < arrival.size and arrival[counts[ARRIVED]] <= clocks[NOW]:
+        while counts[ARRIVED] < arrival.size and arrival[counts[ARRIVED]] + engine.hand_over <= clocks[NOW]:
             arrive(requests, engine, state, counts[ARRIVED])
         abort_impatient(requests, engine, state)
         if counts[GONE] == arrival.size:
@@ -97,8 +103,8 @@ def advance(
         now = clocks[NOW]
         if now >= until:
             return True
-        upcoming = arrival[counts[ARRIVED]] if counts[ARRIVED] < arrival.size else now + _IDLE
-        if counts[IN_ENGINE] == 0:
+        upcoming = arrival[counts[ARRIVED]] + engine.hand_over if counts[ARRIVED] < arrival.size else now + _IDLE
+        if counts[IN_ENGINE] == 0 and counts[IN_FLIGHT] == 0:
             clocks[NOW] = idle_since = min(upcoming, until)
             continue
         tokens, planned = engine.max_step_tokens, False
@@ -111,19 +117,22 @@ def advance(
                 look_up(requests, engine, state, state.batch[place])
             if planned:
                 look_up_refused(requests, engine, state, admit)
-        if batch.prefill + batch.decoding == 0:
+        learns = policy.asked and policy.learns_step_time
+        if batch.prefill + batch.decoding > 0:
+            seen = _seen_by_fit(requests, state, batch) if learns else (0.0, 0.0, 0.0)
+            launch(engine, state, step_seconds(engine, batch), seen)
+            counts[STEPS] += 1
+            counts[RECOMPUTED] += batch.recomputed
+            if counts[IN_FLIGHT] < engine.steps_in_flight:
+                continue
+        elif counts[IN_FLIGHT] == 0:
             clocks[NOW] = min(upcoming, now + _IDLE)
             if now - idle_since > _STUCK and counts[ARRIVED] == arrival.size:
                 return True
             continue
-        seconds = step_seconds(engine, batch)
-        clocks[NOW] = idle_since = now + seconds
-        clocks[BUSY] += seconds
-        counts[STEPS] += 1
-        counts[RECOMPUTED] += batch.recomputed
-        learns = policy.asked and policy.learns_step_time
-        seen = _seen_by_fit(requests, state, batch) if learns else (0.0, 0.0, 0.0)
-        deliver(requests, state, policy.lengths, policy.asked and policy.learns_lengths)
+        step = land(engine, state)
+        idle_since = clocks[NOW]
+        deliver(requests, engine, state, step, policy.lengths, policy.asked and policy.learns_lengths)
         if learns:
-            _fit(state, sums, seen, seconds)
+            _fit(state, sums, step)
     return False

@@ -15,8 +15,8 @@ COMING, WAITING, RUNNING, ENDED, LEFT = range(5)
 
 (
     ARRIVED, IN_ENGINE, IN_BATCH, FREE, GONE, STEPS, PREEMPTIONS, BY_POLICY, RECOMPUTED, ADMITTED, PREFILLS, CONTEXT,
-    NEXT_LOOKUP, STANDING_STEPS, STANDING_BATCH, STANDING_GONE, STANDING_TOKENS, DECISIONS, COUNTS,
-) = range(19)  # fmt: skip
+    NEXT_LOOKUP, STANDING_STEPS, STANDING_BATCH, STANDING_GONE, STANDING_TOKENS, DECISIONS, IN_FLIGHT, OLDEST, COUNTS,
+) = range(21)  # fmt: skip
 """Places of `State.counts`.
 
 `ARRIVED`, `GONE`: requests that have come, and that have ended or left. `IN_ENGINE`: how many of `State.present` count.
@@ -24,6 +24,7 @@ COMING, WAITING, RUNNING, ENDED, LEFT = range(5)
 `PREEMPTIONS`. `RECOMPUTED`: prefill tokens after a preemption. `ADMITTED`: starts and resumptions. `PREFILLS`: running
 requests within their prefill. `CONTEXT`: known tokens of the running requests. `NEXT_LOOKUP`: the policy's next place
 in the prefix cache's lookups. `STANDING_*`: a plan that is kept for some steps, see `andante.sim.decisions`.
+`IN_FLIGHT`, `OLDEST`: how many of `State.flights` count, and the place of the one that ends first.
 """
 
 (
@@ -31,6 +32,11 @@ in the prefix cache's lookups. `STANDING_*`: a plan that is kept for some steps,
 ) = (*range(7), 10)  # fmt: skip
 """Places of `State.clocks`: the time in seconds, seconds with a running step, `EngineView.cached_share`, a time before
 which nobody leaves, two numbers of the standing plan, and the four coefficients of the fitted step time."""
+
+
+ENDS, LASTS, RIDES, SEEN, FLIGHT = (*range(4), 6)
+"""Places of a step in `State.flights`: when it ends, its seconds, how many `State.passengers` it has, the three numbers
+from which the fit of the step time learns; how many places a step has."""
 
 
 class Pool(NamedTuple):
@@ -72,8 +78,10 @@ class State(NamedTuple):
     """KV blocks that the request holds."""
     delivered: Ints
     preemptions: Ints
+    ahead: Ints
+    """Tokens of the request that steps in flight will deliver."""
     step_tokens: Ints
-    """Tokens of the request in the present step."""
+    """Tokens of the request in the step that is being chosen."""
     prefilling: Bools
     cached: Ints
     """Tokens of the request in the prefix cache, as the policy's last lookup found."""
@@ -99,6 +107,10 @@ class State(NamedTuple):
     """Requests in the engine of each of `Requests.paces`."""
     counts: Ints
     clocks: Floats
+    flights: Floats
+    """`andante.sim.flight`: numbers of each step in flight, one after the other."""
+    passengers: Ints
+    """Requests that get a token from each step in flight, shape (steps in flight * sequences,)."""
     pool: Pool
     queue: Queue
     token_times: Floats
@@ -122,10 +134,12 @@ class State(NamedTuple):
         clocks[NEXT_LEAVING] = np.inf
         return cls(
             status=numbers(), computed=numbers(), blocks=numbers(), delivered=numbers(), preemptions=numbers(),
-            step_tokens=numbers(), prefilling=np.zeros(n, dtype=np.bool_), cached=numbers(), shared=numbers(),
-            lag=np.zeros(n), area=np.zeros(n), first=nothing(), last=nothing(), gone=nothing(), present=numbers(),
-            batch=numbers(engine.max_seqs), victims=numbers(engine.max_seqs, -1),
+            ahead=numbers(), step_tokens=numbers(), prefilling=np.zeros(n, dtype=np.bool_), cached=numbers(),
+            shared=numbers(), lag=np.zeros(n), area=np.zeros(n), first=nothing(), last=nothing(), gone=nothing(),
+            present=numbers(), batch=numbers(engine.max_seqs), victims=numbers(engine.max_seqs, -1),
             readers=numbers(requests.paces.size), counts=counts, clocks=clocks,
+            flights=np.zeros(engine.steps_in_flight * FLIGHT),
+            passengers=numbers(engine.steps_in_flight * engine.max_seqs),
             pool=_pool(requests, engine),
             queue=Queue(numbers(n + 1, n), numbers(n + 1, n)),
             token_times=np.empty(int(requests.output.sum()) if record_times else 0),
