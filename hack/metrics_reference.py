@@ -44,6 +44,8 @@ _WHYS = {
     IdleReason.SLOW: "an engine that was slower than its step time says, although it served nothing else",
 }
 
+_LIMITS = ", ".join(f"`{limit}`" for limit in metric_names.ENGINE_LIMITS) + f" of `{metric_names.ENGINE_INFO}`"
+
 _HEAD = f"""\
 # Metrics
 
@@ -68,6 +70,7 @@ and for the search for a cause: no person should be woken for it.
 | `effect` | {", ".join(f"`{effect.value}` ({_EFFECTS[effect]})" for effect in Effect)} |
 | `why` | {", ".join(f"`{why.value}` ({_WHYS[why]})" for why in IdleReason)} |
 | `policy` | `qoe` or `andes`; `spec.engine.scheduler.policy` |
+| {_LIMITS} | tokens that the KV cache holds; the most sequences and the most tokens of one step |
 | `reason` of `andante_scheduler_active` | why the policy schedules or does not |
 | `reason` of `andante_connections_ended_total` | listed in [connections](../concepts/connections.md) |
 | `state` of `andante_service_metrics_state` | {", ".join(f"`{state}`" for state in METRICS_STATES.values())} |
@@ -83,7 +86,8 @@ _SECTIONS: Mapping[Source, str] = {
     "meter": """
 ## Delivery meter: what readers got
 
-One line per class. Counters start at 0 when the engine starts; gauges are updated when `/metrics` is read.
+One line per class; what arrives and what waits is of the whole engine. Counters start at 0 when the engine starts;
+gauges are updated when `/metrics` is read.
 """,
     "scheduler": """
 ## Scheduler
@@ -126,6 +130,7 @@ _OWN_UNITS = {
     metric_names.QOE_SETTINGS_VALID: "1 or 0",
     metric_names.IDLE_STEP_TIME_FITTED: "1 or 0",
     metric_names.SCHEDULER_ACTIVE: "1 or 0",
+    metric_names.ENGINE_INFO: "1",
     metric_names.SERVICE_DESIRED_REPLICAS: "replicas",
     metric_names.SERVICE_READY_REPLICAS: "replicas",
     metric_names.SERVICE_STARTING_REPLICAS: "replicas",

@@ -13,6 +13,7 @@ from andante.app.status.figures import ServiceFigures
 from andante.domain.deficit_cause import Cause, DeficitByCause
 from andante.domain.request_meter import Objective
 from andante.domain.slo.promise import DAY, Promise
+from andante_vllm.engine_demand import EngineLimits, Waiting
 from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 
@@ -38,6 +39,8 @@ def engine(*, active: bool) -> Iterator[Metric]:
     meter.connection_ended("age")
     meter.set_settings_valid(True)
     meter.set_step_time_fitted(True)
+    meter.arrived(9, 900)
+    meter.set_demand(Waiting(requests=2, prompt_tokens=300), EngineLimits(400_000, 256, 8192))
     scheduler.set_active(active, "policy" if active else "policy failed: x")
     for value in vars(meter).values():
         if isinstance(value, MetricWrapperBase):

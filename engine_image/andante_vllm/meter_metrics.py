@@ -18,6 +18,7 @@ from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause, DeficitByCause
 from andante.domain.idle_replica import IdleReason
 from andante.domain.request_meter import Objective, Outcome, RequestScore
+from andante_vllm.engine_demand import EngineLimits, Waiting
 from andante_vllm.expectations import Effect
 
 LABELS: Final = ("model_name", "qoe_class")
@@ -96,6 +97,9 @@ class MeterMetrics:
         def gauge(name: str, text: str, labels: tuple[str, ...] = LABELS) -> Gauge:
             return Gauge(name, text, labels, registry=registry, multiprocess_mode="mostrecent")
 
+        def of_all(name: str, text: str) -> Counter:
+            return Counter(name, text, ("model_name",), registry=registry).labels(self._model_name)
+
         qoe_buckets = {round(bucket, 6) for bucket in _QOE_BUCKETS} | self._objectives
         self._requests = counter(metric_names.REQUESTS, "Ended requests.", "outcome")
         self._good = counter(metric_names.GOOD_REQUESTS, "Ended requests that met the objective of their class.")
@@ -154,6 +158,25 @@ class MeterMetrics:
         self._ttft = histogram(metric_names.TTFT_SECONDS, "Time to the first visible token.", set(_TTFT_BUCKETS))
         self._max_tbt = histogram(
             metric_names.MAX_TBT_SECONDS, "Longest time between visible tokens.", set(_TBT_BUCKETS)
+        )
+        self._arrived_requests = of_all(
+            metric_names.ARRIVED_REQUESTS, "Requests that have reached the engine, whatever became of them."
+        )
+        self._arrived_prompt_tokens = of_all(
+            metric_names.ARRIVED_PROMPT_TOKENS, "Tokens of the prompts of these requests, cached or not."
+        )
+        self._waiting_requests = gauge(
+            metric_names.WAITING_REQUESTS, "Requests in flight that have no token yet.", ("model_name",)
+        )
+        self._waiting_prompt_tokens = gauge(
+            metric_names.WAITING_PROMPT_TOKENS,
+            "Tokens of the prompts of requests in flight that have no token yet.",
+            ("model_name",),
+        )
+        self._engine_info = gauge(
+            metric_names.ENGINE_INFO,
+            "1, with what the engine can hold as labels. Not there with data parallelism.",
+            ("model_name", *metric_names.ENGINE_LIMITS),
         )
         self._settings_valid = gauge(
             metric_names.QOE_SETTINGS_VALID,
@@ -257,6 +280,20 @@ class MeterMetrics:
             self._open_bad.labels(*labels).set(requests.bad)
             for cause in Cause:
                 self._open_deficit.labels(*labels, cause.value).set(requests.deficit.of(cause))
+
+    def arrived(self, requests: int, prompt_tokens: int) -> None:
+        """Count what has reached the engine."""
+        self._arrived_requests.inc(requests)
+        self._arrived_prompt_tokens.inc(prompt_tokens)
+
+    def set_demand(self, waiting: Waiting | None, limits: EngineLimits | None) -> None:
+        """Show what waits in the engine, and what the engine can hold; None: not known."""
+        # NaN, not removed: the client library cannot remove a series from the files of the server's /metrics.
+        unknown = math.nan
+        self._waiting_requests.labels(self._model_name).set(unknown if waiting is None else waiting.requests)
+        self._waiting_prompt_tokens.labels(self._model_name).set(unknown if waiting is None else waiting.prompt_tokens)
+        if limits is not None:
+            self._engine_info.labels(self._model_name, *map(str, limits)).set(1)
 
     def set_step_time_fitted(self, fitted: bool) -> None:
         self._step_time_fitted.labels(self._model_name).set(1 if fitted else 0)

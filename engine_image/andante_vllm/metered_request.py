@@ -35,7 +35,7 @@ class MeteredRequest:
     __slots__ = (
         "_by_class", "_cached_tokens", "_calls_asked", "_calls_ended", "_calls_running", "_choices_running", "_classes",
         "_company", "_company_before", "_count_tokens", "_delivery", "_ending", "_form",
-        "_lengths", "_longest", "_meter", "_on_engine", "_over", "_own_calls", "_resolved", "_said",
+        "_lengths", "_longest", "_meter", "_on_arrival", "_on_engine", "_over", "_own_calls", "_resolved", "_said",
         "_streams", "_widest", "arrived_at", "hidden_tokens", "prompt_tokens", "received_at",
     )  # fmt: skip
 
@@ -48,19 +48,22 @@ class MeteredRequest:
         received_at: float,
         counts: bool,
         on_engine: Callable[[MeteredRequest], None],
+        on_arrival: Callable[[int, int], None],
         lengths: AnswerLengths,
         company: Company,
     ) -> None:
         """`said`: the headers' expectations. `counts`: the path asks for tokens.
 
         `arrived_at` (monotonic) and `received_at` (Unix time) are the same moment, in seconds.
-        `on_engine` is called once, when the request first reaches the engine. `lengths`: of answers so far.
-        `company`: what runs on the engine.
+        `on_engine` is called once, when the request first reaches the engine. `on_arrival` is called for each prompt
+        that counts in `prompt_tokens`, with 1 for the request's first prompt, else 0, and with the prompt's tokens.
+        `lengths`: of answers so far. `company`: what runs on the engine.
         Raises BadExpectationError when the headers name a class that does not exist.
         """
         self._said = said
         self._classes = classes
         self._on_engine = on_engine
+        self._on_arrival = on_arrival
         self._delivery: PlainDelivery | Delivery | None = None
         self._ending = Ending(counts=counts)
         self._count_tokens: Callable[[str], int] = len
@@ -222,10 +225,12 @@ class MeteredRequest:
         Raises BadExpectationError when the body's `vllm_xargs` are wrong.
         """
         said = self._said.over(from_body(extra_args))
-        if self._calls_running or not self._calls_ended:
+        counts = self._calls_running > 0 or not self._calls_ended
+        if counts:
             self.prompt_tokens += prompt_tokens
         self._calls_asked += 1
-        if not self._ending.reached_engine:
+        first = not self._ending.reached_engine
+        if first:
             self._longest = longest
             self._resolve(said, prompt_tokens=prompt_tokens, whole=whole)
             self._count_tokens = count_tokens
@@ -233,6 +238,8 @@ class MeteredRequest:
             self._ending.reached_engine = True
             if not self._over:  # background work after the reply is not an open request
                 self._on_engine(self)
+        if counts:
+            self._on_arrival(int(first), prompt_tokens)
         return scheduler_arguments(self._resolved, said, received_at=self.received_at)
 
     def call_began(self, choices: int) -> int:

@@ -19,7 +19,7 @@ from vllm.logger import init_logger
 from andante.domain.answer_length import AnswerLengths
 from andante.domain.request_meter import Outcome
 from andante_vllm import engine_client_hooks as hooks
-from andante_vllm import web_server
+from andante_vllm import engine_demand, web_server
 from andante_vllm.body_checks import bound_errors
 from andante_vllm.chosen_metrics import chosen_metrics, chosen_names, send_text
 from andante_vllm.company import Company
@@ -105,7 +105,7 @@ class DeliveryMeter:
             else:
                 names: frozenset[str] = frozenset()
                 if scope["path"] in _METRICS_PATHS:
-                    self._refresh_gauges()
+                    self._refresh_gauges(scope)
                     names = chosen_names(scope["query_string"])
                 if names and (folder := metric_files()) is not None:
                     await send_text(reply.send, chosen_metrics(folder, names))
@@ -159,6 +159,7 @@ class DeliveryMeter:
                 received_at=time.time(),
                 counts=scope["path"] in _COUNTED_PATHS,
                 on_engine=self._in_flight.add,
+                on_arrival=self._metrics.arrived,
                 lengths=self._lengths,
                 company=self._company,
                 path=scope["path"],
@@ -236,11 +237,14 @@ class DeliveryMeter:
         for name in classes.names:
             self._metrics.show_class(name)
 
-    def _refresh_gauges(self) -> None:
+    def _refresh_gauges(self, scope: Scope) -> None:
         self._current_classes()
         self._in_flight.report(self._known_classes, idle=self._step_time.current())
         self._metrics.set_step_time_fitted(self._step_time.fitted)
         self._metrics.set_settings_valid(self._settings.valid)
+        # vLLM stores its client in its app's state, after it has made the middleware.
+        client = getattr(scope["app"].state, "engine_client", None) if "app" in scope else None
+        self._metrics.set_demand(engine_demand.waiting(client), engine_demand.limits(client))
 
 
 def _is_about_the_body(error: BaseException) -> bool:

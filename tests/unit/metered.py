@@ -17,6 +17,7 @@ def metered_request(
     said: ClientExpectation = NOTHING_SAID,
     at: float = 0.0,
     on_engine: Callable[[MeteredRequest], None] = lambda request: None,
+    on_arrival: Callable[[int, int], None] = lambda requests, prompt_tokens: None,
     company: Company | None = None,
 ) -> MeteredRequest:
     """A request that came at second `at` and asks for tokens; without settings, qoe.yaml's defaults.
@@ -30,6 +31,7 @@ def metered_request(
         received_at=at,
         counts=True,
         on_engine=on_engine,
+        on_arrival=on_arrival,
         lengths=AnswerLengths(),
         company=company or _busy(),
     )

@@ -17,14 +17,20 @@ from andante_vllm.chosen_metrics import chosen_metrics, chosen_names
 WRITE = """
 from andante.domain.deficit_cause import DeficitByCause
 from andante.domain.request_meter import Objective
+from andante.domain.step_time import LinearStepTime
+from andante_vllm.engine_demand import EngineLimits, Waiting
 from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 meter = MeterMetrics(model_name="chat", objective=Objective())
 meter.show_class("reading")
 meter.set_step_time_fitted(True)
+meter.arrived(4, 800)
+meter.set_demand(Waiting(requests=2, prompt_tokens=300), EngineLimits(400_000, 256, 8192))
 none = DeficitByCause(load=0.0, idle=0.0, failed=0.0, client=0.0)
 meter.set_open({"reading": OpenRequests(requests=2, qoe_sum=1.5, deficit=none, bad=0)})
-SchedulerMetrics(model_name="chat", policy="qoe").set_active(True, "policy")
+scheduler = SchedulerMetrics(model_name="chat", policy="qoe")
+scheduler.set_active(True, "policy")
+scheduler.set_fit(LinearStepTime(0.01, 2e-5, 3e-5, 4e-8), 0.1, tokens_per_step=1.0)
 """
 
 
@@ -43,6 +49,11 @@ def test_the_operator_gets_what_it_asks_for(folder: Path) -> None:
     sample = sample_of(lines, at=0.0)
     assert isinstance(sample, PodSample)
     assert (sample.open_requests, sample.open_qoe_sum, sample.scheduling) == (2.0, 1.5, "")
+
+
+def test_explanations_are_left_out_and_types_are_not(folder: Path) -> None:
+    text = chosen_metrics(folder, {"andante_open_requests"}).decode()
+    assert [line for line in text.splitlines() if line.startswith("#")] == ["# TYPE andante_open_requests gauge"]
 
 
 def test_other_series_are_left_out(folder: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client.metrics import MetricWrapperBase
 
 from andante.domain import metric_names
 from andante.domain.deficit_cause import DeficitByCause
 from andante.domain.request_meter import Objective, Outcome, RequestScore
+from andante_vllm.engine_demand import EngineLimits, Waiting
 from andante_vllm.meter_metrics import MeterMetrics
 
 
@@ -68,3 +71,48 @@ def test_a_batch_request_is_not_scored() -> None:
 def test_counters_are_there_before_any_request_ended() -> None:
     shown = _shown()
     assert (shown[metric_names.SCORED_REQUESTS], shown[metric_names.ENDED_QOE]) == (0, 0)
+
+
+def _series(meter: MeterMetrics, name: str) -> list[tuple[dict[str, str], float]]:
+    metrics = [value for value in vars(meter).values() if isinstance(value, MetricWrapperBase)]
+    samples = [sample for metric in metrics for family in metric.collect() for sample in family.samples]
+    return [(sample.labels, sample.value) for sample in samples if sample.name == name]
+
+
+def _one(meter: MeterMetrics, name: str) -> float:
+    ((_, value),) = _series(meter, name)
+    return value
+
+
+def test_arrivals_begin_at_zero_and_count_requests_and_prompts() -> None:
+    meter = MeterMetrics(model_name="chat", objective=Objective())
+    names = (metric_names.ARRIVED_REQUESTS, metric_names.ARRIVED_PROMPT_TOKENS)
+    assert [_one(meter, name) for name in names] == [0.0, 0.0]
+    for requests, tokens in ((1, 100), (0, 20), (1, 5)):
+        meter.arrived(requests, tokens)
+    assert [_one(meter, name) for name in names] == [2.0, 125.0]
+
+
+def test_arrivals_survive_a_change_of_the_objective() -> None:
+    meter = MeterMetrics(model_name="chat", objective=Objective())
+    meter.use_objective(Objective(qoe=0.77))
+    meter.arrived(1, 100)
+    assert _one(meter, metric_names.ARRIVED_REQUESTS) == 1.0
+
+
+def test_what_the_engine_does_not_tell_is_no_zero() -> None:
+    meter = MeterMetrics(model_name="chat", objective=Objective())
+    meter.set_demand(Waiting(requests=2, prompt_tokens=300), None)
+    assert (_one(meter, metric_names.WAITING_REQUESTS), _one(meter, metric_names.WAITING_PROMPT_TOKENS)) == (2.0, 300.0)
+    assert _series(meter, metric_names.ENGINE_INFO) == []
+    meter.set_demand(None, None)
+    assert math.isnan(_one(meter, metric_names.WAITING_REQUESTS))
+
+
+def test_what_the_engine_can_hold_is_in_the_labels() -> None:
+    meter = MeterMetrics(model_name="chat", objective=Objective())
+    meter.set_demand(None, EngineLimits(kv_cache_tokens=400_000, max_num_seqs=256, max_num_batched_tokens=8192))
+    labels = {
+        "model_name": "chat", "kv_cache_tokens": "400000", "max_num_seqs": "256", "max_num_batched_tokens": "8192"
+    }  # fmt: skip
+    assert _series(meter, metric_names.ENGINE_INFO) == [(labels, 1.0)]

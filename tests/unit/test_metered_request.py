@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from andante.domain.request_meter import Outcome, RequestScore
+from andante_vllm.expectations import BadExpectationError
 from andante_vllm.metered_request import MeteredRequest
 from unit.metered import metered_request
 
@@ -116,3 +117,34 @@ def test_an_answer_in_the_background_is_neither_scored_nor_open(before_the_reply
     exchange.call(tokens=5)
     assert outcome is None
     assert not exchange.open
+
+
+def _arrivals() -> tuple[list[tuple[int, int]], MeteredRequest]:
+    found: list[tuple[int, int]] = []
+    return found, metered_request(on_arrival=lambda requests, tokens: found.append((requests, tokens)))
+
+
+def _ask(request: MeteredRequest, prompt_tokens: int, **extra: object) -> None:
+    request.enters_engine(extra_args=extra, prompt_tokens=prompt_tokens, form=None, count_tokens=len)
+
+
+def test_a_request_with_several_prompts_arrives_once_with_all_of_them() -> None:
+    arrived, request = _arrivals()
+    _ask(request, 10)
+    _ask(request, 30)
+    assert arrived == [(1, 10), (0, 30)]
+
+
+def test_a_prompt_that_repeats_earlier_text_does_not_arrive() -> None:
+    arrived, request = _arrivals()
+    _ask(request, 10)
+    request.call_ended(request.call_began(1), 1)
+    _ask(request, 25)
+    assert arrived == [(1, 10)]
+
+
+def test_a_request_that_the_meter_refuses_does_not_arrive() -> None:
+    arrived, request = _arrivals()
+    with pytest.raises(BadExpectationError):
+        _ask(request, 10, andante_nothing="x")
+    assert arrived == []

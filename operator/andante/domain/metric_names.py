@@ -36,6 +36,15 @@ OPEN_QOE: Final = "andante_open_qoe"
 OPEN_DEFICIT: Final = "andante_open_deficit"
 OPEN_BAD_REQUESTS: Final = "andante_open_bad_requests"
 
+# What arrives and waits, for the scaler's forecast.
+ARRIVED_REQUESTS: Final = "andante_arrived_requests_total"
+ARRIVED_PROMPT_TOKENS: Final = "andante_arrived_prompt_tokens_total"
+WAITING_REQUESTS: Final = "andante_waiting_requests"
+WAITING_PROMPT_TOKENS: Final = "andante_waiting_prompt_tokens"
+ENGINE_INFO: Final = "andante_engine_info"
+ENGINE_LIMITS: Final = ("kv_cache_tokens", "max_num_seqs", "max_num_batched_tokens")
+"""Labels of ENGINE_INFO: what one engine can hold, as vLLM names it."""
+
 # The server.
 QOE_SETTINGS_VALID: Final = "andante_qoe_settings_valid"
 IDLE_STEP_TIME_FITTED: Final = "andante_idle_step_time_fitted"
