@@ -89,6 +89,7 @@ class FakeEngine:
         open_deficit = max(0.0, 0.95 - self.open_qoe)
         return (
             f'andante_requests_total{{{labels},outcome="completed"}} {self.ended}\n'
+            f'andante_requests_total{{{labels},outcome="rejected"}} 0\n'
             f"andante_requests_good_total{{{labels}}} {self.good}\n"
             f"andante_ended_qoe_total{{{labels}}} {self.qoe_sum}\n"
             f"andante_requests_scored_total{{{labels}}} {self.ended}\n"
@@ -96,6 +97,7 @@ class FakeEngine:
             + _parts("andante_request_idle_deficit_total", labels, "why", IdleReason, reasoning=self.idle_sum)
             + f'andante_idle_step_time_fitted{{model_name="chat"}} 1\n'
             f'andante_tokens_total{{{labels},kind="visible"}} {self.tokens}\n'
+            f'andante_tokens_total{{{labels},kind="hidden"}} 0\n'
             f"andante_idle_penalty_tokens_total{{{labels}}} {self.penalty}\n"
             f"andante_unavoidable_idle_penalty_tokens_total{{{labels}}} 0\n"
             f"andante_open_requests{{{labels}}} {self.open_requests}\n"

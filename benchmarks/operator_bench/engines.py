@@ -27,6 +27,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from andante.adapters.exposition import WANTED
 from andante.domain.request_meter import Objective
 from andante.engine_config import ENGINE_PORT
+from andante_vllm.engine_demand import EngineLimits, Waiting
 from andante_vllm.meter_metrics import MeterMetrics, OpenRequests
 from andante_vllm.scheduler_metrics import SchedulerMetrics
 
@@ -52,6 +53,7 @@ class _Shown:
         none = OpenRequests(requests=0, qoe_sum=0.0, deficit=_NoDeficit(), bad=0)  # type: ignore[arg-type]
         meter.set_open(dict.fromkeys(CLASSES, none))
         meter.set_step_time_fitted(True)
+        meter.set_demand(Waiting(requests=0, prompt_tokens=0), EngineLimits(400_000, 256, 8192))
         meter.set_settings_valid(True)
         scheduler = SchedulerMetrics(model_name="model", policy="qoe")
         scheduler.set_active(True, "policy")
@@ -115,7 +117,18 @@ def _figure(name: str, series: str) -> Callable[[float, float], float]:
         return lambda ended, opened: opened
     if name == "andante_open_qoe":
         return lambda ended, opened: 0.99 * opened
-    if name in ("andante_idle_step_time_fitted", "andante_scheduler_active"):
+    if name == "andante_arrived_requests_total":
+        return lambda ended, opened: ended + opened
+    if name == "andante_arrived_prompt_tokens_total":
+        return lambda ended, opened: 300.0 * (ended + opened)
+    if name.startswith("andante_scheduler_step_time_"):
+        return lambda ended, opened: 1e-5
+    if name in (
+        "andante_idle_step_time_fitted",
+        "andante_scheduler_active",
+        "andante_scheduler_tokens_per_step",
+        "andante_engine_info",
+    ):
         return lambda ended, opened: 1.0
     return lambda ended, opened: 0.0
 

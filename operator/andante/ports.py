@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from andante.domain.scaling.engine_capacity import EngineCapacity
+
 Object = Mapping[str, Any]
 """A Kubernetes object in the API's form."""
 
@@ -40,6 +42,12 @@ class PodSample:
     """Per QoE class: requests in flight."""
     step_time_fitted: bool | None = None
     """Whether the deficits with cause idle use a fitted step time; None when the pod does not say."""
+    arrived: tuple[float, float] | None = None
+    """Requests that arrived since the engine's start, and their prompts' tokens; None when the pod does not say."""
+    waiting: tuple[float, float] | None = None
+    """Requests in flight without a token, and their prompts' tokens; None when the pod does not say."""
+    capacity: EngineCapacity | None = None
+    """What the engine can hold and how fast it is; None when the pod does not say."""
     scheduling: str | None = None
     """Why vLLM's own scheduling runs in place of the policy; "" when the policy runs; None when not known."""
     target: str = ""

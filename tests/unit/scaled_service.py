@@ -34,10 +34,12 @@ def exposition(pod: str, seconds: float) -> list[str]:
     open_deficits = {**dict.fromkeys(deficits, 0.0), "load": _DEFICIT * opened if is_overloaded else 0.0}
     series: list[tuple[str, dict[str, str], float]] = [
         (metric_names.REQUESTS, {"outcome": "completed"}, requests),
+        (metric_names.REQUESTS, {"outcome": "rejected"}, 0.0),
         (metric_names.GOOD_REQUESTS, {}, requests - overloaded),
         (metric_names.ENDED_QOE, {}, requests - _DEFICIT * overloaded),
         (metric_names.SCORED_REQUESTS, {}, requests),
         (metric_names.TOKENS, {"kind": "visible"}, 100.0 * requests),
+        (metric_names.TOKENS, {"kind": "hidden"}, 0.0),
         (metric_names.IDLE_PENALTY_TOKENS, {}, 0.0),
         (metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS, {}, 0.0),
         (metric_names.OPEN_REQUESTS, {}, opened),

@@ -11,6 +11,8 @@ import pytest
 
 from andante.adapters.exposition import WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
+from andante.domain.scaling.engine_capacity import EngineCapacity
+from andante.domain.step_time import LinearStepTime
 from andante.ports import PodSample
 from andante_vllm.chosen_metrics import chosen_metrics, chosen_names
 
@@ -49,6 +51,21 @@ def test_the_operator_gets_what_it_asks_for(folder: Path) -> None:
     sample = sample_of(lines, at=0.0)
     assert isinstance(sample, PodSample)
     assert (sample.open_requests, sample.open_qoe_sum, sample.scheduling) == (2.0, 1.5, "")
+
+
+def test_the_operator_learns_what_a_forecast_needs(folder: Path) -> None:
+    lines = WantedLines(WANTED)
+    lines.feed(chosen_metrics(folder, WANTED))
+    sample = sample_of(lines, at=0.0)
+    assert isinstance(sample, PodSample)
+    assert (sample.arrived, sample.waiting) == ((4.0, 800.0), (2.0, 300.0))
+    assert sample.capacity == EngineCapacity(
+        kv_tokens=400_000,
+        max_num_seqs=256,
+        max_step_tokens=8192,
+        step_time=LinearStepTime(base=0.01, prefill_token=2e-5, sequence=3e-5, context_token=4e-8),
+        fitted=True,
+    )
 
 
 def test_explanations_are_left_out_and_types_are_not(folder: Path) -> None:

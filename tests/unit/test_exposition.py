@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 
 from andante.adapters.exposition import NEEDED, OPTIONAL, WANTED, sample_of
 from andante.adapters.exposition_lines import WantedLines
-from andante.app.scaling.pod_history import DEFICIT, IDLE_DEFICIT, VISIBLE_TOKENS
+from andante.app.scaling.pod_history import DEFICIT, IDLE_DEFICIT, REJECTED_REQUESTS, VISIBLE_TOKENS
 from andante.domain import metric_names
 from andante.domain.idle_replica import IdleReason
+from andante.domain.scaling.engine_capacity import EngineCapacity
+from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 from andante.ports import PodSample, Unread
 
 TEXT = """\
@@ -16,7 +21,9 @@ TEXT = """\
 vllm:num_requests_running{model_name="chat"} 3.0
 andante_requests_total{model_name="chat",outcome="completed",qoe_class="reading"} 7.0
 andante_requests_total{model_name="chat",outcome="aborted",qoe_class="voice"} 2.0
+andante_requests_total{model_name="chat",outcome="rejected",qoe_class="reading"} 0.0
 andante_tokens_total{kind="visible",model_name="chat",qoe_class="reading"} 500.0
+andante_tokens_total{kind="hidden",model_name="chat",qoe_class="reading"} 60.0
 andante_tokens_total{kind="prompt",model_name="chat",qoe_class="reading"} 900.0
 andante_request_qoe_bucket{le="0.5",model_name="chat",qoe_class="reading"} 1.0
 andante_ended_qoe_total{model_name="chat",qoe_class="reading"} 6.5
@@ -40,6 +47,16 @@ andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="pr
 andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="pace"} 0.0
 andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="empty"} 0.0
 andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="slow"} 0.0
+andante_arrived_requests_total{model_name="chat"} 14.0
+andante_arrived_prompt_tokens_total{model_name="chat"} 2800.0
+andante_waiting_requests{model_name="chat"} 3.0
+andante_waiting_prompt_tokens{model_name="chat"} 650.0
+andante_engine_info{kv_cache_tokens="400000",max_num_batched_tokens="8192",max_num_seqs="256",model_name="chat"} 1.0
+andante_scheduler_step_time_base_seconds{model_name="chat"} 0.011
+andante_scheduler_step_time_prefill_token_seconds{model_name="chat"} 2e-05
+andante_scheduler_step_time_sequence_seconds{model_name="chat"} 3e-05
+andante_scheduler_step_time_context_token_seconds{model_name="chat"} 4e-08
+andante_scheduler_tokens_per_step{model_name="chat"} 1.5
 """
 
 
@@ -162,3 +179,65 @@ def test_an_engine_without_the_meter_still_says_which_scheduling_it_runs() -> No
     assert isinstance(sample, Unread)
     assert sample.scheduling == reason
     assert "without Andante's delivery meter" in sample.why
+
+
+def test_what_arrived_and_what_waits_is_read_with_the_tokens_of_the_prompts() -> None:
+    assert (_sample().arrived, _sample().waiting) == ((14.0, 2800.0), (3.0, 650.0))
+
+
+def test_answers_that_were_refused_are_told_apart() -> None:
+    counters = _sample(TEXT.replace('outcome="aborted"', 'outcome="rejected"')).counters
+    assert (counters[metric_names.REQUESTS], counters[REJECTED_REQUESTS]) == (9.0, 2.0)
+
+
+FIT = "andante_scheduler_step_time_"
+
+
+def test_what_an_engine_can_do_is_read() -> None:
+    assert _sample().capacity == EngineCapacity(
+        kv_tokens=400_000,
+        max_num_seqs=256,
+        max_step_tokens=8192,
+        step_time=LinearStepTime(base=0.011, prefill_token=2e-5, sequence=3e-5, context_token=4e-8),
+        fitted=True,
+        tokens_per_step=1.5,
+    )
+
+
+@pytest.mark.parametrize("drop", [lambda line: False, lambda line: line.startswith(FIT)])
+def test_an_engine_without_a_fit_has_the_step_time_that_a_fit_starts_from(drop: Callable[[str], bool]) -> None:
+    """Before the first step the scheduler shows zeros, and with vLLM's own scheduling nothing."""
+    lines = [
+        f"{line.rsplit(' ', 1)[0]} 0.0" if line.startswith((FIT, "andante_scheduler_tokens")) else line
+        for line in TEXT.splitlines()
+        if not drop(line)
+    ]
+    capacity = _sample("\n".join(lines) + "\n").capacity
+    assert capacity is not None
+    assert (capacity.step_time, capacity.fitted, capacity.tokens_per_step) == (DEFAULT_STEP_TIME, False, 1.0)
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-1.0"])
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("andante_arrived_requests_total", "arrived"),
+        ("andante_arrived_prompt_tokens_total", "arrived"),
+        ("andante_waiting_requests", "waiting"),
+        ("andante_waiting_prompt_tokens", "waiting"),
+        ("andante_scheduler_step_time_sequence_seconds", "capacity"),
+    ],
+)
+def test_an_impossible_figure_of_the_demand_is_unknown_and_costs_that_figure_alone(
+    name: str, figure: str, value: str
+) -> None:
+    lines = [f"{line.rsplit(' ', 1)[0]} {value}" if line.startswith(name) else line for line in TEXT.splitlines()]
+    sample = _sample("\n".join(lines) + "\n")
+    told = {each for each in ("arrived", "waiting", "capacity") if getattr(sample, each) is not None}
+    assert told == {"arrived", "waiting", "capacity"} - {figure}
+
+
+@pytest.mark.parametrize("limit", ["", "none", "0", "-5", "NaN", "inf"])
+@pytest.mark.parametrize("name", metric_names.ENGINE_LIMITS)
+def test_a_limit_that_no_engine_has_is_unknown(name: str, limit: str) -> None:
+    assert _sample(re.sub(f'{name}="[0-9]+"', f'{name}="{limit}"', TEXT)).capacity is None

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from andante.adapters import prometheus_shards
 from andante.adapters.exposition import NEEDED
 from andante.adapters.prometheus import PrometheusSource
+from andante.adapters.told_demand import NAMES as DEMAND
 from andante.app.scaling.pod_history import VISIBLE_TOKENS
 from andante.domain import metric_names
 from andante.ports import PodAddress, PodSample, Unread
@@ -37,7 +38,7 @@ def _scrape(query: str, namespaces: str, *, text: str = TEXT, at: float = 100.0,
                 name = sample.name
                 if name == metric_names.OPEN_REQUESTS:
                     found.append({"metric": {**sample.labels, **where, "kind": "time"}, "value": [101.0, str(at)]})
-                if sample.labels.get("kind", "visible") == "visible":
+                if sample.labels.get("kind", "visible") != "prompt":
                     metric = {**sample.labels, **where, "__name__": name}
                     found.append({"metric": metric, "value": [101.0, str(sample.value)]})
     return found
@@ -202,6 +203,25 @@ def test_a_pod_that_is_scraped_twice_counts_once(label: str) -> None:
     with _server(answers) as (url, _):
         sample = _read(url, _pods("team"))["team", "a"]
     assert (sample.at, sample.counters[metric_names.REQUESTS], sample.open_requests) == (100.0, 9.0, 4.0)
+
+
+def test_the_demand_of_a_pod_that_is_scraped_twice_counts_once() -> None:
+    def answers(query: str, namespaces: str) -> list[dict[str, Any]]:
+        return [row for job in ("one", "two") for row in _scrape(query, namespaces, job=job)]
+
+    with _server(answers) as (url, _):
+        sample = _read(url, _pods("team"))["team", "a"]
+    assert (sample.arrived, sample.waiting) == ((14.0, 2800.0), (3.0, 650.0))
+    assert sample.capacity.kv_tokens == 400_000
+    assert sample.capacity.fitted
+
+
+def test_a_pod_without_the_metrics_of_demand_is_measured_all_the_same() -> None:
+    older = "".join(f"{line}\n" for line in TEXT.splitlines() if not line.startswith(tuple(DEMAND)))
+    with _server(lambda query, namespaces: _scrape(query, namespaces, text=older)) as (url, _):
+        sample = _read(url, _pods("team"))["team", "a"]
+    assert isinstance(sample, PodSample)
+    assert (sample.arrived, sample.waiting, sample.capacity) == (None, None, None)
 
 
 def test_a_pod_is_read_from_the_same_scrape_until_that_one_stops() -> None:

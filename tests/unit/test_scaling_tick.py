@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from andante.app.fleet import Fleet
+from andante.app.scaling import judge
 from andante.app.scaling.pod_history import COUNTERS
 from andante.app.scaling.tick import ScalingTick
 from andante.app.world import World
 from andante.domain.deficit_cause import Cause
+from andante.domain.scaling.decide import Decision
+from andante.domain.scaling.engine_capacity import EngineCapacity
+from andante.domain.scaling.figures import Missing, NoTraffic, value_of
+from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.snapshot import Snapshot
+from andante.domain.step_time import DEFAULT_STEP_TIME
 from andante.ports import PodAddress, PodSample, Unread
 
 
@@ -190,6 +197,8 @@ class Engines:
     def __init__(self, clock: SetClock) -> None:
         self._clock = clock
         self.open_requests, self.deficit = 0.0, 0.0
+        self.arrived: tuple[float, float] | None = None
+        self.capacity: EngineCapacity | None = None
 
     async def read(self, pods: Sequence[PodAddress]) -> Mapping[tuple[str, str], PodSample | Unread]:
         sample = PodSample(
@@ -198,6 +207,9 @@ class Engines:
             open_requests=self.open_requests,
             open_qoe_sum=self.open_requests * (0.95 - self.deficit),
             open_deficit={**dict.fromkeys(Cause, 0.0), Cause.LOAD: self.open_requests * self.deficit},
+            arrived=self.arrived,
+            waiting=(1.0, 200.0),
+            capacity=self.capacity,
         )
         return {(pod.namespace, pod.name): sample for pod in pods}
 
@@ -277,3 +289,39 @@ def test_a_cause_that_changed_soon_after_a_status_is_told_later() -> None:
         clock.time += 15
         told.append(bool(asyncio.run(tick.tick())))
     assert told == [False, False, False, True, False, False]
+
+
+def _decided_on(monkeypatch: pytest.MonkeyPatch, *arrived: tuple[float, float] | None) -> Snapshot:
+    """What the law gets after a tick for each count of arrivals, of each of two pods."""
+    clock, seen = SetClock(), list[Snapshot]()
+    decide = judge.decide
+
+    def noted(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Memory]:
+        seen.append(snapshot)
+        return decide(snapshot, memory, now)
+
+    monkeypatch.setattr(judge, "decide", noted)
+    tick, _, engines = _two_replicas(clock)
+    engines.capacity = EngineCapacity(
+        kv_tokens=400_000, max_num_seqs=256, max_step_tokens=8192, step_time=DEFAULT_STEP_TIME, fitted=False
+    )
+    for engines.arrived in arrived:
+        clock.time += 15
+        asyncio.run(tick.tick())
+    return seen[-1]
+
+
+def test_the_law_gets_the_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = _decided_on(monkeypatch, (0.0, 0.0), (30.0, 6000.0))
+    assert (value_of(snapshot.arrivals), snapshot.window, snapshot.pods_told) == (4.0, 15.0, 2)
+    assert (value_of(snapshot.prompt_tokens), snapshot.answer_tokens) == (200.0, NoTraffic())
+    waits = 400 * DEFAULT_STEP_TIME.prefill_token
+    assert (value_of(snapshot.waiting_requests), value_of(snapshot.waiting_work)) == (2.0, pytest.approx(waits))
+    assert isinstance(snapshot.engine, EngineCapacity)
+    assert (snapshot.engine.kv_tokens, snapshot.engine.fitted) == (400_000, False)
+
+
+def test_the_law_gets_no_zero_where_engines_do_not_tell_their_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = _decided_on(monkeypatch, None, None)
+    assert isinstance(snapshot.arrivals, Missing)
+    assert snapshot.blind is None

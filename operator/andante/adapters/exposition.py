@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from andante.adapters.exposition_lines import Reading, TextError, WantedLines
-from andante.app.scaling.pod_history import COUNTERS
+from andante.adapters.told_demand import NAMES as DEMAND
+from andante.adapters.told_demand import ToldDemand
+from andante.app.scaling.pod_history import COUNTERS, REJECTED_REQUESTS
 from andante.app.text import clip
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
+from andante.domain.request_meter import Outcome
 from andante.ports import PodSample, Unread
 
 _OPEN_DEFICITS = {cause.value: f"{metric_names.OPEN_DEFICIT}/{cause.value}" for cause in Cause}
 NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE, *_OPEN_DEFICITS.values(), *COUNTERS)
 """The metrics that an engine shows from its start: NAME, or NAME/PART where a label has the parts of a metric. Without
 one of them the pod is not measured: a missing metric is unknown, not 0."""
-OPTIONAL = (metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE)
-"""Metrics that a pod may lack: then the status says less, and the decisions are the same."""
+OPTIONAL = (metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE, *sorted(DEMAND))
+"""Metrics that a pod may lack: then the status says less, or a forecast knows less."""
 WANTED = frozenset({name.split("/", 1)[0] for name in (*NEEDED, *OPTIONAL)})
 MOST_NAMED = 3
 """Missing metrics that a reason names; it counts the others."""
@@ -59,16 +62,22 @@ def collect(
     by_class: dict[str, list[float]] = {}
     open_by_class: dict[str, float] = {}
     scheduling: str | None = None
+    demand = ToldDemand(most=MOST)
     for name, labels, value in readings:
         if name not in WANTED:
             continue
         if name == metric_names.SCHEDULER_ACTIVE:
             scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=value == 1)
             continue
+        if name in DEMAND:
+            demand.take(name, labels, value)
+            continue
         # The label that separates the parts of a metric; a metric has at most one of these labels.
         part = labels.get("cause") or labels.get("why") or labels.get("kind")
         key = f"{name}/{part}" if part else name
         sums[key] = sums.get(key, 0.0) + value
+        if name == metric_names.REQUESTS and labels.get("outcome") == Outcome.REJECTED.value:
+            sums[REJECTED_REQUESTS] = sums.get(REJECTED_REQUESTS, 0.0) + value
         if name == metric_names.OPEN_REQUESTS:
             qoe_class = labels.get("qoe_class", "")
             open_by_class[qoe_class] = open_by_class.get(qoe_class, 0.0) + value
@@ -97,4 +106,7 @@ def collect(
         by_class={name: (pair[0], pair[1]) for name, pair in by_class.items()},
         open_by_class=open_by_class,
         scheduling=scheduling,
+        arrived=demand.arrived,
+        waiting=demand.waiting,
+        capacity=demand.capacity,
     )

@@ -29,7 +29,7 @@ _METRICS = "|".join(sorted(WANTED))
 # newest sample, as Prometheus may answer with samples that are up to 5 minutes old. Both in one query: of two queries
 # each may be answered by another server behind one address. The label keeps `or` from taking the times for duplicates.
 _QUERY = (
-    '{{__name__=~"{metrics}", kind=~"|visible", {pods}}}'
+    '{{__name__=~"{metrics}", kind=~"|visible|hidden", {pods}}}'
     ' or label_replace(timestamp({timed}{{{pods}}}), "kind", "{time}", "", "")'
 )
 _LATENCY_OFFSET = "5s"

@@ -16,6 +16,7 @@ from typing import Final
 from andante.adapters.exposition import collect
 from andante.adapters.exposition_lines import Reading
 from andante.adapters.prometheus_access import Row
+from andante.domain.metric_names import ENGINE_LIMITS
 from andante.ports import PodSample, Unread
 
 PodKey = tuple[str, str]
@@ -27,7 +28,7 @@ SWITCH_AFTER: Final = 90.0
 """A pod's sample is of the same target as the one before, unless another target is newer by this many seconds: two
 servers' clocks differ, and a counter that seems to fall looks like a restart."""
 _OWN_LABELS: Final = frozenset(
-    {"__name__", "model_name", "qoe_class", "kind", "cause", "why", "reason", "outcome", "policy"}
+    {"__name__", "model_name", "qoe_class", "kind", "cause", "why", "reason", "outcome", "policy", *ENGINE_LIMITS}
 )
 """Labels of the engine's metrics; all others are of the target."""
 

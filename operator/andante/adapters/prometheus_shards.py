@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from andante.adapters.prometheus_rows import PodKey
 from andante.ports import PodAddress, PodSample, Unread
 
-SHARD_PODS = 250
-"""Pods of one query, unless one service has more: 6,500 series, 3 MB of JSON."""
+SHARD_PODS = 175
+"""Pods of one query, unless one service has more: 6,500 series of one QoE class, 3 MB of JSON."""
 SHARD_NAMES = 30
 """Namespaces or Deployments of one query. The URL contains each name twice, and proxies limit a URL to 8 KiB."""
 

@@ -100,6 +100,14 @@ def judge(
         open_requests=measurement.open_requests,
         smooth_goodput=measurement.load_goodput,
         throughput=measurement.throughput,
+        arrivals=measurement.demand.arrivals,
+        prompt_tokens=measurement.demand.prompt_tokens,
+        answer_tokens=measurement.demand.answer_tokens,
+        waiting_requests=measurement.demand.waiting_requests,
+        waiting_work=measurement.demand.waiting_work,
+        window=measurement.demand.window,
+        pods_told=measurement.demand.pods_told,
+        engine=measurement.demand.engine,
         pods_measured=measurement.pods_measured,
     )
     decision, learned = decide(snapshot, memory, now)

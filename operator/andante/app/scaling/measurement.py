@@ -6,11 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from andante.app.scaling.demand import Demand, demand, unknown_demand
 from andante.app.scaling.pod_history import (
     COUNTERS,
     DEFICIT,
+    HIDDEN_TOKENS,
     IDLE_DEFICIT,
     PLACES,
+    REJECTED_REQUESTS,
     VISIBLE_TOKENS,
     Ended,
     PodHistory,
@@ -56,6 +59,8 @@ class Measurement:
     """Visible tokens/s."""
     open_requests: Figure
     """Open requests on the ready pods."""
+    demand: Demand
+    """What a forecast needs to know."""
     worst_class: str | None
     pods_measured: int
     """Number of ready pods that were measured."""
@@ -92,6 +97,7 @@ def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]
         load_goodput=figure,
         throughput=figure,
         open_requests=figure,
+        demand=unknown_demand(figure),
         worst_class=None,
         pods_measured=0,
         open_by_pod={},
@@ -171,13 +177,7 @@ class Measurements:
             for history, newest in self._histories([pod for pod in pods if not pod.ready]).values()
             if newest.at - now <= self._stale_after and self._is_fresh(history, newest, now=now)
         ]
-        measured = _measure(
-            {name: sample for name, (_, sample) in fresh.items()},
-            [newest for _, newest in leaving],
-            [*windows, *(history for history, _ in leaving if history.seconds > 0)],
-            without_qoe,
-            _said_by_unread(ready, read),
-        )
+        measured = _measure(fresh, leaving, without_qoe, _said_by_unread(ready, read), unread=len(ready) - len(fresh))
         reach = now - min(history.began for history in windows)
         return replace(measured, reach=reach, unread=why if len(fresh) < len(ready) else "")
 
@@ -226,15 +226,18 @@ def _said_by_unread(
 
 
 def _measure(
-    by_pod: Mapping[str, PodSample],
-    leaving: Sequence[PodSample],
-    windows: Sequence[PodHistory],
+    ready: Mapping[str, tuple[PodHistory, PodSample]],
+    leaving: Sequence[tuple[PodHistory, PodSample]],
     without_qoe: Collection[str],
     said_by_unread: Mapping[str, str | None],
+    *,
+    unread: int,
 ) -> Measurement:
-    """Measure. `by_pod`: ready pods. `leaving`: pods that only finish their open requests. `windows`: both."""
+    """Measure. `leaving`: pods that only finish their open requests. `unread`: ready pods that are not in `ready`."""
+    windows = [history for history, _ in (*ready.values(), *leaving) if history.seconds > 0]
+    by_pod = {name: sample for name, (_, sample) in ready.items()}
     newest = list(by_pod.values())
-    everywhere = [*newest, *leaving]
+    everywhere = [*newest, *(sample for _, sample in leaving)]
     at = max(s.at for s in newest)
     by_window = [history.gained() for history in windows]
     gained = dict(zip(COUNTERS, map(sum, zip(*by_window, strict=True)), strict=True))
@@ -272,6 +275,14 @@ def _measure(
         load_goodput=Observed(value=tokens - penalty + unavoidable, at=at) if busy else NoTraffic(),
         throughput=Observed(value=tokens, at=at) if busy else NoTraffic(),
         open_requests=Observed(value=opened, at=at),
+        demand=demand(
+            list(ready.values()),
+            [history for history, _ in leaving],
+            unread=unread,
+            answered=gained[metric_names.REQUESTS] - gained[REJECTED_REQUESTS],
+            answer_tokens=gained[VISIBLE_TOKENS] + gained[HIDDEN_TOKENS],
+            at=at,
+        ),
         worst_class=_worst_class(windows),
         pods_measured=len(by_pod),
         open_by_pod={name: sample.open_requests for name, sample in by_pod.items()},

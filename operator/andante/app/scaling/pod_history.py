@@ -13,19 +13,24 @@ from statistics import median_low
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
+from andante.domain.request_meter import Outcome
 from andante.ports import PodSample
 
 DEFICIT = {cause: f"{metric_names.REQUEST_DEFICIT}/{cause.value}" for cause in Cause}
 IDLE_DEFICIT = {why: f"{metric_names.REQUEST_IDLE_DEFICIT}/{why.value}" for why in IdleReason}
 VISIBLE_TOKENS = f"{metric_names.TOKENS}/visible"
+HIDDEN_TOKENS = f"{metric_names.TOKENS}/hidden"
+REJECTED_REQUESTS = f"{metric_names.REQUESTS}/{Outcome.REJECTED.value}"
 COUNTERS = (
     metric_names.REQUESTS,
+    REJECTED_REQUESTS,
     metric_names.GOOD_REQUESTS,
     metric_names.ENDED_QOE,
     metric_names.SCORED_REQUESTS,
     *DEFICIT.values(),
     *IDLE_DEFICIT.values(),
     VISIBLE_TOKENS,
+    HIDDEN_TOKENS,
     metric_names.IDLE_PENALTY_TOKENS,
     metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
 )
@@ -42,6 +47,16 @@ class Ended:
 
     bad: float
     total: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """What arrived at one engine between its newest two samples."""
+
+    requests: float
+    prompt_tokens: float
+    seconds: float
+    """Between the two samples; > 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +82,12 @@ class PodHistory:
     of another scrape of the pod is no reset: the clocks of two servers differ, so a counter may seem to fall.
     """
 
-    __slots__ = ("_before", "_before_by_class", "_intervals", "_points", "newest")
+    __slots__ = ("_before", "_before_by_class", "_intervals", "_points", "arrivals", "newest")
 
     def __init__(self) -> None:
         self.newest: PodSample | None = None
+        self.arrivals: Arrivals | None = None
+        """None: not known, as the engine does not tell, or was read once."""
         self._points: deque[_Point] = deque()
         self._before: array[float] | None = None
         """Per counter, what it had counted before its resets; None: there was none."""
@@ -89,6 +106,7 @@ class PodHistory:
         if last is not None:
             self._intervals = (*self._intervals[-2:], min(sample.at - last.at, LONGEST_INTERVAL))
             self._note_resets(last, sample)
+            self.arrivals = _arrivals(last, sample)
         self._points.append(self._point(sample))
         self.newest = sample
         while len(self._points) > 2 and self._points[1].at <= sample.at - window:
@@ -161,3 +179,16 @@ class PodHistory:
             classes = previous.classes if previous.classes == classes else classes
             values = previous.values if previous.values == values and previous.classes is classes else values
         return _Point(sample.at, values, classes)
+
+
+def _arrivals(last: PodSample, sample: PodSample) -> Arrivals | None:
+    """What arrived between two samples. An engine that restarted counts from 0, and what arrived at it before its
+    restart and after `last` is lost."""
+    if last.arrived is None or sample.arrived is None:
+        return None
+    requests, tokens = map(sub, sample.arrived, last.arrived)
+    if requests < 0 or tokens < 0:
+        if last.target != sample.target:
+            return None  # the clocks of two servers differ, so that the newer sample is the older one
+        requests, tokens = sample.arrived
+    return Arrivals(requests=requests, prompt_tokens=tokens, seconds=sample.at - last.at)
