@@ -18,9 +18,9 @@ from chaos.stage import Stage
 
 SECONDS = 60.0
 """Time after the last fault in which everything must become as it should be."""
-GARBAGE_SECONDS = 1_100.0
-"""Time for the garbage collector, which is not a part of the operator. While the LLMServices' CRD is deleted, the
-collector cannot look up the owner of an object, and tries again after twice the time, up to 1,000 s."""
+GARBAGE_SECONDS = 180.0
+"""Time in which nothing may be left of a deleted service whose name is used again: the garbage collector has a minute,
+then the operator removes it, and what it owned is removed in turn."""
 LEFT_OVER = "is left over"
 LONGEST_TICK_SILENCE = 10.0
 CHILDREN = ("ServiceAccount", "ConfigMap", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
@@ -45,7 +45,7 @@ class Convergence:
             lacks = self.unfinished()
             now = time.monotonic()
             if now < until and any(LEFT_OVER in lack for lack in lacks):
-                began = now  # the names are free only after the garbage collector's work
+                began = now  # the names are free only then
             took = now - began
             if not lacks:
                 break

@@ -26,6 +26,7 @@ class Api:
         self._objects: dict[Any, dict[str, Any]] = {}
         self._versions = itertools.count(1)
         self.applied: list[str] = []
+        self.deleted: list[str] = []
         self.unanswered = 0
         self.fails: dict[str, Exception] = {}
         """By kind: what the API server has against it."""
@@ -62,9 +63,15 @@ class Api:
         change(obj)
         self._world.put(self._store(obj))
 
-    def delete(self, kind: str) -> None:
+    def remove(self, kind: str) -> None:
         """Somebody else's deletion, told at once."""
         self._world.drop(self._objects.pop(next(key for key in self._objects if key[0] == kind)))
+
+    def delete(self, *, kind: str, namespace: str, name: str, uid: str) -> None:
+        """Our deletion, told at once."""
+        assert self._objects[kind, namespace, name]["metadata"]["uid"] == uid
+        self.deleted.append(kind)
+        self._world.drop(self._objects.pop((kind, namespace, name)))
 
     def _store(self, obj: dict[str, Any]) -> dict[str, Any]:
         obj["metadata"] |= {
@@ -76,11 +83,14 @@ class Api:
 
 
 class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
     def now(self) -> float:
-        return 0.0
+        return self.seconds
 
     def monotonic(self) -> float:
-        return 0.0
+        return self.seconds
 
 
 def _without_owner(obj: dict[str, Any]) -> None:
@@ -94,8 +104,8 @@ def _another_image(obj: dict[str, Any]) -> None:
 class Sync:
     """ChildSync with the state of the one service."""
 
-    def __init__(self, sync: ChildSync, world: World) -> None:
-        self._sync, self.world = sync, world
+    def __init__(self, sync: ChildSync, world: World, clock: Clock) -> None:
+        self._sync, self.world, self.clock = sync, world, clock
         self._state = ServiceState(uid="u", namespace="n", name="chat")
 
     def sync(self, service: LLMService, *, replicas: int) -> SyncResult:
@@ -121,7 +131,8 @@ def _new() -> tuple[Sync, Api, LLMService]:
 
 def _of(api: Api, world: World, *, operator_image: str) -> Sync:
     settings = OperatorSettings(engine_image="e:1", operator_image=operator_image)
-    return Sync(ChildSync(cluster=api, world=world, settings=settings, clock=Clock()), world)
+    clock = Clock()
+    return Sync(ChildSync(cluster=api, world=world, settings=settings, clock=clock), world, clock)
 
 
 def _synced() -> tuple[Sync, Api, LLMService]:
@@ -152,7 +163,7 @@ def test_a_child_that_is_edited_while_another_is_put_right_is_put_right_too() ->
 def test_a_child_that_goes_again_before_the_next_look_comes_back_again() -> None:
     sync, api, service = _synced()
     for _ in range(2):
-        api.delete("ConfigMap")
+        api.remove("ConfigMap")
         sync.sync(service, replicas=1)
     assert api.applied == ["ConfigMap", "ConfigMap"]
 
@@ -235,3 +246,63 @@ def test_a_service_that_waits_keeps_the_settings_that_its_pods_understand() -> N
     api.applied.clear()
     assert sync.sync(service, replicas=1).waits is not None
     assert api.applied == []
+
+
+def _owned_by(*owners: dict[str, str]) -> Callable[[dict[str, Any]], None]:
+    def change(obj: dict[str, Any]) -> None:
+        obj["metadata"]["ownerReferences"] = list(owners)
+
+    return change
+
+
+NAMESAKE = {"apiVersion": "andante.dev/v1alpha1", "kind": "LLMService", "name": "chat", "uid": "gone"}
+
+
+def _reasons(result: SyncResult) -> set[str]:
+    return {problem.reason for problem in result.problems}
+
+
+def test_the_garbage_collector_has_its_time_for_a_deleted_namesake() -> None:
+    sync, api, service = _synced()
+    api.edit("Deployment", _owned_by(NAMESAKE))
+    for sync.clock.seconds in (0.0, 59.0):
+        assert _reasons(sync.sync(service, replicas=1)) == {"WaitingForCleanup"}
+    assert api.deleted == []
+
+
+def test_what_the_garbage_collector_forgot_is_removed_and_made_again() -> None:
+    sync, api, service = _synced()
+    api.edit("Deployment", _owned_by(NAMESAKE))
+    for sync.clock.seconds in (0.0, 60.0, 61.0):
+        result = sync.sync(service, replicas=1)
+    assert (api.deleted, api.applied, _reasons(result)) == (["Deployment"], ["Deployment"], set())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "chat", "uid": "there"},
+        {**NAMESAKE, "apiVersion": "example.com/v1"},
+        {**NAMESAKE, "name": "another"},
+    ],
+    ids=["another kind", "another group", "another name"],
+)
+def test_what_may_have_another_owner_is_left_alone(other: dict[str, str]) -> None:
+    sync, api, service = _synced()
+    api.edit("Deployment", _owned_by(NAMESAKE, other))
+    for sync.clock.seconds in (0.0, 60.0, 600.0):
+        sync.sync(service, replicas=1)
+    assert api.deleted == []
+
+
+def test_a_namesake_of_later_has_its_own_time() -> None:
+    sync, api, service = _synced()
+    api.edit("Deployment", _owned_by(NAMESAKE))
+    sync.sync(service, replicas=1)
+    api.remove("Deployment")
+    for sync.clock.seconds in (100.0, 101.0):
+        sync.sync(service, replicas=1)
+    api.edit("Deployment", _owned_by(NAMESAKE))
+    for sync.clock.seconds in (200.0, 259.0):
+        sync.sync(service, replicas=1)
+    assert api.deleted == []

@@ -55,6 +55,8 @@ class ServiceState:
     """The state of the world in which every child was as wanted; None where no such state is known."""
     spellings: dict[tuple[str, str], str] = field(default_factory=dict)
     """By kind and name of a child: digest of the API server's answer to the manifest that was applied last."""
+    namesake_since: float | None = None
+    """Since when children of a deleted service of this name have been in the way, monotonic seconds; None: none are."""
     repairs: Repairs = field(default_factory=Repairs)
     turn: Turn = field(default_factory=Turn)
     crash_logs: CrashLogs = field(default_factory=CrashLogs)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from andante.api.v1alpha1 import KIND, LLMService
+from andante.api.v1alpha1 import GROUP, KIND, LLMService
 from andante.app.children import SERVICE_LABEL, Manifest
 from andante.ports import Object
 
@@ -26,7 +26,7 @@ class Action(Enum):
     NAME_TAKEN = "name taken"
     """An object of this name exists and does not belong to this service."""
     LEAVING = "leaving"
-    """The child belongs to a deleted service of the same name; the garbage collector will delete it soon."""
+    """The child belongs to a deleted service of the same name; the garbage collector should delete it soon."""
 
 
 def plan_child(live: Object | None, manifest: Manifest, service: LLMService, *, spelling: str | None) -> Action:
@@ -73,6 +73,16 @@ def is_owned(live: Object, uid: str) -> bool:
     return any(owner.get("uid") == uid for owner in live["metadata"].get("ownerReferences") or ())
 
 
+def is_abandoned(live: Object, service: LLMService) -> bool:
+    """Whether every owner of the object is an LLMService of this service's name that is gone.
+
+    Of one name there is one object at a time, so an owner with this name and another uid cannot exist any more. An
+    object of which no owner exists is garbage to Kubernetes, whoever made it.
+    """
+    owners = live["metadata"].get("ownerReferences") or ()
+    return bool(owners) and all(_is_gone(owner, service) for owner in owners)
+
+
 def said(live: Any, wanted: Any) -> Any:
     """The part of `live` with the fields of `wanted`; fields from other field managers are left out."""
     if isinstance(wanted, Mapping) and isinstance(live, Mapping):
@@ -92,5 +102,10 @@ def _hash_of(obj: Mapping[str, Any]) -> str | None:
 
 
 def _was_of_namesake(live: Object, service: LLMService) -> bool:
-    owners = live["metadata"].get("ownerReferences") or ()
-    return any(owner.get("kind") == KIND and owner.get("name") == service.name for owner in owners)
+    return any(_is_gone(owner, service) for owner in live["metadata"].get("ownerReferences") or ())
+
+
+def _is_gone(owner: Mapping[str, Any], service: LLMService) -> bool:
+    group = str(owner.get("apiVersion") or "").partition("/")[0]
+    named = (group, owner.get("kind"), owner.get("name")) == (GROUP, KIND, service.name)
+    return named and owner.get("uid") != service.metadata.uid

@@ -11,7 +11,17 @@ from andante.api.v1alpha1 import LLMService
 from andante.app.children import APPLIED, FIELD_MANAGER, Manifest, PodTemplateError, pods_use, render
 from andante.app.fleet import ServiceState
 from andante.app.kinds import DEPLOYMENT
-from andante.app.reconcile.child_plan import Action, digest, is_ours, is_owned, plan_child, said, was_applied, with_hash
+from andante.app.reconcile.child_plan import (
+    Action,
+    digest,
+    is_abandoned,
+    is_ours,
+    is_owned,
+    plan_child,
+    said,
+    was_applied,
+    with_hash,
+)
 from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS
 from andante.app.rollout.marks import alters_pods, is_authors_change, with_marks
 from andante.app.rollout.progress import has_served
@@ -30,6 +40,11 @@ from andante.ports import (
 )
 
 logger = logging.getLogger(__name__)
+
+CLEANUP_SECONDS = 60.0
+"""Time for the garbage collector to remove the children of a deleted service of the same name. It takes seconds, or it
+does not know of the deletion: where its watch was cut while the CRD was deleted, it removes the children only when it
+starts anew."""
 
 _Look = Problem | ConflictError | bool
 """The problem with a child; otherwise whether the watch showed the child as wanted, so that nothing was written."""
@@ -94,6 +109,8 @@ class ChildSync:
             looks.append(look)
             if isinstance(look, Problem) and look.reason in ("NameTaken", "WaitingForCleanup"):
                 pods_may_start &= not pods_use(manifest, service)
+        if not any(isinstance(look, Problem) and look.reason == "WaitingForCleanup" for look in looks):
+            state.namesake_since = None
         pruned = self._prune(service, {key_of(m) for m in manifests})
         conflict = next((look for look in (*looks, *pruned) if isinstance(look, ConflictError)), None)
         if conflict:
@@ -194,6 +211,7 @@ class ChildSync:
             )
             return Problem(reason="NameTaken", message=message)
         if action is Action.LEAVING:
+            self._clean_up(service, state, live)
             message = f"the {key[0]} {key[2]!r} of the service's deleted namesake is still being removed"
             return Problem(reason="WaitingForCleanup", message=message)
         if action is Action.REPAIR and not state.repairs.may(key[0], key[2], now=self._clock.monotonic()):
@@ -202,6 +220,19 @@ class ChildSync:
         self._world.put(applied)
         state.spellings[key[0], key[2]] = digest(said(applied, manifest))
         return False
+
+    def _clean_up(self, service: LLMService, state: ServiceState, live: Object | None) -> None:
+        """Do the garbage collector's work where it has had its time and left the object."""
+        now = self._clock.monotonic()
+        if state.namesake_since is None:
+            state.namesake_since = now
+        overdue = now - state.namesake_since >= CLEANUP_SECONDS
+        if overdue and live is not None and is_abandoned(live, service) and not _is_ending(live):
+            logger.warning(
+                "%s/%s: the garbage collector left %s %s of a deleted service of this name for %.0f s",
+                *(service.namespace, service.name, live["kind"], live["metadata"]["name"], now - state.namesake_since),
+            )
+            self._delete(service, live)
 
     def _contested(self, key: Key) -> Problem:
         # The world does not keep field managers: they are most of an object, and only this function needs them.
@@ -238,3 +269,7 @@ class ChildSync:
         self._cluster.delete(kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])
         logger.info("%s/%s: deleted %s %s, no longer wanted", service.namespace, service.name, kind, metadata["name"])
         return False
+
+
+def _is_ending(live: Object) -> bool:
+    return live["metadata"].get("deletionTimestamp") is not None
