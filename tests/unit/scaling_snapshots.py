@@ -7,11 +7,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.snapshot import OnMetricsMissing, RateLimit, RateLimits, Replicas, ScalingRules, Snapshot
+from andante.domain.step_time import LinearStepTime
 
 NOW = 1_000_000.0
+ENGINE = EngineCapacity(
+    kv_tokens=400_000,
+    max_num_seqs=256,
+    max_step_tokens=8192,
+    step_time=LinearStepTime(base=0.008, prefill_token=3e-5, sequence=3e-5, context_token=5e-8),
+    fitted=True,
+)
+"""About an 8B model on one H100: it serves 15 to 20 requests/s of a chat."""
 
 
 def observed(value: float) -> Observed:
@@ -30,10 +40,32 @@ def snapshot(
     foreign_owner: str | None = None,
     smooth_goodput: Figure | float = 100.0,
     throughput: Figure | float = 100.0,
+    arrivals: Figure | float | None = None,
+    waiting: float = 0.0,
+    loss: Figure | float = 0.0,
+    open_on_each: tuple[float, ...] = (),
+    at: float = NOW,
+    window: float = 15.0,
     **rules: Any,
 ) -> Snapshot:
+    """With `arrivals` (requests/s), the engines tell their demand and their speed: prompts of 1,000 and answers of 200
+    tokens, `waiting` requests in the queues, a newest sample `at` that covers `window` seconds."""
+
     def figure(value: Figure | float) -> Figure:
-        return observed(value) if isinstance(value, int | float) else value
+        return Observed(value=value, at=at) if isinstance(value, int | float) else value
+
+    told: dict[str, Any] = {}
+    if arrivals is not None:
+        told = {
+            "arrivals": figure(arrivals),
+            "prompt_tokens": figure(1000.0),
+            "answer_tokens": figure(200.0),
+            "waiting_requests": figure(waiting),
+            "waiting_work": figure(waiting * 1000 * ENGINE.step_time.prefill_token),
+            "window": window,
+            "engine": ENGINE,
+            "loss": figure(loss),
+        }
 
     ready = spec if ready is None else ready
     return Snapshot(
@@ -50,6 +82,8 @@ def snapshot(
         smooth_goodput=figure(smooth_goodput),
         throughput=figure(throughput),
         pods_measured=ready if pods_measured is None else pods_measured,
+        open_on_each=open_on_each,
+        **told,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from andante.domain.scaling.decide import Decision, decide, known_capacity
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
 from andante.domain.scaling.memory import Memory
-from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, Snapshot
+from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, ScalingRules, Snapshot
 from unit.scaling_snapshots import NOW, quiet, snapshot
 
 
@@ -110,13 +110,13 @@ def test_readers_that_idle_are_seen_in_smooth_goodput_where_the_deficit_is_small
 
 def test_the_capacity_that_is_trusted_lies_below_the_load_that_brought_a_deficit() -> None:
     _, memory = decide(snapshot(spec=2, open_requests=20.0, deficit=0.3), Memory(ready=2), NOW)
-    assert known_capacity(memory, NOW) == pytest.approx(9.0)
+    assert known_capacity(memory, NOW, rules=ScalingRules()) == pytest.approx(9.0)
 
 
 def test_the_load_that_brought_a_deficit_is_the_one_before_it_was_measured() -> None:
     _, memory = decide(snapshot(spec=2, open_requests=20.0), Memory(ready=2), NOW)
     _, memory = decide(snapshot(spec=2, open_requests=1.0, deficit=0.3), memory, NOW + 15)
-    assert known_capacity(memory, NOW) == pytest.approx(9.0)
+    assert known_capacity(memory, NOW, rules=ScalingRules()) == pytest.approx(9.0)
 
 
 def test_an_idle_service_has_a_memory_that_does_not_change() -> None:

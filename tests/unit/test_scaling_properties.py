@@ -132,6 +132,7 @@ def test_a_constant_load_does_not_flap(load: float, capacity: float) -> None:
             open_requests=load,
             max_replicas=1000,
             smooth_goodput=100 * share,
+            throughput=100 * share,
         )
         assert isinstance(s.deficit, Observed)
         decision, memory = decide(s, memory, now)

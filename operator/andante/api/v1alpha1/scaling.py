@@ -54,7 +54,8 @@ class ScalingRules(APIModel):
     """How fast to scale in one direction, as in a HorizontalPodAutoscaler."""
 
     stabilization_window: Annotated[float, Duration(minimum="0s", maximum="1h")] | None = None
-    """How long a proposal must last before it is applied. Default: 0s up, 5m down."""
+    """How long a proposal must last before it is applied. Default: 0s up; down 2m, or 5m while the engines do not tell
+    what a plan needs."""
     policies: Annotated[tuple[ScalingPolicy, ...], Field(max_length=8)] = ()
     """Limits on the speed of change."""
     select_policy: Literal["Max", "Min", "Disabled"] = "Max"
@@ -66,9 +67,9 @@ class ScalingBehavior(APIModel):
     """How fast to scale up and down."""
 
     scale_up: ScalingRules = ScalingRules()
-    """More replicas: by default at once, as many as the deficit asks for."""
+    """More replicas: by default at once, as many as the plan or the deficit asks for."""
     scale_down: ScalingRules = ScalingRules()
-    """Fewer replicas: by default one at a time, after 5 minutes in which one fewer would have been enough."""
+    """Fewer replicas: one at a time, after a time in which one fewer would have been enough."""
 
     @property
     def scale_up_window_seconds(self) -> float:
@@ -81,6 +82,12 @@ class ScalingBehavior(APIModel):
         """How long a lower proposal must last."""
         window = self.scale_down.stabilization_window
         return 300.0 if window is None else window
+
+    @property
+    def plan_window_seconds(self) -> float:
+        """How long a lower plan must last. The forecast in force is already the largest of five minutes."""
+        window = self.scale_down.stabilization_window
+        return 120.0 if window is None else window
 
 
 class ScheduledFloor(APIModel):

@@ -78,7 +78,7 @@ class CurvePoint(APIModel):
     replicas: Count
     """Number of replicas."""
     predicted_qoe: Figure | None = None
-    """Mean QoE that the model predicts for this number."""
+    """Mean QoE that the scaler expects with this number, from the forecast and its errors of the last hour."""
     price_per_hour: Figure | None = None
     """Price of this number of replicas per hour."""
 
@@ -129,7 +129,8 @@ class ScalingStatus(APIModel):
     price_per_hour: Figure | None = None
     """Price of the present replicas per hour (budget.pricePerReplicaHour)."""
     curve: Annotated[tuple[CurvePoint, ...], Field(max_length=16)] = ()
-    """Predicted quality and price of nearby numbers of replicas. The present scaling law does not fill it yet."""
+    """Predicted quality and price of one replica fewer, of the number that the scaler's plan asks for, and of one more.
+    Absent where the engines do not tell what a prediction needs."""
     decisions: Annotated[tuple[Decision, ...], Field(max_length=10)] = ()
     """The last ten decisions, newest first."""
     memory: ControllerMemory | None = None

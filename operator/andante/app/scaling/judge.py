@@ -64,9 +64,11 @@ class MadeDecision:
 
     @property
     def why(self) -> Step:
-        """The step that tells why: the law's where the law wanted another number, whatever a guard rail made of it."""
-        law = self.decision.steps[0]
-        return law if law.replicas != self.previous else self.decision.decisive
+        """The step that tells why: the law's where the law asked for this change or for more of it, whatever a guard
+        rail left of it; else the guard rail that brought the change about."""
+        law, wanted = self.decision.steps[0], self.decision.wanted
+        asked = law.replicas >= wanted if wanted > self.previous else law.replicas <= wanted
+        return law if asked and law.replicas != self.previous else self.decision.decisive
 
     @property
     def advice(self) -> str | None:
@@ -98,6 +100,8 @@ def judge(
         replicas=_replicas(service, deployment, pods, warmup_bound=rules.warmup_bound, now=now),
         deficit=_deficit(service, measurement),
         open_requests=measurement.open_requests,
+        open_on_each=tuple(measurement.open_by_pod.values()),
+        loss=_loss(service, measurement),
         smooth_goodput=measurement.load_goodput,
         throughput=measurement.throughput,
         arrivals=measurement.demand.arrivals,
@@ -198,9 +202,13 @@ def scaling_rules(service: LLMService, *, window: float, reach: float = 0.0) -> 
         target_qoe=objective.qoe if mean is None else mean,
         # With a share s of good requests, the mean deficit is at most (1 - s) · objective.
         tolerated_deficit=(1 - share) * objective.qoe if mean is None else 0.0,
+        allowed_loss=1 - (share if mean is None else mean),
+        counts_good=mean is None,
+        pace=_usual_pace(service),
         on_metrics_missing=OnMetricsMissing(scaling.on_metrics_missing),
         scale_up_window=behavior.scale_up_window_seconds,
         scale_down_window=behavior.scale_down_window_seconds,
+        plan_window=behavior.plan_window_seconds,
         warmup_bound=service.spec.rollout.startup_timeout,
         settle=max(window, reach),
         longest_gap=window,
@@ -225,6 +233,24 @@ def _deficit(service: LLMService, measurement: Measurement) -> Figure:
     if target is None or mean is None or deficit is None or load is None or not isinstance(figures[0], Observed):
         return measurement.load_deficit
     return Observed(value=max(0.0, target - mean - (deficit - load)), at=figures[0].at)
+
+
+def _loss(service: LLMService, measurement: Measurement) -> Figure:
+    """What load has cost, in the target's own measure: the share of bad requests or, with a mean as the target, what
+    the mean lacks to 1. The part that load has not caused is taken out in the proportion of the deficits."""
+    measured = measurement.good_fraction if _mean_target(service) is None else measurement.mean_qoe
+    deficit, load = value_of(measurement.deficit), value_of(measurement.load_deficit)
+    if not isinstance(measured, Observed) or deficit is None or load is None:
+        return measured if not isinstance(measured, Observed) else measurement.load_deficit
+    part = load / deficit if deficit > 0 else 1.0
+    return Observed(value=(1 - measured.value) * part, at=measured.at)
+
+
+def _usual_pace(service: LLMService) -> float:
+    """The pace of readers who say nothing about themselves: the default class's."""
+    qoe = service.spec.qoe
+    default = next((c for c in qoe.classes if c.name == qoe.resolved_default_class), None)
+    return default.to_domain().pace if default else 0.0
 
 
 def _limits(rules: DirectionRules) -> RateLimits:

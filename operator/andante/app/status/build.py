@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from andante.api.v1alpha1 import (
     Condition,
     ControllerMemory,
+    CurvePoint,
     Decision,
     DecisionStep,
     LLMServiceStatus,
@@ -106,7 +107,16 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
         desired=decision.wanted,
         reason=step.reason,
         message=clip(step.message, LONGEST_MESSAGE),
+        warmup_seconds=memory.warmup.seconds if memory and memory.warmup.seen else None,
         price_per_hour=None if price is None else price * pods,
+        curve=tuple(
+            CurvePoint(
+                replicas=point.replicas,
+                predicted_qoe=round(point.qoe, 2),
+                price_per_hour=None if price is None else price * point.replicas,
+            )
+            for point in decision.curve
+        ),
         decisions=kept,
         memory=ControllerMemory(version=VERSION, state=memory.to_state()) if memory else None,
     )

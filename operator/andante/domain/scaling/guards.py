@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from andante.domain.scaling.explain import Proposal
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, Snapshot
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A number of replicas with its reason (one CamelCase word) and message (for people)."""
-
-    replicas: int
-    reason: str
-    message: str
-
 
 Guard = Callable[[Proposal, Snapshot, Memory, float], Proposal | None]
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
+from andante.domain.scaling.law import Plan
+from andante.domain.scaling.numbers import number, optional_number, pairs
+from andante.domain.scaling.peaks import MAX_PEAKS
+from andante.domain.scaling.relief import Relief
+from andante.domain.scaling.warmup import Warmup
+
 VERSION = 1
-MAX_PEAKS = 16
-MAX_CHANGES = 16
+MAX_CHANGES = 120
+"""A change at each default tick of the longest period: a rate limit must count all of them."""
 LONGEST_PERIOD = 1800.0
 """Seconds for which changes are remembered, as the longest period of a rate limit."""
 CLOCK_TOLERANCE = 60.0
@@ -36,11 +41,16 @@ class Memory:
     peaks: tuple[tuple[float, float], ...] = ()
     """(time, open requests of all replicas) of the peaks in the quiet time, oldest first."""
     ready: int = 0
-    """Ready replicas at the previous decision."""
+    """Ready replicas that the measured deficit knows of: the most since replicas were removed or long gone."""
     ready_since: float | None = None
-    """When the number of ready replicas last rose."""
+    """When `ready` last rose."""
+    short_since: float | None = None
+    """Time since which fewer than `ready` replicas have been ready."""
     changes: tuple[tuple[float, int], ...] = ()
     """(time, replicas before the change) of the newest changes, oldest first, for the rate limits."""
+    warmup: Warmup = field(default_factory=Warmup)
+    relief: Relief = field(default_factory=Relief)
+    plan: Plan = field(default_factory=Plan)
 
     def replicas_at(self, moment: float, present: int) -> int:
         """Replicas that were asked for at `moment`, when `present` replicas are asked for now."""
@@ -48,7 +58,14 @@ class Memory:
 
     def without_quiet(self) -> Self:
         """The memory without its quiet time, where it is not known what happened since, or how long ago it was."""
-        return dataclasses.replace(self, quiet_since=None, blind_since=None, peaks=())
+        return dataclasses.replace(
+            self,
+            quiet_since=None,
+            blind_since=None,
+            peaks=(),
+            relief=self.relief.without_quiet(),
+            plan=self.plan.without_quiet(),
+        )
 
     def seeing_again(self, now: float, *, longest: float) -> Self:
         """The memory once the metrics are whole again: a gap of at most `longest` seconds pauses the quiet time, so the
@@ -56,13 +73,15 @@ class Memory:
         if self.blind_since is None:
             return self
         gap = now - self.blind_since
-        if self.quiet_since is None or not 0 <= gap <= longest:
+        if not 0 <= gap <= longest:
             return self.without_quiet()
+        memory = dataclasses.replace(self, blind_since=None, plan=self.plan.later(gap))
+        if memory.quiet_since is None:
+            return dataclasses.replace(memory, peaks=())
         return dataclasses.replace(
-            self,
-            blind_since=None,
-            quiet_since=self.quiet_since + gap,
-            peaks=tuple((at + gap, load) for at, load in self.peaks),
+            memory,
+            quiet_since=memory.quiet_since + gap,
+            peaks=tuple((at + gap, load) for at, load in memory.peaks),
         )
 
     def with_change(self, *, now: float, before: int) -> Self:
@@ -88,6 +107,10 @@ class Memory:
             deficit_since=past(self.deficit_since),
             peaks=tuple(p for p in self.peaks if p[0] <= latest),
             ready_since=past(self.ready_since),
+            short_since=past(self.short_since),
+            warmup=self.warmup.without_future(latest),
+            relief=self.relief.without_future(latest),
+            plan=self.plan.without_future(latest),
             changes=tuple(c for c in self.changes if c[0] <= latest),
         )
 
@@ -103,7 +126,11 @@ class Memory:
             "peaks": [list(p) for p in self.peaks],
             "ready": self.ready,
             "readySince": self.ready_since,
+            "shortSince": self.short_since,
             "changes": [list(c) for c in self.changes],
+            "warmup": self.warmup.to_state(),
+            "relief": self.relief.to_state(),
+            "plan": self.plan.to_state(),
         }
         return {name: value for name, value in state.items() if value is not None}
 
@@ -114,31 +141,20 @@ class Memory:
             return cls()
         try:
             return cls(
-                carried=_number(state.get("carried")),
-                ceiling=next(iter(_pairs([state["ceiling"]] if state.get("ceiling") else None)), None),
-                recent=_pairs(state.get("recent")),
-                quiet_since=_number(state.get("quietSince")),
-                blind_since=_number(state.get("blindSince")),
-                deficit_since=_number(state.get("deficitSince")),
-                peaks=_pairs(state.get("peaks")),
+                carried=optional_number(state.get("carried")),
+                ceiling=next(iter(pairs([state["ceiling"]] if state.get("ceiling") else None, most=1)), None),
+                recent=pairs(state.get("recent"), most=MAX_PEAKS),
+                quiet_since=optional_number(state.get("quietSince")),
+                blind_since=optional_number(state.get("blindSince")),
+                deficit_since=optional_number(state.get("deficitSince")),
+                peaks=pairs(state.get("peaks"), most=MAX_PEAKS),
                 ready=int(state.get("ready") or 0),
-                ready_since=_number(state.get("readySince")),
-                changes=tuple((_finite(a), int(b)) for a, b in state.get("changes") or ())[-MAX_CHANGES:],
+                ready_since=optional_number(state.get("readySince")),
+                short_since=optional_number(state.get("shortSince")),
+                changes=tuple((number(a), int(b)) for a, b in state.get("changes") or ())[-MAX_CHANGES:],
+                warmup=Warmup.from_state(state.get("warmup") or {}),
+                relief=Relief.from_state(state.get("relief") or {}),
+                plan=Plan.from_state(state.get("plan") or {}),
             )
-        except (TypeError, ValueError, OverflowError):
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError):
             return cls()
-
-
-def _pairs(value: Any) -> tuple[tuple[float, float], ...]:
-    return tuple((_finite(a), _finite(b)) for a, b in value or ())[-MAX_PEAKS:]
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else _finite(value)
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"not finite: {number}")
-    return number

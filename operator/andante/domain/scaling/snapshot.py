@@ -63,11 +63,19 @@ class ScalingRules:
     """QoE that a request should reach, from the objective; > 0."""
     tolerated_deficit: float = 0.01
     """Largest mean deficit with which the target counts as met: (1 - goodFraction) of the target; 0 with a meanQoE."""
+    allowed_loss: float = 0.01
+    """The error budget as a share, > 0: 1 - the promised share of good requests or, with a meanQoE, 1 - the mean."""
+    counts_good: bool = True
+    """Whether the target is a share of good requests; False: the mean QoE."""
+    pace: float = 4.8
+    """Tokens/s of the service's usual reader; 0: the readers have no pace."""
     on_metrics_missing: OnMetricsMissing = OnMetricsMissing.HOLD
     scale_up_window: float = 0.0
     """How long a deficit must last before replicas are added."""
     scale_down_window: float = 300.0
-    """How long one replica fewer must have been enough before a replica is removed."""
+    """How long one replica fewer must have been enough before a replica is removed, by the measured load."""
+    plan_window: float = 120.0
+    """The same, by the plan."""
     warmup_bound: float = 600.0
     """A replica that is not ready after this time does not count any more."""
     settle: float = 60.0
@@ -126,6 +134,11 @@ class Snapshot:
     are not included."""
     window: float = 0.0
     """Seconds from the sample before to the newest one, in which `arrivals` were counted; 0: not known."""
+    loss: Figure = _NOT_TOLD
+    """What load has cost, as `ScalingRules.allowed_loss` counts it: the share of requests that are not good or what the
+    mean QoE lacks, without the part of idle replicas, failures and clients."""
+    open_on_each: tuple[float, ...] = ()
+    """Open requests of each ready replica that was measured."""
     pods_told: int = 0
     """Number of ready pods that told `arrivals` and are not estimated."""
     engine: EngineCapacity | Missing | Stale | None = None

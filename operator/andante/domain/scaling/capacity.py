@@ -1,0 +1,119 @@
+"""Translates requests into replicas' worth of work, from what one replica can hold and how fast it is.
+
+The scaler counts demand in work, not in requests: one long document may need as much of a GPU as a hundred short
+questions. `law` calls this once a tick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from andante.domain.scaling.engine_capacity import EngineCapacity
+from andante.domain.scaling.figures import value_of
+from andante.domain.scaling.numbers import number, short
+from andante.domain.scaling.snapshot import Snapshot
+
+VERSION = 1
+KV_SHARE = 0.97
+"""Share of the KV cache that can be full: a new request needs room before an old one ends."""
+KV_PER_REQUEST = 8.0
+"""Tokens of KV that a request wastes on average: half of its last block of 16 tokens."""
+FORGET_REQUESTS_SECONDS = 300.0
+"""Time in which the mean lengths follow a change of the requests: long enough to be a mean, short enough to follow a
+change of use within one warm-up of a large model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Mean lengths of the requests, which the scaler learns. Tokens."""
+
+    prompt: float
+    answer: float
+    rate: float
+    """Mean requests/s: a tick counts by its share of the requests."""
+
+    def learned(self, *, prompt: float, answer: float | None, rate: float, seconds: float) -> Self:
+        """The means after `seconds` with `rate` requests/s; `answer`: None where no answer ended."""
+        gain = -math.expm1(-seconds / FORGET_REQUESTS_SECONDS)
+        mean_rate = self.rate + gain * (rate - self.rate)
+        share = min(1.0, gain * rate / mean_rate) if mean_rate > 0 else 0.0
+        return dataclasses.replace(
+            self,
+            prompt=short(self.prompt + share * (prompt - self.prompt)),
+            answer=self.answer if answer is None else short(self.answer + share * (answer - self.answer)),
+            rate=short(mean_rate),
+        )
+
+    def to_state(self) -> dict[str, Any]:
+        """The means as JSON."""
+        return {"v": VERSION, "prompt": self.prompt, "answer": self.answer, "rate": self.rate}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self | None:
+        """The means; None where the format is not known. Raises ValueError or TypeError for invalid content."""
+        if state.get("v") != VERSION:
+            return None
+        return cls(prompt=number(state["prompt"]), answer=number(state["answer"]), rate=number(state["rate"]))
+
+
+def learned_lengths(lengths: Lengths | None, snapshot: Snapshot) -> Lengths | None:
+    """The mean lengths after the snapshot's newest requests; None: no request has told its lengths yet."""
+    prompt, answer = value_of(snapshot.prompt_tokens), value_of(snapshot.answer_tokens)
+    rate = value_of(snapshot.arrivals)
+    if prompt is None or rate is None or snapshot.window <= 0:
+        return lengths
+    if lengths is None:
+        return None if answer is None else Lengths(prompt=short(prompt), answer=short(answer), rate=short(rate))
+    return lengths.learned(prompt=prompt, answer=answer, rate=rate, seconds=snapshot.window)
+
+
+def requests_per_second(engine: EngineCapacity, lengths: Lengths, *, pace: float) -> float:
+    """Requests/s that one replica can serve without end at these mean lengths, with each reader on pace.
+
+    `pace`: tokens/s of a reader; 0: the readers have no pace. The number of sequences S is bounded by the KV cache, the
+    engine's own limit, and the step time, which must not exceed the time in which a reader reads a step's tokens. One
+    request then needs O/r steps (O: its answer, r: tokens per step), in each of which it costs its share of the step,
+    and its prefill.
+    """
+    prompt, answer = max(lengths.prompt, 1.0), max(lengths.answer, 1.0)
+    step = engine.step_time
+    context = prompt + answer / 2
+    per_sequence = step.sequence + step.context_token * context
+    sequences = min(KV_SHARE * engine.kv_tokens / (context + KV_PER_REQUEST), engine.max_num_seqs)
+    on_pace = (engine.tokens_per_step / pace - step.base) / per_sequence if pace > 0 and per_sequence > 0 else 0.0
+    if on_pace >= 1:  # else even a reader who is alone is late, and no number of replicas changes that
+        sequences = min(sequences, on_pace)
+    sequences = max(1.0, sequences)
+    steps = max(1.0, answer / engine.tokens_per_step)
+    prefill = step.prefill_token * prompt
+    seconds = steps * (step.base + sequences * per_sequence) + sequences * prefill
+    return sequences / max(seconds, 1e-9)
+
+
+def work(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float | None:
+    """Replicas' worth of work that arrived in the snapshot's newest window; None: not known.
+
+    The prefill counts with the prompts of this window, the decode with the mean lengths: prompts are known when they
+    arrive, answers only when they end.
+    """
+    rate = value_of(snapshot.arrivals)
+    if rate is None:
+        return None
+    prefill = engine.step_time.prefill_token
+    prompt = value_of(snapshot.prompt_tokens)
+    own = lengths.prompt if prompt is None else prompt
+    each = 1 / requests_per_second(engine, lengths, pace=snapshot.rules.pace)
+    return max(0.0, rate * (each - prefill * lengths.prompt + prefill * own))
+
+
+def backlog(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float:
+    """Replica seconds of work that waits in the engines' queues, prefill and decode; 0 where that is not known."""
+    prefill, requests = value_of(snapshot.waiting_work), value_of(snapshot.waiting_requests)
+    if prefill is None or requests is None:
+        return 0.0
+    each = 1 / requests_per_second(engine, lengths, pace=snapshot.rules.pace)
+    return prefill + requests * max(0.0, each - engine.step_time.prefill_token * lengths.prompt)

@@ -1,0 +1,197 @@
+"""Forecasts the demand at the time at which a replica that is asked for now will serve, and remembers how wrong it was.
+
+Demand is in replicas' worth of work (`capacity`), by slots of 15 s. The forecast lies between the demand of the last
+half minute and its mean of 20 minutes. How near to which of the two is learned: it is how much of a deviation was still
+there one horizon later. The errors of the forecasts that were in force are kept for an hour; `replay` turns them into
+the replicas that such errors need.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from andante.domain.scaling.numbers import number, numbers, optional_number, short
+
+VERSION = 1
+SLOT_SECONDS = 15.0
+"""Length of a slot: the operator's default tick."""
+FAST_SLOTS = 2
+"""Slots of the fast mean: one slot of a small service is mostly chance."""
+SLOW_SECONDS = 1200.0
+"""Time of the slow mean: longer than a burst, shorter than a change of the time of day."""
+MEMORY_SECONDS = 3600.0
+"""How long a deviation counts for what is learned of persistence."""
+BIG = 0.35
+"""A fast mean this share above the slow one is a surge. Surges last in another way than noise does, so what is learned
+of the one does not count for the other."""
+PEAK_SLOTS = 20
+"""The forecast in force is the largest of the last 5 minutes: bursts come in groups."""
+KEPT_ERRORS = 240
+"""Errors of one hour. More would remember what the service no longer is."""
+MOST_SLOTS = 48
+"""Forecasts that are kept: a horizon of at most 12 minutes."""
+MOST_MISSED_SLOTS = 8
+"""A sample that covers more slots than this (2 minutes) says too little about each of them: the trail starts anew."""
+LEAST_DEMAND = 0.02
+"""Least forecast: an error is measured against the root of the forecast, which must not be 0."""
+IDLE_DEMAND = 0.005
+"""Slow mean below which a service without requests counts as idle."""
+ERROR_FLOOR = 0.1
+"""Least forecast in whose unit an error is measured."""
+PRIOR_SMALL, PRIOR_BIG = 0.02, 0.1
+"""Weight of the prior that a deviation lasts, in units of the slow mean (noise) and of its square (surges)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """What was known at the end of one slot, in replicas' worth of work."""
+
+    fast: float
+    slow: float
+    forecast: float
+    peak: float
+    """The forecast in force: the largest of the last `PEAK_SLOTS`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """The demand's recent past, and what was learned from it."""
+
+    at: float | None = None
+    """Time of the newest sample; None: there was none yet."""
+    filling: tuple[float, float] = (0.0, 0.0)
+    """(seconds, work times seconds) of the slot that is not full yet."""
+    last: tuple[float, ...] = ()
+    """Demand of the newest slots of the fast mean, oldest first."""
+    slow: float = 0.0
+    slots: int = 0
+    """Slots so far, up to the length of the slow mean."""
+    noise: tuple[float, float] = (0.0, 0.0)
+    """(sum of products, sum of squares) of the small deviations then and now."""
+    surges: tuple[float, float] = (0.0, 0.0)
+    """The same of the surges."""
+    trail: tuple[Point, ...] = ()
+    """The newest slots, oldest first."""
+    errors: tuple[float, ...] = ()
+    """(demand - forecast in force) / root of the forecast, oldest first."""
+
+    @property
+    def peak(self) -> float | None:
+        """The forecast in force; None: no slot is full yet."""
+        return self.trail[-1].peak if self.trail else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there has been no demand for so long that nothing is left of it."""
+        return bool(self.trail) and self.slow < IDLE_DEMAND and self.trail[-1].peak <= LEAST_DEMAND
+
+    def learned(self, work: float, *, at: float, seconds: float, horizon_slots: int) -> Self:
+        """The forecast after a sample at `at`, in whose `seconds` the demand was `work`."""
+        if self.at is not None and at <= self.at:
+            return self  # the same sample, seen again
+        # While a service is idle, nothing is learned: the trail says all that there is to say of this time.
+        lost = self.at is not None and not self.is_idle and at - self.at > seconds + MOST_MISSED_SLOTS * SLOT_SECONDS
+        filled, weighed = (0.0, 0.0) if lost else self.filling
+        filled, weighed = filled + seconds, weighed + work * seconds
+        state = dataclasses.replace(self, at=at)
+        if lost or seconds > MOST_MISSED_SLOTS * SLOT_SECONDS:
+            state = dataclasses.replace(state, trail=(), last=())
+        if filled < 0.8 * SLOT_SECONDS:  # ticks are never exactly a slot apart
+            return dataclasses.replace(state, filling=(round(filled, 3), round(weighed, 4)))
+        demand = short(weighed / filled)
+        for _ in range(max(1, min(MOST_MISSED_SLOTS, round(filled / SLOT_SECONDS)))):
+            state = state._slot(demand, horizon_slots)
+        return dataclasses.replace(state, filling=(0.0, 0.0))
+
+    def _slot(self, demand: float, horizon: int) -> Self:
+        last = (*self.last, demand)[-FAST_SLOTS:]
+        fast = sum(last) / len(last)
+        slots = min(self.slots + 1, round(SLOW_SECONDS / SLOT_SECONDS))
+        slow = self.slow + max(-math.expm1(-SLOT_SECONDS / SLOW_SECONDS), 1 / slots) * (demand - self.slow)
+        noise, surges, errors = self.noise, self.surges, self.errors
+        if len(self.trail) >= horizon > 0:
+            then = self.trail[-horizon]
+            deviation = then.fast - then.slow
+            sums = _decayed(surges if _is_surge(then.fast, then.slow) else noise)
+            sums = (sums[0] + deviation * (fast - then.slow), sums[1] + deviation * deviation)
+            short_sums = (short(sums[0]), short(sums[1]))
+            noise, surges = (noise, short_sums) if _is_surge(then.fast, then.slow) else (short_sums, surges)
+            error = (demand - then.peak) / math.sqrt(max(then.peak, ERROR_FLOOR))
+            errors = (*errors, short(error))[-KEPT_ERRORS:]
+        persistence = _persistence(fast, slow, noise=noise, surges=surges)
+        forecast = max(LEAST_DEMAND, slow + persistence * (fast - slow))
+        peak = max([forecast, *(point.forecast for point in self.trail[-PEAK_SLOTS:])])
+        point = Point(fast=short(fast), slow=short(slow), forecast=short(forecast), peak=short(peak))
+        return dataclasses.replace(
+            self,
+            last=last,
+            slow=point.slow,
+            slots=slots,
+            noise=noise,
+            surges=surges,
+            errors=errors,
+            trail=(*self.trail, point)[-MOST_SLOTS:],
+        )
+
+    def without_future(self, latest: float) -> Self:
+        """The forecast without a sample after `latest`: what was learned stays, the recent past is dropped."""
+        if self.at is None or self.at <= latest:
+            return self
+        return dataclasses.replace(self, at=None, filling=(0.0, 0.0), last=(), trail=())
+
+    def to_state(self) -> dict[str, Any]:
+        """The forecast as JSON."""
+        return {
+            "v": VERSION,
+            **({} if self.at is None else {"at": self.at}),
+            "filling": list(self.filling),
+            "last": list(self.last),
+            "slow": self.slow,
+            "slots": self.slots,
+            "noise": list(self.noise),
+            "surges": list(self.surges),
+            "trail": [value for p in self.trail for value in (p.fast, p.slow, p.forecast, p.peak)],
+            "errors": list(self.errors),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The forecast; empty where the format is not known. Raises ValueError or TypeError for invalid content."""
+        if state.get("v") != VERSION:
+            return cls()
+        flat = numbers(state.get("trail"), most=4 * MOST_SLOTS)
+        points = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+        filling, noise, surges = (numbers(state.get(name), most=2) for name in ("filling", "noise", "surges"))
+        return cls(
+            at=optional_number(state.get("at")),
+            filling=(filling[0], filling[1]),
+            last=numbers(state.get("last"), most=FAST_SLOTS),
+            slow=number(state["slow"]),
+            slots=min(max(0, int(state["slots"])), round(SLOW_SECONDS / SLOT_SECONDS)),
+            noise=(noise[0], noise[1]),
+            surges=(surges[0], surges[1]),
+            trail=tuple(Point(fast=a, slow=b, forecast=c, peak=d) for a, b, c, d in points),
+            errors=numbers(state.get("errors"), most=KEPT_ERRORS),
+        )
+
+
+def _decayed(sums: tuple[float, float]) -> tuple[float, float]:
+    factor = math.exp(-SLOT_SECONDS / MEMORY_SECONDS)
+    return factor * sums[0], factor * sums[1]
+
+
+def _is_surge(fast: float, slow: float) -> bool:
+    return fast - slow > BIG * max(slow, 0.5)
+
+
+def _persistence(fast: float, slow: float, *, noise: tuple[float, float], surges: tuple[float, float]) -> float:
+    """The share of the present deviation that will be there at the horizon, 0 to 1; 1 before anything was learned: a
+    surge that is taken for noise costs readers, noise that is taken for a surge costs a replica for some minutes."""
+    size = max(slow, 0.5)
+    products, squares = surges if _is_surge(fast, slow) else noise
+    prior = PRIOR_BIG * size * size if _is_surge(fast, slow) else PRIOR_SMALL * size
+    return min(1.0, max(0.0, (products + prior) / (squares + prior)))

@@ -1,0 +1,324 @@
+"""The plan: the fewest replicas that keep the target at the time at which a new replica would serve.
+
+Feed-forward from the demand in work (`capacity`), its forecast at the horizon of the learned warm-up (`forecast`), and
+what the forecast's own errors would have cost (`replay`). Feedback from what was measured: the budget that is left
+decides how much loss the plan may accept, and a load at which readers were late bounds what a replica can carry. Where
+the engines do not tell the figures there is no plan, and `decide` acts on the measured deficit alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from andante.domain.scaling.capacity import Lengths, backlog, learned_lengths, work
+from andante.domain.scaling.engine_capacity import EngineCapacity
+from andante.domain.scaling.explain import CurvePoint, Proposal
+from andante.domain.scaling.figures import NoTraffic, Observed, value_of
+from andante.domain.scaling.forecast import SLOT_SECONDS, Forecast
+from andante.domain.scaling.numbers import optional_number, pairs, short
+from andante.domain.scaling.peaks import MAX_PEAKS, with_peak
+from andante.domain.scaling.replay import Readers, Replay, fewest
+from andante.domain.scaling.snapshot import Snapshot
+
+VERSION = 1
+OVERLOAD = 1.05
+"""Utilisation at which the replay begins to queue: the capacity's own full batch leaves about this much room."""
+MEAN_SHARE, MEAN_GAIN = 0.5, 3.0
+"""For a mean QoE: allowed replayed loss = share · budget · exp(gain · balance). A search over seven workloads on first
+halves of their traces found the pair; the result is flat around it."""
+GOOD_SHARE, GOOD_GAIN = 0.7, 2.0
+"""The same for a share of good requests."""
+BALANCE_SECONDS = 900.0
+"""Time of the measured loss: in an hour, losses that nothing can mend any more would still buy replicas."""
+PRIOR_LOSS_SHARE = 0.125
+"""Requests of this share of the time that count as if they had lost exactly the budget: the sample size."""
+LEAST_PRIOR_REQUESTS = 8.0
+"""The same, at the least: one late request in a quiet minute is no evidence."""
+WORST_BALANCE = -1.5
+"""Deepest balance: below it, more replicas would answer losses that are sunk."""
+BACKLOG_SECONDS = 180.0
+"""Time in which waiting work shall be done."""
+BACKLOG_SHARE = 0.5
+"""Share of the waiting work that buys: part of its readers are lost already, and the scheduler serves them late anyway.
+"""
+EPISODE_SLOTS = 5
+"""An episode that came once and lasted at most this much longer than the horizon is no evidence."""
+LEAST_CEILING = 0.25
+"""Least measured capacity, as a share of the reckoned one: below it, something else than load makes readers late."""
+CEILING_BACK_OFF = 0.9
+"""Capacity after a deficit, as a share of the utilisation that brought it."""
+LOAD_SECONDS = 300.0
+"""A deficit belongs to the highest utilisation of this time: its requests began some time ago."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the plan remembers. Times are seconds of the caller's clock."""
+
+    lengths: Lengths | None = None
+    forecast: Forecast = dataclasses.field(default_factory=Forecast)
+    lost: tuple[float, float] = (0.0, 0.0)
+    """(requests' worth of loss, requests) of about `BALANCE_SECONDS`."""
+    loads: tuple[tuple[float, float], ...] = ()
+    """(time, work per ready replica) of the peaks of `LOAD_SECONDS`."""
+    ceiling: tuple[float, float] | None = None
+    """(time, work per ready replica) at which readers were late; None: it never happened below the capacity."""
+    wants: tuple[tuple[float, float], ...] = ()
+    """(time, replicas) of the highest plans of the scale-down window, above one."""
+    above_since: float | None = None
+    """Time since which the plan has asked for more than there is."""
+    known_since: float | None = None
+    """Time since which there has been a plan at every tick."""
+
+    def without_quiet(self) -> Self:
+        """The plan where it is not known what happened since."""
+        return dataclasses.replace(self, above_since=None, known_since=None, wants=())
+
+    def later(self, gap: float) -> Self:
+        """The plan after a gap in the metrics, which pauses the windows in which a plan must last."""
+        return dataclasses.replace(
+            self,
+            known_since=None if self.known_since is None else self.known_since + gap,
+            wants=tuple((at + gap, replicas) for at, replicas in self.wants),
+        )
+
+    def without_future(self, latest: float) -> Self:
+        """The plan without times after `latest`."""
+
+        def past(at: float | None) -> float | None:
+            return None if at is None or at > latest else at
+
+        return dataclasses.replace(
+            self,
+            forecast=self.forecast.without_future(latest),
+            loads=tuple(p for p in self.loads if p[0] <= latest),
+            ceiling=None if self.ceiling is None or self.ceiling[0] > latest else self.ceiling,
+            wants=tuple(p for p in self.wants if p[0] <= latest),
+            above_since=past(self.above_since),
+            known_since=past(self.known_since),
+        )
+
+    def to_state(self) -> dict[str, Any]:
+        """The plan as JSON; unknown values are left out."""
+        state = {
+            "v": VERSION,
+            "lengths": None if self.lengths is None else self.lengths.to_state(),
+            "forecast": self.forecast.to_state(),
+            "lost": list(self.lost),
+            "loads": [list(p) for p in self.loads],
+            "ceiling": None if self.ceiling is None else list(self.ceiling),
+            "wants": [list(p) for p in self.wants],
+            "aboveSince": self.above_since,
+            "knownSince": self.known_since,
+        }
+        return {name: value for name, value in state.items() if value is not None}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The plan; empty where the format is not known. Raises ValueError or TypeError for invalid content."""
+        if state.get("v") != VERSION:
+            return cls()
+        lost = pairs([state["lost"]], most=1)
+        return cls(
+            lengths=Lengths.from_state(state["lengths"]) if state.get("lengths") else None,
+            forecast=Forecast.from_state(state["forecast"]),
+            lost=lost[0],
+            loads=pairs(state.get("loads"), most=MAX_PEAKS),
+            ceiling=next(iter(pairs([state["ceiling"]] if state.get("ceiling") else None, most=1)), None),
+            wants=pairs(state.get("wants"), most=MAX_PEAKS),
+            above_since=optional_number(state.get("aboveSince")),
+            known_since=optional_number(state.get("knownSince")),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the plan asks for, with what a person needs to follow it."""
+
+    replicas: int
+    """Fewest replicas that keep the target."""
+    demand: float
+    """Work that is expected at the horizon, in replicas' worth."""
+    horizon: float
+    """Seconds."""
+    curve: tuple[CurvePoint, ...]
+    """What is expected with one fewer, with this number, and with one more."""
+
+
+def learned(
+    plan: Plan, snapshot: Snapshot, now: float, *, warmup: float, forget: float, late_for: float | None
+) -> Plan:
+    """The plan's memory after this tick. `warmup`: seconds; `forget`: seconds in which the measured ceiling grows by a
+    factor e; `late_for`: seconds for which readers have been late, None while they are not."""
+    engine = snapshot.engine
+    arrivals = snapshot.arrivals
+    if not isinstance(engine, EngineCapacity) or not isinstance(arrivals, Observed) or snapshot.window <= 0:
+        return plan
+    lengths = learned_lengths(plan.lengths, snapshot)
+    if lengths is None:
+        return plan
+    if plan.forecast.at is not None and arrivals.at <= plan.forecast.at:
+        return plan  # the sample was seen before
+    demand = work(snapshot, lengths, engine) or 0.0
+    if demand == 0 and plan.forecast.is_idle:
+        return plan  # an idle service's memory must not change with every tick
+    slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
+    forecast = plan.forecast.learned(demand, at=arrivals.at, seconds=snapshot.window, horizon_slots=slots)
+    plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
+    lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
+    return _with_losses(_with_load(plan, snapshot, now, forget=forget, lasting=lasting), snapshot)
+
+
+def horizon_slots(*, warmup: float, lag: float) -> int:
+    """Slots from the newest sample until a replica that is asked for now has served for one slot."""
+    return math.ceil((max(0.0, warmup) + max(0.0, lag)) / SLOT_SECONDS) + 1
+
+
+def _with_losses(plan: Plan, snapshot: Snapshot) -> Plan:
+    loss, rate = value_of(snapshot.loss), value_of(snapshot.arrivals) or 0.0
+    requests = rate * snapshot.window
+    if loss is None or requests <= 0:
+        return plan
+    kept = math.exp(-snapshot.window / BALANCE_SECONDS)
+    return dataclasses.replace(
+        plan, lost=(short(kept * plan.lost[0] + loss * requests), short(kept * plan.lost[1] + requests))
+    )
+
+
+def _with_load(plan: Plan, snapshot: Snapshot, now: float, *, forget: float, lasting: bool | None) -> Plan:
+    """Learn what a replica carries: at which work per replica readers were late, and at which they were not. `lasting`:
+    whether readers have been late for longer than a burst and its replicas take; None: they are not late."""
+    ready = snapshot.replicas.ready
+    if not ready or snapshot.pods_measured < ready or not plan.forecast.trail:
+        return plan
+    load = plan.forecast.trail[-1].fast / ready
+    plan = dataclasses.replace(plan, loads=with_peak(plan.loads, now, load, window=LOAD_SECONDS))
+    ceiling = ceiling_now(plan, now, forget=forget)
+    if lasting is not None:
+        highest = max((value for _, value in plan.loads), default=0.0)
+        if lasting and highest > 0 and (ceiling is None or highest < ceiling):
+            return dataclasses.replace(plan, ceiling=(now, short(max(highest, LEAST_CEILING))))
+    elif ceiling is not None and load > ceiling:
+        return dataclasses.replace(plan, ceiling=(now, short(load)))
+    return plan
+
+
+def ceiling_now(plan: Plan, now: float, *, forget: float) -> float | None:
+    """The work per replica at which readers were late; it grows by a factor e in `forget` seconds."""
+    if plan.ceiling is None:
+        return None
+    at, load = plan.ceiling
+    return load * math.exp(min(max(0.0, now - at) / forget, 50.0))
+
+
+def balance(plan: Plan, *, budget: float) -> float:
+    """How much of the budget is left: 1: nothing was lost; 0: as much as the budget allows; below: more."""
+    rate = plan.lengths.rate if plan.lengths else 0.0
+    prior = max(LEAST_PRIOR_REQUESTS, rate * BALANCE_SECONDS * PRIOR_LOSS_SHARE)
+    loss = (plan.lost[0] + prior * budget) / (plan.lost[1] + prior)
+    return min(1.0, max(WORST_BALANCE, 1 - loss / budget))
+
+
+def wanted(
+    plan: Plan, snapshot: Snapshot, now: float, *, warmup: float, forget: float, relievable: bool = True
+) -> Wanted | None:
+    """What the plan asks for; None: the engines do not tell what it needs. `relievable`: whether more replicas would
+    relieve the readers who are late now; else the arrivals alone count."""
+    engine, lengths, peak = snapshot.engine, plan.lengths, plan.forecast.peak
+    if not isinstance(engine, EngineCapacity) or lengths is None or peak is None:
+        return None
+    if not isinstance(snapshot.arrivals, Observed | NoTraffic):
+        return None
+    at = plan.forecast.at if plan.forecast.at is not None else now
+    slots = horizon_slots(warmup=warmup, lag=now - at)
+    rules = snapshot.rules
+    waiting = backlog(snapshot, lengths, engine) if relievable else 0.0
+    demand = peak + BACKLOG_SHARE * waiting / BACKLOG_SECONDS
+    ceiling = ceiling_now(plan, now, forget=forget) if relievable else None
+    share = 1.0 if ceiling is None else min(1.0, max(LEAST_CEILING, CEILING_BACK_OFF * ceiling))
+    pace = rules.pace if rules.pace > 0 else 1 / max(engine.step_time.base, 1e-6)
+    readers = Readers(seconds=(lengths.answer + 1) / (2 * pace), count_good=rules.counts_good)
+    replay = Replay(plan.forecast.errors, forecast=demand, longest_episode=slots + EPISODE_SLOTS)
+    budget = max(rules.allowed_loss, 1e-6)
+    part, gain = (GOOD_SHARE, GOOD_GAIN) if rules.counts_good else (MEAN_SHARE, MEAN_GAIN)
+    left = balance(plan, budget=budget)
+    allowed = part * budget * math.exp(gain * (left if relievable else max(0.0, left)))
+    least = max(1, math.ceil(demand / share - 1e-9))
+    capacity = OVERLOAD * share
+    replicas = fewest(replay, readers, least=least, capacity=capacity, allowed=allowed)
+    anyone = dataclasses.replace(readers, count_good=False)
+    return Wanted(
+        replicas=replicas,
+        demand=demand,
+        horizon=slots * SLOT_SECONDS,
+        curve=tuple(
+            CurvePoint(replicas=n, qoe=1 - replay.loss(n * capacity, anyone))
+            for n in range(max(1, replicas - 1), replicas + 2)
+        ),
+    )
+
+
+def noted(plan: Plan, found: Wanted | None, snapshot: Snapshot, now: float) -> Plan:
+    """The plan's memory of what it asked for, for the windows in which a plan must last. Metrics of some of the pods
+    may show that there is too little, not that there is too much."""
+    if found is None:
+        return plan if snapshot.blind else plan.without_quiet()
+    above = (now if plan.above_since is None else plan.above_since) if found.replicas > snapshot.replicas.spec else None
+    plan = dataclasses.replace(plan, above_since=above)
+    if snapshot.pods_measured < snapshot.replicas.ready:
+        return plan
+    return dataclasses.replace(
+        plan,
+        wants=with_peak(plan.wants, now, float(found.replicas), window=snapshot.rules.plan_window, least=1.0),
+        known_since=now if plan.known_since is None else plan.known_since,
+    )
+
+
+def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Proposal:
+    """What the plan proposes: up at once, down to the most that it asked for within the scale-down window."""
+    present, rules = snapshot.replicas.spec, snapshot.rules
+    deficit = value_of(snapshot.deficit) or 0.0
+    words = f"work for {found.demand:.2f} replicas is expected within {found.horizon:.0f} s"
+    if found.replicas > present:
+        lasted = now - (plan.above_since if plan.above_since is not None else now)
+        message = f"{words}; {found.replicas} keep the target with the errors that such forecasts had"
+        if lasted < rules.scale_up_window:
+            return Proposal(
+                replicas=present,
+                reason="DemandTooYoung",
+                message=f"{message}; Andante adds replicas when that has lasted {rules.scale_up_window:.0f} s",
+            )
+        late = deficit > rules.tolerated_deficit
+        if late:
+            message = (
+                f"QoE is {deficit:.3f} too low because of load ({rules.tolerated_deficit:.3f} is allowed); {message}"
+            )
+        return Proposal(replicas=found.replicas, reason="QoEDeficit" if late else "DemandExpected", message=message)
+    if present <= 1:
+        return Proposal(replicas=present, reason="TargetMet", message="the target is met")
+    lasted = now - (plan.known_since if plan.known_since is not None else now)
+    most = max([found.replicas, *(int(replicas) for _, replicas in plan.wants)])
+    if most >= present:
+        return Proposal(
+            replicas=present,
+            reason="OneFewerTooFew",
+            message=f"{present - 1} replicas are too few: {words}, and {most} were needed within the last"
+            f" {rules.plan_window:.0f} s",
+        )
+    if lasted < rules.plan_window:
+        return Proposal(
+            replicas=present,
+            reason="TargetMet",
+            message=f"the target is met; Andante removes a replica when {rules.plan_window:.0f} s of forecasts need"
+            " fewer",
+        )
+    return Proposal(
+        replicas=present - 1,
+        reason="OneFewerSuffices",
+        message=f"{present - 1} replicas are enough: {words}, and {most} would be enough for all of the last"
+        f" {rules.plan_window:.0f} s",
+    )

@@ -1,0 +1,88 @@
+"""Learns how long a replica needs from its creation until it serves. The scaler must look that far ahead."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from andante.domain.scaling.numbers import numbers, short
+from andante.domain.scaling.snapshot import Snapshot
+
+VERSION = 1
+PRIOR_SECONDS = 120.0
+"""Warm-up before any was seen: an 8B model from a local disk needs 60 to 100 s (`andante/profiles`), and the image's
+start and the scheduling of the pod add some."""
+KEPT = 8
+"""Newest warm-ups that count: a change of the model or the image shows soon."""
+QUANTILE = 0.75
+"""Share of the replicas that shall be ready at the horizon. The slowest would make every forecast too long."""
+SAME_POD_SECONDS = 1.5
+"""Kubernetes tells creation times to the second: two times that differ by less are one pod's."""
+MOST_STARTING = 40
+"""Starting pods that are followed: a surge tells its warm-up with some of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmup:
+    """What is known of the warm-ups. Times are seconds of the caller's clock."""
+
+    starting: tuple[float, ...] = ()
+    """Creation times of the pods that started at the last tick, oldest first."""
+    seen: tuple[float, ...] = ()
+    """The newest warm-ups, oldest first; seconds."""
+    ready: int = 0
+    """Ready replicas at the last tick."""
+
+    @property
+    def seconds(self) -> float:
+        """The warm-up to reckon with."""
+        if not self.seen:
+            return PRIOR_SECONDS
+        return sorted(self.seen)[min(len(self.seen) - 1, math.floor(QUANTILE * len(self.seen)))]
+
+    def learned(self, snapshot: Snapshot, now: float) -> Self:
+        """The knowledge after this tick. A pod that no longer starts while more replicas are ready has become ready:
+        the oldest such pods first. Its warm-up ended since the last tick; the whole tick is counted."""
+        created = tuple(sorted(now - age for age in snapshot.replicas.starting_ages))[:MOST_STARTING]
+        # A pod that was followed keeps its time: a clock that is read anew each tick must not change the memory.
+        kept = tuple(next((old for old in self.starting if _same(old, at)), short_time(at)) for at in created)
+        gone = [old for old in self.starting if not any(_same(old, at) for at in created)]
+        rose = max(0, snapshot.replicas.ready - self.ready)
+        found = [now - at for at in gone[:rose] if now - at <= snapshot.rules.warmup_bound]
+        return dataclasses.replace(
+            self,
+            starting=kept,
+            seen=(*self.seen, *(short(seconds) for seconds in found if seconds > 0))[-KEPT:],
+            ready=snapshot.replicas.ready,
+        )
+
+    def without_future(self, latest: float) -> Self:
+        """The knowledge without times after `latest`."""
+        return dataclasses.replace(self, starting=tuple(at for at in self.starting if at <= latest))
+
+    def to_state(self) -> dict[str, Any]:
+        """The knowledge as JSON."""
+        return {"v": VERSION, "starting": list(self.starting), "seen": list(self.seen), "ready": self.ready}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The knowledge; empty where the format is not known. Raises ValueError or TypeError for invalid content."""
+        if state.get("v") != VERSION:
+            return cls()
+        return cls(
+            starting=numbers(state.get("starting"), most=MOST_STARTING),
+            seen=numbers(state.get("seen"), most=KEPT),
+            ready=int(state.get("ready") or 0),
+        )
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) <= SAME_POD_SECONDS
+
+
+def short_time(at: float) -> float:
+    """A time to a tenth of a second, as small as the memory needs it."""
+    return round(at, 1)

@@ -1,0 +1,175 @@
+"""The parts of the plan: capacity, warm-up, forecast and replay."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from andante.domain.scaling.capacity import Lengths, requests_per_second
+from andante.domain.scaling.decide import decide
+from andante.domain.scaling.forecast import KEPT_ERRORS, SLOT_SECONDS, Forecast
+from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.replay import PRIOR_SLOTS, Readers, Replay, fewest
+from andante.domain.scaling.snapshot import Mode
+from andante.domain.scaling.warmup import PRIOR_SECONDS, Warmup
+from unit.scaling_plant import PER_REPLICA
+from unit.scaling_snapshots import ENGINE, NOW, snapshot
+
+lengths = st.builds(Lengths, prompt=st.floats(1, 30_000), answer=st.floats(1, 4_000), rate=st.floats(0, 100))
+demands = st.lists(st.floats(0, 50), max_size=80)
+readers = st.builds(Readers, seconds=st.floats(0.5, 100), count_good=st.booleans())
+
+
+@given(lengths, st.floats(0, 100))
+def test_longer_requests_are_never_more_of_them(mean: Lengths, pace: float) -> None:
+    rate = requests_per_second(ENGINE, mean, pace=pace)
+    longer = dataclasses.replace(mean, prompt=2 * mean.prompt)
+    assert math.isfinite(rate)
+    assert 0 < requests_per_second(ENGINE, longer, pace=pace) <= rate * 1.001
+
+
+@given(lengths, st.floats(0.1, 100))
+def test_a_larger_kv_cache_is_never_less_capacity(mean: Lengths, pace: float) -> None:
+    larger = dataclasses.replace(ENGINE, kv_tokens=2 * ENGINE.kv_tokens)
+    least = requests_per_second(ENGINE, mean, pace=pace)
+    assert requests_per_second(larger, mean, pace=pace) >= least * 0.999
+
+
+def test_readers_whom_no_replica_serves_on_pace_do_not_lower_its_capacity() -> None:
+    mean = Lengths(prompt=1000, answer=200, rate=1)
+    assert requests_per_second(ENGINE, mean, pace=1e5) == requests_per_second(ENGINE, mean, pace=0)
+
+
+def test_a_warm_up_is_learned_from_the_pods_that_became_ready() -> None:
+    warmup = Warmup().learned(snapshot(spec=2, ready=1, starting_ages=(60.0,)), NOW)
+    assert warmup.seconds == PRIOR_SECONDS
+    warmup = warmup.learned(snapshot(spec=2, ready=2), NOW + 15)
+    assert warmup.seconds == pytest.approx(75.0)
+
+
+def test_a_pod_that_was_deleted_while_it_started_teaches_nothing() -> None:
+    warmup = Warmup().learned(snapshot(spec=2, ready=1, starting_ages=(60.0,)), NOW)
+    assert warmup.learned(snapshot(spec=1, ready=1), NOW + 15).seen == ()
+
+
+def test_a_pod_keeps_its_creation_time_while_it_starts() -> None:
+    first = Warmup().learned(snapshot(spec=2, ready=1, starting_ages=(60.0,)), NOW)
+    assert first.learned(snapshot(spec=2, ready=1, starting_ages=(75.4,)), NOW + 15) == first
+
+
+def _after(demand: list[float], *, horizon: int = 9) -> Forecast:
+    forecast = Forecast()
+    for number, value in enumerate(demand):
+        at = NOW + SLOT_SECONDS * number
+        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=horizon)
+    return forecast
+
+
+def test_a_constant_demand_is_forecast_without_an_error() -> None:
+    forecast = _after([3.0] * 100)
+    assert forecast.peak == 3.0
+    assert set(forecast.errors) == {0.0}
+
+
+def test_a_step_that_stays_is_followed_at_once() -> None:
+    assert _after([2.0] * 100 + [6.0, 6.0]).peak == pytest.approx(6.0, rel=0.05)
+
+
+def test_bursts_that_always_pass_are_forecast_as_less_than_they_are() -> None:
+    bursts = ([2.0] * 18 + [6.0, 6.0]) * 12
+    last = _after(bursts).trail[-1]
+    assert last.fast == 6.0
+    assert last.forecast < 4.5
+
+
+def test_the_same_sample_counts_once() -> None:
+    forecast = _after([2.0] * 20)
+    again = forecast.learned(9.0, at=forecast.at or 0, seconds=15, horizon_slots=9)
+    assert again == forecast
+
+
+@pytest.mark.parametrize("seconds", [2.0, 5.0, 15.0, 30.0, 60.0])
+def test_any_interval_between_the_samples_gives_the_same_forecast(seconds: float) -> None:
+    forecast = Forecast()
+    for number in range(int(3600 / seconds)):
+        at = NOW + seconds * number
+        forecast = forecast.learned(3.0, at=at, seconds=seconds, horizon_slots=9)
+    assert forecast.peak == pytest.approx(3.0)
+    assert len(forecast.errors) > 100
+
+
+def test_a_long_gap_makes_no_error_of_what_was_not_seen() -> None:
+    forecast = _after([2.0] * 40)
+    later = forecast.learned(8.0, at=(forecast.at or 0) + 3600, seconds=15, horizon_slots=9)
+    assert later.errors == forecast.errors
+    assert len(later.trail) == 1
+
+
+@given(demands)
+def test_a_forecast_survives_a_restart(demand: list[float]) -> None:
+    forecast = _after(demand)
+    assert Forecast.from_state(json.loads(json.dumps(forecast.to_state(), allow_nan=False))) == forecast
+    assert len(forecast.errors) <= KEPT_ERRORS
+
+
+@given(st.lists(st.floats(-5, 20), max_size=120), st.floats(0.05, 30), st.integers(1, 20), readers)
+def test_the_replay_is_the_queue_step_by_step(
+    errors: list[float], forecast: float, capacity: int, who: Readers
+) -> None:
+    demand = [max(0.0, forecast + e * max(forecast, 0.1) ** 0.5) for e in errors]
+    queue, lost = 0.0, 0.0
+    for d in demand:
+        before, queue = queue, max(0.0, queue + (d - capacity) * SLOT_SECONDS)
+        wait = (before + queue) / (2 * capacity)
+        if who.count_good:
+            each = 1.0 if wait > 2 else wait / 4
+        else:
+            each = wait / (who.seconds + wait)
+        lost += each * d
+    whole = sum(demand) + PRIOR_SLOTS * forecast
+    found = Replay(tuple(errors), forecast=forecast, longest_episode=-1).loss(capacity, who)
+    assert found == pytest.approx(lost / whole, abs=1e-6)
+    assert Replay(tuple(errors), forecast=forecast, longest_episode=1000).loss(capacity, who) <= found + 1e-9
+
+
+def test_one_short_burst_is_no_evidence_and_two_are() -> None:
+    who = Readers(seconds=20, count_good=False)
+    quiet, burst = [0.0] * 60, [6.0] * 4
+
+    def needed(errors: list[float], longest: int = 14) -> int:
+        replay = Replay(tuple(errors), forecast=2.0, longest_episode=longest)
+        return fewest(replay, who, least=2, capacity=1.2, allowed=0.01)
+
+    assert needed(quiet + burst + quiet) == 2
+    assert needed(quiet + burst + quiet + burst + quiet) > 4
+    assert needed(quiet + burst * 10 + quiet) > 4  # lasting
+
+
+def test_measured_losses_buy_and_a_quiet_time_does_not() -> None:
+    def wanted(loss: float) -> int:
+        memory = Memory(ready=4)
+        for tick in range(160):
+            rate = PER_REPLICA * (2.0 if tick % 40 < 36 else 4.0)
+            s = snapshot(spec=4, arrivals=rate, loss=loss, at=NOW + 15 * tick, max_replicas=30, mode=Mode.ADVISORY)
+            decision, memory = decide(s, memory, NOW + 15 * tick)
+        return decision.wanted
+
+    assert wanted(0.2) > wanted(0.0)
+
+
+def test_the_curve_tells_what_one_fewer_and_one_more_would_be_worth() -> None:
+    memory = Memory(ready=4)
+    for tick in range(120):
+        rate = PER_REPLICA * (2.0 if tick % 12 < 9 else 4.5)
+        s = snapshot(spec=4, arrivals=rate, at=NOW + 15 * tick, max_replicas=30)
+        decision, memory = decide(s, memory, NOW + 15 * tick)
+    numbers = [point.replicas for point in decision.curve]
+    qoe = [point.qoe for point in decision.curve]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    assert qoe == sorted(qoe)
+    assert 0 < qoe[0] < qoe[-1] <= 1
