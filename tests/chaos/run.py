@@ -89,7 +89,7 @@ class Chaos:
 
     def begin(self) -> None:
         """Wait until all services run."""
-        self._stage.lift_held(seconds=FIRST_SECONDS)
+        self._stage.lift_held()
         self._convergence.wait(seconds=FIRST_SECONDS)
 
     def group(self, planned: Sequence[Planned]) -> None:

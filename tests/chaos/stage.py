@@ -23,6 +23,9 @@ from helm_release import OPERATOR, POD_MONITOR_CRD, Release, helm_binary
 
 TICK_SECONDS = 1.0
 WINDOW_SECONDS = 4 * TICK_SECONDS
+LIFT_SECONDS = 300.0
+"""Time for HELD services to have all their replicas: they may have been made again, with children of their namesakes in
+the way, and the first tick with a busy engine may be late."""
 """After a new replica, the scaler adds no other one for this time."""
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SERVICE_CRD, MONITOR_CRD = "llmservices.andante.dev", "podmonitors.monitoring.coreos.com"
@@ -159,13 +162,13 @@ class Stage:
     def make_monitor_crd(self) -> None:
         self.api.make(CRDS, POD_MONITOR_CRD)
 
-    def lift_held(self, *, seconds: float = 90.0) -> None:
+    def lift_held(self) -> None:
         """Keep the HELD services busy until they have all their replicas; then let them be idle."""
         for service in list(self.lift):
             self.wait(
                 f"{service.name} to have {MOST} replicas",
                 lambda s=service: self.kubelet.ready(s) == MOST and self.kubelet.calm_seconds(s) > WINDOW_SECONDS,
-                seconds=seconds,
+                seconds=LIFT_SECONDS,
             )
             self.lift.discard(service)
 
