@@ -319,6 +319,10 @@ class _Engine:
             batch = self._scheduler.schedule()
             if somebody and not self._scheduler.running and not self._scheduler.kv_holding_waiting:
                 raise self._failure("an idle engine starts nobody")
+            running = self._scheduler.running
+            adapters = {request.lora_request.lora_int_id for request in running if request.lora_request is not None}
+            if len(adapters) > self._max_loras:
+                raise self._failure(f"{len(adapters)} adapters run, {self._max_loras} at most may")
             flight = (batch, self._compute(batch))
             if self._link is not None:
                 self._link.begin(batch.kv_connector_metadata, self._clock.now)

@@ -23,6 +23,7 @@ _OURS = (
     *(
         _ROOT / f"engine_image/andante_vllm/{name}.py"
         for name in (
+            "adapter_limit",
             "adapter_slots",
             "decisions",
             "eligibility",

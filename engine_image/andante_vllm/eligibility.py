@@ -20,6 +20,15 @@ _PASSED_OVER_FOR = 4
 """Steps for which a request stays hidden after vLLM skipped it for an unknown reason."""
 
 
+def passes_over(scheduler: Any, request: Request) -> bool:
+    """Whether vLLM would skip the request for its own reason; promote the request as vLLM does where it is over."""
+    if request.status is RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR:
+        return not scheduler._handle_blocked_waiting_request(request)
+    if request.status is RequestStatus.WAITING_FOR_STREAMING_REQ:
+        return True
+    return bool(request.num_stale_output_tokens and not request.drop_stale_output)
+
+
 class Eligibility:
     """Hides requests that vLLM would skip from the table, and shows them again when vLLM would schedule them."""
 
@@ -36,7 +45,7 @@ class Eligibility:
 
     def waits(self, request: Request) -> None:
         """Note that the request arrived, was preempted, or waits for more input."""
-        if self._passes_over(request):
+        if passes_over(self._scheduler, request):
             self._block(request, 0)
         elif self._slots is not None and request.lora_request is not None:
             self._slots.waits(request.request_id, request.lora_request.lora_int_id)
@@ -63,7 +72,7 @@ class Eligibility:
         self._step += 1
         for request_id in list(self._blocked)[:_ASKED_AT_ONCE] if self._blocked else ():
             request, not_before = self._blocked.pop(request_id)
-            if self._step < not_before or self._passes_over(request):
+            if self._step < not_before or passes_over(self._scheduler, request):
                 self._blocked[request_id] = request, not_before  # at the end: others are first next time
                 continue
             self._scheduler.deferred_waiting.discard(request)
@@ -73,14 +82,6 @@ class Eligibility:
                 self._show(request_id)
         if self._slots is not None:
             self._slots.refresh()
-
-    def _passes_over(self, request: Request) -> bool:
-        """Whether vLLM would skip the request for its own reason; promote the request as vLLM does where it is over."""
-        if request.status is RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR:
-            return not self._scheduler._handle_blocked_waiting_request(request)
-        if request.status is RequestStatus.WAITING_FOR_STREAMING_REQ:
-            return True
-        return bool(request.num_stale_output_tokens and not request.drop_stale_output)
 
     def _block(self, request: Request, not_before: int) -> None:
         self._blocked[request.request_id] = request, not_before

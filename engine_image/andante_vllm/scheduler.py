@@ -111,14 +111,13 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         with self._guard:
             orders = self._decide(self._policy)
         stock = super().schedule
-        if orders is None:
-            batch = stock(throttle_prefills)
-        else:
-            try:
-                batch = self._seam.step(orders, schedule=lambda: stock(throttle_prefills), take_off=self._take_off)
-            finally:
-                if self._policy is None:  # the policy failed within the step
-                    self._seam.hand_back_queue()
+        if self._policy is None:  # the policy failed within the decision
+            return stock(throttle_prefills)
+        try:
+            batch = self._seam.step(orders, schedule=lambda: stock(throttle_prefills), take_off=self._take_off)
+        finally:
+            if self._policy is None:  # the policy failed within the step
+                self._seam.hand_back_queue()
         if self._policy is not None:
             with self._guard:
                 self._books.scheduled(batch, self.now())

@@ -14,7 +14,8 @@ prefix cache holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
+from itertools import chain
 from typing import Any, NamedTuple
 
 from vllm.v1.core.sched.output import SchedulerOutput
@@ -24,6 +25,7 @@ from vllm.v1.request import Request, RequestStatus
 from andante.domain.scheduling.plan_check import BrokenPlanError
 from andante.domain.scheduling.view import Plan
 from andante_vllm import host_kv
+from andante_vllm.adapter_limit import AdapterLimit
 from andante_vllm.kv_groups import kv_groups
 from andante_vllm.waiting_queue import WaitingQueue
 
@@ -55,6 +57,7 @@ class VLLMSeam:
         self.gpu_blocks = int(self._pool.num_gpu_blocks - 1)  # vLLM reserves one block
         self.kv_capacity = float(self.gpu_blocks * self.block_size)
         self.kv_groups = kv_groups(scheduler)
+        self._adapters = AdapterLimit(scheduler)
         self.host = host_kv.of(scheduler.connector)
         """The KV in the host's memory; None without offload."""
 
@@ -158,9 +161,45 @@ class VLLMSeam:
         )
 
     def step(
-        self, orders: Orders, *, schedule: Callable[[], SchedulerOutput], take_off: Callable[[Request], None]
+        self, orders: Orders | None, *, schedule: Callable[[], SchedulerOutput], take_off: Callable[[Request], None]
     ) -> SchedulerOutput:
-        """Run vLLM's own `schedule`, which sees only the admitted requests; the others keep their places."""
+        """Run vLLM's own `schedule`, which sees only the admitted requests; the others keep their places.
+
+        `orders` None: vLLM sees all requests. In both cases it sees none whose LoRA adapter finds no slot.
+        """
+        vllm = self._vllm
+        if orders is not None:
+            self._make_room(orders, take_off)
+        seen: Iterable[Request] = vllm.waiting if orders is None else orders.admit
+        hidden = self._adapters.without_slot(chain(vllm.kv_holding_waiting, seen))
+        if orders is None and not hidden:
+            return schedule()
+        whole = vllm.max_num_scheduled_tokens
+        if orders is not None and orders.tokens is not None:
+            vllm.max_num_scheduled_tokens = min(whole, orders.tokens + self.drafts)
+        queue, holding = vllm.waiting, vllm.kv_holding_waiting
+        shown = [request for request in seen if request not in hidden] if hidden else list(seen)
+        vllm.waiting = FCFSRequestQueue(shown)
+        if hidden:
+            vllm.kv_holding_waiting = FCFSRequestQueue(request for request in holding if request not in hidden)
+            vllm.deferred_waiting.difference_update(hidden)  # vLLM compares their number with that of all it sees
+        try:
+            return schedule()
+        finally:
+            vllm.max_num_scheduled_tokens = whole
+            left, vllm.waiting = vllm.waiting, queue
+            queue.remove_requests([request for request in shown if request.status in _STARTED])
+            if len(left):
+                known = {request.request_id for request in shown}
+                # Requests that vLLM preempted in this step come to the front, as in vLLM.
+                for request in reversed([request for request in left if request.request_id not in known]):
+                    queue.prepend_request(request)
+            if hidden:
+                self._hand_back_holding(holding, hidden)
+                vllm.deferred_waiting.update(hidden)  # as if vLLM had skipped them
+
+    def _make_room(self, orders: Orders, take_off: Callable[[Request], None]) -> None:
+        """Preempt what the orders preempt, and put the victims at the end of the running requests."""
         vllm = self._vllm
         for request in orders.preempt:
             del vllm.running[_place(request, vllm.running)]
@@ -171,22 +210,15 @@ class VLLMSeam:
             for request in victims:
                 del vllm.running[_place(request, vllm.running)]
             vllm.running.extend(victims)
-        whole = vllm.max_num_scheduled_tokens
-        if orders.tokens is not None:
-            vllm.max_num_scheduled_tokens = min(whole, orders.tokens + self.drafts)
-        held = vllm.waiting
-        vllm.waiting = FCFSRequestQueue(orders.admit)
-        try:
-            return schedule()
-        finally:
-            vllm.max_num_scheduled_tokens = whole
-            left, vllm.waiting = vllm.waiting, held
-            held.remove_requests([request for request in orders.admit if request.status in _STARTED])
-            if len(left):
-                known = {request.request_id for request in orders.admit}
-                # Requests that vLLM preempted in this step come to the front, as in vLLM.
-                for request in reversed([request for request in left if request.request_id not in known]):
-                    held.prepend_request(request)
+
+    def _hand_back_holding(self, holding: Any, hidden: Set[Request]) -> None:
+        """Put back vLLM's queue of requests that hold KV, without those that it started and with the new ones."""
+        left, self._vllm.kv_holding_waiting = self._vllm.kv_holding_waiting, holding
+        before, stayed = set(holding), set(left)
+        holding.remove_requests(before - stayed - hidden)
+        for request in left:
+            if request not in before:  # since this step its KV is on its way from the host
+                holding.add_request(request)
 
     def _running(self, request_ids: list[str]) -> list[Request]:
         return [request for request in self.requests(request_ids) if request.status is RequestStatus.RUNNING]

@@ -7,6 +7,7 @@ from benchmarks.scheduling.fuzz import fuzz
 
 from andante.domain.scheduling.andes_policy import AndesPolicy
 from andante.domain.scheduling.qoe_policy import QoEPolicy
+from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 
 STEPS = 3_000
 
@@ -61,3 +62,10 @@ def test_draft_tokens_lose_nothing_and_are_nobodys_tokens_until_they_hold(
     )
     assert report.ended > 50
     assert report.tokens > 2 * report.steps
+
+
+def test_a_running_request_without_blocks_keeps_its_adapters_slot() -> None:
+    """A request came back from the host with another adapter, in a step in which no running request got a token."""
+    policy = QoEPolicy(QoEPolicySettings(kv_offload=True))
+    report = fuzz(steps=1_562, seed=151, kv_offload=True, speculative=True, hybrid=True, policy=policy)
+    assert report.loads > 0
