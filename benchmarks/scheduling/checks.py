@@ -6,7 +6,9 @@ with who leaves; smooth goodput alone with throughput.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any
 
 LEAST_QOE = 0.002
@@ -19,6 +21,10 @@ MOST_LEAVERS = 0.002
 """How much larger the share of who leaves may be."""
 FIRST_LOAD, LAST_LOAD = 0.9, 1.5
 """No rival may dominate at a load between these."""
+SEEDS = 10
+"""Arrivals with which a violation is looked at again."""
+_QUANTILE = 2.262
+"""Student's t, 97.5 %, of 9 degrees of freedom."""
 
 
 def worse(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> list[str]:
@@ -61,3 +67,31 @@ def dominating(points: Mapping[tuple[str, float], Mapping[str, Any]], ours: str)
             )
             found.append((name, load, figures))
     return found
+
+
+def beyond_limits(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> dict[str, float]:
+    """By how much each figure is worse than `worse` allows, in the figure's unit: above 0 it is a violation."""
+    return {
+        "mean QoE": stock["mean_qoe"] - LEAST_QOE - ours["mean_qoe"],
+        "smooth goodput": stock["smooth_goodput"] - TOLERANCE * stock["throughput"] - ours["smooth_goodput"],
+        "tokens/s": LEAST_THROUGHPUT * stock["throughput"] - ours["throughput"],
+        "share who left": ours["share_left"] - MOST_LEAVERS - stock["share_left"],
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of `SEEDS` values and the half width of its 95 % interval (Student's t).
+
+    Raises ValueError for another number of values: the quantile is that of so many.
+    """
+    if len(values) != SEEDS:
+        raise ValueError(f"expected {SEEDS} values, got {len(values)}")
+    return mean(values), _QUANTILE * stdev(values) / math.sqrt(SEEDS)
+
+
+def verdict(beyond: Sequence[float]) -> str:
+    """What `SEEDS` values of `beyond_limits` of one figure show of the policy, and not of one seed."""
+    middle, half = interval(beyond)
+    if middle - half > 0:
+        return "worse"
+    return "not worse" if middle + half <= 0 else "not decided"

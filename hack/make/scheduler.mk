@@ -1,4 +1,4 @@
-.PHONY: bench-scheduler bench-patience bench-stock bench-replay bench-ablation bench-sweep bench-prefix bench-speculative bench-classes bench-surge bench-host-kv bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
+.PHONY: bench-scheduler bench-patience bench-stock bench-replay bench-ablation bench-sweep bench-again bench-prefix bench-speculative bench-classes bench-surge bench-host-kv bench-clairvoyant bench-real-time bench-decision demo-engine vllm-conformance scheduler-fuzz
 # Strings hash alike in every process, so that a run repeats to the last digit: vLLM keeps sets of request ids.
 SCHEDULER_RUN = env PYTHONHASHSEED=0 PYTHONPATH=operator:engine_image:. $(ENGINE_PYTHON)
 
@@ -20,6 +20,9 @@ bench-ablation: engine-env ## the policy with one part changed at a time, in vir
 
 bench-sweep: engine-env ## profiles, lengths, paces, loads and patience against stock at its best, in virtual time (resumable)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_sweep $(ARGS)
+
+bench-again: engine-env ## the violations of bench-sweep again with ten other seeds: the policy or the seed (resumable)
+	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_again $(ARGS)
 
 bench-prefix: engine-env ## system prompts and sessions, against FCFS at its best, in virtual time (resumable; about an hour)
 	nice -n 15 $(SCHEDULER_RUN) -m benchmarks.scheduling.bench_prefix $(ARGS)

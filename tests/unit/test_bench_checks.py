@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.scheduling.checks import dominates, dominating, worse
+from benchmarks.scheduling.checks import beyond_limits, dominates, dominating, interval, verdict, worse
+from hypothesis import given
+from hypothesis import strategies as st
 
 STOCK = {"mean_qoe": 0.9, "smooth_goodput": 1_000.0, "throughput": 1_500.0, "share_left": 0.05}
 
@@ -52,3 +54,47 @@ def test_rivals_are_compared_at_the_loads_that_count_and_with_the_same_memory() 
     assert dominating(points, "qoe") == [
         ("edf", 1.0, "mean QoE 0.9900 (0.9000); smooth goodput 1200 (1000)"),
     ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mean_qoe": 0.8979}, {"smooth_goodput": 984.0}, {"throughput": 1_424.0}, {"share_left": 0.0521}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_beyond_a_limit_is_what_counts_as_worse(change: dict[str, float]) -> None:
+    beyond = beyond_limits(STOCK | change, STOCK)
+    assert [what for what, by in beyond.items() if by > 0] == [worse(STOCK | change, STOCK)[0].rsplit(" ", 2)[0]]
+
+
+@given(
+    ours=st.fixed_dictionaries({key: st.floats(0, 2_000) for key in STOCK}),
+    stock=st.fixed_dictionaries({key: st.floats(0, 2_000) for key in STOCK}),
+)
+def test_no_figure_is_beyond_its_limit_and_not_worse(ours: dict[str, float], stock: dict[str, float]) -> None:
+    beyond = beyond_limits(ours, stock)
+    if all(abs(by) > 1e-6 for by in beyond.values()):  # at the limit itself, rounding decides
+        assert sum(by > 0 for by in beyond.values()) == len(worse(ours, stock))
+
+
+@pytest.mark.parametrize(
+    ("beyond", "says"),
+    [
+        ([0.001] * 5 + [0.003] * 5, "worse"),
+        ([-0.001] * 5 + [-0.003] * 5, "not worse"),
+        ([0.002] + [0.0] * 9, "not decided"),
+        ([0.0] * 10, "not worse"),
+    ],
+)
+def test_one_seed_decides_nothing(beyond: list[float], says: str) -> None:
+    assert verdict(beyond) == says
+
+
+def test_the_interval_is_students() -> None:
+    middle, half = interval([1.0, 3.0] * 5)
+    assert middle == 2.0
+    assert half == pytest.approx(2.262 * (10 / 9) ** 0.5 / 10**0.5)
+
+
+def test_the_interval_of_another_number_of_seeds_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 10 values, got 3"):
+        interval([1.0, 2.0, 3.0])
