@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 from benchmarks.results_file import write_result
 from benchmarks.scheduling.bench_surge import SURGE
-from benchmarks.scheduling.runs import RunSpec, cached_run
+from benchmarks.scheduling.provenance import provenance
+from benchmarks.scheduling.runs import ENGINES, RunSpec, cached_run, named
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "as shipped": {},
@@ -67,36 +69,36 @@ class Point:
 
 _PACED = (
     "as shipped", "no preemption", "no prefill cap", "no step-time cap", "no price for slowing others",
-    "steps no longer in a queue", "step time not learned", "lengths not learned", "horizon fixed at 20 s",
-    "horizon fixed at 200 s",
+    "steps no longer in a queue", "steps no longer than the pace", "no urgency", "step time not learned",
+    "lengths not learned", "horizon fixed at 20 s", "horizon fixed at 200 s",
 )  # fmt: skip
 POINTS: Mapping[str, Point] = {
     "memory": Point(
         about="the paper's profile, where KV memory binds",
-        run=RunSpec(scheduler="qoe", load=1.3, duration=300.0),
-        variants=tuple(EVERY),
+        run=RunSpec(scheduler="qoe", load=1.2, duration=1200.0),
+        variants=tuple(VARIANTS),
         result="scheduler-ablation",
     ),
     "surge": Point(
         about="the same in a surge",
-        run=RunSpec(scheduler="qoe", load=0.85, duration=240.0, surge=SURGE),
+        run=RunSpec(scheduler="qoe", load=0.75, duration=240.0, surge=SURGE),
         variants=(
             "as shipped", "no preemption", "recompute at half its price", "recompute at twice its price",
-            "comebacks at any time",
-            "a fifth of the preemptions", "a fifth of the recompute", "four times the recompute", "andes",
+            "comebacks at any time", "preemptions for whoever waits at all", "preemptions expected to be short",
+            "a fifth of the preemptions", "a fifth of the recompute", "four times the recompute",
         ),
         result="scheduler-ablation-surge",
     ),
     "pace": Point(
         about="readers at pace 25, where step time binds",
-        run=RunSpec(scheduler="qoe", load=1.1, duration=200.0, pace=25.0),
+        run=RunSpec(scheduler="qoe", load=1.1, duration=300.0, pace=25.0),
         variants=_PACED,
         result="scheduler-ablation-pace",
     ),
     "code": Point(
         about="70B on 4 H100 with code's long prompts, where prefill binds",
         run=RunSpec(
-            scheduler="qoe", profile="llama-3-70b-4xh100", lengths="code", pace=12.0, load=1.1, duration=120.0
+            scheduler="qoe", profile="llama-3-70b-4xh100", lengths="code", pace=12.0, load=1.1, duration=300.0
         ),
         variants=_PACED,
         result="scheduler-ablation-code",
@@ -110,32 +112,53 @@ POINTS: Mapping[str, Point] = {
         ),
         result="scheduler-ablation-queue",
     ),
+    "andes": Point(
+        about="the paper's profile, where KV memory binds, and the parts of Andes",
+        run=RunSpec(scheduler="qoe", load=1.2, duration=300.0),
+        variants=("as shipped", *ANDES_VARIANTS),
+        result="scheduler-ablation-andes",
+    ),
 }  # fmt: skip
+_FIGURES = (
+    "mean_qoe", "p5_qoe", "share_good", "throughput", "smooth_goodput", "longest_wait", "preemptions",
+    "recomputed_tokens",
+)  # fmt: skip
 _COLUMNS = (
-    "policy", "mean QoE", "p5", "good", "tokens/s", "smooth goodput", "longest wait s", "preemptions", "recomputed",
+    "policy", "mean QoE", "lowest to highest", "p5", "good", "tokens/s", "smooth goodput", "longest wait s",
+    "preemptions", "recomputed", "seeds",
 )  # fmt: skip
 
 
-def _compare(point: Point, seed: int, variants: Sequence[str]) -> None:
-    """Runs what is missing of one point; the files are written after each run."""
+def _compare(point: Point, seeds: Sequence[int], variants: Sequence[str], engine: str) -> None:
+    """Runs what is missing of one point; the files are written after each variant."""
     rows: list[list[object]] = []
     figures: dict[str, Any] = {}
     for name in variants:
         scheduler = "andes" if name in ANDES_VARIANTS else "qoe"
-        figures[name] = cached_run(replace(point.run, scheduler=scheduler, seed=seed, options=EVERY[name]))
-        s = figures[name]["scores"]
+        spec = named(scheduler, replace(point.run, options=EVERY[name], engine=engine))
+        runs = [cached_run(replace(spec, seed=seed)) for seed in seeds]
+        scores = [run["scores"] for run in runs]
+        mean = {figure: float(np.mean([s[figure] for s in scores])) for figure in _FIGURES}
+        qoe = [s["mean_qoe"] for s in scores]
+        figures[name] = {**mean, "mean_qoe_by_seed": dict(zip(seeds, qoe, strict=True)), "engine": spec.engine}
         row = [
-            name, f"{s['mean_qoe']:.4f}", f"{s['p5_qoe']:.3f}", f"{s['share_good']:.3f}", f"{s['throughput']:.0f}",
-            f"{s['smooth_goodput']:.0f}", f"{s['longest_wait']:.0f}", s["preemptions"], s["recomputed_tokens"],
+            name, f"{mean['mean_qoe']:.4f}", f"{min(qoe):.4f} to {max(qoe):.4f}", f"{mean['p5_qoe']:.3f}",
+            f"{mean['share_good']:.3f}", f"{mean['throughput']:.0f}", f"{mean['smooth_goodput']:.0f}",
+            f"{max(s['longest_wait'] for s in scores):.0f}", f"{mean['preemptions']:.0f}",
+            f"{mean['recomputed_tokens']:.0f}", len(runs),
         ]  # fmt: skip
         rows.append(row)
         print(row, flush=True)
-        shipped = figures["as shipped"]["scores"]["mean_qoe"] if "as shipped" in figures else None
+        shipped = figures.get("as shipped")
         write_result(
             point.result,
-            headline={"mean_qoe_as_shipped": shipped} if shipped is not None else {},
+            headline={"mean_qoe_as_shipped": round(shipped["mean_qoe"], 4)} if shipped else {},
             settings={
-                **asdict(replace(point.run, seed=seed)), "variants": {name: dict(EVERY[name]) for name in variants},
+                **asdict(point.run), "seed": list(seeds), "engine": engine,
+                "variants": {name: dict(EVERY[name]) for name in variants},
+                **provenance(
+                    "bench-ablation", seeds=seeds, profiles=[point.run.profile], lengths=[point.run.lengths]
+                ),
             },
             figures=figures,
             table=(_COLUMNS, rows),
@@ -151,12 +174,13 @@ def main() -> int:
         help="; ".join(f"{name}: {point.about}" for name, point in POINTS.items()),
     )  # fmt: skip
     parser.add_argument("--variants", nargs="+", choices=list(EVERY), metavar="VARIANT", help="default: the point's")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="vLLM's own classes, or their compiled model")
     arguments = parser.parse_args()
     for name in arguments.points:
         point = POINTS[name]
         print(f"{name}: {point.about}", flush=True)
-        _compare(point, arguments.seed, arguments.variants or point.variants)
+        _compare(point, arguments.seeds, arguments.variants or point.variants, arguments.engine)
     return 0
 
 

@@ -19,7 +19,7 @@ from benchmarks.scheduling.averages import COLUMNS, Points, average, gather, loa
 from benchmarks.scheduling.checks import dominating, worse
 from benchmarks.scheduling.plot import Curve, qoe_over_load
 from benchmarks.scheduling.provenance import provenance
-from benchmarks.scheduling.runs import ENGINES, HOST_KV_GIB, NAMES, WITH_HOST, RunSpec, capacity, name_of, named
+from benchmarks.scheduling.runs import ENGINES, HOST_KV_GIB, MIXES, NAMES, WITH_HOST, RunSpec, capacity, name_of, named
 from benchmarks.scheduling.stock import BEST
 from benchmarks.scheduling.workload import LENGTHS
 
@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--profile", default="opt-66b-4xa100-estimate")
     parser.add_argument("--lengths", default="chat", choices=sorted(LENGTHS))
     parser.add_argument("--pace", type=float, default=4.8, help="tokens/s that the readers read")
-    parser.add_argument("--mix", default="one", choices=("one", "mixed"))
+    parser.add_argument("--mix", default="one", choices=("one", *MIXES))
     parser.add_argument("--duration", type=float, default=1200.0, help="seconds of arrivals; the rest is drained")
     parser.add_argument("--loads", type=float, nargs="+", default=[0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])

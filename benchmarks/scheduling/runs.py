@@ -37,6 +37,11 @@ HOST_KV_GIB = 240.0
 ENGINES = ("vllm", "model")
 """What can run a spec. `vllm`: vLLM's own classes in virtual time; `model`: the compiled model of its step loop, which
 gives the same to the last token, but has neither host memory nor Andes."""
+MIXES: Mapping[str, Mapping[str, float]] = {
+    "readers": {"reading": 0.7, "chat-interactive": 0.3},
+    "mixed": {"reading": 0.5, "chat-interactive": 0.25, "batch": 0.25},
+}
+"""The share of each class; `RunSpec.pace` is that of `reading`."""
 BY_DEFAULT = "-default"
 """Ends the name of a stock scheduler that runs with vLLM's default flags; without it, the best flags (`stock.BEST`)."""
 NAMES = (
@@ -64,7 +69,7 @@ class RunSpec:
     pace: float = 4.8
     """Tokens/s that the readers read; their expected TTFT is 1 s."""
     mix: str = "one"
-    """`one`: all read at `pace`; `mixed`: half read, a quarter use an interactive chat, a quarter is batch work."""
+    """`one`: all read at `pace`; or one of `MIXES`."""
     surge: tuple[float, float, float] | None = None
     """Start (s), length (s), factor."""
     depth: int = 1
@@ -121,7 +126,8 @@ def classes_of(spec: RunSpec) -> tuple[tuple[QoEClass, ...], tuple[float, ...]]:
     reading = replace(PRESETS["reading"], pace=spec.pace)
     if spec.mix == "one":
         return (reading,), (1.0,)
-    return (reading, PRESETS["chat-interactive"], PRESETS["batch"]), (0.5, 0.25, 0.25)
+    mix = MIXES[spec.mix]
+    return tuple(reading if name == reading.name else PRESETS[name] for name in mix), tuple(mix.values())
 
 
 def workload_of(spec: RunSpec) -> Workload:
