@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from andante.sim.fleet.seen import Seen
+from andante.sim.fleet.seen import PodSeen, Seen
 from andante.sim.laws.aibrix import AibrixApa, apa_desired, pending_guard
 from andante.sim.laws.capacity_planner import CapacityPlanner, requests_per_second
 from andante.sim.laws.dynamo_load import DynamoEasy, DynamoSla, Target
@@ -195,20 +195,27 @@ def test_llmd_on_tokens_adds_one_replica_in_three_minutes() -> None:
     assert asked == [3] * 12 + [4]
 
 
+def _after_its_start(law: RivalLaw, one: Seen) -> int:
+    """What a planner asks for that has waited for the interval at its start."""
+    law.wanted(one)
+    return law.wanted(one)
+
+
 def test_dynamo_by_thresholds() -> None:
     full, idle = pod("a", tokens_in_use=30_000.0, queued_prompt_tokens=15_000.0), pod("b")
-    assert DynamoEasy(target=Target.LATENCY).wanted(seen(0.0, (full, idle))) == 3  # .45 > .4
-    assert DynamoEasy(target=Target.THROUGHPUT).wanted(seen(0.0, (full, idle))) == 1  # both below .6
-    middle = pods(2, tokens_in_use=20_000.0)
-    assert DynamoEasy(target=Target.LATENCY).wanted(seen(0.0, middle)) == 2
-    over = pods(2, tokens_in_use=95_000.0, queued_kv_tokens=4_000.0, queued_prompt_tokens=2_000.0)
-    assert DynamoEasy(target=Target.THROUGHPUT).wanted(seen(0.0, over)) == 3
+    both = seen(0.0, (full, idle))
+    assert _after_its_start(DynamoEasy(target=Target.LATENCY), both) == 3  # .45 > .4
+    assert _after_its_start(DynamoEasy(target=Target.THROUGHPUT), both) == 1  # both below .6
+    middle = seen(0.0, pods(2, tokens_in_use=20_000.0))
+    assert _after_its_start(DynamoEasy(target=Target.LATENCY), middle) == 2
+    over = seen(0.0, pods(2, tokens_in_use=95_000.0, queued_kv_tokens=4_000.0, queued_prompt_tokens=2_000.0))
+    assert _after_its_start(DynamoEasy(target=Target.THROUGHPUT), over) == 3
 
 
 def test_dynamo_holds_while_a_replica_starts_or_an_engine_reports_nothing() -> None:
     full = pods(2, tokens_in_use=90_000.0)
-    assert DynamoEasy().wanted(seen(0.0, (*full, starting("new")))) == 3
-    assert DynamoEasy().wanted(seen(0.0, (*full, pod("c", tokens_in_use=None)))) == 3
+    assert _after_its_start(DynamoEasy(), seen(0.0, (*full, starting("new")))) == 3
+    assert _after_its_start(DynamoEasy(), seen(0.0, (*full, pod("c", tokens_in_use=None)))) == 3
 
 
 def _linear() -> AggregatedModel:
@@ -221,7 +228,7 @@ def _linear() -> AggregatedModel:
 
 def test_dynamos_model_learns_a_line_and_counts_steps_of_a_long_prompt() -> None:
     model = _linear()
-    assert model.inter_token_latency(scheduled_kv=20_000, queued_kv=0) == pytest.approx(
+    assert model.inter_token_latency(decode_kv=20_000) == pytest.approx(
         0.01 + 1e-5 * (500 + 1000 + 2000) / 4 + 1e-7 * 20_000  # the idle start does not count in the mean prefill
     )
     # a queue of 3,000 and a prompt of 3,500 / 3 tokens, 2,000 a step: 2,000, 2,000, 167
@@ -244,18 +251,19 @@ def test_dynamos_best_rate_is_the_largest_batch_within_its_targets() -> None:
 
 def test_dynamo_by_estimated_latencies() -> None:
     slow = pods(2, running=100.0, tokens_in_use=60_000.0, queued_prompt_tokens=60_000.0)
-    law = DynamoSla(ttft=0.5, itl=10.0)
-    assert law.wanted(seen(0.0, slow)) == 3  # all engines: 60,000 tokens in steps of 90 ms
-    one = (slow[0], pod("idle"))
-    assert DynamoSla(ttft=0.5, itl=10.0).wanted(seen(0.0, one)) == 2  # not all engines, and not safe
-    assert DynamoSla(ttft=0.5, itl=10.0).wanted(seen(0.0, pods(2))) == 1
+
+    def asked(*these: PodSeen, ttft: float = 0.5) -> int:
+        return _after_its_start(DynamoSla(ttft=ttft, itl=10.0), seen(0.0, these))
+
+    assert asked(*slow) == 3  # all engines: 60,000 tokens in steps of 90 ms
+    assert asked(slow[0], pod("idle")) == 2  # not all engines, and not safe
+    assert asked(*pods(2)) == 1
     near = pods(2, running=50.0, tokens_in_use=55_000.0)
-    assert DynamoSla(ttft=10.0, itl=10.0).wanted(seen(0.0, near)) == 2  # 110,000 tokens do not fit into one
+    assert asked(*near, ttft=10.0) == 2  # 110,000 tokens do not fit into one
 
 
 def test_dynamo_without_a_benchmark_waits_for_observations() -> None:
-    law = DynamoSla(benchmarked=False)
-    assert law.wanted(seen(0.0, pods(4))) == 4
+    assert _after_its_start(DynamoSla(benchmarked=False), seen(0.0, pods(4))) == 4
 
 
 def test_dynamo_by_throughput_plans_each_three_minutes_from_the_last_interval() -> None:

@@ -12,7 +12,6 @@ from typing import ClassVar
 from andante.sim.fleet.seen import PodSeen, Seen
 from andante.sim.laws.dynamo_model import AggregatedModel, StepSampler, benchmark_steps
 from andante.sim.laws.parameters import Parameter, RivalLaw
-from andante.sim.laws.windows import Counters, lengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +62,7 @@ class DynamoEasy(RivalLaw):
     up_at: float | None = None
     """None: the threshold of `target`."""
     down_at: float | None = None
+    _started: bool = field(default=False, init=False, repr=False)
 
     PARAMETERS: ClassVar = (
         Parameter(name="up_at", low=0.1, high=2.0, logarithmic=True),
@@ -70,8 +70,9 @@ class DynamoEasy(RivalLaw):
     )
 
     def wanted(self, seen: Seen) -> int:
-        """Replicas to ask for now."""
-        engines = engines_of(seen)
+        """Replicas to ask for now; the planner waits for an interval when it starts."""
+        engines = engines_of(seen) if self._started else None
+        self._started = True
         if engines is None:
             return self.bounded(seen.spec)
         up, down = THRESHOLDS[self.target]
@@ -100,7 +101,6 @@ class DynamoSla(RivalLaw):
     benchmarked: bool = True
     _model: AggregatedModel = field(default_factory=AggregatedModel, init=False, repr=False)
     _sampler: StepSampler = field(default_factory=StepSampler, init=False, repr=False)
-    _counters: Counters = field(default_factory=lambda: Counters(300.0), init=False, repr=False)
     _started: bool = field(default=False, init=False, repr=False)
 
     PARAMETERS: ClassVar = (
@@ -110,8 +110,15 @@ class DynamoSla(RivalLaw):
     )
 
     def wanted(self, seen: Seen) -> int:
-        """Replicas to ask for now."""
-        self._observe(seen)
+        """Replicas to ask for now; the planner waits for an interval when it starts."""
+        if not self._started:
+            self._started = True
+            for step in benchmark_steps(seen.replica) if self.benchmarked else ():
+                self._model.observe(step)
+            self._sampler.steps(seen)
+            return self.bounded(seen.spec)
+        for step in self._sampler.steps(seen).values():
+            self._model.observe(step)
         engines = engines_of(seen)
         if engines is None or not self._model.has_enough:
             return self.bounded(seen.spec)
@@ -122,25 +129,11 @@ class DynamoSla(RivalLaw):
         down = decode == -1 and prefill in (-1, None)
         return self.bounded(n - 1 if down and n > 1 else n)
 
-    def _observe(self, seen: Seen) -> None:
-        if self.benchmarked and not self._started:
-            for step in benchmark_steps(seen.replica):
-                self._model.observe(step)
-        self._started = True
-        self._counters.add(seen.now, seen.totals)
-        if seen.source_down:
-            return
-        prompt, output = lengths(self._counters.traffic())
-        for pod in seen.ready_pods:
-            made = self._sampler.step(pod, seen.replica, prompt=prompt, output=output)
-            if made is not None:
-                self._model.observe(made)
-
     def _prefill(self, engines: list[Engine], seen: Seen) -> int | None:
-        """+1, -1, 0, or None without an estimate, from the time to first token."""
+        """+1, -1, 0, or None where the estimates do not say, from the time to first token."""
         n, tokens = len(engines), seen.replica.max_num_batched_tokens
         more = n / (n - 1) if n > 1 else 1.0
-        estimates, safe = [], n > 1
+        estimates, safe, refused = [], n > 1, False
         for engine in engines:
             estimate = self._model.time_to_first_token(
                 queued=engine.queued_prefill, decode_kv=engine.scheduled_kv, step_tokens=tokens
@@ -149,15 +142,22 @@ class DynamoSla(RivalLaw):
                 estimates.append(estimate)
             if not safe:
                 continue
-            kv = int(engine.scheduled_kv * more)
+            # Those that were preempted move to the replicas that stay, and decode there.
+            kv = int((engine.scheduled_kv + engine.queued_kv) * more)
             own = self._model.time_to_first_token(queued=0, decode_kv=kv, step_tokens=tokens)
             after = self._model.time_to_first_token(
                 queued=int(engine.queued_prefill * more), decode_kv=kv, step_tokens=tokens
             )
+            if own is None or after is None:
+                safe = False
+                continue
             # Only the queue's part shrinks with more replicas: the own prefill is left out of the margin.
-            budget = 0.0 if own is None else (self.ttft - own) * self.sensitivity
-            safe = own is not None and after is not None and budget > 0 and after - own < budget
-        return _verdict(estimates, self.ttft, safe=safe)
+            budget = (self.ttft - own) * self.sensitivity
+            refused = budget <= 0 or after - own >= budget
+            safe = not refused
+        verdict = _verdict(estimates, self.ttft, safe=safe)
+        # Without an estimate of some engine the planner leaves a scale-down to the time between tokens.
+        return None if verdict == 0 and not refused else verdict
 
     def _decode(self, engines: list[Engine], seen: Seen) -> int | None:
         """The same from the time between tokens, and whether the KV would fit."""
@@ -165,13 +165,13 @@ class DynamoSla(RivalLaw):
         more = n / (n - 1) if n > 1 else 1.0
         estimates, safe = [], n > 1
         for engine in engines:
-            estimate = self._model.inter_token_latency(scheduled_kv=engine.scheduled_kv, queued_kv=engine.queued_kv)
+            estimate = self._model.inter_token_latency(decode_kv=engine.scheduled_kv + engine.queued_kv)
             if estimate is not None:
                 estimates.append(estimate)
             if not safe:
                 continue
             kv = int((engine.scheduled_kv + engine.queued_kv + engine.queued_prefill) * more)
-            after = self._model.inter_token_latency(scheduled_kv=kv, queued_kv=0)
+            after = self._model.inter_token_latency(decode_kv=kv)
             safe = kv < seen.replica.kv_tokens and after is not None and after < self.itl * self.sensitivity
         return _verdict(estimates, self.itl, safe=safe)
 

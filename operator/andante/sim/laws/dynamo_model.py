@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from andante.domain.step_time import prefill_pairs
-from andante.sim.fleet.seen import PodSeen, Replica
+from andante.sim.fleet.seen import PodSeen, Replica, Seen
+from andante.sim.laws.windows import Counters, lengths
 
 
 class Step(NamedTuple):
@@ -28,7 +29,7 @@ class Step(NamedTuple):
 
 
 class StepSampler:
-    """Makes the step that an engine would report, from what is seen of its pod.
+    """Makes the steps that engines would report, from what is seen of their pods.
 
     The fleet's model reports no single steps. In a steady state a batch of `running` sequences with answers of `output`
     tokens starts running/output prompts in a step; the sampler starts whole prompts at that rate.
@@ -36,18 +37,28 @@ class StepSampler:
 
     def __init__(self) -> None:
         self._owed: dict[str, float] = {}
+        self._counters = Counters(300.0)
 
-    def step(self, pod: PodSeen, replica: Replica, *, prompt: float, output: float) -> Step | None:
-        """The pod's newest step; None where the pod cannot be read."""
-        if pod.running is None or pod.tokens_in_use is None:
-            return None
-        owed = self._owed.get(pod.name, 0.0) + (pod.running / output if output > 0 else 0.0)
+    def steps(self, seen: Seen) -> dict[str, Step]:
+        """The newest step of each ready pod that can be read, by name."""
+        self._counters.add(seen.now, seen.totals)
+        if seen.source_down:
+            return {}
+        prompt, output = lengths(self._counters.traffic())
+        found = {}
+        for pod in seen.ready_pods:
+            if pod.running is not None and pod.tokens_in_use is not None:
+                found[pod.name] = self._step(pod, seen.replica, prompt=prompt, output=output)
+        return found
+
+    def _step(self, pod: PodSeen, replica: Replica, *, prompt: float, output: float) -> Step:
+        running, kv = round(pod.running or 0.0), round(pod.tokens_in_use or 0.0)
+        owed = self._owed.get(pod.name, 0.0) + (running / output if output > 0 else 0.0)
         starts = int(owed)
         self._owed[pod.name] = owed - starts
         tokens = min(int(starts * prompt), replica.max_num_batched_tokens)
         if tokens == 0:
             starts = 0
-        running, kv = round(pod.running), round(pod.tokens_in_use)
         return Step(tokens, starts, kv, running, step_seconds(replica, tokens, starts, kv, running))
 
 
@@ -176,12 +187,12 @@ class AggregatedModel:
             remaining -= chunk
         return seconds
 
-    def inter_token_latency(self, *, scheduled_kv: int, queued_kv: int) -> float | None:
+    def inter_token_latency(self, *, decode_kv: float) -> float | None:
         """Seconds of a step with this KV, one more sequence and a usual prefill; None: the model is not ready."""
         line = self._fitted()
         if line is None:
             return None
-        return self._seconds(line, self._prefill_tokens.value, scheduled_kv + queued_kv + self._decode_length.value)
+        return self._seconds(line, self._prefill_tokens.value, decode_kv + self._decode_length.value)
 
     def best_rate(
         self,
@@ -206,7 +217,7 @@ class AggregatedModel:
         low, high = 1, max(1, most)
         while low < high:  # the largest batch whose steps have room for the prompts that replace what ends
             middle = (low + high + 1) // 2
-            if prompt / (step_tokens - middle) <= output:
+            if middle * prompt / max(1.0, output) <= step_tokens - middle:
                 low = middle
             else:
                 high = middle - 1
@@ -215,7 +226,9 @@ class AggregatedModel:
             kv, prefill = batch * context, min(batch * prompt / max(1.0, output), float(step_tokens))
             step = self._seconds(line, prefill, kv)
             first = self.time_to_first_token(queued=int(prefill), decode_kv=int(kv), step_tokens=step_tokens) or 0.0
+            if best and (step > itl or first > ttft):
+                break
+            best = min(batch / output, (step_tokens - batch) / prompt) / step
             if step > itl or first > ttft:
-                return best if batch > 1 else min(1 / output, (step_tokens - 1) / prompt) / step
-            best = batch / (output * step)
+                break
         return best

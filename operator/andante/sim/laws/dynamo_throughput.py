@@ -1,7 +1,8 @@
 """Dynamo's planner on throughput: the predicted rate over what one engine serves within its targets (B17).
 
 Source: ai-dynamo/dynamo, `components/src/dynamo/planner/core/throughput_scaling.py` and `load/predictors.py`. Only the
-constant predictor (the next interval is as the last) is here. Its others (ARIMA, Kalman, Prophet) are not.
+constant predictor (the next interval is as the last) is here. Its others (ARIMA, Kalman, Prophet) run in the real
+planner (`benchmarks/league/dynamo.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ class DynamoThroughput(RivalLaw):
     _model: AggregatedModel = field(default_factory=AggregatedModel, init=False, repr=False)
     _sampler: StepSampler = field(default_factory=StepSampler, init=False, repr=False)
     _start: tuple[float, Totals] | None = field(default=None, init=False, repr=False)
-    _lengths: tuple[float, float] = field(default=(0.0, 0.0), init=False, repr=False)
     _started: bool = field(default=False, init=False, repr=False)
 
     PARAMETERS: ClassVar = (
@@ -39,7 +39,14 @@ class DynamoThroughput(RivalLaw):
 
     def wanted(self, seen: Seen) -> int:
         """Replicas to ask for now; unchanged between the intervals' ends."""
-        self._observe(seen)
+        if not self._started:
+            self._started = True
+            for step in benchmark_steps(seen.replica) if self.benchmarked else ():
+                self._model.observe(step)
+            self._sampler.steps(seen)
+        else:
+            for step in self._sampler.steps(seen).values():
+                self._model.observe(step)
         if seen.source_down or seen.totals is None:
             return self.bounded(seen.spec)
         if self._start is None:
@@ -49,7 +56,6 @@ class DynamoThroughput(RivalLaw):
         traffic = between(self._start, (seen.now, seen.totals))
         self._start = (seen.now, seen.totals)
         prompt, output = traffic.prompt_tokens or 0.0, traffic.output_tokens or 0.0
-        self._lengths = (prompt or self._lengths[0], output or self._lengths[1])
         rate = self._model.best_rate(
             prompt=prompt,
             output=output,
@@ -61,17 +67,6 @@ class DynamoThroughput(RivalLaw):
         )
         if rate <= 0:
             return self.bounded(seen.spec)
-        return self.bounded(max(1, math.ceil(traffic.per_second / rate)))
-
-    def _observe(self, seen: Seen) -> None:
-        if self.benchmarked and not self._started:
-            for step in benchmark_steps(seen.replica):
-                self._model.observe(step)
-        self._started = True
-        if seen.source_down:
-            return
-        prompt, output = self._lengths
-        for pod in seen.ready_pods:
-            made = self._sampler.step(pod, seen.replica, prompt=prompt, output=output)
-            if made is not None:
-                self._model.observe(made)
+        planned = self.bounded(max(1, math.ceil(traffic.per_second / rate)))
+        # The planner takes a plan for as many replicas as are ready for no change, also while others start.
+        return self.bounded(seen.spec) if planned == seen.ready else planned
