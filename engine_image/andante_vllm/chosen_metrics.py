@@ -27,7 +27,7 @@ def chosen_names(query: bytes) -> frozenset[str]:
 def chosen_metrics(folder: Path, names: Collection[str]) -> bytes:
     """Prometheus text of those series, from the files that the processes of this engine write into `folder`.
 
-    Without the explanations: they are half of the text, and who asks for names knows the metrics.
+    Without the explanations: they are a quarter of the text, and who asks for names knows the metrics.
     """
     return _HELP.sub(b"", generate_latest(_Chosen(folder, names)))
 
