@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from andante.domain.compiled import Ints, inner
+from andante.sim.contents import block_with
 from andante.sim.engine import Engine
 from andante.sim.kv_blocks import (
     blocks_for,
@@ -28,6 +29,7 @@ from andante.sim.state import (
     IN_ENGINE,
     PREEMPTIONS,
     PREFILLS,
+    QUEUE_ENDS,
     RUNNING,
     WAITING,
     State,
@@ -97,7 +99,8 @@ def choose_batch(requests: Requests, engine: Engine, state: State, tokens: int, 
     """
     most = _most_of_one(engine, state, planned, admit)
     left, famine = _continue_running(requests, engine, state, tokens, most)
-    continued = state.counts[IN_BATCH]
+    counts = state.counts
+    continued = counts[IN_BATCH]
     if not famine and left > 0:
         if planned:
             for request in admit:
@@ -107,7 +110,7 @@ def choose_batch(requests: Requests, engine: Engine, state: State, tokens: int, 
         else:
             while left > 0:
                 request = first_waiting(state)
-                if request == state.status.size:
+                if request == counts[QUEUE_ENDS]:
                     break
                 left = _start(requests, engine, state, request, left, most)
     return _scheduled(requests, state, continued)
@@ -183,7 +186,7 @@ def _start(requests: Requests, engine: Engine, state: State, request: int, token
     unused = 0
     for place in range(found):
         content = content_of(requests, engine, state.pool, request, place)
-        unused += state.pool.references[state.pool.holder[content]] == 0
+        unused += state.pool.references[block_with(state.pool.findable, content)] == 0
     margin = engine.watermark_blocks if counts[IN_BATCH] > 0 else 0
     done = found * engine.block_size
     some = min(known - done, most, tokens)

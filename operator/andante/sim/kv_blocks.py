@@ -7,6 +7,7 @@ request's last blocks before its first ones. Known from `vllm/v1/core/block_pool
 from __future__ import annotations
 
 from andante.domain.compiled import inner
+from andante.sim.contents import block_with, forget, note
 from andante.sim.engine import Engine
 from andante.sim.requests import Requests
 from andante.sim.state import FREE, Pool, State
@@ -34,7 +35,7 @@ def found_blocks(requests: Requests, engine: Engine, state: State, request: int,
     longest = (known - 1) // engine.block_size
     pool = state.pool
     for place in range(longest):
-        if pool.holder[content_of(requests, engine, pool, request, place)] < 0:
+        if block_with(pool.findable, content_of(requests, engine, pool, request, place)) < 0:
             return place
     return longest
 
@@ -44,7 +45,7 @@ def found_in_use(requests: Requests, engine: Engine, state: State, request: int,
     """How many of the `found` blocks, from the first, others hold."""
     pool = state.pool
     for place in range(found):
-        if pool.references[pool.holder[content_of(requests, engine, pool, request, place)]] == 0:
+        if pool.references[block_with(pool.findable, content_of(requests, engine, pool, request, place))] == 0:
             return place
     return found
 
@@ -64,7 +65,7 @@ def take_found(requests: Requests, engine: Engine, state: State, request: int, f
     """Give the request the first `found` blocks of the prefix cache."""
     pool, start = state.pool, state.pool.contents[request]
     for place in range(found):
-        block = pool.holder[content_of(requests, engine, pool, request, place)]
+        block = block_with(pool.findable, content_of(requests, engine, pool, request, place))
         if pool.references[block] == 0:
             _unlink(pool, block)
             state.counts[FREE] -= 1
@@ -101,9 +102,9 @@ def cache_full(requests: Requests, engine: Engine, state: State, request: int, b
         block = pool.held[start + place]
         content = content_of(requests, engine, pool, request, place)
         pool.content[block] = content
-        other = pool.holder[content]
+        other = block_with(pool.findable, content)
         if other < 0:
-            pool.holder[content] = block
+            note(pool.findable, content, block)
             continue
         while pool.twin[other] >= 0:
             other = pool.twin[other]
@@ -150,11 +151,13 @@ def _forget(pool: Pool, block: int) -> None:
     if content < 0:
         return
     pool.content[block] = -1
-    if pool.holder[content] == block:
-        pool.holder[content] = pool.twin[block]
-    else:
-        other = pool.holder[content]
+    other = block_with(pool.findable, content)
+    if other != block:
         while pool.twin[other] != block:
             other = pool.twin[other]
         pool.twin[other] = pool.twin[block]
+    elif pool.twin[block] >= 0:
+        note(pool.findable, content, pool.twin[block])
+    else:
+        forget(pool.findable, content)
     pool.twin[block] = -1

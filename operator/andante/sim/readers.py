@@ -22,7 +22,9 @@ from andante.sim.state import (
     GONE,
     IN_BATCH,
     IN_ENGINE,
+    LAST_GONE,
     LEFT,
+    NEXT_COMING,
     NEXT_LEAVING,
     NOW,
     PREFILLS,
@@ -35,13 +37,17 @@ from andante.sim.waiting import dequeue, enqueue
 
 
 @inner
-def arrive(requests: Requests, engine: Engine, state: State, request: int) -> None:
-    """Put the request at the end of the queue."""
+def arrive(requests: Requests, engine: Engine, state: State) -> None:
+    """Put the next coming request at the end of the queue."""
     counts = state.counts
+    request = counts[NEXT_COMING]
+    counts[NEXT_COMING] = state.follows[request]
     state.status[request] = WAITING
     state.present[counts[IN_ENGINE]] = request
     counts[IN_ENGINE] += 1
     counts[ARRIVED] += 1
+    if counts[IN_ENGINE] > 1:
+        state.accompanied[request] = state.accompanied[state.present[0]] = True
     state.readers[requests.pace_place[request]] += 1
     enqueue(requests, engine, state, request, False)
     look_up(requests, engine, state, request)
@@ -179,4 +185,5 @@ def _depart(requests: Requests, state: State, request: int, how: int) -> None:
     state.status[request] = how
     state.gone[request] = state.clocks[NOW]
     state.counts[GONE] += 1
+    state.clocks[LAST_GONE] = state.clocks[NOW]
     state.readers[requests.pace_place[request]] -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from andante.domain.compiled import compiled_with, inner
@@ -14,20 +15,22 @@ from andante.sim.flight import land, launch
 from andante.sim.readers import abort_impatient, arrive, deliver, tightest_pace
 from andante.sim.requests import Requests
 from andante.sim.state import (
-    ARRIVED,
     CONTEXT,
     FLIGHT,
-    GONE,
+    HANGS,
     IN_BATCH,
     IN_ENGINE,
     IN_FLIGHT,
     LASTS,
     LINE,
+    NEXT_COMING,
+    NEXT_LEAVING,
     NOW,
     PREFILLS,
     RECOMPUTED,
     SEEN,
     STEPS,
+    WAKES,
     State,
 )
 
@@ -90,22 +93,28 @@ def advance(
 ) -> bool:
     """Run until no request is left or, between two steps, `until` seconds have passed; whether any request is left.
 
-    `state`, `sums` and what `policy` has learned are changed.
+    `state`, `sums` and what `policy` has learned are changed. The time when requests are left is at least `until`; what
+    happens at that time is left for the next call, so a run in parts is the same run.
     """
-    counts, clocks, arrival = state.counts, state.clocks, requests.arrival
+    counts, clocks, comes = state.counts, state.clocks, state.comes
     idle_since = clocks[NOW]
-    while counts[GONE] < arrival.size:
-        while counts[ARRIVED] < arrival.size and arrival[counts[ARRIVED]] + engine.hand_over <= clocks[NOW]:
-            arrive(requests, engine, state, counts[ARRIVED])
-        abort_impatient(requests, engine, state)
-        if counts[GONE] == arrival.size:
-            break
+    while clocks[NOW] < until:
         now = clocks[NOW]
-        if now >= until:
-            return True
-        upcoming = arrival[counts[ARRIVED]] + engine.hand_over if counts[ARRIVED] < arrival.size else now + _IDLE
+        while counts[NEXT_COMING] >= 0 and comes[counts[NEXT_COMING]] <= now:
+            arrive(requests, engine, state)
+            clocks[WAKES] = now
+        upcoming = comes[counts[NEXT_COMING]] if counts[NEXT_COMING] >= 0 else math.inf
+        if now < clocks[WAKES]:
+            clocks[NOW] = min(upcoming, clocks[WAKES], until)
+            continue
+        abort_impatient(requests, engine, state)
         if counts[IN_ENGINE] == 0 and counts[IN_FLIGHT] == 0:
+            if upcoming == math.inf:
+                return False
             clocks[NOW] = idle_since = min(upcoming, until)
+            continue
+        if counts[HANGS]:
+            clocks[NOW] = min(upcoming, clocks[NEXT_LEAVING], until)
             continue
         tokens, planned = engine.max_step_tokens, False
         admit = state.present[:0]
@@ -126,8 +135,8 @@ def advance(
             if counts[IN_FLIGHT] < engine.steps_in_flight:
                 continue
         elif counts[IN_FLIGHT] == 0:
-            clocks[NOW] = min(upcoming, now + _IDLE)
-            if now - idle_since > _STUCK and counts[ARRIVED] == arrival.size:
+            clocks[WAKES] = now + _IDLE
+            if now - idle_since > _STUCK and upcoming == math.inf:
                 return True
             continue
         step = land(engine, state)
@@ -135,4 +144,4 @@ def advance(
         deliver(requests, engine, state, step, policy.lengths, policy.asked and policy.learns_lengths)
         if learns:
             _fit(state, sums, step)
-    return False
+    return bool(counts[IN_ENGINE] > 0 or counts[NEXT_COMING] >= 0)

@@ -78,9 +78,9 @@ class Requests(NamedTuple):
         prompt, output, index = whole(prompt_tokens), whole(output_tokens), whole(class_of)
         _check("class_of", (index >= 0) & (index < len(classes)), f"must be an index of {len(classes)} classes", index)
         _check("prompt_tokens", prompt >= 1, "must be at least 1", prompt)
-        expected = [classes[k].expectation(int(tokens)) for k, tokens in zip(index, prompt, strict=True)]
-        reads = np.array([e.pace > 0 and e.deadline is None for e in expected], dtype=np.bool_)
-        pace = np.where(reads, [e.pace for e in expected], 0.0).astype(np.float64)
+        expected_ttft, own_pace, deadline = _expected(classes, index, prompt)
+        reads = (own_pace > 0) & np.isnan(deadline)
+        pace = np.where(reads, own_pace, 0.0)
         paces, place = np.unique(np.concatenate(([0.0], pace)), return_inverse=True)
         made = cls(
             arrival=times.copy(),
@@ -88,12 +88,12 @@ class Requests(NamedTuple):
             output=output,
             longest=most_tokens - prompt,
             class_index=index,
-            expected_ttft=np.where(reads, [e.expected_ttft for e in expected], math.inf).astype(np.float64),
+            expected_ttft=np.where(reads, expected_ttft, math.inf),
             seconds_per_token=np.where(reads, 1 / np.where(reads, pace, 1.0), 0.0),
             pace_place=np.ascontiguousarray(place[1:], dtype=np.int64),
             paces=paces,
-            deadline=np.array([math.nan if e.deadline is None else e.deadline for e in expected], dtype=np.float64),
-            weight=np.array([classes[k].weight for k in index], dtype=np.float64),
+            deadline=deadline,
+            weight=np.array([each.weight for each in classes], dtype=np.float64)[index],
             priority=whole(priority),
             patience=np.broadcast_to(np.asarray(patience, dtype=np.float64), times.shape).copy(),
             source=whole(source),
@@ -117,6 +117,20 @@ class Requests(NamedTuple):
         there = np.where(self.source < 0, 0, (self.prompt + self.output)[self.source])
         enough = (self.shared >= 0) & (self.shared <= np.minimum(self.prompt, there))
         _check("shared", enough, "must be at most the tokens of both", self.shared)
+
+
+def _expected(classes: Sequence[QoEClass], index: Ints, prompt: Ints) -> tuple[Floats, Floats, Floats]:
+    """Expected TTFT, pace and deadline (NaN: none) of each request; a class is asked once for each length of prompt."""
+    found = np.empty((3, index.size))
+    for place, each in enumerate(classes):
+        own = np.flatnonzero(index == place)
+        lengths, which = np.unique(prompt[own], return_inverse=True)
+        if each.expected_prefill_rate is None:
+            lengths, which = lengths[:1], np.zeros_like(which)
+        asked = [each.expectation(int(tokens)) for tokens in lengths]
+        numbers = [(e.expected_ttft, e.pace, math.nan if e.deadline is None else e.deadline) for e in asked]
+        found[:, own] = np.array(numbers, dtype=np.float64).reshape(-1, 3).T[:, which]
+    return found[0].copy(), found[1].copy(), found[2].copy()
 
 
 def _check(field: str, right: np.ndarray, must: str, values: np.ndarray) -> None:

@@ -35,6 +35,7 @@ from andante.sim.state import (
     RECOMPUTED,
     STEPS,
     State,
+    send_all,
 )
 
 
@@ -100,19 +101,25 @@ def simulate(
     The same arguments give the same outcome. `record_times` keeps the time of each token: 8 bytes for each.
     Raises ValueError for a request that the KV cache cannot hold, SimulationError where the run went wrong.
     """
-    longest = requests.prompt + requests.output
-    if requests.arrival.size and longest.max() > engine.blocks * engine.block_size:
-        which = int(np.argmax(longest))
-        raise ValueError(f"request {which}: the KV cache cannot hold its {longest[which]} tokens")
+    check_fits(requests, engine)
     chosen = scheduling or Scheduling()
-    policy = _policy(requests, chosen, asked=scheduling is not None)
+    policy = policy_for(requests, chosen, asked=scheduling is not None)
     fit = OnlineStepTime(chosen.step_time)
     state = State.of(requests, engine, record_times=record_times)
+    send_all(state)
     state.clocks[LINE : LINE + 4] = chosen.step_time
     if advance(chosen.decide, requests, engine, state, policy, fit.sums, math.inf):
         raise SimulationError(f"nobody is served any more, {int(state.counts[IN_ENGINE])} requests wait")
     check_conservation(requests, engine, state)
     return _outcome(requests, state)
+
+
+def check_fits(requests: Requests, engine: Engine) -> None:
+    """Raises ValueError naming the first request that the KV cache of `engine` cannot hold."""
+    longest = requests.prompt + requests.output
+    if requests.arrival.size and longest.max() > engine.blocks * engine.block_size:
+        which = int(np.argmax(longest > engine.blocks * engine.block_size))
+        raise ValueError(f"request {which}: the KV cache cannot hold its {longest[which]} tokens")
 
 
 def check_conservation(requests: Requests, engine: Engine, state: State) -> None:
@@ -138,7 +145,8 @@ def _queued(state: State) -> int:
     return count
 
 
-def _policy(requests: Requests, scheduling: Scheduling, *, asked: bool) -> Policy:
+def policy_for(requests: Requests, scheduling: Scheduling, *, asked: bool) -> Policy:
+    """What a new engine with `scheduling` knows. `asked` False: vLLM's own scheduling."""
     classes = int(requests.class_index.max(initial=0)) + 1
     memory = np.zeros(MEMORIES)
     memory[CREDITED_UNTIL] = math.nan

@@ -7,16 +7,19 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from andante.domain.compiled import Bools, Floats, Ints
+from andante.sim.contents import Contents
 from andante.sim.engine import Engine
 from andante.sim.requests import Requests
 
-COMING, WAITING, RUNNING, ENDED, LEFT = range(5)
-"""States of a request: not here yet, in the queue, in the batch, completely answered, left by its reader."""
+COMING, WAITING, RUNNING, ENDED, LEFT, FAILED, CUT = range(7)
+"""States of a request: not here yet, in the queue, in the batch, completely answered, left by its reader, lost with its
+replica (or refused where no replica served), cut at the end of a drain. The last four are over."""
 
 (
     ARRIVED, IN_ENGINE, IN_BATCH, FREE, GONE, STEPS, PREEMPTIONS, BY_POLICY, RECOMPUTED, ADMITTED, PREFILLS, CONTEXT,
-    NEXT_LOOKUP, STANDING_STEPS, STANDING_BATCH, STANDING_GONE, STANDING_TOKENS, DECISIONS, IN_FLIGHT, OLDEST, COUNTS,
-) = range(21)  # fmt: skip
+    NEXT_LOOKUP, STANDING_STEPS, STANDING_BATCH, STANDING_GONE, STANDING_TOKENS, DECISIONS, IN_FLIGHT, OLDEST, SENT,
+    NEXT_COMING, LAST_COMING, QUEUE_ENDS, HANGS, COUNTS,
+) = range(26)  # fmt: skip
 """Places of `State.counts`.
 
 `ARRIVED`, `GONE`: requests that have come, and that have ended or left. `IN_ENGINE`: how many of `State.present` count.
@@ -24,14 +27,17 @@ COMING, WAITING, RUNNING, ENDED, LEFT = range(5)
 `PREEMPTIONS`. `RECOMPUTED`: prefill tokens after a preemption. `ADMITTED`: starts and resumptions. `PREFILLS`: running
 requests within their prefill. `CONTEXT`: known tokens of the running requests. `NEXT_LOOKUP`: the policy's next place
 in the prefix cache's lookups. `STANDING_*`: a plan that is kept for some steps, see `andante.sim.decisions`.
-`IN_FLIGHT`, `OLDEST`: how many of `State.flights` count, and the place of the one that ends first.
+`IN_FLIGHT`, `OLDEST`: how many of `State.flights` count, and the place of the one that ends first. `SENT`: requests
+that were sent to the replica. `NEXT_COMING`, `LAST_COMING`: first and last of those that are not there yet, or -1.
+`QUEUE_ENDS`: the replica's place for the ends of its `Queue`. `HANGS`: whether the engine makes no steps any more.
 """
 
 (
-    NOW, BUSY, CACHED_SHARE, NEXT_LEAVING, STANDING_FREE, STANDING_PREFILL, LINE, CLOCKS,
-) = (*range(7), 10)  # fmt: skip
+    NOW, BUSY, CACHED_SHARE, NEXT_LEAVING, STANDING_FREE, STANDING_PREFILL, WAKES, LAST_GONE, LINE, CLOCKS,
+) = (*range(9), 12)  # fmt: skip
 """Places of `State.clocks`: the time in seconds, seconds with a running step, `EngineView.cached_share`, a time before
-which nobody leaves, two numbers of the standing plan, and the four coefficients of the fitted step time."""
+which nobody leaves, two numbers of the standing plan, when an engine that may serve none is asked again, when a request
+ended last, and the four coefficients of the fitted step time."""
 
 
 ENDS, LASTS, RIDES, SEEN, FLIGHT = (*range(4), 6)
@@ -53,25 +59,37 @@ class Pool(NamedTuple):
     """Whose part each block caches, a place in `holder`; -1: nothing that a request could find. Shape (blocks,)."""
     twin: Ints
     """The next block with the same content, or -1. Shape (blocks,)."""
-    holder: Ints
-    """By content, the block that a request finds, or -1. A request's contents are its blocks in order."""
+    findable: Contents
     contents: Ints
-    """The first content of each request, shape (requests + 1,)."""
+    """The first content of each request, shape (requests + 1,). A request's contents are its blocks in order."""
     held: Ints
     """The blocks of each request in order: a place for each of its contents."""
 
 
 class Queue(NamedTuple):
-    """Waiting requests in vLLM's order: a ring of two arrays of shape (requests + 1,); the last place is the ends."""
+    """Waiting requests in vLLM's order: a ring of two arrays, with a place for each request.
+
+    After these comes a place for the ends of each replica's ring: `QUEUE_ENDS`.
+    """
 
     following: Ints
     preceding: Ints
 
 
 class State(NamedTuple):
-    """Everything that changes during a run."""
+    """Everything that changes during a run, as one replica sees it.
+
+    Arrays with a place for each request belong to all replicas: a request is on one replica at a time. The others are
+    the replica's own.
+    """
 
     status: Ints
+    comes: Floats
+    """When the request comes to its replica, seconds from the start."""
+    follows: Ints
+    """Of a request that is not there yet, the next one that comes to the same replica, or -1."""
+    accompanied: Bools
+    """Whether another request was on the replica at the same time."""
     computed: Ints
     """Tokens whose KV is computed, or will be when the present step ends."""
     blocks: Ints
@@ -120,7 +138,7 @@ class State(NamedTuple):
 
     @classmethod
     def of(cls, requests: Requests, engine: Engine, *, record_times: bool) -> Self:
-        """A replica before the first request."""
+        """A replica before the first request, to which nothing is sent yet."""
         n = requests.arrival.size
 
         def numbers(size: int = n, value: int = 0) -> Ints:
@@ -131,12 +149,15 @@ class State(NamedTuple):
 
         clocks, counts = np.zeros(CLOCKS), numbers(COUNTS)
         counts[FREE] = engine.blocks
+        counts[NEXT_COMING] = counts[LAST_COMING] = -1
+        counts[QUEUE_ENDS] = n
         clocks[NEXT_LEAVING] = np.inf
         return cls(
-            status=numbers(), computed=numbers(), blocks=numbers(), delivered=numbers(), preemptions=numbers(),
-            ahead=numbers(), step_tokens=numbers(), prefilling=np.zeros(n, dtype=np.bool_), cached=numbers(),
-            shared=numbers(), lag=np.zeros(n), area=np.zeros(n), first=nothing(), last=nothing(), gone=nothing(),
-            present=numbers(), batch=numbers(engine.max_seqs), victims=numbers(engine.max_seqs, -1),
+            status=numbers(), comes=requests.arrival + engine.hand_over, follows=numbers(n, -1),
+            accompanied=np.zeros(n, dtype=np.bool_), computed=numbers(), blocks=numbers(), delivered=numbers(),
+            preemptions=numbers(), ahead=numbers(), step_tokens=numbers(), prefilling=np.zeros(n, dtype=np.bool_),
+            cached=numbers(), shared=numbers(), lag=np.zeros(n), area=np.zeros(n), first=nothing(), last=nothing(),
+            gone=nothing(), present=numbers(), batch=numbers(engine.max_seqs), victims=numbers(engine.max_seqs, -1),
             readers=numbers(requests.paces.size), counts=counts, clocks=clocks,
             flights=np.zeros(engine.steps_in_flight * FLIGHT),
             passengers=numbers(engine.steps_in_flight * engine.max_seqs),
@@ -158,7 +179,16 @@ def _pool(requests: Requests, engine: Engine) -> Pool:
         references=np.zeros(size, dtype=np.int64),
         content=np.full(size, -1),
         twin=np.full(size, -1),
-        holder=np.full(int(contents[-1]), -1),
+        findable=Contents.of(size),
         contents=contents,
         held=np.full(int(contents[-1]), -1),
     )
+
+
+def send_all(state: State) -> None:
+    """Send all requests to the replica."""
+    n = state.status.size
+    state.follows[:-1] = np.arange(1, n)
+    if n:
+        state.counts[NEXT_COMING], state.counts[LAST_COMING] = 0, n - 1
+    state.counts[SENT] = n

@@ -5,20 +5,20 @@ from __future__ import annotations
 from andante.domain.compiled import inner
 from andante.sim.engine import Engine
 from andante.sim.requests import Requests
-from andante.sim.state import Queue, State
+from andante.sim.state import QUEUE_ENDS, Queue, State
 
 
 @inner
 def first_waiting(state: State) -> int:
-    """The request that vLLM would admit next; the number of requests where nobody waits."""
-    return int(state.queue.following[state.queue.following.size - 1])
+    """The request that vLLM would admit next; `QUEUE_ENDS` where nobody waits."""
+    return int(state.queue.following[state.counts[QUEUE_ENDS]])
 
 
 @inner
 def enqueue(requests: Requests, engine: Engine, state: State, request: int, in_front: bool) -> None:
     """Put the request at the end, or `in_front` of all (after a preemption); by priority, to its place."""
     queue = state.queue
-    ends = queue.following.size - 1
+    ends = state.counts[QUEUE_ENDS]
     after = ends if in_front else queue.preceding[ends]
     if engine.by_priority:
         after = queue.preceding[ends]
