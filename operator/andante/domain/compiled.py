@@ -27,6 +27,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Table = Annotated[Floats, "two axes"]
 """Floats of shape (rows, columns); the others have one axis."""
+IntTable = Annotated[Ints, "two axes"]
+"""The same of whole numbers."""
 _TYPES: dict[Any, Any] = {
     float: numba.float64,
     int: numba.int64,
@@ -35,6 +37,7 @@ _TYPES: dict[Any, Any] = {
     Ints: numba.int64[::1],
     Bools: numba.boolean[::1],
     Table: numba.float64[:, ::1],
+    IntTable: numba.int64[:, ::1],
 }
 
 

@@ -95,13 +95,23 @@ def judge(
 ) -> TickResult:
     """Decide at `now` (Unix time); `window` is the length of the measurement's window in seconds."""
     rules = scaling_rules(service, window=window, reach=measurement.reach)
-    snapshot = Snapshot(
+    replicas = _replicas(service, deployment, pods, warmup_bound=rules.warmup_bound, now=now)
+    snapshot = snapshot_of(measurement, rules=rules, replicas=replicas, mean_target=_mean_target(service))
+    decision, learned = decide(snapshot, memory, now)
+    return TickResult(measurement=measurement, decision=decision, memory=learned, ledger=ledger)
+
+
+def snapshot_of(
+    measurement: Measurement, *, rules: ScalingRules, replicas: Replicas, mean_target: float | None
+) -> Snapshot:
+    """What the law is shown. `mean_target`: the promised mean QoE; None: a share of good requests is promised."""
+    return Snapshot(
         rules=rules,
-        replicas=_replicas(service, deployment, pods, warmup_bound=rules.warmup_bound, now=now),
-        deficit=_deficit(service, measurement),
+        replicas=replicas,
+        deficit=_deficit(measurement, mean_target=mean_target),
         open_requests=measurement.open_requests,
         open_on_each=tuple(measurement.open_by_pod.values()),
-        loss=_loss(service, measurement),
+        loss=_loss(measurement, mean_target=mean_target),
         smooth_goodput=measurement.load_goodput,
         throughput=measurement.throughput,
         arrivals=measurement.demand.arrivals,
@@ -114,8 +124,6 @@ def judge(
         engine=measurement.demand.engine,
         pods_measured=measurement.pods_measured,
     )
-    decision, learned = decide(snapshot, memory, now)
-    return TickResult(measurement=measurement, decision=decision, memory=learned, ledger=ledger)
 
 
 def remembered(service: LLMService) -> Memory:
@@ -222,23 +230,22 @@ def _mean_target(service: LLMService) -> float | None:
     return target.mean_qoe if target else None
 
 
-def _deficit(service: LLMService, measurement: Measurement) -> Figure:
+def _deficit(measurement: Measurement, *, mean_target: float | None) -> Figure:
     """The deficit for the law: the mean deficit of the requests or, with a mean as the target, target minus mean.
 
     Only the part that load has caused counts: more replicas cannot reduce the rest.
     """
-    target = _mean_target(service)
     figures = (measurement.mean_qoe, measurement.deficit, measurement.load_deficit)
     mean, deficit, load = (value_of(figure) for figure in figures)
-    if target is None or mean is None or deficit is None or load is None or not isinstance(figures[0], Observed):
+    if mean_target is None or mean is None or deficit is None or load is None or not isinstance(figures[0], Observed):
         return measurement.load_deficit
-    return Observed(value=max(0.0, target - mean - (deficit - load)), at=figures[0].at)
+    return Observed(value=max(0.0, mean_target - mean - (deficit - load)), at=figures[0].at)
 
 
-def _loss(service: LLMService, measurement: Measurement) -> Figure:
+def _loss(measurement: Measurement, *, mean_target: float | None) -> Figure:
     """What load has cost, in the target's own measure: the share of bad requests or, with a mean as the target, what
     the mean lacks to 1. The part that load has not caused is taken out in the proportion of the deficits."""
-    measured = measurement.good_fraction if _mean_target(service) is None else measurement.mean_qoe
+    measured = measurement.good_fraction if mean_target is None else measurement.mean_qoe
     deficit, load = value_of(measurement.deficit), value_of(measurement.load_deficit)
     if not isinstance(measured, Observed) or deficit is None or load is None:
         return measured if not isinstance(measured, Observed) else measurement.load_deficit

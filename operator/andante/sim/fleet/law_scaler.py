@@ -1,0 +1,103 @@
+"""Lets a law of the league decide: shows it the fleet as `andante.sim.fleet.seen` describes it."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+
+import numpy as np
+
+from andante.domain.step_time import StepTimeCoefficients
+from andante.sim.fleet import meter as metered
+from andante.sim.fleet.meter import Scrape
+from andante.sim.fleet.pods import Phase, Pod, name_of
+from andante.sim.fleet.scaler import Sight
+from andante.sim.fleet.seen import Law, Objective, PodSeen, Replica, Seen, Totals
+
+_WINDOW = 60.0
+"""Seconds of the windows of rates, quantiles and maxima."""
+_READING = Objective()
+
+
+class LawScaler:
+    """A law with what a cluster's metrics would show it."""
+
+    def __init__(self, law: Law, objective: Objective = _READING) -> None:
+        self._law, self._objective = law, objective
+
+    @property
+    def period(self) -> float:
+        return self._law.period
+
+    def wanted(self, sight: Sight) -> int:
+        return self._law.wanted(seen(sight, self._objective))
+
+
+def seen(sight: Sight, objective: Objective) -> Seen:
+    """What a law sees of the fleet."""
+    newest = sight.scrapes[-1] if sight.scrapes else None
+    window = [s for s in sight.scrapes if newest is not None and s.at > newest.at - _WINDOW]
+    pods = [pod for pod in sight.pods if pod.phase is not Phase.DRAINING]
+    engine = sight.engine
+    return Seen(
+        now=sight.now,
+        spec=sight.spec,
+        pods=tuple(_pod(pod, sight.now, newest, window) for pod in pods),
+        replica=Replica(
+            kv_tokens=engine.blocks * engine.block_size,
+            max_num_seqs=engine.max_seqs,
+            max_num_batched_tokens=engine.max_step_tokens,
+            step_time=StepTimeCoefficients(**engine.step_time._asdict()),
+        ),
+        objective=objective,
+        totals=None if newest is None else _totals(newest),
+        ttft_p90=_p90([s.first_tokens for s in window]),
+        tpot_p90=_p90([s.per_token for s in window]),
+        warmup=median(sight.warmups) if sight.warmups else None,
+    )
+
+
+def _pod(pod: Pod, now: float, newest: Scrape | None, window: list[Scrape]) -> PodSeen:
+    own = PodSeen(
+        name=name_of(pod),
+        ready=pod.takes_requests,
+        pending=pod.phase is Phase.PENDING,
+        age=now - pod.created,
+        ready_for=now - pod.ready_since if pod.takes_requests else 0.0,
+    )
+    number = pod.number
+    if newest is None or number not in newest.pods:
+        return own
+    known = [s for s in window if number in s.pods]
+    return PodSeen(
+        name=own.name, ready=own.ready, pending=own.pending, age=own.age, ready_for=own.ready_for,
+        running=newest.gauge(number, metered.RUNNING),
+        waiting=newest.gauge(number, metered.QUEUED),
+        most_waiting=max(s.gauge(number, metered.QUEUED) for s in known),
+        kv_use=newest.gauge(number, metered.KV_USE),
+        most_kv_use=max(s.gauge(number, metered.KV_USE) for s in known),
+        tokens_in_use=newest.gauge(number, metered.IN_USE),
+        queued_prompt_tokens=newest.gauge(number, metered.QUEUED_PROMPT),
+        queued_kv_tokens=newest.gauge(number, metered.QUEUED_KV),
+    )  # fmt: skip
+
+
+def _totals(scrape: Scrape) -> Totals:
+    totals = scrape.totals.tolist()
+    return Totals(
+        arrived=totals[metered.ARRIVED],
+        arrived_prompt_tokens=totals[metered.PROMPT],
+        arrived_prompt_tokens_squared=totals[metered.PROMPT_SQUARED],
+        ended=totals[metered.OVER],
+        ended_output_tokens=totals[metered.OVER_TOKENS],
+        ended_qoe=totals[metered.QOE],
+        ended_good=totals[metered.GOOD],
+    )
+
+
+def _p90(samples: list[np.ndarray]) -> float | None:
+    """None: no scrape; NaN: scrapes without a sample, as a query of Prometheus answers it."""
+    if not samples:
+        return None
+    values = np.concatenate(samples)
+    return float(np.quantile(values, 0.9)) if values.size else math.nan
