@@ -66,7 +66,7 @@ def _after(demand: list[float], *, horizon: int = 9) -> Forecast:
     forecast = Forecast()
     for number, value in enumerate(demand):
         at = NOW + SLOT_SECONDS * number
-        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=horizon)
+        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=horizon, peak_slots=20)
     return forecast
 
 
@@ -89,7 +89,7 @@ def test_bursts_that_always_pass_are_forecast_as_less_than_they_are() -> None:
 
 def test_the_same_sample_counts_once() -> None:
     forecast = _after([2.0] * 20)
-    again = forecast.learned(9.0, at=forecast.at or 0, seconds=15, horizon_slots=9)
+    again = forecast.learned(9.0, at=forecast.at or 0, seconds=15, horizon_slots=9, peak_slots=20)
     assert again == forecast
 
 
@@ -98,14 +98,14 @@ def test_any_interval_between_the_samples_gives_the_same_forecast(seconds: float
     forecast = Forecast()
     for number in range(int(3600 / seconds)):
         at = NOW + seconds * number
-        forecast = forecast.learned(3.0, at=at, seconds=seconds, horizon_slots=9)
+        forecast = forecast.learned(3.0, at=at, seconds=seconds, horizon_slots=9, peak_slots=20)
     assert forecast.peak == pytest.approx(3.0)
     assert len(forecast.errors) > 100
 
 
 def test_a_long_gap_makes_no_error_of_what_was_not_seen() -> None:
     forecast = _after([2.0] * 40)
-    later = forecast.learned(8.0, at=(forecast.at or 0) + 3600, seconds=15, horizon_slots=9)
+    later = forecast.learned(8.0, at=(forecast.at or 0) + 3600, seconds=15, horizon_slots=9, peak_slots=20)
     assert later.errors == forecast.errors
     assert len(later.trail) == 1
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from andante.domain.scaling.decide import decide
+from andante.domain.scaling.figures import Observed
 from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.snapshot import RateLimit, RateLimits
 from unit.scaling_plant import PER_REPLICA, TICK, Plant
 from unit.scaling_snapshots import NOW, snapshot
 
@@ -86,3 +91,56 @@ def test_one_late_request_in_a_quiet_minute_buys_no_replica() -> None:
         decision, memory = decide(s, memory, NOW + TICK * tick)
         assert decision.wanted == 1
         assert decision.decisive.reason in ("LittleEvidence", "TargetMet")
+
+
+def test_users_who_wait_for_their_answers_before_they_ask_again_get_replicas_too() -> None:
+    """A closed loop: no more requests arrive than the present replicas serve, and each waits for half a minute."""
+    memory, wanted = Memory(ready=1), 1
+    for tick in range(60):
+        s = snapshot(spec=1, deficit=0.5, loss=0.5, open_requests=800.0, arrivals=0.95 * PER_REPLICA, waiting=500.0)
+        s = dataclasses.replace(s, arrivals=Observed(value=0.95 * PER_REPLICA, at=NOW + TICK * tick))
+        decision, memory = decide(s, memory, NOW + TICK * tick)
+        wanted = max(wanted, decision.wanted)
+    assert wanted == 2
+
+
+def test_a_quick_replica_is_bought_and_given_back_within_a_short_surge() -> None:
+    rules = {"max_replicas": 3, "scale_down_window": 60.0, "plan_window": 60.0}
+    plant = Plant(arrivals=lambda t: PER_REPLICA * (2.4 if 300 < t <= 540 else 0.5), warmup=10, rules=rules)
+    plant.run(900)
+    assert plant.sizes[23] == 3  # 45 s after the surge began
+    assert plant.sizes[-1] == 1
+    assert plant.turns == 1
+
+
+def test_one_replica_fewer_is_not_tried_again_while_that_would_spend_the_budget() -> None:
+    plant = Plant(arrivals=lambda _: 2.6 * PER_REPLICA, replicas=3, warmup=600, told=False)
+    plant.run(10 * 3600)
+    assert sum(lost for _, lost in plant.late[:240]) > 0  # one trial, before anything was known of a replica
+    assert sum(lost for _, lost in plant.late[480:]) == 0
+
+
+def test_one_unreadable_pod_does_not_forbid_growth_with_a_scale_up_window() -> None:
+    memory = Memory(ready=3)
+    for tick in range(6):
+        s = snapshot(spec=3, deficit=0.3, open_requests=90.0, pods_measured=2, scale_up_window=60.0)
+        decision, memory = decide(s, memory, NOW + TICK * tick)
+    assert decision.wanted > 3
+
+
+def test_a_rate_limit_counts_every_change_of_its_period() -> None:
+    limit = RateLimits(limits=(RateLimit(replicas=30, relative=False, period=1800.0),))
+    memory, spec = Memory(ready=1), 1
+    for tick in range(110):
+        s = snapshot(spec=spec, ready=1, deficit=0.9, open_requests=900.0, max_replicas=500, up_limits=limit)
+        s = dataclasses.replace(s, replicas=dataclasses.replace(s.replicas, overdue_on_a_node=0, ready=spec))
+        decision, memory = decide(s, dataclasses.replace(memory, ready=spec), NOW + TICK * tick)
+        spec = min(decision.replicas, spec + 1)
+    assert spec <= 31
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_noise_turns_the_replicas_seldom(told: bool) -> None:
+    rng = np.random.default_rng(7)
+    plant = Plant(arrivals=lambda _: rng.normal(3.0, 0.45) * PER_REPLICA, replicas=4, told=told).run(2 * 3600)
+    assert plant.turns <= 4  # two an hour

@@ -7,7 +7,7 @@ from typing import Any
 from andante.api.v1alpha1 import LLMService, LLMServiceStatus
 from andante.app.fleet import ServiceState
 from andante.app.pods import sort_pods
-from andante.app.scaling.judge import TickResult
+from andante.app.scaling.judge import MadeDecision, TickResult
 from andante.app.scaling.measurement import nothing_measured
 from andante.app.status.build import build_status
 from andante.app.status.conditions import Observation
@@ -75,3 +75,17 @@ def test_a_decision_beside_another_wish_of_the_last_operator_is_told() -> None:
     again = ServiceState(uid="u", namespace="n", name="s")
     again.decide(_result(4, "QoEDeficit"), desired=2, at=300.0)
     assert _told(_status(again)) == [(2, 4, "QoEDeficit")]
+
+
+def test_a_change_that_a_bound_made_is_told_with_the_bound_s_reason() -> None:
+    law = Step(name="law", replicas=2, reason="OneFewerSuffices", message="m", clamped=False)
+    bound = Step(name="bounds", replicas=3, reason="MinReplicas", message="m", clamped=True)
+    raised = Decision(replicas=3, wanted=3, steps=(law, bound))
+    assert MadeDecision(at=0.0, previous=1, decision=raised).why.reason == "MinReplicas"
+
+
+def test_a_change_that_a_bound_cut_short_is_told_with_the_law_s_reason() -> None:
+    law = Step(name="law", replicas=8, reason="QoEDeficit", message="m", clamped=False)
+    bound = Step(name="bounds", replicas=3, reason="MaxReplicas", message="m", clamped=True)
+    cut = Decision(replicas=3, wanted=3, steps=(law, bound))
+    assert MadeDecision(at=0.0, previous=2, decision=cut).why.reason == "QoEDeficit"

@@ -95,5 +95,6 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     measured = feedback.up(snapshot, memory, deficit, now)
     if measured.replicas < planned.replicas:
         return planned
-    # One at a time: it is a second opinion, and the plan learns from the same deficit what a replica carries.
-    return dataclasses.replace(measured, replicas=min(measured.replicas, present + 1))
+    # At most twice as many: it is a second opinion, and the plan learns from the same deficit what a replica carries.
+    most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
+    return dataclasses.replace(measured, replicas=min(measured.replicas, most))

@@ -29,7 +29,8 @@ BIG = 0.35
 """A fast mean this share above the slow one is a surge. Surges last in another way than noise does, so what is learned
 of the one does not count for the other."""
 PEAK_SLOTS = 20
-"""The forecast in force is the largest of the last 5 minutes: bursts come in groups."""
+"""The forecast in force is the largest of the last 5 minutes, as bursts come in groups; of less where the user wants
+replicas to go sooner."""
 KEPT_ERRORS = 240
 """Errors of one hour. More would remember what the service no longer is."""
 MOST_SLOTS = 48
@@ -54,7 +55,7 @@ class Point:
     slow: float
     forecast: float
     peak: float
-    """The forecast in force: the largest of the last `PEAK_SLOTS`."""
+    """The forecast in force: the largest of the last slots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +90,9 @@ class Forecast:
         """Whether there has been no demand for so long that nothing is left of it."""
         return bool(self.trail) and self.slow < IDLE_DEMAND and self.trail[-1].peak <= LEAST_DEMAND
 
-    def learned(self, work: float, *, at: float, seconds: float, horizon_slots: int) -> Self:
-        """The forecast after a sample at `at`, in whose `seconds` the demand was `work`."""
+    def learned(self, work: float, *, at: float, seconds: float, horizon_slots: int, peak_slots: int) -> Self:
+        """The forecast after a sample at `at`, in whose `seconds` the demand was `work`. `peak_slots`: slots of which
+        the largest forecast is in force."""
         if self.at is not None and at <= self.at:
             return self  # the same sample, seen again
         # While a service is idle, nothing is learned: the trail says all that there is to say of this time.
@@ -104,10 +106,10 @@ class Forecast:
             return dataclasses.replace(state, filling=(round(filled, 3), round(weighed, 4)))
         demand = short(weighed / filled)
         for _ in range(max(1, min(MOST_MISSED_SLOTS, round(filled / SLOT_SECONDS)))):
-            state = state._slot(demand, horizon_slots)
+            state = state._slot(demand, horizon_slots, peak_slots)
         return dataclasses.replace(state, filling=(0.0, 0.0))
 
-    def _slot(self, demand: float, horizon: int) -> Self:
+    def _slot(self, demand: float, horizon: int, peak_slots: int) -> Self:
         last = (*self.last, demand)[-FAST_SLOTS:]
         fast = sum(last) / len(last)
         slots = min(self.slots + 1, round(SLOW_SECONDS / SLOT_SECONDS))
@@ -124,7 +126,9 @@ class Forecast:
             errors = (*errors, short(error))[-KEPT_ERRORS:]
         persistence = _persistence(fast, slow, noise=noise, surges=surges)
         forecast = max(LEAST_DEMAND, slow + persistence * (fast - slow))
-        peak = max([forecast, *(point.forecast for point in self.trail[-PEAK_SLOTS:])])
+        peak = max(
+            [forecast, *(point.forecast for point in self.trail[len(self.trail) - min(peak_slots, len(self.trail)) :])]
+        )
         point = Point(fast=short(fast), slow=short(slow), forecast=short(forecast), peak=short(peak))
         return dataclasses.replace(
             self,

@@ -18,7 +18,7 @@ from andante.domain.scaling.capacity import Lengths, backlog, learned_lengths, w
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.explain import CurvePoint, Proposal
 from andante.domain.scaling.figures import NoTraffic, Observed, value_of
-from andante.domain.scaling.forecast import SLOT_SECONDS, Forecast
+from andante.domain.scaling.forecast import PEAK_SLOTS, SLOT_SECONDS, Forecast
 from andante.domain.scaling.numbers import optional_number, pairs, short
 from andante.domain.scaling.peaks import MAX_PEAKS, with_peak
 from andante.domain.scaling.replay import Readers, Replay, fewest
@@ -167,7 +167,10 @@ def learned(
     if demand == 0 and plan.forecast.is_idle:
         return plan  # an idle service's memory must not change with every tick
     slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
-    forecast = plan.forecast.learned(demand, at=arrivals.at, seconds=snapshot.window, horizon_slots=slots)
+    peak_slots = min(PEAK_SLOTS, round(snapshot.rules.scale_down_window / SLOT_SECONDS))
+    forecast = plan.forecast.learned(
+        demand, at=arrivals.at, seconds=snapshot.window, horizon_slots=slots, peak_slots=peak_slots
+    )
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
     return _with_losses(_with_load(plan, snapshot, now, forget=forget, lasting=lasting), snapshot)
