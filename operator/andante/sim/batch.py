@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from andante.domain.compiled import Ints, inner
+from andante.domain.compiled import Ints, uncounted
 from andante.sim.contents import block_with
 from andante.sim.engine import Engine
 from andante.sim.kv_blocks import (
@@ -57,13 +57,13 @@ class Batch(NamedTuple):
     """Prefill tokens of requests that were preempted before."""
 
 
-@inner
+@uncounted
 def known_tokens(requests: Requests, state: State, request: int) -> int:
     """Prompt and answer so far, with the tokens that steps in flight will deliver."""
     return int(requests.prompt[request] + state.delivered[request] + state.ahead[request])
 
 
-@inner
+@uncounted
 def preempt(requests: Requests, engine: Engine, state: State, place: int) -> int:
     """Put the request at `place` of the batch back into the queue, without its KV; the request."""
     request = leave_batch(state, place)
@@ -80,7 +80,7 @@ def preempt(requests: Requests, engine: Engine, state: State, place: int) -> int
     return request
 
 
-@inner
+@uncounted
 def leave_batch(state: State, place: int) -> int:
     """Take the request at `place` out of the batch; the request."""
     batch = state.batch
@@ -91,7 +91,7 @@ def leave_batch(state: State, place: int) -> int:
     return request
 
 
-@inner
+@uncounted
 def choose_batch(requests: Requests, engine: Engine, state: State, tokens: int, planned: bool, admit: Ints) -> Batch:
     """Choose the tokens of a step of at most `tokens`, and take the KV blocks for them.
 
@@ -116,7 +116,7 @@ def choose_batch(requests: Requests, engine: Engine, state: State, tokens: int, 
     return _scheduled(requests, state, continued)
 
 
-@inner
+@uncounted
 def _most_of_one(engine: Engine, state: State, planned: bool, admit: Ints) -> int:
     """Most tokens of one request in the step."""
     waiting = admit.size if planned else state.counts[IN_ENGINE] - state.counts[IN_BATCH]
@@ -125,7 +125,7 @@ def _most_of_one(engine: Engine, state: State, planned: bool, admit: Ints) -> in
     return engine.max_step_tokens
 
 
-@inner
+@uncounted
 def _continue_running(requests: Requests, engine: Engine, state: State, tokens: int, most: int) -> tuple[int, bool]:
     """Give each running request its tokens, and preempt where KV blocks are out; tokens left, whether they were."""
     batch, computed, blocks, step_tokens = state.batch, state.computed, state.blocks, state.step_tokens
@@ -162,7 +162,7 @@ def _continue_running(requests: Requests, engine: Engine, state: State, tokens: 
     return tokens, famine
 
 
-@inner
+@uncounted
 def _least_urgent(requests: Requests, state: State) -> int:
     """The place in the batch of the request that vLLM preempts first by priority."""
     worst = 0
@@ -175,7 +175,7 @@ def _least_urgent(requests: Requests, state: State) -> int:
     return worst
 
 
-@inner
+@uncounted
 def _start(requests: Requests, engine: Engine, state: State, request: int, tokens: int, most: int) -> int:
     """Start a waiting request if there is room; the tokens left for others, 0 if nobody else may start."""
     counts = state.counts
@@ -212,7 +212,7 @@ def _start(requests: Requests, engine: Engine, state: State, request: int, token
     return tokens - some
 
 
-@inner
+@uncounted
 def _scheduled(requests: Requests, state: State, continued: int) -> Batch:
     """Count the step's tokens as computed."""
     batch, computed, step_tokens, prompt = state.batch, state.computed, state.step_tokens, requests.prompt

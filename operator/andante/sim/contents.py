@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from andante.domain.compiled import Ints, inner
+from andante.domain.compiled import Ints, uncounted
 
 _GOLDEN = -7046029254386353131
 """2^64 over the golden ratio, as a signed number: multiplied by it, neighbours lie far apart."""
@@ -30,21 +30,21 @@ class Contents(NamedTuple):
         return cls(np.full(places, -1), np.full(places, -1))
 
 
-@inner
+@uncounted
 def block_with(table: Contents, content: int) -> int:
     """The block that holds `content`, or -1."""
     place = _place(table, content)
     return int(table.blocks[place]) if table.keys[place] >= 0 else -1
 
 
-@inner
+@uncounted
 def note(table: Contents, content: int, block: int) -> None:
     """Note that `block` holds `content`, in place of what was noted before."""
     place = _place(table, content)
     table.keys[place], table.blocks[place] = content, block
 
 
-@inner
+@uncounted
 def forget(table: Contents, content: int) -> None:
     """Forget where `content` is. Later ones move up, so that no search ends before them."""
     keys, blocks = table.keys, table.blocks
@@ -59,14 +59,14 @@ def forget(table: Contents, content: int) -> None:
     keys[hole] = -1
 
 
-@inner
+@uncounted
 def _home(content: int, last: int) -> int:
     """Where the search for `content` begins: eight neighbours lie side by side."""
     number = int(content)
     return ((((number >> 3) * _GOLDEN) >> 29) << 3 | (number & 7)) & last
 
 
-@inner
+@uncounted
 def _place(table: Contents, content: int) -> int:
     """The place of `content`, or the free one where it would be."""
     keys = table.keys

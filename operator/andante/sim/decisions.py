@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from andante.domain.compiled import Floats, Ints, Table, inner
+from andante.domain.compiled import Floats, Ints, Table, inner, uncounted
 from andante.domain.scheduling import asking
 from andante.domain.scheduling.lengths import Histograms, expected_rest
 from andante.domain.scheduling.qoe_numbers import HELD_BACK, Settings
@@ -96,14 +96,14 @@ class Orders(NamedTuple):
     """Most tokens of the step."""
 
 
-@inner
+@uncounted
 def step_time_of(state: State) -> LinearStepTime:
     """The step time as fitted so far."""
     clocks = state.clocks
     return LinearStepTime(clocks[LINE], clocks[LINE + 1], clocks[LINE + 2], clocks[LINE + 3])
 
 
-@inner
+@uncounted
 def look_up(requests: Requests, engine: Engine, state: State, request: int) -> None:
     """Note how much of the request the prefix cache holds now."""
     if not engine.prefix_caching:
@@ -172,7 +172,7 @@ def orders_of(
     return Orders(True, present[admit], tokens)
 
 
-@inner
+@uncounted
 def look_up_refused(requests: Requests, engine: Engine, state: State, admit: Ints) -> None:
     """After the step: look up the requests that the plan admitted and vLLM did not start."""
     looked = 0
@@ -182,7 +182,7 @@ def look_up_refused(requests: Requests, engine: Engine, state: State, admit: Int
             looked += 1
 
 
-@inner
+@uncounted
 def _unfinished_prefill(requests: Requests, state: State) -> float:
     tokens = 0
     if state.counts[PREFILLS]:
@@ -193,7 +193,7 @@ def _unfinished_prefill(requests: Requests, state: State) -> float:
     return float(tokens)
 
 
-@inner
+@uncounted
 def _tight(engine: Engine, state: State, unfinished: float, tightest_pace: float, groups: int) -> bool:
     """Whether the next steps may be out of KV blocks, or too slow for readers."""
     running = state.counts[IN_BATCH]
@@ -244,7 +244,7 @@ def _view(requests: Requests, state: State, policy: Policy, present: Ints) -> Ta
     return view
 
 
-@inner
+@uncounted
 def _look_up_in_turn(requests: Requests, engine: Engine, state: State, present: Ints) -> None:
     if not engine.prefix_caching:
         return

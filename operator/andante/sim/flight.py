@@ -6,12 +6,12 @@ waits for the running step and for the chosen one. A token counts in the next ch
 
 from __future__ import annotations
 
-from andante.domain.compiled import inner
+from andante.domain.compiled import uncounted
 from andante.sim.engine import Engine
 from andante.sim.state import BUSY, CONTEXT, ENDS, FLIGHT, IN_BATCH, IN_FLIGHT, LASTS, NOW, OLDEST, RIDES, SEEN, State
 
 
-@inner
+@uncounted
 def launch(engine: Engine, state: State, seconds: float, seen: tuple[float, float, float]) -> None:
     """Start the chosen step as soon as the GPU has ended the others; it takes `seconds`. `seen`: see `_fit`."""
     counts, clocks, flights = state.counts, state.clocks, state.flights
@@ -43,7 +43,7 @@ def launch(engine: Engine, state: State, seconds: float, seen: tuple[float, floa
     flights[at + SEEN], flights[at + SEEN + 1], flights[at + SEEN + 2] = seen
 
 
-@inner
+@uncounted
 def land(engine: Engine, state: State) -> int:
     """Move the time to the end of the step that ends first; the place of the step, which is in flight no more."""
     counts = state.counts

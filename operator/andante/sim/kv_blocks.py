@@ -6,20 +6,20 @@ request's last blocks before its first ones. Known from `vllm/v1/core/block_pool
 
 from __future__ import annotations
 
-from andante.domain.compiled import inner
+from andante.domain.compiled import uncounted
 from andante.sim.contents import block_with, forget, note
 from andante.sim.engine import Engine
 from andante.sim.requests import Requests
 from andante.sim.state import FREE, Pool, State
 
 
-@inner
+@uncounted
 def blocks_for(tokens: int, block_size: int) -> int:
     """Whole blocks for `tokens` tokens."""
     return (tokens + block_size - 1) // block_size
 
 
-@inner
+@uncounted
 def content_of(requests: Requests, engine: Engine, pool: Pool, request: int, place: int) -> int:
     """The content of the request's block at `place`: that of the request with which it is shared."""
     while (place + 1) * engine.block_size <= requests.shared[request]:
@@ -27,7 +27,7 @@ def content_of(requests: Requests, engine: Engine, pool: Pool, request: int, pla
     return int(pool.contents[request]) + place
 
 
-@inner
+@uncounted
 def found_blocks(requests: Requests, engine: Engine, state: State, request: int, known: int) -> int:
     """Blocks of a waiting request of `known` tokens that the prefix cache holds; the last token is always computed."""
     if not engine.prefix_caching:
@@ -40,7 +40,7 @@ def found_blocks(requests: Requests, engine: Engine, state: State, request: int,
     return longest
 
 
-@inner
+@uncounted
 def found_in_use(requests: Requests, engine: Engine, state: State, request: int, found: int) -> int:
     """How many of the `found` blocks, from the first, others hold."""
     pool = state.pool
@@ -50,7 +50,7 @@ def found_in_use(requests: Requests, engine: Engine, state: State, request: int,
     return found
 
 
-@inner
+@uncounted
 def held_by_others(state: State, request: int) -> int:
     """How many of a running request's blocks, from the first, others hold too."""
     pool, start = state.pool, state.pool.contents[request]
@@ -60,7 +60,7 @@ def held_by_others(state: State, request: int) -> int:
     return int(state.blocks[request])
 
 
-@inner
+@uncounted
 def take_found(requests: Requests, engine: Engine, state: State, request: int, found: int) -> None:
     """Give the request the first `found` blocks of the prefix cache."""
     pool, start = state.pool, state.pool.contents[request]
@@ -74,7 +74,7 @@ def take_found(requests: Requests, engine: Engine, state: State, request: int, f
     state.blocks[request] = found
 
 
-@inner
+@uncounted
 def take_new(state: State, request: int, blocks: int) -> None:
     """Give the request free blocks until it holds `blocks`; their cached content is lost. There must be enough."""
     pool, start = state.pool, state.pool.contents[request]
@@ -89,7 +89,7 @@ def take_new(state: State, request: int, blocks: int) -> None:
     state.blocks[request] = max(blocks, state.blocks[request])
 
 
-@inner
+@uncounted
 def cache_full(requests: Requests, engine: Engine, state: State, request: int, before: int, tokens: int) -> None:
     """Make the blocks that `tokens` tokens fill findable; those that `before` tokens fill are already.
 
@@ -111,7 +111,7 @@ def cache_full(requests: Requests, engine: Engine, state: State, request: int, b
         pool.twin[other] = block
 
 
-@inner
+@uncounted
 def give_back(state: State, request: int) -> None:
     """Free all blocks of the request."""
     pool, start = state.pool, state.pool.contents[request]
@@ -132,20 +132,20 @@ def give_back(state: State, request: int) -> None:
     state.blocks[request] = 0
 
 
-@inner
+@uncounted
 def _link(pool: Pool, block: int, after: int) -> None:
     following = pool.following[after]
     pool.preceding[block], pool.following[block] = after, following
     pool.following[after] = pool.preceding[following] = block
 
 
-@inner
+@uncounted
 def _unlink(pool: Pool, block: int) -> None:
     before, after = pool.preceding[block], pool.following[block]
     pool.following[before], pool.preceding[after] = after, before
 
 
-@inner
+@uncounted
 def _forget(pool: Pool, block: int) -> None:
     content = pool.content[block]
     if content < 0:

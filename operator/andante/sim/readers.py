@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from andante.domain.compiled import inner
+from andante.domain.compiled import uncounted
 from andante.domain.scheduling.lengths import Histograms, learn
 from andante.sim.batch import known_tokens, leave_batch
 from andante.sim.decisions import look_up
@@ -36,7 +36,7 @@ from andante.sim.state import (
 from andante.sim.waiting import dequeue, enqueue
 
 
-@inner
+@uncounted
 def arrive(requests: Requests, engine: Engine, state: State) -> None:
     """Put the next coming request at the end of the queue."""
     counts = state.counts
@@ -54,7 +54,7 @@ def arrive(requests: Requests, engine: Engine, state: State) -> None:
     state.clocks[NEXT_LEAVING] = min(leaves_at(requests, state, request), state.clocks[NEXT_LEAVING])
 
 
-@inner
+@uncounted
 def tightest_pace(requests: Requests, state: State) -> float:
     """Most demanding pace in the engine, tokens/s; 0 without readers."""
     place = state.readers.size - 1
@@ -63,7 +63,7 @@ def tightest_pace(requests: Requests, state: State) -> float:
     return float(requests.paces[place])
 
 
-@inner
+@uncounted
 def deliver(requests: Requests, engine: Engine, state: State, step: int, lengths: Histograms, learns: bool) -> None:
     """Give each passenger of the step a token, now, and end the complete answers."""
     counts, at = state.counts, state.clocks[NOW] + engine.output_path
@@ -103,7 +103,7 @@ def deliver(requests: Requests, engine: Engine, state: State, step: int, lengths
         forget_absent(state)
 
 
-@inner
+@uncounted
 def _forget_ended(state: State) -> None:
     kept = 0
     for place in range(state.counts[IN_BATCH]):
@@ -114,7 +114,7 @@ def _forget_ended(state: State) -> None:
     state.counts[IN_BATCH] = kept
 
 
-@inner
+@uncounted
 def forget_absent(state: State) -> None:
     """Take those who ended or left out of the present requests."""
     kept = 0
@@ -126,7 +126,7 @@ def forget_absent(state: State) -> None:
     state.counts[IN_ENGINE] = kept
 
 
-@inner
+@uncounted
 def leaves_at(requests: Requests, state: State, request: int) -> float:
     """When the reader's patience ends: it starts at the arrival, and again whenever all that came has been read."""
     read = requests.arrival[request]
@@ -139,7 +139,7 @@ def leaves_at(requests: Requests, state: State, request: int) -> float:
     return float(read + requests.patience[request])
 
 
-@inner
+@uncounted
 def abort_impatient(requests: Requests, engine: Engine, state: State) -> None:
     """End the requests whose readers have left by now.
 
@@ -167,7 +167,7 @@ def abort_impatient(requests: Requests, engine: Engine, state: State) -> None:
         forget_absent(state)
 
 
-@inner
+@uncounted
 def _stop(requests: Requests, state: State, request: int) -> None:
     place = 0
     while state.batch[place] != request:
@@ -180,7 +180,7 @@ def _stop(requests: Requests, state: State, request: int) -> None:
     give_back(state, request)
 
 
-@inner
+@uncounted
 def _depart(requests: Requests, state: State, request: int, how: int) -> None:
     state.status[request] = how
     state.gone[request] = state.clocks[NOW]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from andante.domain.compiled import compiled_with, inner
+from andante.domain.compiled import compiled_with, inner, uncounted
 from andante.domain.scheduling.asking import FIT_EVERY
 from andante.domain.scheduling.latency import Sums, observed
 from andante.sim.batch import Batch, choose_batch, known_tokens
@@ -40,7 +40,7 @@ _STUCK = 3600.0
 """Seconds without a step, though requests wait and no more come, after which a run ends."""
 
 
-@inner
+@uncounted
 def step_seconds(engine: Engine, batch: Batch) -> float:
     """`StepTimeCoefficients.step_seconds` of the batch."""
     times = engine.step_time
@@ -54,7 +54,7 @@ def step_seconds(engine: Engine, batch: Batch) -> float:
     )
 
 
-@inner
+@uncounted
 def _seen_by_fit(requests: Requests, state: State, batch: Batch) -> tuple[float, float, float]:
     """Prefill tokens, decoding sequences and their context, as `andante_vllm.step_books` counts them."""
     running, context = state.counts[IN_BATCH], state.counts[CONTEXT]

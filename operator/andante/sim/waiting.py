@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from andante.domain.compiled import inner
+from andante.domain.compiled import uncounted
 from andante.sim.engine import Engine
 from andante.sim.requests import Requests
 from andante.sim.state import QUEUE_ENDS, Queue, State
 
 
-@inner
+@uncounted
 def first_waiting(state: State) -> int:
     """The request that vLLM would admit next; `QUEUE_ENDS` where nobody waits."""
     return int(state.queue.following[state.counts[QUEUE_ENDS]])
 
 
-@inner
+@uncounted
 def enqueue(requests: Requests, engine: Engine, state: State, request: int, in_front: bool) -> None:
     """Put the request at the end, or `in_front` of all (after a preemption); by priority, to its place."""
     queue = state.queue
@@ -27,7 +27,7 @@ def enqueue(requests: Requests, engine: Engine, state: State, request: int, in_f
     _link(queue, request, after)
 
 
-@inner
+@uncounted
 def dequeue(state: State, request: int) -> None:
     """Take the request out, wherever it is."""
     queue = state.queue
@@ -35,14 +35,14 @@ def dequeue(state: State, request: int) -> None:
     queue.following[before], queue.preceding[after] = after, before
 
 
-@inner
+@uncounted
 def _link(queue: Queue, request: int, after: int) -> None:
     following = queue.following[after]
     queue.preceding[request], queue.following[request] = after, following
     queue.following[after] = queue.preceding[following] = request
 
 
-@inner
+@uncounted
 def _before(requests: Requests, one: int, other: int) -> bool:
     if requests.priority[one] != requests.priority[other]:
         return bool(requests.priority[one] < requests.priority[other])
