@@ -14,7 +14,8 @@ from dataclasses import replace
 import numpy as np
 from benchmarks.results_file import write_result
 from benchmarks.scheduling.clairvoyant import Clairvoyant
-from benchmarks.scheduling.runs import HOST_KV_GIB, RunSpec, cached_result, cached_run, capacity, classes_of
+from benchmarks.scheduling.provenance import provenance
+from benchmarks.scheduling.runs import ENGINES, HOST_KV_GIB, RunSpec, cached_result, cached_run, capacity_of, classes_of
 from benchmarks.scheduling.workload import LENGTHS, poisson_workload
 
 from andante.profiles import load_profiles
@@ -26,7 +27,8 @@ def main() -> int:
     """Writes the gap at each load."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loads", type=float, nargs="+", default=[1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="of `qoe`: vLLM's classes, or their model")
     parser.add_argument("--duration", type=float, default=1200.0)
     parser.add_argument(
         "--kv-offload-gib", type=float, default=HOST_KV_GIB, help="of `qoe` with KV in host memory, GiB"
@@ -38,7 +40,9 @@ def main() -> int:
     for load in arguments.loads:
         known = []
         for seed in arguments.seeds:
-            spec = RunSpec(scheduler="qoe", load=load, seed=seed, duration=arguments.duration)
+            spec = RunSpec(
+                scheduler="qoe", load=load, seed=seed, duration=arguments.duration, engine=arguments.engine
+            )  # fmt: skip
             with_host = replace(spec, kv_offload_gib=arguments.kv_offload_gib)
             run = cached_run if arguments.run else cached_result
             result, host_result = run(spec), run(with_host)
@@ -46,7 +50,7 @@ def main() -> int:
                 continue
             classes, shares = classes_of(spec)
             work = poisson_workload(
-                rate=load * capacity(PROFILE, "chat"), duration=arguments.duration, lengths=LENGTHS["chat"], seed=seed,
+                rate=load * capacity_of(spec), duration=arguments.duration, lengths=LENGTHS["chat"], seed=seed,
                 classes=classes, shares=shares,
             )  # fmt: skip
             profile = load_profiles()[PROFILE]
@@ -75,7 +79,10 @@ def main() -> int:
             "scheduler-clairvoyant",
             headline={f"gap_at_load_{row[0]}": float(str(row[5])) for row in rows}
             | {f"gap_with_host_kv_at_load_{row[0]}": float(str(row[6])) for row in rows},
-            settings={**vars(arguments), "profile": PROFILE, "lengths": "chat"},
+            settings={
+                **vars(arguments),
+                **provenance("bench-clairvoyant", seeds=arguments.seeds, profiles=[PROFILE], lengths=["chat"]),
+            },
             figures={"points": figures},
             table=(
                 [

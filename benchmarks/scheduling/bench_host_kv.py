@@ -1,17 +1,21 @@
 """How much of the host's memory KV needs, and what it matters whose goes first: `qoe` at one load, in virtual time.
 
-Cached like bench_scheduler's runs, with which it shares two. Writes benchmarks/results/scheduler-host-kv.json and .md.
-`make bench-host-kv`.
+Cached like bench_scheduler's runs, with which it shares some; each row is the mean over the seeds. Writes
+benchmarks/results/scheduler-host-kv.json and .md. `make bench-host-kv`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from benchmarks.results_file import write_result
-from benchmarks.scheduling.runs import RunSpec, cached_run
+from benchmarks.scheduling.averages import FIGURES
+from benchmarks.scheduling.provenance import provenance
+from benchmarks.scheduling.runs import ENGINES, RunSpec, cached_run
 
 from andante.profiles import load_profiles
 
@@ -21,7 +25,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="opt-66b-4xa100-estimate")
     parser.add_argument("--load", type=float, default=1.3)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
+    parser.add_argument("--engine", default="vllm", choices=ENGINES, help="vLLM's own classes, or their compiled model")
     parser.add_argument("--duration", type=float, default=1200.0, help="seconds of arrivals")
     parser.add_argument(
         "--gib", type=float, nargs="+", default=[0.0, 120.0, 180.0, 240.0, 480.0], help="sizes of the memory"
@@ -41,18 +46,19 @@ def main() -> int:
     ]
     for gib, first, options in runs:
         spec = RunSpec(
-            scheduler="qoe", profile=arguments.profile, load=arguments.load, seed=arguments.seed,
-            duration=arguments.duration, kv_offload_gib=gib, options=options,
+            scheduler="qoe", profile=arguments.profile, load=arguments.load, duration=arguments.duration,
+            kv_offload_gib=gib, options=options, engine=arguments.engine,
         )  # fmt: skip
-        result = cached_run(spec)
-        scores = result["scores"]
+        results = [cached_run(replace(spec, seed=seed))["scores"] for seed in arguments.seeds]
+        scores = {name: fmean(result[name] for result in results) for name in FIGURES}
         figures.append({"gib": gib, "given_up_first": first, **scores})
         headline[f"mean_qoe_{gib:g}_gib{'_lru' if options else ''}"] = round(scores["mean_qoe"], 4)
         rows.append(
             [
                 f"{gib:g}", f"{gib / on_gpu:.1f}", first, f"{scores['mean_qoe']:.4f}",
                 f"{scores['p5_qoe']:.3f}", f"{scores['share_good']:.3f}", f"{scores['throughput']:.0f}",
-                f"{scores['smooth_goodput']:.0f}", scores["preemptions"], scores["recomputed_tokens"],
+                f"{scores['smooth_goodput']:.0f}", f"{scores['preemptions']:.0f}",
+                f"{scores['recomputed_tokens']:.0f}",
             ]
         )  # fmt: skip
         print(rows[-1], flush=True)
@@ -60,7 +66,11 @@ def main() -> int:
         write_result(
             "scheduler-host-kv",
             headline=headline,
-            settings={**vars(arguments), "lengths": "chat", "gpu_kv_gib": round(on_gpu, 1)},
+            settings={
+                **vars(arguments),
+                "gpu_kv_gib": round(on_gpu, 1),
+                **provenance("bench-host-kv", seeds=arguments.seeds, profiles=[arguments.profile], lengths=["chat"]),
+            },
             figures={"points": figures},
             table=(
                 [

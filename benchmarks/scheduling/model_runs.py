@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from benchmarks.scheduling.rivals import RIVALS
+from benchmarks.scheduling.andes_in_model import andes
+from benchmarks.scheduling.rivals import RIVALS, Decide
 from benchmarks.scheduling.stock import StockFlags
 from benchmarks.scheduling.virtual_time import Run
 from benchmarks.scheduling.workload import CHUNK, Workload
@@ -19,8 +20,11 @@ from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime, Profile
 from andante.sim.engine import Engine
 from andante.sim.requests import NO_SOURCE, Requests
 from andante.sim.run import Scheduling, simulate
+from andante_vllm.host_kv_cache import too_small
+from andante_vllm.virtual_host_link import HOST_LINK_BYTES_PER_SECOND
 
-SCHEDULERS = ("fcfs", "priority", "qoe", *RIVALS)
+DECIDE: Mapping[str, Decide] = {"qoe": qoe_plan.decide, "andes": andes, **RIVALS}
+SCHEDULERS = ("fcfs", "priority", *DECIDE)
 """What the model can run."""
 
 
@@ -32,8 +36,12 @@ def run_model(
     stock: StockFlags,
     options: Mapping[str, Any],
     prefix_caching: bool = True,
+    host_bytes: float = 0.0,
 ) -> Run:
-    """What happens to `workload` on one replica of `profile`. Raises ValueError for what the model does not have."""
+    """What happens to `workload` on one replica of `profile`, with `host_bytes` of host memory for KV.
+
+    Raises ValueError for what the model does not have.
+    """
     if scheduler not in SCHEDULERS:
         raise ValueError(f"the model has no {scheduler}: run it with vLLM's classes")
     profile = replace(
@@ -43,7 +51,9 @@ def run_model(
     )
     engine = Engine.of(
         profile, watermark=stock.watermark, long_prefill=stock.long_prefill, prefix_caching=prefix_caching,
-        by_priority=scheduler == "priority",
+        by_priority=scheduler == "priority", host_bytes=host_bytes,
+        host_link=profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND,
+        host_lru=not options.get("ended_first", True),
     )  # fmt: skip
     source, shared = _shared(workload)
     requests = Requests.of(
@@ -58,7 +68,7 @@ def run_model(
         source=source,
         shared=shared,
     )
-    outcome = simulate(requests, engine, _scheduling(scheduler, profile, options), record_times=True)
+    outcome = simulate(requests, engine, _scheduling(scheduler, profile, engine, options), record_times=True)
     assert outcome.token_times is not None
     return Run(
         delivery=outcome.token_times,
@@ -72,13 +82,16 @@ def run_model(
     )
 
 
-def _scheduling(name: str, profile: Profile, options: Mapping[str, Any]) -> Scheduling | None:
+def _scheduling(name: str, profile: Profile, engine: Engine, options: Mapping[str, Any]) -> Scheduling | None:
     if name in ("fcfs", "priority"):
         return None
-    rest = dict(options)
+    rest = {"kv_offload": engine.host_blocks > 0, **options}  # as `make_scheduler`
+    if name == "qoe" and too_small(engine.host_blocks, engine.blocks):
+        rest["kv_offload"] = False  # as the engine's start decides it
+    rest.pop("ended_first", None)
     seed = LinearStepTime.from_profile(profile.coefficients)
     return Scheduling(
-        decide=RIVALS.get(name, qoe_plan.decide),
+        decide=DECIDE[name],
         step_time=seed if rest.pop("true_step_time", True) else DEFAULT_STEP_TIME,
         learns_step_time=rest.pop("online_step_time", True),
         learns_lengths=rest.pop("online_lengths", True),

@@ -36,7 +36,7 @@ HOST_KV_GIB = 240.0
 """Of the paper's four GPUs."""
 ENGINES = ("vllm", "model")
 """What can run a spec. `vllm`: vLLM's own classes in virtual time; `model`: the compiled model of its step loop, which
-gives the same to the last token, but has neither host memory nor Andes."""
+gives the same to the last token, but has no async scheduling."""
 MIXES: Mapping[str, Mapping[str, float]] = {
     "readers": {"reading": 0.7, "chat-interactive": 0.3},
     "mixed": {"reading": 0.5, "chat-interactive": 0.25, "batch": 0.25},
@@ -104,7 +104,7 @@ def named(name: str, spec: RunSpec, *, host_kv_gib: float = HOST_KV_GIB) -> RunS
     plain = name.removesuffix(BY_DEFAULT)
     scheduler = plain.removesuffix(WITH_HOST)
     ours = scheduler not in ("fcfs", "priority")
-    modelled = scheduler in SCHEDULERS and plain == scheduler and spec.depth == 1
+    modelled = scheduler in SCHEDULERS and spec.depth == 1
     return replace(
         spec,
         engine=spec.engine if modelled else "vllm",
@@ -171,12 +171,12 @@ def _result(spec: RunSpec) -> tuple[Workload, Run]:
     if spec.engine == "vllm":
         workload, run, _ = execute(spec)
         return workload, run
-    if spec.kv_offload_gib or spec.depth > 1:
-        raise ValueError("the model has no host memory and no async scheduling: run it with vLLM's classes")
+    if spec.depth > 1:
+        raise ValueError("the model has no async scheduling: run it with vLLM's classes")
     workload = workload_of(spec)
     return workload, run_model(
         workload, scheduler=spec.scheduler, profile=load_profiles()[spec.profile], stock=spec.stock,
-        options=spec.options, prefix_caching=spec.prefix_caching,
+        options=spec.options, prefix_caching=spec.prefix_caching, host_bytes=spec.kv_offload_gib * 2**30,
     )  # fmt: skip
 
 

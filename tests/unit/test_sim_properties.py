@@ -18,7 +18,12 @@ from andante.sim.requests import Requests
 from andante.sim.run import Outcome, Scheduling, simulate
 from unit.sim_workloads import CLASSES, COEFFICIENTS, engine, requests
 
-SCHEDULING = (None, Scheduling(), Scheduling(settings=QoEPolicySettings(preemption=False, ageing_share=0.2)))
+SCHEDULING = (
+    None,
+    Scheduling(),
+    Scheduling(settings=QoEPolicySettings(preemption=False, ageing_share=0.2)),
+    Scheduling(settings=QoEPolicySettings(kv_offload=True)),
+)
 
 
 @st.composite
@@ -51,7 +56,10 @@ engines = st.builds(
     by_priority=st.booleans(),
     steps_in_flight=st.sampled_from((1, 2)),
     reserve_whole=st.booleans(),
-)
+    host_blocks=st.sampled_from((0, 0, 30, 80)),
+    host_copy=st.sampled_from((1e-5, 0.004, 0.1)),
+    host_lru=st.booleans(),
+).map(lambda small: small if small.prefix_caching and small.steps_in_flight == 1 else small._replace(host_blocks=0))
 scheduling = st.sampled_from(SCHEDULING)
 
 
@@ -117,7 +125,7 @@ def test_the_same_run_comes_out_the_same(workload: Requests, small: Engine, how:
 @settings(max_examples=60, deadline=None)
 def test_a_machine_of_half_the_speed_takes_twice_the_time(workload: Requests, small: Engine) -> None:
     """First come, first served knows no time: with twice the times between arrivals all is the same, twice as late."""
-    small = small._replace(by_priority=False, watermark_blocks=0)
+    small = small._replace(by_priority=False, watermark_blocks=0, host_blocks=0)
     slow = small._replace(step_time=StepTime.of(COEFFICIENTS.scaled(2.0)))
     late = workload._replace(arrival=2 * workload.arrival)
     fast_run, slow_run = simulate(workload, small), simulate(late, slow)

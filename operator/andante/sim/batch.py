@@ -10,15 +10,20 @@ from typing import NamedTuple
 from andante.domain.compiled import Ints, uncounted
 from andante.sim.contents import block_with
 from andante.sim.engine import Engine
+from andante.sim.host_link import before_preemption, take_fenced
+from andante.sim.host_loads import blocks_promised, on_host, start_load, start_loaded
+from andante.sim.host_state import DEFERRED, IN_LOADING, ROW
 from andante.sim.kv_blocks import (
     blocks_for,
     cache_full,
     content_of,
     found_blocks,
     give_back,
+    known_tokens,
     take_found,
     take_new,
 )
+from andante.sim.passed_over import show
 from andante.sim.requests import Requests
 from andante.sim.state import (
     ADMITTED,
@@ -58,12 +63,6 @@ class Batch(NamedTuple):
 
 
 @uncounted
-def known_tokens(requests: Requests, state: State, request: int) -> int:
-    """Prompt and answer so far, with the tokens that steps in flight will deliver."""
-    return int(requests.prompt[request] + state.delivered[request] + state.ahead[request])
-
-
-@uncounted
 def preempt(requests: Requests, engine: Engine, state: State, place: int) -> int:
     """Put the request at `place` of the batch back into the queue, without its KV; the request."""
     request = leave_batch(state, place)
@@ -72,6 +71,8 @@ def preempt(requests: Requests, engine: Engine, state: State, place: int) -> int
         state.counts[PREFILLS] -= 1
     state.counts[CONTEXT] -= known_tokens(requests, state, request)
     state.counts[PREEMPTIONS] += 1
+    if engine.host_blocks > 0:
+        before_preemption(state.host, request)
     give_back(state, request)
     state.status[request] = WAITING
     state.computed[request] = state.step_tokens[request] = 0
@@ -102,24 +103,29 @@ def choose_batch(requests: Requests, engine: Engine, state: State, tokens: int, 
     counts = state.counts
     continued = counts[IN_BATCH]
     if not famine and left > 0:
+        if engine.host_blocks > 0:
+            left = start_loaded(requests, engine, state, left, most)
         if planned:
             for request in admit:
                 if left <= 0 or state.status[request] != WAITING:
                     break
                 left = _start(requests, engine, state, request, left, most)
         else:
-            while left > 0:
-                request = first_waiting(state)
-                if request == counts[QUEUE_ENDS]:
-                    break
+            request = first_waiting(state)
+            while left > 0 and request != counts[QUEUE_ENDS]:
+                after = state.queue.following[request]
                 left = _start(requests, engine, state, request, left, most)
+                request = after
+    for place in range(continued, state.counts[IN_BATCH]):
+        _note_found(requests, state, state.batch[place])
     return _scheduled(requests, state, continued)
 
 
 @uncounted
 def _most_of_one(engine: Engine, state: State, planned: bool, admit: Ints) -> int:
     """Most tokens of one request in the step."""
-    waiting = admit.size if planned else state.counts[IN_ENGINE] - state.counts[IN_BATCH]
+    loading = state.host.counts[IN_LOADING]
+    waiting = loading + admit.size if planned else state.counts[IN_ENGINE] - state.counts[IN_BATCH]
     if engine.long_prefill and state.counts[IN_BATCH] + waiting > 1:
         return engine.long_prefill
     return engine.max_step_tokens
@@ -153,7 +159,11 @@ def _continue_running(requests: Requests, engine: Engine, state: State, tokens: 
             if preempt(requests, engine, state, victim_at) == request:
                 return tokens, famine
         if needed > blocks[request]:
+            held = blocks[request]
             take_new(state, request, needed)
+            if engine.host_blocks > 0:
+                start = state.pool.contents[request]
+                take_fenced(state.host, state.pool.held, start + held, start + needed)
         if (done + some) // size > done // size:
             cache_full(requests, engine, state, request, done, done + some)
         step_tokens[request] = some
@@ -177,17 +187,31 @@ def _least_urgent(requests: Requests, state: State) -> int:
 
 @uncounted
 def _start(requests: Requests, engine: Engine, state: State, request: int, tokens: int, most: int) -> int:
-    """Start a waiting request if there is room; the tokens left for others, 0 if nobody else may start."""
+    """Start a waiting request if there is room; the tokens left for others, 0 if nobody else may start.
+
+    Its KV may have to come back from the host first; while a copy of it runs, vLLM passes over it.
+    """
     counts = state.counts
     if counts[IN_BATCH] >= engine.max_seqs:
         return 0
     known = known_tokens(requests, state, request)
     found = found_blocks(requests, engine, state, request, known)
+    loaded = on_host(state.host, request, found, known // engine.block_size) if engine.host_blocks > 0 else 0
+    if loaded < 0:
+        state.host.rows[request * ROW + DEFERRED] = 1
+        return tokens
     unused = 0
     for place in range(found):
         content = content_of(requests, engine, state.pool, request, place)
         unused += state.pool.references[block_with(state.pool.findable, content)] == 0
     margin = engine.watermark_blocks if counts[IN_BATCH] > 0 else 0
+    if loaded > 0:
+        if engine.reserve_whole and blocks_for(known, engine.block_size) - found + unused + margin > counts[FREE]:
+            return 0
+        if loaded + unused + margin + blocks_promised(requests, engine, state) > counts[FREE]:
+            return 0
+        start_load(requests, engine, state, request, found, loaded)
+        return tokens
     done = found * engine.block_size
     some = min(known - done, most, tokens)
     wanted = known if engine.reserve_whole else done + some
@@ -195,6 +219,10 @@ def _start(requests: Requests, engine: Engine, state: State, request: int, token
         return 0
     take_found(requests, engine, state, request, found)
     take_new(state, request, blocks_for(done + some, engine.block_size))
+    if engine.host_blocks > 0:
+        start = state.pool.contents[request]
+        take_fenced(state.host, state.pool.held, start, start + state.blocks[request])
+        show(state.host, request)
     cache_full(requests, engine, state, request, done, done + some)
     dequeue(state, request)
     state.status[request] = RUNNING
@@ -206,10 +234,16 @@ def _start(requests: Requests, engine: Engine, state: State, request: int, token
     counts[PREFILLS] += 1
     counts[CONTEXT] += known
     counts[ADMITTED] += 1
+    return tokens - some
+
+
+@uncounted
+def _note_found(requests: Requests, state: State, request: int) -> None:
+    """Note how much of a preempted request was found at its comeback."""
     if state.preemptions[request] > 0:
         share = state.clocks[CACHED_SHARE]
-        state.clocks[CACHED_SHARE] = share + _CACHED_SHARE_WEIGHT * (done / known - share)
-    return tokens - some
+        found = state.computed[request] / known_tokens(requests, state, request)
+        state.clocks[CACHED_SHARE] = share + _CACHED_SHARE_WEIGHT * (found - share)
 
 
 @uncounted

@@ -38,9 +38,11 @@ from andante.domain.scheduling.view import (
     RUNNING as ROW_RUNNING,
 )
 from andante.domain.step_time import LinearStepTime
-from andante.sim.batch import known_tokens, preempt
+from andante.sim.batch import preempt
 from andante.sim.engine import Engine
-from andante.sim.kv_blocks import found_blocks, found_in_use, held_by_others
+from andante.sim.host_state import IN_LOADING, LENGTH, ROW, SHOWN
+from andante.sim.kv_blocks import found_blocks, found_in_use, held_by_others, known_tokens
+from andante.sim.passed_over import hide_passed_over, refresh, seen
 from andante.sim.requests import Requests
 from andante.sim.state import (
     ADMITTED,
@@ -54,6 +56,7 @@ from andante.sim.state import (
     IN_BATCH,
     IN_ENGINE,
     LINE,
+    LOADING,
     NEXT_LOOKUP,
     NOW,
     PREFILLS,
@@ -106,7 +109,7 @@ def step_time_of(state: State) -> LinearStepTime:
 @uncounted
 def look_up(requests: Requests, engine: Engine, state: State, request: int) -> None:
     """Note how much of the request the prefix cache holds now."""
-    if not engine.prefix_caching:
+    if not engine.prefix_caching or state.status[request] == LOADING:
         return
     if state.status[request] == RUNNING:
         state.cached[request] = state.shared[request] = held_by_others(state, request) * engine.block_size
@@ -124,13 +127,16 @@ def orders_of(
     counts, clocks = state.counts, state.clocks
     nobody = np.empty(0, dtype=np.int64)
     stock = Orders(False, nobody, engine.max_step_tokens)
-    waiting = counts[IN_ENGINE] - counts[IN_BATCH]
+    waiting = counts[IN_ENGINE] - counts[IN_BATCH] - state.host.counts[IN_LOADING]
     unfinished = _unfinished_prefill(requests, state)
     if not waiting and not _tight(engine, state, unfinished, tightest_pace, policy.kv_groups.shape[0]):
         return stock
+    if engine.host_blocks > 0:
+        refresh(state.host, state.present[: counts[IN_ENGINE]])
     free = float(counts[FREE] * engine.block_size)
+    changes = counts[ARRIVED] + counts[GONE] + state.host.counts[SHOWN]
     unchanged = (
-        counts[STANDING_GONE] == counts[ARRIVED] + counts[GONE]
+        counts[STANDING_GONE] == changes
         and counts[STANDING_BATCH] == counts[IN_BATCH]
         and clocks[STANDING_PREFILL] == unfinished
         and free <= clocks[STANDING_FREE]
@@ -146,8 +152,10 @@ def orders_of(
         engine.max_step_tokens, unfinished, step_time_of(state), clocks[CACHED_SHARE], tightest_pace,
         float(counts[ADMITTED]), policy.kv_groups, 1.0, 0,
     )  # fmt: skip
-    present = state.present[: counts[IN_ENGINE]].copy()
-    numbers = _view(requests, state, policy, present)
+    present = seen(state.host, state.present[: counts[IN_ENGINE]])
+    if present.size == 0:
+        return stock
+    numbers = _view(requests, engine, state, policy, present)
     some, admit, leave, victims, step_tokens = decide(numbers, view, policy.settings, policy.memory)
     if not some:
         return stock
@@ -160,9 +168,11 @@ def orders_of(
     # A plan that only gathers prefill does not stand: `QoEPolicy` says so to the engine.
     if admit.size == 0 and leave.size == 0 and policy.memory[HELD_BACK] == 0:
         counts[STANDING_STEPS], counts[STANDING_TOKENS] = asking.STANDING_STEPS, tokens
-        counts[STANDING_GONE], counts[STANDING_BATCH] = counts[ARRIVED] + counts[GONE], counts[IN_BATCH]
+        counts[STANDING_GONE], counts[STANDING_BATCH] = changes, counts[IN_BATCH]
         clocks[STANDING_PREFILL], clocks[STANDING_FREE] = unfinished, free
     for index in leave:
+        if state.status[present[index]] != RUNNING:  # its KV is on its way
+            continue
         place = 0
         while state.batch[place] != present[index]:
             place += 1
@@ -177,7 +187,11 @@ def look_up_refused(requests: Requests, engine: Engine, state: State, admit: Int
     """After the step: look up the requests that the plan admitted and vLLM did not start."""
     looked = 0
     for request in admit:
-        if state.status[request] == WAITING and looked < asking.LOOKED_UP_EACH_STEP:
+        if state.status[request] != WAITING:
+            continue
+        if engine.host_blocks > 0:
+            hide_passed_over(state.host, request)
+        if looked < asking.LOOKED_UP_EACH_STEP:
             look_up(requests, engine, state, request)
             looked += 1
 
@@ -190,6 +204,9 @@ def _unfinished_prefill(requests: Requests, state: State) -> float:
             request = state.batch[place]
             if state.prefilling[request]:
                 tokens += known_tokens(requests, state, request) - state.computed[request]
+        for place in range(state.host.counts[IN_LOADING]):
+            request = state.host.loading[place]
+            tokens += known_tokens(requests, state, request) - state.computed[request]
     return float(tokens)
 
 
@@ -214,13 +231,16 @@ def _tight(engine: Engine, state: State, unfinished: float, tightest_pace: float
 
 
 @inner
-def _view(requests: Requests, state: State, policy: Policy, present: Ints) -> Table:
+def _view(requests: Requests, engine: Engine, state: State, policy: Policy, present: Ints) -> Table:
     """`RequestView.numbers` of the requests in the engine."""
     now = state.clocks[NOW]
     view = np.empty((NUMBERS, present.size))
     for i, request in enumerate(present):
         known = float(known_tokens(requests, state, request))
-        running = state.status[request] == RUNNING
+        running = state.status[request] == RUNNING or state.status[request] == LOADING
+        kept = state.cached[request]
+        if engine.host_blocks > 0:
+            kept = max(kept, state.host.rows[request * ROW + LENGTH] * engine.block_size)
         view[ROW_RUNNING, i] = 1.0 if running else 0.0
         view[ELAPSED, i] = max(now - requests.arrival[request], 0.0)
         view[EXPECTED_TTFT, i] = requests.expected_ttft[request]
@@ -231,7 +251,7 @@ def _view(requests: Requests, state: State, policy: Policy, present: Ints) -> Ta
         view[LAG, i] = state.lag[request]
         view[DELAY_AREA, i] = state.area[request]
         view[ROW_CONTEXT, i] = known
-        view[KEPT, i] = min(float(state.cached[request]), known)
+        view[KEPT, i] = min(float(kept), known)
         view[SHARED, i] = min(float(state.shared[request]), known)
         view[REMAINING, i] = expected_rest(
             policy.lengths,

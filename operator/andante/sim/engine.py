@@ -50,6 +50,12 @@ class Engine(NamedTuple):
     """Seconds from a request's arrival until the engine can see it: the API server and the way to the engine."""
     output_path: float = 0.0
     """Seconds from the end of a step until its tokens are delivered: the way back."""
+    host_blocks: int = 0
+    """KV blocks that the host's memory holds; 0: there is none, and a preempted request is computed again."""
+    host_copy: float = 0.0
+    """Seconds that the copy of one block takes, in either direction."""
+    host_lru: bool = False
+    """Whether the host gives up what was used longest ago, as vLLM does; else what no request needs."""
 
     @classmethod
     def of(
@@ -62,10 +68,14 @@ class Engine(NamedTuple):
         by_priority: bool = False,
         steps_in_flight: int = 1,
         reserve_whole: bool = True,
+        host_bytes: float = 0.0,
+        host_link: float = 0.0,
+        host_lru: bool = False,
     ) -> Self:
         """A replica of `profile`. `watermark`: vLLM's `--watermark`, a share of all KV blocks, in [0, 1).
 
-        Raises ValueError naming the argument that is out of its range.
+        `host_bytes`: host memory for KV; `host_link`: bytes/s between it and the replica's GPUs, in each direction;
+        `host_lru`: vLLM's own eviction order. Raises ValueError naming the argument that is out of its range.
         """
         if long_prefill < 0:
             raise ValueError(f"long_prefill must be tokens >= 0, got {long_prefill}")
@@ -73,6 +83,9 @@ class Engine(NamedTuple):
             raise ValueError(f"watermark must be in [0, 1), got {watermark}")
         if steps_in_flight not in (1, 2):
             raise ValueError(f"steps_in_flight must be 1 or 2, got {steps_in_flight}")
+        if host_bytes and not (host_link > 0 and prefix_caching and steps_in_flight == 1):
+            raise ValueError("host_bytes needs a host_link > 0 bytes/s, prefix_caching, and one step in flight")
+        block_bytes = profile.kv_bytes_per_token * profile.block_size
         return cls(
             blocks=profile.kv_capacity_blocks,
             block_size=profile.block_size,
@@ -87,4 +100,7 @@ class Engine(NamedTuple):
             reserve_whole=reserve_whole,
             hand_over=MICROSECOND * profile.hand_over_us,
             output_path=MICROSECOND * profile.output_path_us,
+            host_blocks=int(host_bytes / block_bytes) if host_bytes else 0,
+            host_copy=block_bytes / host_link if host_bytes else 0.0,
+            host_lru=host_lru,
         )

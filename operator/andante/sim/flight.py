@@ -12,10 +12,13 @@ from andante.sim.state import BUSY, CONTEXT, ENDS, FLIGHT, IN_BATCH, IN_FLIGHT, 
 
 
 @uncounted
-def launch(engine: Engine, state: State, seconds: float, seen: tuple[float, float, float]) -> None:
-    """Start the chosen step as soon as the GPU has ended the others; it takes `seconds`. `seen`: see `_fit`."""
+def launch(engine: Engine, state: State, begins: float, seconds: float, seen: tuple[float, float, float]) -> None:
+    """Start the chosen step as soon as the GPU has ended the others, at `begins` or later; it takes `seconds`.
+
+    `seen`: see `_fit`.
+    """
     counts, clocks, flights = state.counts, state.clocks, state.flights
-    start = clocks[NOW]
+    start = begins
     if counts[IN_FLIGHT]:
         newest = (counts[OLDEST] + counts[IN_FLIGHT] - 1) % engine.steps_in_flight
         start = max(start, flights[newest * FLIGHT + ENDS])
@@ -38,7 +41,7 @@ def launch(engine: Engine, state: State, seconds: float, seen: tuple[float, floa
     clocks[BUSY] += seconds
     at = place * FLIGHT
     flights[at + ENDS] = start + seconds
-    flights[at + LASTS] = seconds
+    flights[at + LASTS] = begins - clocks[NOW] + seconds
     flights[at + RIDES] = rides
     flights[at + SEEN], flights[at + SEEN + 1], flights[at + SEEN + 2] = seen
 

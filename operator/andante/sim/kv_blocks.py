@@ -14,6 +14,12 @@ from andante.sim.state import FREE, Pool, State
 
 
 @uncounted
+def known_tokens(requests: Requests, state: State, request: int) -> int:
+    """Prompt and answer so far, with the tokens that steps in flight will deliver."""
+    return int(requests.prompt[request] + state.delivered[request] + state.ahead[request])
+
+
+@uncounted
 def blocks_for(tokens: int, block_size: int) -> int:
     """Whole blocks for `tokens` tokens."""
     return (tokens + block_size - 1) // block_size

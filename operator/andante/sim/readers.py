@@ -9,10 +9,13 @@ import math
 
 from andante.domain.compiled import uncounted
 from andante.domain.scheduling.lengths import Histograms, learn
-from andante.sim.batch import known_tokens, leave_batch
+from andante.sim.batch import leave_batch
 from andante.sim.decisions import look_up
 from andante.sim.engine import Engine
-from andante.sim.kv_blocks import give_back
+from andante.sim.host_link import before_end
+from andante.sim.host_loads import stop_load
+from andante.sim.kv_blocks import give_back, known_tokens
+from andante.sim.passed_over import show
 from andante.sim.requests import Requests
 from andante.sim.state import (
     ARRIVED,
@@ -24,6 +27,7 @@ from andante.sim.state import (
     IN_ENGINE,
     LAST_GONE,
     LEFT,
+    LOADING,
     NEXT_COMING,
     NEXT_LEAVING,
     NOW,
@@ -91,6 +95,8 @@ def deliver(requests: Requests, engine: Engine, state: State, step: int, lengths
         if number + 1 == requests.output[request]:
             if state.status[request] == RUNNING:
                 counts[CONTEXT] -= known_tokens(requests, state, request)
+                if engine.host_blocks > 0:
+                    _before_end(state, request)
                 give_back(state, request)
             else:  # it was preempted while its last token was in flight
                 dequeue(state, request)
@@ -101,6 +107,13 @@ def deliver(requests: Requests, engine: Engine, state: State, step: int, lengths
     if ended:
         _forget_ended(state)
         forget_absent(state)
+
+
+@uncounted
+def _before_end(state: State, request: int) -> None:
+    pool = state.pool
+    blocks = 0 if state.status[request] == LOADING else state.blocks[request]
+    before_end(state.host, request, pool.held, pool.contents[request], blocks)
 
 
 @uncounted
@@ -157,8 +170,15 @@ def abort_impatient(requests: Requests, engine: Engine, state: State) -> None:
             earliest = min(at, earliest)
             continue
         left += 1
+        if engine.host_blocks > 0:
+            _before_end(state, request)
+            show(state.host, request)
         if state.status[request] == RUNNING:
             _stop(requests, state, request)
+            give_back(state, request)
+        elif state.status[request] == LOADING:
+            stop_load(state, request)
+            _stop_prefill(requests, state, request)
         else:
             dequeue(state, request)
         _depart(requests, state, request, LEFT)
@@ -173,11 +193,15 @@ def _stop(requests: Requests, state: State, request: int) -> None:
     while state.batch[place] != request:
         place += 1
     leave_batch(state, place)
+    _stop_prefill(requests, state, request)
+
+
+@uncounted
+def _stop_prefill(requests: Requests, state: State, request: int) -> None:
     state.counts[CONTEXT] -= known_tokens(requests, state, request)
     if state.prefilling[request]:
         state.prefilling[request] = False
         state.counts[PREFILLS] -= 1
-    give_back(state, request)
 
 
 @uncounted

@@ -5,13 +5,20 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
+
 from andante.domain.compiled import compiled_with, inner, uncounted
 from andante.domain.scheduling.asking import FIT_EVERY
 from andante.domain.scheduling.latency import Sums, observed
-from andante.sim.batch import Batch, choose_batch, known_tokens
+from andante.sim.batch import Batch, choose_batch
 from andante.sim.decisions import Decide, Policy, look_up, look_up_refused, orders_of, step_time_of
 from andante.sim.engine import MICROSECOND, Engine
 from andante.sim.flight import land, launch
+from andante.sim.host_link import next_arrival
+from andante.sim.host_loads import complete_copies, step_host
+from andante.sim.host_memory import follow
+from andante.sim.host_state import IN_LOADING
+from andante.sim.kv_blocks import known_tokens
 from andante.sim.readers import abort_impatient, arrive, deliver, tightest_pace
 from andante.sim.requests import Requests
 from andante.sim.state import (
@@ -58,7 +65,9 @@ def step_seconds(engine: Engine, batch: Batch) -> float:
 def _seen_by_fit(requests: Requests, state: State, batch: Batch) -> tuple[float, float, float]:
     """Prefill tokens, decoding sequences and their context, as `andante_vllm.step_books` counts them."""
     running, context = state.counts[IN_BATCH], state.counts[CONTEXT]
-    if batch.prefill == 0 and state.counts[PREFILLS] == 0 and batch.continued == running:
+    for place in range(state.host.counts[IN_LOADING]):
+        context -= known_tokens(requests, state, state.host.loading[place])
+    if batch.prefill == 0 and state.counts[PREFILLS] == state.host.counts[IN_LOADING] and batch.continued == running:
         return 0.0, float(batch.decoding), float(context)
     prefill = decoding = 0
     for place in range(running):
@@ -101,6 +110,8 @@ def advance(
     while clocks[NOW] < until:
         now = clocks[NOW]
         while counts[NEXT_COMING] >= 0 and comes[counts[NEXT_COMING]] <= now:
+            if engine.host_blocks > 0 and policy.asked:  # vLLM alone tells its host memory of the first stored block
+                follow(state.host, counts[NEXT_COMING])
             arrive(requests, engine, state)
             clocks[WAKES] = now
         upcoming = comes[counts[NEXT_COMING]] if counts[NEXT_COMING] >= 0 else math.inf
@@ -109,9 +120,13 @@ def advance(
             continue
         abort_impatient(requests, engine, state)
         if counts[IN_ENGINE] == 0 and counts[IN_FLIGHT] == 0:
+            if engine.host_blocks > 0:
+                step_host(engine, state, now)
             if upcoming == math.inf:
+                complete_copies(state, math.inf)  # the reader of the last request may have left during its load
                 return False
             clocks[NOW] = idle_since = min(upcoming, until)
+            complete_copies(state, np.nextafter(clocks[NOW], now))
             continue
         if counts[HANGS]:
             clocks[NOW] = min(upcoming, clocks[NEXT_LEAVING], until)
@@ -126,22 +141,30 @@ def advance(
                 look_up(requests, engine, state, state.batch[place])
             if planned:
                 look_up_refused(requests, engine, state, admit)
+        begins = now
+        if engine.host_blocks > 0:
+            begins = step_host(engine, state, now)
         learns = policy.asked and policy.learns_step_time
         if batch.prefill + batch.decoding > 0:
             seen = _seen_by_fit(requests, state, batch) if learns else (0.0, 0.0, 0.0)
-            launch(engine, state, step_seconds(engine, batch), seen)
+            launch(engine, state, begins, step_seconds(engine, batch), seen)
             counts[STEPS] += 1
             counts[RECOMPUTED] += batch.recomputed
             if counts[IN_FLIGHT] < engine.steps_in_flight:
                 continue
         elif counts[IN_FLIGHT] == 0:
             clocks[WAKES] = now + _IDLE
+            if engine.host_blocks > 0:
+                complete_copies(state, now)
+                clocks[WAKES] = min(clocks[WAKES], next_arrival(state.host))
             if now - idle_since > _STUCK and upcoming == math.inf:
                 return True
             continue
         step = land(engine, state)
         idle_since = clocks[NOW]
         deliver(requests, engine, state, step, policy.lengths, policy.asked and policy.learns_lengths)
+        if engine.host_blocks > 0:
+            complete_copies(state, clocks[NOW])
         if learns:
             _fit(state, sums, step)
     return bool(counts[IN_ENGINE] > 0 or counts[NEXT_COMING] >= 0)

@@ -18,6 +18,7 @@ from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 from andante.sim.decisions import Decide, Policy
 from andante.sim.engine import Engine
+from andante.sim.host_state import ABSENT, CHUNK, HELD, LOADS, STATUS
 from andante.sim.replica import advance
 from andante.sim.requests import Requests
 from andante.sim.state import (
@@ -134,6 +135,10 @@ def check_conservation(requests: Requests, engine: Engine, state: State) -> None
         raise SimulationError(f"{engine.blocks - counts[FREE]} of {engine.blocks} KV blocks are lost")
     if counts[IN_BATCH] or counts[IN_ENGINE] or state.readers.any():
         raise SimulationError(f"{counts[IN_ENGINE]} requests are still in the engine")
+    chunks = state.host.chunks
+    held = int((chunks[STATUS::CHUNK] != ABSENT).sum())
+    if held != state.host.counts[HELD] or held > engine.host_blocks or chunks[LOADS::CHUNK].any():
+        raise SimulationError(f"the host's memory holds {held} KV blocks of at most {engine.host_blocks}")
 
 
 def _queued(state: State) -> int:

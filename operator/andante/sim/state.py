@@ -9,11 +9,13 @@ import numpy as np
 from andante.domain.compiled import Bools, Floats, Ints
 from andante.sim.contents import Contents
 from andante.sim.engine import Engine
+from andante.sim.host_state import Host
 from andante.sim.requests import Requests
 
-COMING, WAITING, RUNNING, ENDED, LEFT, FAILED, CUT = range(7)
-"""States of a request: not here yet, in the queue, in the batch, completely answered, left by its reader, lost with its
-replica (or refused where no replica served), cut at the end of a drain. The last four are over."""
+COMING, WAITING, LOADING, RUNNING, ENDED, LEFT, FAILED, CUT = range(8)
+"""States of a request: not here yet, in the queue, with KV that comes back from the host, in the batch, completely
+answered, left by its reader, lost with its replica (or refused where no replica served), cut at the end of a drain. The
+last four are over."""
 
 (
     ARRIVED, IN_ENGINE, IN_BATCH, FREE, GONE, STEPS, PREEMPTIONS, BY_POLICY, RECOMPUTED, ADMITTED, PREFILLS, CONTEXT,
@@ -131,6 +133,7 @@ class State(NamedTuple):
     """Requests that get a token from each step in flight, shape (steps in flight * sequences,)."""
     pool: Pool
     queue: Queue
+    host: Host
     token_times: Floats
     """Seconds since the arrival of each token of each request in order; empty: not recorded."""
     first_time: Ints
@@ -163,16 +166,26 @@ class State(NamedTuple):
             passengers=numbers(engine.steps_in_flight * engine.max_seqs),
             pool=_pool(requests, engine),
             queue=Queue(numbers(n + 1, n), numbers(n + 1, n)),
+            host=Host.of(
+                source=requests.source, shared=requests.shared, contents=_contents(requests, engine),
+                gpu_blocks=engine.blocks, block_size=engine.block_size, capacity=engine.host_blocks,
+                lru=engine.host_lru,
+            ),
             token_times=np.empty(int(requests.output.sum()) if record_times else 0),
             first_time=np.concatenate(([0], np.cumsum(requests.output))),
         )  # fmt: skip
 
 
+def _contents(requests: Requests, engine: Engine) -> Ints:
+    """The first content of each request, and the number of all."""
+    blocks = -(-(requests.prompt + requests.output) // engine.block_size)
+    return np.concatenate(([0], np.cumsum(blocks)))
+
+
 def _pool(requests: Requests, engine: Engine) -> Pool:
     size = engine.blocks
     place = np.arange(size + 1, dtype=np.int64)
-    blocks = -(-(requests.prompt + requests.output) // engine.block_size)
-    contents = np.concatenate(([0], np.cumsum(blocks)))
+    contents = _contents(requests, engine)
     return Pool(
         following=(place + 1) % (size + 1),
         preceding=(place - 1) % (size + 1),

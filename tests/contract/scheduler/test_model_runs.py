@@ -32,7 +32,7 @@ def same(name: str, workload: Workload, stock: StockFlags = DEFAULT) -> None:
     assert (model.preemptions, model.recomputed_tokens) == (real.preemptions, real.recomputed_tokens)
 
 
-@pytest.mark.parametrize("name", ["shortest", "las", "edf"])
+@pytest.mark.parametrize("name", ["shortest", "las", "edf", "andes"])
 def test_a_rival_is_the_same_in_both(name: str) -> None:
     same(name, QUEUE)
 
@@ -70,4 +70,4 @@ def test_chunks_are_the_same_in_both() -> None:
 
 def test_what_the_model_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="vLLM's classes"):
-        run_model(QUEUE, scheduler="andes", profile=SMALL, stock=DEFAULT, options={})
+        run_model(QUEUE, scheduler="random", profile=SMALL, stock=DEFAULT, options={})

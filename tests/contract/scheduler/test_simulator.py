@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from benchmarks.scheduling.schedulers import make_scheduler
 from benchmarks.scheduling.stock import StockFlags
-from benchmarks.scheduling.virtual_time import VirtualClock, run_workload
+from benchmarks.scheduling.virtual_time import Run, VirtualClock, run_workload
 from benchmarks.scheduling.workload import LENGTHS, MAX_MODEL_LEN, Workload, poisson_workload, with_patience
 
 from andante.domain.pace import PRESETS
+from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.step_time import LinearStepTime
 from andante.profiles import load_profiles
 from andante.sim.engine import Engine
 from andante.sim.requests import Requests
 from andante.sim.run import Outcome, Scheduling, simulate
+from andante_vllm.virtual_host_link import HOST_LINK_BYTES_PER_SECOND, VirtualHostLink
 
 SMALL = replace(load_profiles()["opt-66b-4xa100-estimate"], kv_capacity_tokens=6_000)
 """The paper's engine with memory for a dozen answers, so that it runs out at once."""
@@ -27,7 +29,9 @@ MIXED: dict[str, Any] = {
 }
 
 
-def simulated(workload: Workload, scheduler: str, stock: StockFlags, prefix_caching: bool) -> Outcome:
+def simulated(
+    workload: Workload, scheduler: str, stock: StockFlags, prefix_caching: bool, host_gib: float = 0.0
+) -> Outcome:
     first = np.arange(workload.requests) == 0
     requests = Requests.of(
         arrival=workload.arrival,
@@ -47,9 +51,12 @@ def simulated(workload: Workload, scheduler: str, stock: StockFlags, prefix_cach
         long_prefill=stock.long_prefill,
         prefix_caching=prefix_caching,
         by_priority=scheduler == "priority",
+        host_bytes=host_gib * 2**30,
+        host_link=SMALL.tensor_parallel * HOST_LINK_BYTES_PER_SECOND,
     )
-    ours = Scheduling(step_time=LinearStepTime.from_profile(SMALL.coefficients)) if scheduler == "qoe" else None
-    return simulate(requests, engine, ours, record_times=True)
+    settings = QoEPolicySettings(kv_offload=host_gib > 0)
+    ours = Scheduling(step_time=LinearStepTime.from_profile(SMALL.coefficients), settings=settings)
+    return simulate(requests, engine, ours if scheduler == "qoe" else None, record_times=True)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,35 @@ def test_the_same_tokens_at_the_same_times(
     run = run_workload(workload, scheduler=vllms, clock=clock, profile=SMALL, prefix_caching=prefix_caching)
     outcome = simulated(workload, scheduler, stock, prefix_caching)
     assert run.preemptions > 0
+    same(run, outcome, workload)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "host_gib", "what", "patience"),
+    [
+        ("fcfs", 40.0, {}, None),
+        ("qoe", 20.0, {}, None),
+        ("qoe", 60.0, MIXED, 5.0),
+        ("qoe", 20.0, {"common_prefix": 200}, None),
+        ("priority", 30.0, MIXED, 5.0),
+    ],
+)
+def test_with_host_memory_the_same_tokens_at_the_same_times(
+    scheduler: str, host_gib: float, what: dict[str, Any], patience: float | None
+) -> None:
+    """Host memory so small that it gives up what is needed, beside a GPU memory of 13 GiB."""
+    workload = poisson_workload(rate=3.0, duration=20.0, lengths=LENGTHS["chat"], seed=3, **what)
+    if patience is not None:
+        workload = with_patience(workload, mean=patience, seed=3)
+    clock, link = VirtualClock(), VirtualHostLink.of(SMALL, block_size=SMALL.block_size)
+    blocks = link.blocks_in(host_gib * 2**30)
+    vllms = make_scheduler(scheduler, profile=SMALL, clock=clock, classes=workload.classes, offloaded_blocks=blocks)
+    run = run_workload(workload, scheduler=vllms, clock=clock, profile=SMALL, link=link)
+    assert run.preemptions > 0
+    same(run, simulated(workload, scheduler, StockFlags(), True, host_gib), workload)
+
+
+def same(run: Run, outcome: Outcome, workload: Workload) -> None:
     assert outcome.all_preemptions == run.preemptions
     assert outcome.recomputed_tokens == run.recomputed_tokens
     assert outcome.steps == run.steps

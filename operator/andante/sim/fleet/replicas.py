@@ -117,7 +117,8 @@ def state_of(replicas: Replicas, row: int) -> State:
         shared.delivered, shared.preemptions, shared.ahead, shared.step_tokens, shared.prefilling, shared.cached,
         shared.shared, shared.lag, shared.area, shared.first, shared.last, shared.gone, replicas.present[row],
         replicas.batch[row], replicas.victims[row], replicas.readers[row], replicas.counts[row], replicas.clocks[row],
-        replicas.flights[row], replicas.passengers[row], pool, shared.queue, shared.token_times, shared.first_time,
+        replicas.flights[row], replicas.passengers[row], pool, shared.queue, shared.host, shared.token_times,
+        shared.first_time,
     )  # fmt: skip
 
 

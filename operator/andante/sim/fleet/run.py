@@ -71,9 +71,11 @@ def run_fleet(
 
     `scheduling` None: vLLM's own. `end`: until when `scaler` decides and replicas are paid, seconds from the start;
     None: the last arrival. The same arguments give the same outcome. Raises ValueError for a request that the KV cache
-    cannot hold, SimulationError where the run went wrong.
+    cannot hold and for an `engine` with host memory, SimulationError where the run went wrong.
     """
     check_fits(requests, engine)
+    if engine.host_blocks:
+        raise ValueError("a fleet's replicas have no KV in host memory")
     last = float(requests.arrival[-1]) if requests.arrival.size else 0.0
     return _Run(requests, engine, scaler, cluster, scheduling, objective, last if end is None else end, seed).run(start)
 
