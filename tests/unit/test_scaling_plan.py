@@ -25,7 +25,7 @@ demands = st.lists(st.floats(0, 50), max_size=80)
 readers = st.builds(Readers, seconds=st.floats(0.5, 100), count_good=st.booleans())
 
 
-@given(lengths, st.floats(0, 100))
+@given(lengths, st.floats(0, 20))
 def test_longer_requests_are_never_more_of_them(mean: Lengths, pace: float) -> None:
     rate = requests_per_second(ENGINE, mean, pace=pace)
     longer = dataclasses.replace(mean, prompt=2 * mean.prompt)
