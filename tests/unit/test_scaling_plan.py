@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -173,3 +174,37 @@ def test_the_curve_tells_what_one_fewer_and_one_more_would_be_worth() -> None:
     assert numbers == list(range(numbers[0], numbers[0] + 3))
     assert qoe == sorted(qoe)
     assert 0 < qoe[0] < qoe[-1] <= 1
+
+
+def test_engines_that_stop_telling_their_demand_take_no_replica_away() -> None:
+    memory = Memory(ready=3, carried=1000.0, quiet_since=NOW - 10_000)
+    for tick in range(40):
+        at = NOW + 15 * tick
+        _, memory = decide(snapshot(spec=3, arrivals=2.6 * PER_REPLICA, open_requests=9.0, at=at), memory, at)
+    memory = dataclasses.replace(memory, quiet_since=NOW - 10_000)
+    decision, memory = decide(snapshot(spec=3, open_requests=9.0), memory, at + 15)
+    assert (decision.wanted, decision.decisive.reason) == (3, "TargetMet")
+    decision, _ = decide(snapshot(spec=3, open_requests=9.0), memory, at + 1000)
+    assert decision.decisive.reason == "OneFewerSuffices"
+
+
+def test_a_busy_service_s_memory_stays_small() -> None:
+    rng = np.random.default_rng(3)
+    memory, spec = Memory(ready=4), 4
+    for tick in range(300):
+        at, rate = NOW + 15 * tick, rng.exponential(4) * PER_REPLICA
+        s = snapshot(spec=spec, arrivals=rate, open_requests=77.7, loss=0.01, at=at, max_replicas=60)
+        decision, memory = decide(s, memory, at)
+        spec = decision.replicas
+    assert len(json.dumps(memory.to_state())) < 10_000
+
+
+def test_a_plan_from_a_clock_that_was_ahead_is_forgotten_but_for_what_it_learned() -> None:
+    memory = Memory(ready=2)
+    for tick in range(60):
+        at = NOW + 15 * tick
+        _, memory = decide(snapshot(spec=2, arrivals=PER_REPLICA, at=at), memory, at)
+    forgotten = memory.without_future(NOW - 3600)
+    assert forgotten.plan.forecast.trail == ()
+    assert forgotten.plan.forecast.errors == memory.plan.forecast.errors
+    assert forgotten.plan.known_since is None

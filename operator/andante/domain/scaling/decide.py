@@ -85,7 +85,7 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     deficit = value_of(snapshot.deficit) or 0.0
     late = deficit > rules.tolerated_deficit
     if found is None:
-        return feedback.up(snapshot, memory, deficit, now) if late else feedback.down(snapshot, memory, now)
+        return feedback.up(snapshot, memory, deficit, now) if late else _down_without_a_plan(snapshot, memory, now)
     planned = law.proposal(memory.plan, found, snapshot, now)
     if not late or planned.replicas > present:
         return planned
@@ -98,3 +98,18 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     # At most twice as many: it is a second opinion, and the plan learns from the same deficit what a replica carries.
     most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
     return dataclasses.replace(measured, replicas=min(measured.replicas, most))
+
+
+def _down_without_a_plan(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
+    """What a time without a deficit proposes; nothing goes while a plan is missing that was there a moment ago."""
+    measured = feedback.down(snapshot, memory, now)
+    told, window = memory.plan.forecast.at, snapshot.rules.scale_down_window
+    present = snapshot.replicas.spec
+    if measured.replicas >= present or told is None or now - told > window:
+        return measured
+    return Proposal(
+        replicas=present,
+        reason="TargetMet",
+        message="the target is met; the engines have stopped telling their demand, and none is removed for"
+        f" {window:.0f} s",
+    )
