@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from andante.domain.scaling.capacity import Lengths, requests_per_second
 from andante.sim.fleet.seen import PodSeen, Seen
 from andante.sim.laws.aibrix import AibrixApa, apa_desired, pending_guard
-from andante.sim.laws.capacity_planner import CapacityPlanner, requests_per_second
+from andante.sim.laws.capacity_planner import CapacityPlanner, engine_capacity
 from andante.sim.laws.dynamo_load import DynamoEasy, DynamoSla, Target
 from andante.sim.laws.dynamo_model import AggregatedModel, Step
 from andante.sim.laws.dynamo_throughput import DynamoThroughput
@@ -293,7 +294,8 @@ def test_the_guards_fallback_is_one_replica_after_three_errors() -> None:
 
 def test_the_capacity_planner_counts_replicas_worth_of_work() -> None:
     objective = seen(0.0, pods(1)).objective
-    rate = requests_per_second(REPLICA, prompt=1000.0, output=200.0, time_per_token=objective.time_per_token)
+    lengths = Lengths(prompt=1000.0, answer=200.0, rate=1.0)
+    rate = requests_per_second(engine_capacity(REPLICA), lengths, pace=objective.pace)
     law = CapacityPlanner(utilization=1.0)
     spec = 1
     for tick in range(120):  # 2.5 replicas' worth

@@ -1,8 +1,8 @@
 """A throughput planner that is given our own model of a replica's capacity.
 
 No project ships it. It is the hardest rival that we could build: what others have to learn or to benchmark, it takes
-from the profile. Demand is counted in replicas' worth of work that arrived, the largest mean of the last minutes is
-planned for.
+from the profile. Demand is counted in replicas' worth of work that arrived, as in Andante's own law; the largest mean
+of the last minutes is planned for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from andante.domain.scaling.capacity import Lengths, requests_per_second
+from andante.domain.scaling.engine_capacity import EngineCapacity
+from andante.domain.step_time import LinearStepTime
 from andante.sim.fleet.seen import Replica, Seen, Totals
-from andante.sim.laws.latency_prediction import MICROSECOND, prefill_seconds
 from andante.sim.laws.parameters import Parameter, RivalLaw
 from andante.sim.laws.windows import Counters, Window
 
@@ -21,32 +23,15 @@ _PRIOR_OUTPUT = 150.0
 _PRIOR_REQUESTS = 20.0
 
 
-def batch_size(replica: Replica, *, prompt: float, output: float, time_per_token: float) -> float:
-    """Sequences of a full replica: its KV, its limit, or a step that is as long as a token is read."""
-    times = replica.step_time
-    context = prompt + output / 2
-    per_sequence = MICROSECOND * (times.token_us + times.decode_seq_us + times.context_token_us * context)
-    fixed = MICROSECOND * times.fixed_us
-    by_pace = (time_per_token - fixed) / per_sequence if per_sequence > 0 else math.inf
-    by_kv = 0.97 * replica.kv_tokens / (context + 8)
-    return max(1.0, min(by_kv, float(replica.max_num_seqs), by_pace))
-
-
-def requests_per_second(
-    replica: Replica, *, prompt: float, output: float, time_per_token: float, prefill: float | None = None
-) -> float:
-    """Requests per second of one replica at the batch that still keeps pace.
-
-    `prompt`, `output`: means in tokens. `prefill`: mean seconds of a prompt's prefill; None: that of the mean prompt.
-    """
-    if prefill is None:
-        prefill = prefill_seconds(prompt, replica)
-    times = replica.step_time
-    output = max(output, 1.0)
-    size = batch_size(replica, prompt=prompt, output=output, time_per_token=time_per_token)
-    per_sequence = times.token_us + times.decode_seq_us + times.context_token_us * (prompt + output / 2)
-    step = MICROSECOND * (times.fixed_us + times.prefill_step_us + size * per_sequence)
-    return size / (output * step + size * prefill)
+def engine_capacity(replica: Replica) -> EngineCapacity:
+    """What Andante's law would know of this replica once its fit has settled."""
+    return EngineCapacity(
+        kv_tokens=replica.kv_tokens,
+        max_num_seqs=replica.max_num_seqs,
+        max_step_tokens=replica.max_num_batched_tokens,
+        step_time=LinearStepTime.from_profile(replica.step_time),
+        fitted=True,
+    )
 
 
 @dataclass(kw_only=True)
@@ -87,43 +72,29 @@ class CapacityPlanner(RivalLaw):
         return self.bounded(seen.spec if self._planned is None else self._planned)
 
     def _demand_now(self, seen: Seen) -> float | None:
-        """Replicas' worth of work that arrived per second of the last interval."""
-        samples = self._counters.samples
-        if len(samples) < 2:
+        """Replicas' worth of work that arrived in the last interval; None before the first one is over."""
+        traffic = self._counters.traffic()
+        if traffic is None:
             return None
-        (start, before), (end, after) = samples[0], samples[-1]
-        arrived = after.arrived - before.arrived
-        prompt, squared, output = self._means(after)
-        if arrived <= 0 or prompt <= 0:
+        if traffic.prompt_tokens is None:
             return 0.0
-        replica = seen.replica
-        times = replica.step_time
-
-        def prefill(tokens: float, squares: float) -> float:
-            return MICROSECOND * (times.token_us * tokens + times.pair_us * (squares + tokens) / 2)
-
-        mean_prefill = prefill(prompt, squared)
-        rate = requests_per_second(
-            replica,
-            prompt=prompt,
-            output=output,
-            time_per_token=seen.objective.time_per_token,
-            prefill=mean_prefill,
-        )
+        engine, lengths = engine_capacity(seen.replica), self._means(traffic.per_second)
+        each = 1 / requests_per_second(engine, lengths, pace=seen.objective.pace)
         # The means say what a request costs; the interval's own prompts replace the mean prompt's prefill.
-        own = prefill(
-            after.arrived_prompt_tokens - before.arrived_prompt_tokens,
-            after.arrived_prompt_tokens_squared - before.arrived_prompt_tokens_squared,
-        )
-        return (arrived * (1 / rate - mean_prefill) + own) / (end - start)
+        prefill = engine.step_time.prefill_token * (traffic.prompt_tokens - lengths.prompt)
+        return traffic.per_second * (each + prefill)
 
-    def _means(self, latest: Totals) -> tuple[float, float, float]:
-        """Mean prompt, mean of its square, mean answer."""
-        first = self._lengths.samples[0][1]
-        arrived, ended = latest.arrived - first.arrived, latest.ended - first.ended
-        prompt = squared = 0.0
-        if arrived > 0:
-            prompt = (latest.arrived_prompt_tokens - first.arrived_prompt_tokens) / arrived
-            squared = (latest.arrived_prompt_tokens_squared - first.arrived_prompt_tokens_squared) / arrived
-        tokens = latest.ended_output_tokens - first.ended_output_tokens
-        return prompt, squared, (tokens + _PRIOR_OUTPUT * _PRIOR_REQUESTS) / (ended + _PRIOR_REQUESTS)
+    def _means(self, rate: float) -> Lengths:
+        (_, first), (_, latest) = self._lengths.samples[0], self._lengths.samples[-1]
+        return Lengths(prompt=_mean_prompt(first, latest), answer=_mean_output(first, latest), rate=rate)
+
+
+def _mean_prompt(first: Totals, latest: Totals) -> float:
+    arrived = latest.arrived - first.arrived
+    return (latest.arrived_prompt_tokens - first.arrived_prompt_tokens) / arrived if arrived > 0 else 0.0
+
+
+def _mean_output(first: Totals, latest: Totals) -> float:
+    tokens = latest.ended_output_tokens - first.ended_output_tokens
+    ended = latest.ended - first.ended
+    return (tokens + _PRIOR_OUTPUT * _PRIOR_REQUESTS) / (ended + _PRIOR_REQUESTS)
