@@ -9,7 +9,17 @@ import pytest
 from andante.domain.pace import PRESETS
 from unit.run_cli import run_cli
 
-COMMANDS = [[], ["qoe"], ["bench"], ["trace"], ["trace", "convert"], ["trace", "show"]]
+COMMANDS = [
+    [],
+    ["qoe"],
+    ["bench"],
+    ["trace"],
+    ["trace", "convert"],
+    ["trace", "show"],
+    ["simulate"],
+    ["profile"],
+    ["profile", "fit"],
+]
 
 
 def _help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> str:
@@ -18,7 +28,9 @@ def _help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["qoe"], ["bench"], ["trace"]], ids=lambda command: " ".join(command) or "andante"
+    "command",
+    [[], ["qoe"], ["bench"], ["trace"], ["simulate"], ["profile"], ["profile", "fit"]],
+    ids=lambda command: " ".join(command) or "andante",
 )
 def test_exit_statuses_are_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]

@@ -11,9 +11,11 @@ from rich.console import Console
 import andante
 from andante.cli.bench_command import bench
 from andante.cli.errors import InputError
+from andante.cli.profile_command import profile_app
 from andante.cli.qoe_command import qoe
 from andante.cli.rules_command import rules
 from andante.cli.runbook_command import runbook
+from andante.cli.simulate_command import simulate
 from andante.cli.trace_command import trace_app
 
 app = typer.Typer(
@@ -30,7 +32,9 @@ app.command()(qoe)
 app.command()(bench)
 app.command()(rules)
 app.command()(runbook)
+app.command()(simulate)
 app.add_typer(trace_app, name="trace")
+app.add_typer(profile_app, name="profile")
 
 
 def _version(wanted: bool) -> None:

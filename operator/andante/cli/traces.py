@@ -38,7 +38,7 @@ def read_trace(path: Path, *, trace_format: TraceFormat | None = None) -> list[T
 
     Without `trace_format` the header determines the format. Raises InputError naming file, line, field and reason.
     """
-    text = _read_text(path)
+    text = read_text(path)
     first = text.split("\n", 1)[0].strip()
     if trace_format is None:
         trace_format = _guess(path, first)
@@ -66,7 +66,8 @@ def write_trace(path: Path, requests: Iterable[TraceRequest]) -> None:
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of `path`, gzipped or not. Raises InputError naming it."""
     try:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
@@ -131,7 +132,8 @@ def _csv_rows(path: Path, text: str, *, azure: bool) -> Iterator[TraceRequest]:
     return _checked(path, numbered(), parse)
 
 
-def _number(row: dict[str, Any], field: str, kind: Callable[[Any], Any]) -> Any:
+def number_in(row: dict[str, Any], field: str, kind: Callable[[Any], Any]) -> Any:
+    """The field as a number of `kind`. Raises ValueError naming the field, KeyError where the row has no such field."""
     value = row[field]
     word = "whole number" if kind is int else "number"
     # Python reads True as 1, 1_0 as 10 and int(1.5) as 1; a trace with these values is broken.
@@ -145,9 +147,9 @@ def _number(row: dict[str, Any], field: str, kind: Callable[[Any], Any]) -> Any:
 
 def _canonical_row(row: dict[str, Any]) -> TraceRequest:
     return TraceRequest(
-        arrival_s=_number(row, "arrival_s", float),
-        prompt_tokens=_number(row, "prompt_tokens", int),
-        output_tokens=_number(row, "output_tokens", int),
+        arrival_s=number_in(row, "arrival_s", float),
+        prompt_tokens=number_in(row, "prompt_tokens", int),
+        output_tokens=number_in(row, "output_tokens", int),
         qoe_class=row.get("qoe_class") or "",
         prefix_group=row.get("prefix_group") or "",
     )
@@ -171,8 +173,8 @@ class _AzureRow:
             raise ValueError(f"TIMESTAMP: {text!r} is before the first row's; sort it")
         return TraceRequest(
             arrival_s=(at - self._origin).total_seconds(),
-            prompt_tokens=_number(row, "ContextTokens", int),
-            output_tokens=_number(row, "GeneratedTokens", int),
+            prompt_tokens=number_in(row, "ContextTokens", int),
+            output_tokens=number_in(row, "GeneratedTokens", int),
         )
 
 
@@ -187,9 +189,9 @@ def _mooncake_row(line: str) -> TraceRequest:
     if not isinstance(hashes, list):
         raise ValueError(f"hash_ids: {hashes!r} is not a list")
     return TraceRequest(
-        arrival_s=_number(row, "timestamp", float) / 1000.0,
-        prompt_tokens=_number(row, "input_length", int),
-        output_tokens=_number(row, "output_length", int),
+        arrival_s=number_in(row, "timestamp", float) / 1000.0,
+        prompt_tokens=number_in(row, "input_length", int),
+        output_tokens=number_in(row, "output_length", int),
         # The first block of 512 tokens identifies requests with a common prefix.
         prefix_group=str(hashes[0]) if hashes else "",
     )
