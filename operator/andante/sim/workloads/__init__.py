@@ -1,0 +1,1 @@
+"""Workloads for fleets: shapes of the request rate, and recordings with more or fewer readers."""
