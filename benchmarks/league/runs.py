@@ -1,0 +1,132 @@
+"""One cached run per file, so that the league can be stopped and resumed at any run."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from benchmarks.league.cases import Case, cluster_of, engine_of, requests_of, scheduling_of
+from benchmarks.league.hindsight import timetable, work
+
+from andante.domain.scaling.snapshot import ScalingRules
+from andante.sim.fleet.andante_scaler import AndanteScaler
+from andante.sim.fleet.outcome import FleetOutcome
+from andante.sim.fleet.run import run_fleet
+from andante.sim.fleet.scaler import Scaler, Static
+
+MOST_REPLICAS = 40
+TARGET_MEAN, TARGET_GOOD = 0.95, 0.99
+_ROOT = Path(__file__).resolve().parents[2]
+_SOURCES = ("operator/andante/sim", "operator/andante/domain", "benchmarks/league")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a run cost, and what its readers got."""
+
+    replica_hours: float
+    mean_qoe: float
+    share_good: float
+    smooth_goodput: float
+    """Tokens per second."""
+    share_left: float
+    errors: int
+    cut: int
+    changes_per_hour: float
+    most_replicas: int
+    p5_qoe: float
+
+    @classmethod
+    def of(cls, outcome: FleetOutcome) -> Result:
+        return cls(
+            replica_hours=outcome.replica_hours,
+            mean_qoe=outcome.mean_qoe,
+            share_good=outcome.share_good,
+            smooth_goodput=outcome.smooth_goodput,
+            share_left=outcome.share_left,
+            errors=int(outcome.errors.sum()),
+            cut=outcome.cut,
+            changes_per_hour=outcome.direction_changes_per_hour,
+            most_replicas=max(replicas for _, replicas in outcome.changes),
+            p5_qoe=float(np.quantile(outcome.qoe[outcome.counts], 0.05)),
+        )
+
+
+def scaler_of(case: Case) -> Scaler:
+    """The scaler of a case, new for each run. Raises ValueError for a name that is not known."""
+    name, _, number = case.scaler.partition(":")
+    if name == "static":
+        return Static(int(number))
+    if name == "hindsight":
+        return timetable(case, float(number))
+    if name == "andante":
+        rules = ScalingRules(min_replicas=1, max_replicas=MOST_REPLICAS, tolerated_deficit=0.0)
+        return AndanteScaler(rules, behind=cluster_of(case).scrape_lag, mean_target=TARGET_MEAN)
+    raise ValueError(f"no scaler {case.scaler!r}")
+
+
+def start_of(case: Case) -> int:
+    """Replicas at the start: those that the first two minutes need, the same for all laws but a static one."""
+    name, _, number = case.scaler.partition(":")
+    if name == "static":
+        return int(number)
+    requests, seconds = requests_of(case)
+    return max(1, int(np.ceil(work(case, requests, seconds)[:8].mean() / 0.8)))
+
+
+def run(case: Case) -> Result:
+    """Run the case now."""
+    requests, seconds = requests_of(case)
+    outcome = run_fleet(
+        requests, engine_of(case), scaler_of(case), start=start_of(case), cluster=cluster_of(case),
+        scheduling=scheduling_of(case), end=seconds, seed=case.seed,
+    )  # fmt: skip
+    return Result.of(outcome)
+
+
+def cached(case: Case) -> Result:
+    """The result of the case: kept from before, or from a run made now and kept."""
+    file = _folder() / f"{_key(case)}.json"
+    if file.exists():
+        return Result(**json.loads(file.read_text())["result"])
+    found = run(case)
+    scratch = file.with_suffix(f".{os.getpid()}.tmp")
+    scratch.write_text(json.dumps({"case": asdict(case), "result": asdict(found)}))
+    scratch.replace(file)
+    return found
+
+
+def _folder() -> Path:
+    root = os.environ.get("ANDANTE_CACHE") or str(Path.home() / ".cache" / "andante")
+    folder = Path(root) / "bench-league"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _key(case: Case) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(case), sort_keys=True).encode())
+    digest.update(_code())
+    return digest.hexdigest()[:24]
+
+
+@cache
+def _code() -> bytes:
+    """Changes with the code that a run depends on, not with comments, docstrings or layout."""
+    digest = hashlib.sha256()
+    for folder in _SOURCES:
+        for source in sorted((_ROOT / folder).rglob("*.py")):
+            tree = ast.parse(source.read_text())
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list):
+                    node.body = [  # type: ignore[attr-defined]
+                        s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+                    ]
+            digest.update(ast.dump(tree).encode())
+    return digest.digest()
