@@ -14,6 +14,7 @@ from andante.sim.decisions import look_up
 from andante.sim.engine import Engine
 from andante.sim.host_link import before_end
 from andante.sim.host_loads import stop_load
+from andante.sim.host_state import LOAD, ON_ITS_WAY, ROW
 from andante.sim.kv_blocks import give_back, known_tokens
 from andante.sim.passed_over import show
 from andante.sim.requests import Requests
@@ -179,6 +180,8 @@ def abort_impatient(requests: Requests, engine: Engine, state: State) -> None:
         elif state.status[request] == LOADING:
             stop_load(state, request)
             _stop_prefill(requests, state, request)
+            if state.host.rows[request * ROW + LOAD] != ON_ITS_WAY:  # its KV has come, and there was no room to start
+                give_back(state, request)
         else:
             dequeue(state, request)
         _depart(requests, state, request, LEFT)
