@@ -208,3 +208,20 @@ def test_a_plan_from_a_clock_that_was_ahead_is_forgotten_but_for_what_it_learned
     assert forgotten.plan.forecast.trail == ()
     assert forgotten.plan.forecast.errors == memory.plan.forecast.errors
     assert forgotten.plan.known_since is None
+
+
+def _after_ten_minutes(*, fitted: bool) -> set[str]:
+    """The reasons of decisions while requests for five replicas arrive, and two serve them without a deficit."""
+    memory, reasons = Memory(), set()
+    for tick in range(40):
+        now = NOW + tick * SLOT_SECONDS
+        seen = snapshot(arrivals=5 * PER_REPLICA, at=now)
+        seen = dataclasses.replace(seen, engine=dataclasses.replace(ENGINE, fitted=fitted))
+        decision, memory = decide(seen, memory, now)
+        reasons.add(decision.decisive.reason)
+    return reasons
+
+
+def test_a_step_time_that_is_a_guess_buys_nothing() -> None:
+    assert "DemandExpected" in _after_ten_minutes(fitted=True)
+    assert "DemandExpected" not in _after_ten_minutes(fitted=False)

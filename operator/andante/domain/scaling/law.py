@@ -154,9 +154,9 @@ def learned(
 ) -> Plan:
     """The plan's memory after this tick. `warmup`: seconds; `forget`: seconds in which the measured ceiling grows by a
     factor e; `late_for`: seconds for which readers have been late, None while they are not."""
-    engine = snapshot.engine
+    engine = _known_engine(snapshot)
     arrivals = snapshot.arrivals
-    if not isinstance(engine, EngineCapacity) or not isinstance(arrivals, Observed) or snapshot.window <= 0:
+    if engine is None or not isinstance(arrivals, Observed) or snapshot.window <= 0:
         return plan
     lengths = learned_lengths(plan.lengths, snapshot)
     if lengths is None:
@@ -174,6 +174,13 @@ def learned(
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
     return _with_losses(_with_load(plan, snapshot, now, forget=forget, lasting=lasting), snapshot)
+
+
+def _known_engine(snapshot: Snapshot) -> EngineCapacity | None:
+    """What a replica can do; None: not known. A step time that no engine has fitted is a guess about another GPU and
+    another model (vLLM's own scheduling never fits one), and a plan on a guess may buy many times too much."""
+    engine = snapshot.engine
+    return engine if isinstance(engine, EngineCapacity) and engine.fitted else None
 
 
 def horizon_slots(*, warmup: float, lag: float) -> int:
@@ -231,8 +238,8 @@ def wanted(
 ) -> Wanted | None:
     """What the plan asks for; None: the engines do not tell what it needs. `relievable`: whether more replicas would
     relieve the readers who are late now; else the arrivals alone count."""
-    engine, lengths, peak = snapshot.engine, plan.lengths, plan.forecast.peak
-    if not isinstance(engine, EngineCapacity) or lengths is None or peak is None:
+    engine, lengths, peak = _known_engine(snapshot), plan.lengths, plan.forecast.peak
+    if engine is None or lengths is None or peak is None:
         return None
     if not isinstance(snapshot.arrivals, Observed | NoTraffic):
         return None
