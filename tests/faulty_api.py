@@ -72,7 +72,13 @@ class FaultyAPI:
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
 
     async def _stop(self) -> None:
+        server = self._runner.server
         await self._runner.cleanup()
+        # Who was accepted as the site stopped is there only a moment later: an operator connects again and again.
+        await asyncio.sleep(0.05)
+        if server is not None:
+            await server.shutdown(0)
+            await asyncio.sleep(0)  # a transport is closed by the loop's next turn
         await self._session.close()
 
     def cut(self) -> None:
