@@ -87,17 +87,26 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     if found is None:
         return feedback.up(snapshot, memory, deficit, now) if late else _down_without_a_plan(snapshot, memory, now)
     planned = law.proposal(memory.plan, found, snapshot, now)
-    if not late or planned.replicas > present:
-        return planned
-    # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
-    if now - (memory.deficit_since if memory.deficit_since is not None else now) < found.horizon:
-        return planned
-    measured = feedback.up(snapshot, memory, deficit, now)
-    if measured.replicas < planned.replicas:
-        return planned
-    # At most twice as many: it is a second opinion, and the plan learns from the same deficit what a replica carries.
-    most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
-    return dataclasses.replace(measured, replicas=min(measured.replicas, most))
+    if late:
+        if planned.replicas > present:
+            return planned
+        # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
+        lasted = now - (memory.deficit_since if memory.deficit_since is not None else now)
+        measured = feedback.up(snapshot, memory, deficit, now)
+        if lasted < found.horizon:
+            if planned.replicas == present:
+                return planned
+            words = f"QoE is {deficit:.3f} too low because of load; no replica is removed"
+            return Proposal(replicas=present, reason="OneFewerTooFew", message=words)
+        # At most twice as many: the plan learns from the same deficit what a replica carries.
+        most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
+        return dataclasses.replace(measured, replicas=min(measured.replicas, most))
+    if planned.replicas < present:
+        # The plan's capacity is reckoned. What was measured has to agree: otherwise replicas would go while readers are
+        # late, or a moment after they were.
+        measured = feedback.down(snapshot, memory, now)
+        return planned if measured.replicas < present else measured
+    return planned
 
 
 def _down_without_a_plan(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
