@@ -92,11 +92,10 @@ SUITES: tuple[Suite, ...] = (
 
 # The lanes of a stage run at the same time and take about equally long. In the first one computes, and the other waits
 # for a control plane. The end-to-end suites wait for engines, drains and alerts more than they compute; a test that
-# compares times waits until the others' engines have started (tests/e2e/machine_load.py). The tests of the local
-# cluster follow the shortest of them: each cluster has its own networks, folders and processes.
+# compares times waits until the others' engines have started (tests/e2e/machine_load.py).
 STAGES: tuple[tuple[tuple[str, ...], ...], ...] = (
-    (("lint", "unit", "golden", "contract"), ("operator", "alerts")),
-    (("changes",), ("install", "cluster"), ("on-call",)),
+    (("lint", "unit", "golden", "alerts", "contract"), ("operator", "cluster")),
+    (("changes",), ("install",), ("on-call",)),
 )
 
 
