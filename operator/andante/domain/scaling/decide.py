@@ -88,16 +88,10 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
         return feedback.up(snapshot, memory, deficit, now) if late else _down_without_a_plan(snapshot, memory, now)
     planned = law.proposal(memory.plan, found, snapshot, now)
     if late:
-        if planned.replicas > present:
-            return planned
-        # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
-        lasted = now - (memory.deficit_since if memory.deficit_since is not None else now)
+        # Whichever asks for more: the plan looks further ahead, and the deficit sees what no model does.
         measured = feedback.up(snapshot, memory, deficit, now)
-        if lasted < found.horizon:
-            if planned.replicas == present:
-                return planned
-            words = f"QoE is {deficit:.3f} too low because of load; no replica is removed"
-            return Proposal(replicas=present, reason="OneFewerTooFew", message=words)
+        if planned.replicas > max(present, measured.replicas):
+            return planned
         # At most twice as many: the plan learns from the same deficit what a replica carries.
         most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
         return dataclasses.replace(measured, replicas=min(measured.replicas, most))
