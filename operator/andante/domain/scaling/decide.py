@@ -90,11 +90,12 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     if late:
         # Whichever asks for more: the plan looks further ahead, and the deficit sees what no model does.
         measured = feedback.up(snapshot, memory, deficit, now)
-        if planned.replicas > max(present, measured.replicas):
-            return planned
         # At most twice as many: the plan learns from the same deficit what a replica carries.
         most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
-        return dataclasses.replace(measured, replicas=min(measured.replicas, most))
+        if measured.replicas > most:
+            message = f"{measured.message}; at most {most} at once"
+            measured = dataclasses.replace(measured, replicas=most, message=message)
+        return planned if planned.replicas > max(present, measured.replicas) else measured
     if planned.replicas < present:
         # The plan's capacity is reckoned. What was measured has to agree: otherwise replicas would go while readers are
         # late, or a moment after they were.
