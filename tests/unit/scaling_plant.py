@@ -48,6 +48,8 @@ class Plant:
     """Whether clients use new replicas."""
     told: bool = True
     """Whether the engines tell their demand and their speed."""
+    truth: float = 1.0
+    """Share of the speed that the engines tell with which they really serve."""
     hangs: bool = False
     """Whether all engines hang."""
     flapping: bool = False
@@ -107,10 +109,11 @@ class Plant:
             if pod.hung:
                 pod.stuck += new / len(used)
         new *= len(serving) / max(1, len(used))
-        capacity = PER_REPLICA * TICK * len(serving)
+        served = PER_REPLICA * self.truth
+        capacity = served * TICK * len(serving)
         ended = min(self.queue + new, capacity)
         self.queue += new - ended
-        wait = self.queue / (PER_REPLICA * len(serving)) if serving else 60.0
+        wait = self.queue / (served * len(serving)) if serving else 60.0
         lost = max(0.0, 0.95 - READING_SECONDS / (READING_SECONDS + wait)) if wait > 0.2 else 0.0
         stuck = sum(pod.stuck for pod in ready)
         opened = min(ended / TICK * SERVICE_SECONDS, 256.0 * len(serving)) + self.queue
@@ -132,6 +135,7 @@ class Plant:
             smooth_goodput=200 * ended / TICK,
             throughput=200 * ended / TICK,
             arrivals=rate if self.told else None,
+            answers=sum(count for count, _ in self.late[-4:]) / (TICK * len(self.late[-4:])),
             waiting=self.queue,
             loss=min(1.0, deficit / 0.95),
             at=now,

@@ -44,12 +44,14 @@ def snapshot(
     waiting: float = 0.0,
     loss: Figure | float = 0.0,
     open_on_each: tuple[float, ...] = (),
+    answers: float | None = None,
     at: float = NOW,
     window: float = 15.0,
     **rules: Any,
 ) -> Snapshot:
     """With `arrivals` (requests/s), the engines tell their demand and their speed: prompts of 1,000 and answers of 200
-    tokens, `waiting` requests in the queues, a newest sample `at` that covers `window` seconds."""
+    tokens, `waiting` requests in the queues, `answers` that end each second (None: as many as arrive), a newest sample
+    `at` that covers `window` seconds."""
 
     def figure(value: Figure | float) -> Figure:
         return Observed(value=value, at=at) if isinstance(value, int | float) else value
@@ -59,6 +61,7 @@ def snapshot(
         told = {
             "arrivals": figure(arrivals),
             "prompt_tokens": figure(1000.0),
+            "answers": figure(arrivals if answers is None else answers),
             "answer_tokens": figure(200.0),
             "waiting_requests": figure(waiting),
             "waiting_work": figure(waiting * 1000 * ENGINE.step_time.prefill_token),

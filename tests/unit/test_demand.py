@@ -162,6 +162,15 @@ def test_answers_are_those_of_the_whole_window() -> None:
     assert value_of(demand.answer_tokens) == 175.0
 
 
+def test_answers_per_second_are_of_the_whole_window_and_refused_requests_are_none() -> None:
+    demand = _demand(
+        (0, {"a": _counted(0)}),
+        (15, {"a": _counted(15, ended=2)}),
+        (30, {"a": _counted(30, ended=8, rejected=2)}),
+    )
+    assert value_of(demand.answers) == pytest.approx(6 / 30)
+
+
 def test_without_an_answer_there_is_no_length() -> None:
     assert _demand((0, {"a": _sample(0)}), (15, {"a": _sample(15)})).answer_tokens == NoTraffic()
 

@@ -27,6 +27,7 @@ class Demand:
 
     arrivals: Figure
     prompt_tokens: Figure
+    answers: Figure
     answer_tokens: Figure
     waiting_requests: Figure
     waiting_work: Figure
@@ -40,6 +41,7 @@ def unknown_demand(figure: Missing | Stale) -> Demand:
     return Demand(
         arrivals=figure,
         prompt_tokens=figure,
+        answers=figure,
         answer_tokens=figure,
         waiting_requests=figure,
         waiting_work=figure,
@@ -55,14 +57,15 @@ def demand(
     *,
     unread: int,
     answered: float,
+    answers_per_second: float,
     answer_tokens: float,
     at: float,
 ) -> Demand:
     """Sum the demand at `at`, the time of the newest sample.
 
     ready: the ready pods with a fresh sample. leaving: pods that get no new requests now, and may have got some within
-    the window. unread: ready pods without a fresh sample. answered, answer_tokens: answers that ended within the
-    measures' window, and their tokens.
+    the window. unread: ready pods without a fresh sample. answered, answers_per_second, answer_tokens: answers that
+    ended within the measures' window, their rate, and their tokens.
     """
     told = [arrivals for history, _ in ready if (arrivals := history.arrivals) is not None]
     gone = [arrivals for history in leaving if (arrivals := history.arrivals) is not None]
@@ -73,6 +76,7 @@ def demand(
     return Demand(
         arrivals=_rate(told, gone, ready, unread=unread, at=at),
         prompt_tokens=_mean_prompt([*told, *gone], at=at),
+        answers=Observed(value=answers_per_second, at=at),
         answer_tokens=Observed(value=answer_tokens / answered, at=at) if answered > 0 else NoTraffic(),
         waiting_requests=Missing(why=NO_QUEUE) if requests is None else Observed(value=requests, at=at),
         waiting_work=_work(prompts, engine, at=at),

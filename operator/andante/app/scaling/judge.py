@@ -116,6 +116,7 @@ def snapshot_of(
         throughput=measurement.throughput,
         arrivals=measurement.demand.arrivals,
         prompt_tokens=measurement.demand.prompt_tokens,
+        answers=measurement.demand.answers,
         answer_tokens=measurement.demand.answer_tokens,
         waiting_requests=measurement.demand.waiting_requests,
         waiting_work=measurement.demand.waiting_work,

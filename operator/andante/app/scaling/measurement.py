@@ -243,7 +243,13 @@ def _measure(
     gained = dict(zip(COUNTERS, map(sum, zip(*by_window, strict=True)), strict=True))
     rates = {
         name: sum(its[PLACES[name]] / history.seconds for its, history in zip(by_window, windows, strict=True))
-        for name in (VISIBLE_TOKENS, metric_names.IDLE_PENALTY_TOKENS, metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS)
+        for name in (
+            VISIBLE_TOKENS,
+            metric_names.IDLE_PENALTY_TOKENS,
+            metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS,
+            metric_names.REQUESTS,
+            REJECTED_REQUESTS,
+        )
     }
     opened = sum(s.open_requests for s in newest)
     scored = sum(s.open_requests - sum(s.open_by_class.get(n, 0.0) for n in without_qoe) for s in everywhere)
@@ -280,6 +286,7 @@ def _measure(
             [history for history, _ in leaving],
             unread=unread,
             answered=gained[metric_names.REQUESTS] - gained[REJECTED_REQUESTS],
+            answers_per_second=rates[metric_names.REQUESTS] - rates[REJECTED_REQUESTS],
             answer_tokens=gained[VISIBLE_TOKENS] + gained[HIDDEN_TOKENS],
             at=at,
         ),

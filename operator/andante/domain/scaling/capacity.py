@@ -110,6 +110,13 @@ def work(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float 
     return max(0.0, rate * (each - prefill * lengths.prompt + prefill * own))
 
 
+def served(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float | None:
+    """Replicas' worth of work of the answers that ended within the window of the deficit, by what one replica should
+    serve; None: not known. While readers are late because of load, this is what the ready replicas really can do."""
+    rate = value_of(snapshot.answers)
+    return None if rate is None else rate / requests_per_second(engine, lengths, pace=snapshot.rules.pace)
+
+
 def backlog(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float:
     """Replica seconds of work that waits in the engines' queues, prefill and decode; 0 where that is not known."""
     prefill, requests = value_of(snapshot.waiting_work), value_of(snapshot.waiting_requests)

@@ -87,21 +87,25 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     if found is None:
         return feedback.up(snapshot, memory, deficit, now) if late else _down_without_a_plan(snapshot, memory, now)
     planned = law.proposal(memory.plan, found, snapshot, now)
-    if late:
-        # Whichever asks for more: the plan looks further ahead, and the deficit sees what no model does.
-        measured = feedback.up(snapshot, memory, deficit, now)
-        # At most twice as many: the plan learns from the same deficit what a replica carries.
-        most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
-        if measured.replicas > most:
-            message = f"{measured.message}; at most {most} at once"
-            measured = dataclasses.replace(measured, replicas=most, message=message)
-        return planned if planned.replicas > max(present, measured.replicas) else measured
-    if planned.replicas < present:
-        # The plan's capacity is reckoned. What was measured has to agree: otherwise replicas would go while readers are
-        # late, or a moment after they were.
-        measured = feedback.down(snapshot, memory, now)
-        return planned if measured.replicas < present else measured
-    return planned
+    if not late or planned.replicas > present:
+        return planned
+    # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
+    if now - (memory.deficit_since if memory.deficit_since is not None else now) < found.horizon:
+        return _kept(planned, present, deficit)
+    # At most twice as many: it is a second opinion, and the plan learns from the same deficit what a replica carries.
+    most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
+    measured = feedback.up(snapshot, memory, deficit, now)
+    if measured.replicas <= most:
+        return measured
+    return dataclasses.replace(measured, replicas=most, message=f"{measured.message}; at most {most} at once")
+
+
+def _kept(planned: Proposal, present: int, deficit: float) -> Proposal:
+    """The plan, but no replica goes while readers are late: the plan's capacity is reckoned, their deficit measured."""
+    if planned.replicas >= present:
+        return planned
+    message = f"QoE is {deficit:.3f} too low because of load, so no replica is removed"
+    return Proposal(replicas=present, reason="OneFewerTooFew", message=message)
 
 
 def _down_without_a_plan(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from andante.domain.scaling.capacity import Lengths, backlog, learned_lengths, work
+from andante.domain.scaling.capacity import Lengths, backlog, learned_lengths, served, work
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.explain import CurvePoint, Proposal
 from andante.domain.scaling.figures import NoTraffic, Observed, value_of
@@ -50,9 +50,9 @@ EPISODE_SLOTS = 5
 LEAST_CEILING = 0.25
 """Least measured capacity, as a share of the reckoned one: below it, something else than load makes readers late."""
 CEILING_BACK_OFF = 0.9
-"""Capacity after a deficit, as a share of the utilisation that brought it."""
+"""Capacity after a deficit, as a share of what was served during it: a full replica serves readers late."""
 LOAD_SECONDS = 300.0
-"""A deficit belongs to the highest utilisation of this time: its requests began some time ago."""
+"""What a replica served is the most of this time: a queue that just began, or has just gone, does not show it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +64,9 @@ class Plan:
     lost: tuple[float, float] = (0.0, 0.0)
     """(requests' worth of loss, requests) of about `BALANCE_SECONDS`."""
     loads: tuple[tuple[float, float], ...] = ()
-    """(time, work per ready replica) of the peaks of `LOAD_SECONDS`."""
+    """(time, work served per ready replica) of the peaks of `LOAD_SECONDS`."""
     ceiling: tuple[float, float] | None = None
-    """(time, work per ready replica) at which readers were late; None: it never happened below the capacity."""
+    """(time, work per ready replica) that was served while readers were late; None: they never were for long."""
     wants: tuple[tuple[float, float], ...] = ()
     """(time, replicas) of the highest plans of the scale-down window, above one."""
     above_since: float | None = None
@@ -173,7 +173,8 @@ def learned(
     )
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
-    return _with_losses(_with_load(plan, snapshot, now, forget=forget, lasting=lasting), snapshot)
+    done = served(snapshot, lengths, engine)
+    return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot)
 
 
 def _known_engine(snapshot: Snapshot) -> EngineCapacity | None:
@@ -199,14 +200,21 @@ def _with_losses(plan: Plan, snapshot: Snapshot) -> Plan:
     )
 
 
-def _with_load(plan: Plan, snapshot: Snapshot, now: float, *, forget: float, lasting: bool | None) -> Plan:
-    """Learn what a replica carries: at which work per replica readers were late, and at which they were not. `lasting`:
-    whether readers have been late for longer than a burst and its replicas take; None: they are not late."""
+def _with_load(
+    plan: Plan, snapshot: Snapshot, now: float, done: float | None, *, forget: float, lasting: bool | None
+) -> Plan:
+    """Learn what a replica carries: the work that it served (`done`: of all ready replicas; None: not known) while
+    readers were late, or more than that while they were not. `lasting`: whether readers have been late for longer than
+    a burst and its replicas take; None: they are not late.
+
+    Not the work that arrived: on too few replicas that is more than they can do, and a queue that new replicas clear
+    makes readers late although the replicas are enough.
+    """
     ready = snapshot.replicas.ready
-    if not ready or snapshot.pods_measured < ready or not plan.forecast.trail:
+    if done is None or not ready or snapshot.pods_measured < ready:
         return plan
-    load = plan.forecast.trail[-1].fast / ready
-    plan = dataclasses.replace(plan, loads=with_peak(plan.loads, now, load, window=LOAD_SECONDS))
+    load = done / ready
+    plan = dataclasses.replace(plan, loads=with_peak(plan.loads, now, short(load), window=LOAD_SECONDS))
     ceiling = ceiling_now(plan, now, forget=forget)
     if lasting is not None:
         highest = max((value for _, value in plan.loads), default=0.0)

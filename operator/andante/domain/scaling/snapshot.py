@@ -124,6 +124,8 @@ class Snapshot:
     that does not tell counts as the mean of those that do."""
     prompt_tokens: Figure = _NOT_TOLD
     """Mean prompt tokens of the requests that arrived within `window`; NoTraffic: none arrived."""
+    answers: Figure = _NOT_TOLD
+    """Answers/s that ended within the window of `deficit`, cut ones included, refused requests not."""
     answer_tokens: Figure = _NOT_TOLD
     """Mean tokens, visible and hidden, of the answers that ended within the window of `deficit`, which is longer than
     `window`. An answer that was cut counts with what it had."""
