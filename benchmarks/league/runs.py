@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from benchmarks import kept_runs
 from benchmarks.league.cases import Case, cluster_of, engine_of, requests_of, scheduling_of
 from benchmarks.league.hindsight import timetable, work
 
@@ -92,41 +90,15 @@ def run(case: Case) -> Result:
 
 def cached(case: Case) -> Result:
     """The result of the case: kept from before, or from a run made now and kept."""
-    file = _folder() / f"{_key(case)}.json"
+    file = kept_runs.file_of("bench-league", asdict(case), _sources())
     if file.exists():
         return Result(**json.loads(file.read_text())["result"])
     found = run(case)
-    scratch = file.with_suffix(f".{os.getpid()}.tmp")
-    scratch.write_text(json.dumps({"case": asdict(case), "result": asdict(found)}))
-    scratch.replace(file)
+    kept_runs.keep(file, {"case": asdict(case), "result": asdict(found)})
     return found
 
 
-def _folder() -> Path:
-    root = os.environ.get("ANDANTE_CACHE") or str(Path.home() / ".cache" / "andante")
-    folder = Path(root) / "bench-league"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _key(case: Case) -> str:
-    digest = hashlib.sha256(json.dumps(asdict(case), sort_keys=True).encode())
-    digest.update(_code())
-    return digest.hexdigest()[:24]
-
-
 @cache
-def _code() -> bytes:
-    """Changes with the code that a run depends on, not with comments, docstrings or layout."""
-    digest = hashlib.sha256()
-    for folder in _SOURCES:
-        for source in sorted((_ROOT / folder).rglob("*.py")):
-            tree = ast.parse(source.read_text())
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list):
-                    node.body = [  # type: ignore[attr-defined]
-                        s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-                    ]
-            digest.update(ast.dump(tree).encode())
-    return digest.digest()
+def _sources() -> tuple[Path, ...]:
+    """The code that a run depends on."""
+    return tuple(source for folder in _SOURCES for source in (_ROOT / folder).rglob("*.py"))

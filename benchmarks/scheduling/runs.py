@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import functools
-import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks import kept_runs
 from benchmarks.scheduling.model_runs import SCHEDULERS, run_model
 from benchmarks.scheduling.replays import replay, replay_queue
 from benchmarks.scheduling.schedulers import MODEL_SOURCES, SCHEDULER_SOURCES, make_scheduler
@@ -28,7 +25,10 @@ from andante.domain.pace import PRESETS, QoEClass
 from andante.profiles import load_profiles
 from andante_vllm.virtual_host_link import VirtualHostLink
 
-HARNESS_SOURCES = ("virtual_time.py", "workload.py", "sessions.py", "replays.py", "patience.py", "scoring.py")
+_HARNESS = [
+    Path(__file__).parent / name
+    for name in ("virtual_time.py", "workload.py", "sessions.py", "replays.py", "patience.py", "scoring.py")
+]
 CAPACITY_REQUESTS = 3_000
 WITH_HOST = "+host"
 """Ends the name of a scheduler that runs with KV in host memory."""
@@ -205,7 +205,7 @@ def cached_run(spec: RunSpec) -> dict[str, Any]:
     }
     if len(workload.classes) > 1:
         result["per_class"] = {c.name: asdict(score_run(workload, run, only_class=c.name)) for c in workload.classes}
-    _write(file, result)
+    kept_runs.keep(file, result)
     return result
 
 
@@ -240,7 +240,8 @@ def capacity(
         "trace": trace,
         "stock": asdict(stock),
     }
-    file = _cache_folder() / f"capacity-{_key(asked, ())}.json"
+    sources = {*_HARNESS, *(MODEL_SOURCES if engine == "model" else ())}
+    file = kept_runs.file_of("bench-scheduler", asked, sources, prefix="capacity-")
     if file.exists():
         return float(json.loads(file.read_text())["requests_per_second"])
     profile = load_profiles()[profile_name]
@@ -266,54 +267,15 @@ def capacity(
         )
     finish = np.sort(run.finish[~np.isnan(run.finish)])
     rate = (last - first) / float(finish[last] - finish[first])
-    _write(file, {**asked, "requests_per_second": rate})
+    kept_runs.keep(file, {**asked, "requests_per_second": rate})
     return rate
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("ANDANTE_CACHE") or str(Path.home() / ".cache" / "andante")
-    folder = Path(root) / "bench-scheduler"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _file(spec: RunSpec) -> Path:
     sources = (*SCHEDULER_SOURCES[spec.scheduler], *(MODEL_SOURCES if spec.engine == "model" else ()))
-    return _cache_folder() / f"{_key(asdict(spec), sources)}.json"
-
-
-def _key(spec: Mapping[str, Any], scheduler_sources: tuple[Path, ...]) -> str:
-    """Changes with the spec, the harness, and the code of the scheduler under test."""
-    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode())
-    here = Path(__file__).parent
-    for source in sorted({*(here / name for name in HARNESS_SOURCES), *scheduler_sources}):
-        digest.update(_meaning(source).encode())
-    return digest.hexdigest()[:24]
+    return kept_runs.file_of("bench-scheduler", asdict(spec), {*_HARNESS, *sources})
 
 
 def version_of(scheduler: str) -> str:
     """Names the code of a scheduler without its history: the same code has the same version in every commit."""
-    digest = hashlib.sha256()
-    for source in SCHEDULER_SOURCES[scheduler]:
-        digest.update(_meaning(source).encode())
-    return digest.hexdigest()[:12]
-
-
-@functools.cache
-def _meaning(source: Path) -> str:
-    """The code without comments, docstrings and layout: a reformatted file makes no run stale."""
-    tree = ast.parse(source.read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            # A string that stands alone documents what is before it.
-            node.body = [  # type: ignore[attr-defined]
-                s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-            ]
-    return ast.dump(tree)
-
-
-def _write(file: Path, result: Mapping[str, Any]) -> None:
-    scratch = file.with_suffix(f".{os.getpid()}.tmp")
-    scratch.write_text(json.dumps(result))
-    scratch.replace(file)
+    return kept_runs.version_of(SCHEDULER_SOURCES[scheduler])

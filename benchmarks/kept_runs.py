@@ -1,0 +1,56 @@
+"""Keeps the result of each run of a benchmark, so that the benchmark can be stopped and goes on where it was.
+
+A result's name changes with what was asked and with the code that the run depends on, not with that code's layout.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hack.localcluster.settings import cache
+
+
+def file_of(benchmark: str, asked: Mapping[str, Any], sources: Iterable[Path], *, prefix: str = "") -> Path:
+    """The file of the run that `asked` describes with the code of `sources`, in the cache's folder `benchmark`."""
+    folder = cache() / benchmark
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    for source in sorted(set(sources)):
+        digest.update(_meaning(source).encode())
+    return folder / f"{prefix}{digest.hexdigest()[:24]}.json"
+
+
+def keep(file: Path, result: Mapping[str, Any]) -> None:
+    """Write the result at once: a run that is broken off leaves no half file."""
+    scratch = file.with_suffix(f".{os.getpid()}.tmp")
+    scratch.write_text(json.dumps(result))
+    scratch.replace(file)
+
+
+def version_of(sources: Iterable[Path]) -> str:
+    """Names code without its history: the same code has the same version in every commit."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(_meaning(source).encode())
+    return digest.hexdigest()[:12]
+
+
+@functools.cache
+def _meaning(source: Path) -> str:
+    """The code without comments, docstrings and layout: a reformatted file makes no run stale."""
+    tree = ast.parse(source.read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # A string that stands alone documents what is before it. mypy does not know which nodes have a body.
+            node.body = [  # type: ignore[attr-defined]
+                s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+            ]
+    return ast.dump(tree)
