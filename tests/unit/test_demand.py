@@ -34,7 +34,7 @@ def _sample(at: float, requests: float | None = None, *, prompt: float = 200.0, 
         open_deficit=dict.fromkeys(Cause, 0.0),
         arrived=None if requests is None else (requests, prompt * requests),
     )
-    return dataclasses.replace(sample, **more)  # type: ignore[arg-type]
+    return dataclasses.replace(sample, **more)
 
 
 def _counted(at: float, **counts: float) -> PodSample:

@@ -117,5 +117,5 @@ def _numbers(outcome: FleetOutcome) -> list[Any]:
         return value.tobytes() if isinstance(value, np.ndarray) else value
 
     series = {name: plain(getattr(outcome.series, name)) for name in outcome.series.__dataclass_fields__}
-    bare = replace(outcome, series=None)  # type: ignore[arg-type]
+    bare = replace(outcome, series=None)
     return [series, *(plain(getattr(bare, name)) for name in bare.__dataclass_fields__)]

@@ -8,6 +8,7 @@ each 15 s.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,17 +67,17 @@ class KedaLaw(RivalLaw):
             min_replicas=max(1, self.min_replicas), max_replicas=self.max_replicas, up=up, down=down
         )
 
+    @abstractmethod
     def behavior(self) -> tuple[Rules, Rules]:
         """`behavior` of the HorizontalPodAutoscaler: up and down."""
-        raise NotImplementedError
 
+    @abstractmethod
     def triggers(self, seen: Seen) -> tuple[float | None, ...]:
         """The triggers' values; None: an error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def desired(self, triggers: tuple[float | None, ...], seen: Seen) -> int | None:
         """Replicas that the HorizontalPodAutoscaler finds; None: the metrics failed."""
-        raise NotImplementedError
 
     def wanted(self, seen: Seen) -> int:
         """Replicas to ask for now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -48,7 +49,7 @@ class Parameter:
 
 
 @dataclass(kw_only=True)
-class RivalLaw:
+class RivalLaw(ABC):
     """What the laws have in common: the bounds and the period. Each law is a dataclass: its fields are its settings."""
 
     min_replicas: int = 1
@@ -70,9 +71,9 @@ class RivalLaw:
         """What a tuner may change, with ranges. The bounds and the period of decisions are not among it."""
         return cls.PARAMETERS
 
+    @abstractmethod
     def wanted(self, seen: Seen) -> int:
         """Replicas to ask for now."""
-        raise NotImplementedError
 
     def bounded(self, replicas: float) -> int:
         """`replicas` within the bounds."""

@@ -8,6 +8,7 @@ publish a number each 30 s, which a HorizontalPodAutoscaler with windows of 240 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,9 +45,9 @@ class _PublishedNumber(RivalLaw):
             down=Rules(window=self.window, policies=(Policy(Unit.PERCENT, 100, 15),)),
         )
 
+    @abstractmethod
     def publish(self, seen: Seen) -> int | None:
         """The number to publish at this tick; None: the last one stays."""
-        raise NotImplementedError
 
     def wanted(self, seen: Seen) -> int:
         """Replicas to ask for now."""
