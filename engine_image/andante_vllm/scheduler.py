@@ -113,6 +113,7 @@ class QoEScheduling(AsyncScheduler if TYPE_CHECKING else object):  # type: ignor
         stock = super().schedule
         if self._policy is None:  # the policy failed within the decision
             return stock(throttle_prefills)
+        # Orders of None are a decision too: vLLM goes on by itself, but for requests whose adapter finds no slot.
         try:
             batch = self._seam.step(orders, schedule=lambda: stock(throttle_prefills), take_off=self._take_off)
         finally:

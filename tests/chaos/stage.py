@@ -23,10 +23,10 @@ from helm_release import OPERATOR, POD_MONITOR_CRD, Release, helm_binary
 
 TICK_SECONDS = 1.0
 WINDOW_SECONDS = 4 * TICK_SECONDS
+"""After a new replica, the scaler adds no other one for this time."""
 LIFT_SECONDS = 300.0
 """Time for HELD services to have all their replicas: they may have been made again, with children of their namesakes in
 the way, and the first tick with a busy engine may be late."""
-"""After a new replica, the scaler adds no other one for this time."""
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SERVICE_CRD, MONITOR_CRD = "llmservices.andante.dev", "podmonitors.monitoring.coreos.com"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

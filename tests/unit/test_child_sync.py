@@ -306,3 +306,15 @@ def test_a_namesake_of_later_has_its_own_time() -> None:
     for sync.clock.seconds in (200.0, 259.0):
         sync.sync(service, replicas=1)
     assert api.deleted == []
+
+
+def test_a_time_in_which_the_children_were_not_looked_at_is_not_the_garbage_collectors() -> None:
+    sync, api, service = _synced()
+    api.edit("Deployment", _owned_by(NAMESAKE))
+    sync.sync(service, replicas=1)
+    sync.clock.seconds = 30.0
+    broken = _service(podTemplate={"spec": {"containers": [{"name": "engine", "command": ["sh"]}]}})
+    assert sync.sync(broken, replicas=1).spec_problem is not None
+    sync.clock.seconds = 70.0
+    sync.sync(service, replicas=1)
+    assert api.deleted == []

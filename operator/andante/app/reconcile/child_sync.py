@@ -88,6 +88,7 @@ class ChildSync:
             # Running pods stay as they are; only their number follows the decision.
             resized = self._look(partial(self._resize, service, replicas), "the Deployment")
             state.turn.end()
+            state.namesake_since = None  # nobody looks at the children meanwhile
             return SyncResult(
                 spec_problem=Problem(reason=error.reason, message=str(error)),
                 problems=[resized] if isinstance(resized, Problem) else [],
@@ -232,7 +233,7 @@ class ChildSync:
                 "%s/%s: the garbage collector left %s %s of a deleted service of this name for %.0f s",
                 *(service.namespace, service.name, live["kind"], live["metadata"]["name"], now - state.namesake_since),
             )
-            self._delete(service, live)
+            self._delete(service, live, why="its owner is gone")
 
     def _contested(self, key: Key) -> Problem:
         # The world does not keep field managers: they are most of an object, and only this function needs them.
@@ -264,10 +265,10 @@ class ChildSync:
             if key_of(obj) not in wanted and is_owned(obj, service.metadata.uid)
         ]
 
-    def _delete(self, service: LLMService, obj: Object) -> bool:
+    def _delete(self, service: LLMService, obj: Object, *, why: str = "no longer wanted") -> bool:
         kind, metadata = obj["kind"], obj["metadata"]
         self._cluster.delete(kind=kind, namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])
-        logger.info("%s/%s: deleted %s %s, no longer wanted", service.namespace, service.name, kind, metadata["name"])
+        logger.info("%s/%s: deleted %s %s, %s", service.namespace, service.name, kind, metadata["name"], why)
         return False
 
 
