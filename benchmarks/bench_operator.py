@@ -59,7 +59,7 @@ HEADLINE = {
     "api_calls_per_service": ("andante", "api_calls_per_service"),
     "cpu_when_idle_percent_of_a_core": ("idle", "cpu_percent_of_a_core"),
 }
-"""The names of the figures that other pages quote: the part and the figure of each."""
+"""Of each figure of the headline: its part and its name there."""
 PARTS_OF_A_RESULT = {"andante", "minimal kopf operator", "foreign", *SCENARIOS}
 """What has to be there before the result is written."""
 

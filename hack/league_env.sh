@@ -54,7 +54,7 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$recipe" ]; then
   echo "league-env: installing the planner of ai-dynamo $VERSION into $env"
   mkdir -p "$(dirname "$env")"
   exec 9> "$env.lock"
-  flock 9 # two callers at once must not install into each other
+  flock 9 # two callers at once must not install into each other; who waited finds the work done
   if [ "$(cat "$stamp" 2>/dev/null || true)" != "$recipe" ]; then
     [ -x "$env/bin/python" ] || "$PYTHON" -m venv "$env"
     "$UV" pip install -q --python "$env/bin/python" --no-deps --require-hashes -r "$LOCK"

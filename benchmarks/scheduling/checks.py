@@ -23,22 +23,23 @@ FIRST_LOAD, LAST_LOAD = 0.9, 1.5
 """No rival may dominate at a load between these."""
 SEEDS = 10
 """Arrivals with which a violation is looked at again."""
+_FIGURES = {
+    "mean QoE": ("mean_qoe", ".4f"),
+    "smooth goodput": ("smooth_goodput", ".0f"),
+    "tokens/s": ("throughput", ".0f"),
+    "share who left": ("share_left", ".2%"),
+}
+"""Of each figure that is compared: its key in the scores, and its form."""
 _QUANTILE = 2.262
 """Student's t, 97.5 %, of 9 degrees of freedom."""
 
 
 def worse(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> list[str]:
     """In what a run is worse than stock's run of the same requests, with the figures."""
-    found = []
-    if ours["mean_qoe"] < stock["mean_qoe"] - LEAST_QOE:
-        found.append(f"mean QoE {ours['mean_qoe']:.4f} ({stock['mean_qoe']:.4f})")
-    if ours["smooth_goodput"] < stock["smooth_goodput"] - TOLERANCE * stock["throughput"]:
-        found.append(f"smooth goodput {ours['smooth_goodput']:.0f} ({stock['smooth_goodput']:.0f})")
-    if ours["throughput"] < LEAST_THROUGHPUT * stock["throughput"]:
-        found.append(f"tokens/s {ours['throughput']:.0f} ({stock['throughput']:.0f})")
-    if ours["share_left"] > stock["share_left"] + MOST_LEAVERS:
-        found.append(f"share who left {ours['share_left']:.2%} ({stock['share_left']:.2%})")
-    return found
+    beyond = beyond_limits(ours, stock)
+    return [
+        f"{what} {ours[key]:{form}} ({stock[key]:{form}})" for what, (key, form) in _FIGURES.items() if beyond[what] > 0
+    ]
 
 
 def dominates(rival: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
@@ -61,16 +62,14 @@ def dominating(points: Mapping[tuple[str, float], Mapping[str, Any]], ours: str)
             continue
         mine = points[ours, load]
         if dominates(rival, mine):
-            figures = "; ".join(
-                f"{what} {rival[key]:{form}} ({mine[key]:{form}})"
-                for what, key, form in (("mean QoE", "mean_qoe", ".4f"), ("smooth goodput", "smooth_goodput", ".0f"))
-            )
+            both = ((what, *_FIGURES[what]) for what in ("mean QoE", "smooth goodput"))
+            figures = "; ".join(f"{what} {rival[key]:{form}} ({mine[key]:{form}})" for what, key, form in both)
             found.append((name, load, figures))
     return found
 
 
 def beyond_limits(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> dict[str, float]:
-    """By how much each figure is worse than `worse` allows, in the figure's unit: above 0 it is a violation."""
+    """By how much each figure is worse than it may be, in the figure's unit: above 0 it is a violation."""
     return {
         "mean QoE": stock["mean_qoe"] - LEAST_QOE - ours["mean_qoe"],
         "smooth goodput": stock["smooth_goodput"] - TOLERANCE * stock["throughput"] - ours["smooth_goodput"],
