@@ -217,6 +217,19 @@ def test_an_engine_without_a_fit_has_the_step_time_that_a_fit_starts_from(drop: 
     assert (capacity.step_time, capacity.fitted, capacity.tokens_per_step) == (DEFAULT_STEP_TIME, False, 1.0)
 
 
+@pytest.mark.parametrize("part", ["base", "prefill_token", "sequence", "context_token"])
+def test_a_part_of_a_step_time_that_is_not_there_is_unknown_and_not_zero(part: str) -> None:
+    lines = [line for line in TEXT.splitlines() if not line.startswith(f"{FIT}{part}_seconds")]
+    sample = _sample("\n".join(lines) + "\n")
+    assert sample.capacity is None
+    assert (sample.arrived, sample.waiting) == (_sample().arrived, _sample().waiting)
+
+
+def test_a_fit_without_its_tokens_per_step_is_unknown() -> None:
+    lines = [line for line in TEXT.splitlines() if not line.startswith("andante_scheduler_tokens_per_step")]
+    assert _sample("\n".join(lines) + "\n").capacity is None
+
+
 @pytest.mark.parametrize("value", ["NaN", "+Inf", "-1.0"])
 @pytest.mark.parametrize(
     ("name", "figure"),

@@ -63,6 +63,43 @@ def test_a_pod_keeps_its_creation_time_while_it_starts() -> None:
     assert first.learned(snapshot(spec=2, ready=1, starting_ages=(75.4,)), NOW + 15) == first
 
 
+def _warmups(*ticks: tuple[float, int, tuple[float, ...]]) -> Warmup:
+    """After ticks of (time, ready replicas, creation times of those that are not ready)."""
+    warmup = Warmup()
+    for at, ready, created in ticks:
+        ages = tuple(at - one for one in created)
+        seen = snapshot(spec=8, ready=ready, starting_ages=ages, at=NOW + at)
+        warmup = warmup.learned(seen, NOW + at)
+    return warmup
+
+
+def test_only_the_first_time_that_a_pod_is_ready_ends_a_warm_up() -> None:
+    started = [(at, 1, (0.0,)) for at in (0.0, 15.0, 30.0, 45.0, 60.0, 75.0, 90.0)]
+    flapped = [(105.0, 2, ()), (300.0, 1, (0.0,)), (315.0, 2, ()), (400.0, 1, (0.0,)), (500.0, 2, ())]
+    assert _warmups(*started, *flapped).seen == (105.0,)
+
+
+def test_a_pod_that_loses_its_readiness_soon_after_its_start_has_no_second_warm_up() -> None:
+    assert _warmups((0.0, 1, (0.0,)), (15.0, 2, ()), (30.0, 1, (0.0,)), (45.0, 2, ())).seen == (15.0,)
+
+
+def test_a_pod_that_was_ready_before_the_operator_came_teaches_nothing() -> None:
+    assert _warmups((500.0, 2, ()), (515.0, 1, (0.0,)), (530.0, 2, ())).seen == ()
+
+
+def test_each_pod_of_a_burst_of_one_second_teaches_its_own_warm_up() -> None:
+    ticks = [(0.0, 1, (0.0,) * 4), (15.0, 1, (0.0,) * 4), (30.0, 2, (0.0,) * 3), (45.0, 4, (0.0,)), (60.0, 5, ())]
+    assert _warmups(*ticks).seen == (30.0, 45.0, 45.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "seconds"),
+    [((50.0,), 50.0), ((50.0, 60.0), 60.0), ((40.0, 30.0, 20.0, 10.0), 30.0), (tuple(range(80, 0, -10)), 60.0)],
+)
+def test_three_of_four_replicas_are_ready_at_the_horizon(seen: tuple[float, ...], seconds: float) -> None:
+    assert Warmup(seen=seen).seconds == seconds
+
+
 def _after(demand: list[float], *, horizon: int = 9) -> Forecast:
     forecast = Forecast()
     for number, value in enumerate(demand):

@@ -61,11 +61,11 @@ class ToldDemand:
 
     @property
     def capacity(self) -> EngineCapacity | None:
-        """What the engine can hold and how fast it is."""
-        if not self._limits:
+        """What the engine can hold and how fast it is. A part of a fit is none: the missing rest is not 0."""
+        fit = tuple(self._values[name] for name in _STEP_TIME if name in self._values)
+        if not self._limits or len(fit) not in (0, len(_STEP_TIME)):
             return None
-        fit = tuple(self._values.get(name, 0.0) for name in _STEP_TIME)
-        return _capacity(self._limits, fit, self._values.get(metric_names.SCHEDULER_TOKENS_PER_STEP, 0.0))
+        return _capacity(self._limits, fit, self._values.get(metric_names.SCHEDULER_TOKENS_PER_STEP))
 
     def _pair(self, names: tuple[str, str]) -> tuple[float, float] | None:
         first, second = (self._values.get(name, math.nan) for name in names)
@@ -73,10 +73,12 @@ class ToldDemand:
 
 
 @lru_cache(maxsize=_SHARED)
-def _capacity(limits: tuple[str, ...], fit: tuple[float, ...], tokens_per_step: float) -> EngineCapacity | None:
+def _capacity(limits: tuple[str, ...], fit: tuple[float, ...], tokens_per_step: float | None) -> EngineCapacity | None:
     """None where one of the figures is none that an engine has. Before the first step all of `fit` is 0, and with
-    vLLM's own scheduling always."""
+    vLLM's own scheduling there is none."""
     fitted = any(fit)
+    if fitted and tokens_per_step is None:
+        return None
     try:
         kv_tokens, max_num_seqs, max_step_tokens = map(float, limits)
         return EngineCapacity(
@@ -85,7 +87,7 @@ def _capacity(limits: tuple[str, ...], fit: tuple[float, ...], tokens_per_step: 
             max_step_tokens=max_step_tokens,
             step_time=LinearStepTime(*fit) if fitted else DEFAULT_STEP_TIME,
             fitted=fitted,
-            tokens_per_step=tokens_per_step if fitted else 1.0,
+            tokens_per_step=tokens_per_step if fitted and tokens_per_step is not None else 1.0,
         )
     except ValueError:
         return None

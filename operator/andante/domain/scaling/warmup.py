@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -23,6 +23,9 @@ SAME_POD_SECONDS = 1.5
 """Kubernetes tells creation times to the second: two times that differ by less are one pod's."""
 MOST_STARTING = 40
 """Starting pods that are followed: a surge tells its warm-up with some of them."""
+FIRST_SEEN_SECONDS = 60.0
+"""A pod that is first seen to start later than this after its creation is not followed: it may have served before, and
+have lost its readiness. Longer where the ticks are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,9 @@ class Warmup:
     """What is known of the warm-ups. Times are seconds of the caller's clock."""
 
     starting: tuple[float, ...] = ()
-    """Creation times of the pods that started at the last tick, oldest first."""
+    """Creation times of the pods that started at the last tick, oldest first; without those that served before."""
+    served: tuple[float, ...] = ()
+    """Creation times of young pods that became ready: only the first time that a pod is ready ends a warm-up."""
     seen: tuple[float, ...] = ()
     """The newest warm-ups, oldest first; seconds."""
     ready: int = 0
@@ -41,31 +46,39 @@ class Warmup:
         """The warm-up to reckon with."""
         if not self.seen:
             return PRIOR_SECONDS
-        return sorted(self.seen)[min(len(self.seen) - 1, math.floor(QUANTILE * len(self.seen)))]
+        return sorted(self.seen)[math.ceil(QUANTILE * len(self.seen)) - 1]
 
     def learned(self, snapshot: Snapshot, now: float) -> Self:
         """The knowledge after this tick. A pod that no longer starts while more replicas are ready has become ready:
         the oldest such pods first. Its warm-up ended since the last tick; the whole tick is counted."""
-        created = tuple(sorted(now - age for age in snapshot.replicas.starting_ages))[:MOST_STARTING]
+        rules = snapshot.rules
+        young = max(FIRST_SEEN_SECONDS, rules.longest_gap)
+        created = sorted(now - age for age in snapshot.replicas.starting_ages)
         # A pod that was followed keeps its time: a clock that is read anew each tick must not change the memory.
-        kept = tuple(next((old for old in self.starting if _same(old, at)), short_time(at)) for at in created)
-        gone = [old for old in self.starting if not any(_same(old, at) for at in created)]
+        followed, gone, others = _matched(self.starting, created)
         rose = max(0, snapshot.replicas.ready - self.ready)
-        found = [now - at for at in gone[:rose] if now - at <= snapshot.rules.warmup_bound]
+        ended = gone[:rose]
+        served = [at for at in (*self.served, *ended) if now - at <= young]
+        _, _, others = _matched(served, others)
+        new = [short_time(at) for at in others if now - at <= young]
+        found = [now - at for at in ended if now - at <= rules.warmup_bound]
         return dataclasses.replace(
             self,
-            starting=kept,
+            starting=tuple(sorted((*followed, *new)))[:MOST_STARTING],
+            served=tuple(served)[-MOST_STARTING:],
             seen=(*self.seen, *(short(seconds) for seconds in found if seconds > 0))[-KEPT:],
             ready=snapshot.replicas.ready,
         )
 
     def without_future(self, latest: float) -> Self:
         """The knowledge without times after `latest`."""
-        return dataclasses.replace(self, starting=tuple(at for at in self.starting if at <= latest))
+        starting, served = (tuple(at for at in times if at <= latest) for times in (self.starting, self.served))
+        return dataclasses.replace(self, starting=starting, served=served)
 
     def to_state(self) -> dict[str, Any]:
         """The knowledge as JSON."""
-        return {"v": VERSION, "starting": list(self.starting), "seen": list(self.seen), "ready": self.ready}
+        state = {"v": VERSION, "starting": list(self.starting), "seen": list(self.seen), "ready": self.ready}
+        return {**state, **({"served": list(self.served)} if self.served else {})}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -74,13 +87,24 @@ class Warmup:
             return cls()
         return cls(
             starting=numbers(state.get("starting"), most=MOST_STARTING),
+            served=numbers(state.get("served"), most=MOST_STARTING),
             seen=numbers(state.get("seen"), most=KEPT),
             ready=int(state.get("ready") or 0),
         )
 
 
-def _same(one: float, other: float) -> bool:
-    return abs(one - other) <= SAME_POD_SECONDS
+def _matched(known: Sequence[float], seen: Sequence[float]) -> tuple[list[float], list[float], list[float]]:
+    """The known times that are seen again, those that are not, and the seen ones that were not known. Pods of one
+    moment have one time each: a burst is created within a second."""
+    kept, left, new = [], list(known), []
+    for at in seen:
+        old = next((one for one in left if abs(one - at) <= SAME_POD_SECONDS), None)
+        if old is None:
+            new.append(at)
+        else:
+            left.remove(old)
+            kept.append(old)
+    return kept, left, new
 
 
 def short_time(at: float) -> float:
