@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from andante.domain.scaling.capacity import Lengths, requests_per_second
 from andante.domain.scaling.decide import decide
 from andante.domain.scaling.forecast import KEPT_ERRORS, SLOT_SECONDS, Forecast
 from andante.domain.scaling.memory import Memory
-from andante.domain.scaling.replay import PRIOR_SLOTS, Readers, Replay, fewest
+from andante.domain.scaling.replay import MOST_MORE, PRIOR_SLOTS, Readers, Replay, fewest
 from andante.domain.scaling.snapshot import Mode
 from andante.domain.scaling.warmup import PRIOR_SECONDS, Warmup
 from unit.scaling_plant import PER_REPLICA
@@ -100,11 +101,11 @@ def test_three_of_four_replicas_are_ready_at_the_horizon(seen: tuple[float, ...]
     assert Warmup(seen=seen).seconds == seconds
 
 
-def _after(demand: list[float], *, horizon: int = 9) -> Forecast:
+def _after(demand: list[float], *, horizon: int = 9, peak: int = 20) -> Forecast:
     forecast = Forecast()
     for number, value in enumerate(demand):
         at = NOW + SLOT_SECONDS * number
-        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=horizon, peak_slots=20)
+        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=horizon, peak_slots=peak)
     return forecast
 
 
@@ -139,6 +140,80 @@ def test_any_interval_between_the_samples_gives_the_same_forecast(seconds: float
         forecast = forecast.learned(3.0, at=at, seconds=seconds, horizon_slots=9, peak_slots=20)
     assert forecast.peak == pytest.approx(3.0)
     assert len(forecast.errors) > 100
+
+
+def _planned(*ticks: float | None, every: float = 15.0, **changes: Any) -> Memory:
+    """After a tick for each of these replicas' worth of arrivals; None: the engines do not tell."""
+    memory = Memory(ready=2)
+    for number, work in enumerate(ticks):
+        at = NOW + every * number
+        told = None if work is None else work * PER_REPLICA
+        _, memory = decide(snapshot(spec=2, arrivals=told, at=at, **changes), memory, at)
+    return memory
+
+
+@pytest.mark.parametrize("every", [5.0, 7.0, 15.0, 20.0, 30.0, 60.0, 120.0])
+def test_time_counts_once_where_pods_are_scraped_in_turn_and_more_seldom_than_ticks(every: float) -> None:
+    ticks = round(840 / every) + 1
+    once, often = (_planned(*[1.0] * ticks, every=every, window=w, loss=0.1).plan for w in (every, 120.0))
+    wall = 840 / SLOT_SECONDS
+    assert once.forecast.slots == pytest.approx(wall + every / SLOT_SECONDS, abs=1)
+    assert often.forecast.slots == pytest.approx(wall + 120 / SLOT_SECONDS, abs=1)
+    assert often.lost == pytest.approx(once.lost, rel=0.15)
+
+
+def test_ticks_without_figures_do_not_shift_the_forecasts_against_the_time() -> None:
+    told = [None if tick % 4 == 2 else 1.0 for tick in range(60)]
+    assert len(_planned(*told).plan.forecast.errors) == pytest.approx(
+        len(_planned(*[1.0] * 60).plan.forecast.errors), abs=1
+    )
+
+
+def test_an_idle_service_s_horizon_stays_that_of_its_warm_up() -> None:
+    memory = _planned(*[1.0] * 60, *[0.0] * 900)
+    at = NOW + 15 * 100_000
+    idle = snapshot(spec=2, arrivals=0.0, at=at, mode=Mode.ADVISORY)
+    decision, _ = decide(idle, memory, at)
+    assert decision.curve
+    assert f"within {SLOT_SECONDS * (PRIOR_SECONDS / SLOT_SECONDS + 1):.0f} s" in decision.steps[0].message
+
+
+def test_without_traffic_the_mean_rate_and_the_losses_fade_and_the_lengths_stay() -> None:
+    busy, silent = (_planned(*[1.0] * 60, *[0.0] * none, loss=0.2).plan for none in (0, 120))
+    assert busy.lengths is not None
+    assert silent.lengths is not None
+    assert silent.lengths.rate < 0.01 * busy.lengths.rate
+    assert silent.lost[0] < 0.2 * busy.lost[0]
+    assert (silent.lengths.prompt, silent.lengths.answer) == (busy.lengths.prompt, busy.lengths.answer)
+
+
+def test_figures_that_are_missing_are_no_time_without_traffic() -> None:
+    told, missing = (_planned(*[1.0] * 60, *[None] * more).plan for more in (0, 40))
+    assert (missing.lengths, missing.lost) == (told.lengths, told.lost)
+
+
+def test_one_request_after_a_silence_is_not_the_new_mean() -> None:
+    mean = Lengths(prompt=1000, answer=200, rate=1e-6).learned(prompt=8.0, answer=4.0, rate=1 / 15, seconds=15)
+    assert mean.prompt > 800
+    assert mean.answer > 160
+
+
+@pytest.mark.parametrize("slots", [0, 1, 2, 5, 20])
+def test_the_forecast_in_force_is_the_largest_of_the_present_slot_and_as_many_before_it_as_are_asked_for(
+    slots: int,
+) -> None:
+    forecast, inside = _after([0.0] * 80, peak=slots), []
+    for number, value in enumerate([9.0, 9.0, *[0.0] * 30]):
+        at = NOW + SLOT_SECONDS * (80 + number)
+        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=9, peak_slots=slots)
+        inside.append(forecast.peak is not None and forecast.peak > 8.0)
+    assert inside == [False] + [True] * (slots + 1) + [False] * (30 - slots)
+
+
+def test_no_more_replicas_are_tried_than_the_bound_says() -> None:
+    who = Readers(seconds=20, count_good=True)
+    replay = Replay((1e6,) * 60, forecast=2.0, longest_episode=-1)
+    assert fewest(replay, who, least=3, capacity=1.0, allowed=0.0) == 3 + MOST_MORE
 
 
 def test_a_long_gap_makes_no_error_of_what_was_not_seen() -> None:

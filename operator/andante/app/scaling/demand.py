@@ -12,7 +12,7 @@ from statistics import fmean
 
 from andante.app.scaling.pod_history import Arrivals, PodHistory
 from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
+from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Observed, Stale
 from andante.domain.step_time import LinearStepTime
 from andante.ports import PodSample
 
@@ -25,7 +25,7 @@ NO_CAPACITY = "no engine tells its capacity: an older one never does, nor one wi
 class Demand:
     """The demand of one service, in the words of `andante.domain.scaling.snapshot`."""
 
-    arrivals: Figure
+    arrivals: Known
     prompt_tokens: Figure
     answers: Figure
     answer_tokens: Figure
@@ -93,7 +93,7 @@ def _rate(
     *,
     unread: int,
     at: float,
-) -> Figure:
+) -> Known:
     """Requests/s that arrived at all pods."""
     if not told:
         return Missing(why=NO_ARRIVALS)

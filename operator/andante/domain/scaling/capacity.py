@@ -25,6 +25,8 @@ KV_PER_REQUEST = 8.0
 FORGET_REQUESTS_SECONDS = 300.0
 """Time in which the mean lengths follow a change of the requests: long enough to be a mean, short enough to follow a
 change of use within one warm-up of a large model."""
+LEAST_REQUESTS = 8.0
+"""Requests for which the earlier means count at the least: one request after a silence is not the new mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +38,17 @@ class Lengths:
     rate: float
     """Mean requests/s: a tick counts by its share of the requests."""
 
-    def learned(self, *, prompt: float, answer: float | None, rate: float, seconds: float) -> Self:
-        """The means after `seconds` with `rate` requests/s; `answer`: None where no answer ended."""
+    def learned(self, *, prompt: float | None, answer: float | None, rate: float, seconds: float) -> Self:
+        """The means after `seconds` with `rate` requests/s, which may be 0. `prompt`, `answer`: None where there was
+        none; that length stays as it was."""
         gain = -math.expm1(-seconds / FORGET_REQUESTS_SECONDS)
-        mean_rate = self.rate + gain * (rate - self.rate)
-        share = min(1.0, gain * rate / mean_rate) if mean_rate > 0 else 0.0
+        before, new = (1 - gain) * self.rate, gain * rate
+        share = new / (new + max(before, LEAST_REQUESTS / FORGET_REQUESTS_SECONDS))
         return dataclasses.replace(
             self,
-            prompt=short(self.prompt + share * (prompt - self.prompt)),
+            prompt=self.prompt if prompt is None else short(self.prompt + share * (prompt - self.prompt)),
             answer=self.answer if answer is None else short(self.answer + share * (answer - self.answer)),
-            rate=short(mean_rate),
+            rate=short(before + new),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -60,15 +63,18 @@ class Lengths:
         return cls(prompt=number(state["prompt"]), answer=number(state["answer"]), rate=number(state["rate"]))
 
 
-def learned_lengths(lengths: Lengths | None, snapshot: Snapshot) -> Lengths | None:
-    """The mean lengths after the snapshot's newest requests; None: no request has told its lengths yet."""
+def learned_lengths(lengths: Lengths | None, snapshot: Snapshot, *, seconds: float) -> Lengths | None:
+    """The mean lengths after the snapshot's newest requests; None: no request has told its lengths yet. `seconds`: how
+    much of the snapshot's window is new."""
     prompt, answer = value_of(snapshot.prompt_tokens), value_of(snapshot.answer_tokens)
     rate = value_of(snapshot.arrivals)
-    if prompt is None or rate is None or snapshot.window <= 0:
+    if rate is None:
         return lengths
-    if lengths is None:
-        return None if answer is None else Lengths(prompt=short(prompt), answer=short(answer), rate=short(rate))
-    return lengths.learned(prompt=prompt, answer=answer, rate=rate, seconds=snapshot.window)
+    if lengths is not None:
+        return lengths.learned(prompt=prompt, answer=answer, rate=rate, seconds=seconds)
+    if prompt is None or answer is None:
+        return None
+    return Lengths(prompt=short(prompt), answer=short(answer), rate=short(rate))
 
 
 def requests_per_second(engine: EngineCapacity, lengths: Lengths, *, pace: float) -> float:

@@ -41,7 +41,9 @@ class NoTraffic:
     """Measured without a request: no request ended and none is open."""
 
 
-Figure = Observed | Stale | Missing | NoTraffic
+Known = Observed | Stale | Missing
+"""Of what is counted also where nothing happens: without traffic it is 0, not unknown."""
+Figure = Known | NoTraffic
 
 
 def value_of(figure: Figure) -> float | None:

@@ -29,14 +29,15 @@ BIG = 0.35
 """A fast mean this share above the slow one is a surge. Surges last in another way than noise does, so what is learned
 of the one does not count for the other."""
 PEAK_SLOTS = 20
-"""The forecast in force is the largest of the last 5 minutes, as bursts come in groups; of less where the user wants
-replicas to go sooner."""
+"""The forecast in force is the largest of the present slot and of so many before it: 5 minutes back, as bursts come in
+groups. It is of fewer where the user wants replicas to go sooner."""
 KEPT_ERRORS = 240
 """Errors of one hour. More would remember what the service no longer is."""
 MOST_SLOTS = 48
 """Forecasts that are kept: a horizon of at most 12 minutes."""
-MOST_MISSED_SLOTS = 8
-"""A sample that covers more slots than this (2 minutes) says too little about each of them: the trail starts anew."""
+MOST_MISSED_SLOTS = 9
+"""A sample that covers more slots than this says too little about each of them, and the trail starts anew: the longest
+interval between two scrapes is 2 minutes, and a scrape may be late."""
 LEAST_DEMAND = 0.02
 """Least forecast: an error is measured against the root of the forecast, which must not be 0."""
 IDLE_DEMAND = 0.005
@@ -66,6 +67,9 @@ class Forecast:
     """Time of the newest sample; None: there was none yet."""
     filling: tuple[float, float] = (0.0, 0.0)
     """(seconds, work times seconds) of the slot that is not full yet."""
+    ahead: float = 0.0
+    """Seconds by which the samples are ahead of the slots: a slot is made of whole samples, which are never exactly as
+    long as it is. Below 0: behind."""
     last: tuple[float, ...] = ()
     """Demand of the newest slots of the fast mean, oldest first."""
     slow: float = 0.0
@@ -90,24 +94,31 @@ class Forecast:
         """Whether there has been no demand for so long that nothing is left of it."""
         return bool(self.trail) and self.slow < IDLE_DEMAND and self.trail[-1].peak <= LEAST_DEMAND
 
+    def new_seconds(self, at: float, *, window: float) -> float:
+        """Seconds for which a sample at `at` stands: the time since the sample before it. Its own `window` is longer
+        where pods are scraped in turn and more seldom than once a tick; after a gap, only the window is known."""
+        if self.at is None:
+            return window
+        return at - self.at if at - self.at <= MOST_MISSED_SLOTS * SLOT_SECONDS else window
+
     def learned(self, work: float, *, at: float, seconds: float, horizon_slots: int, peak_slots: int) -> Self:
-        """The forecast after a sample at `at`, in whose `seconds` the demand was `work`. `peak_slots`: slots of which
-        the largest forecast is in force."""
+        """The forecast after a sample at `at`, in whose `seconds` (`new_seconds`) the demand was `work`. `peak_slots`:
+        slots before the present one whose forecasts are still in force."""
         if self.at is not None and at <= self.at:
             return self  # the same sample, seen again
         # While a service is idle, nothing is learned: the trail says all that there is to say of this time.
-        lost = self.at is not None and not self.is_idle and at - self.at > seconds + MOST_MISSED_SLOTS * SLOT_SECONDS
-        filled, weighed = (0.0, 0.0) if lost else self.filling
-        filled, weighed = filled + seconds, weighed + work * seconds
+        lost = self.at is not None and not self.is_idle and at - self.at > MOST_MISSED_SLOTS * SLOT_SECONDS
         state = dataclasses.replace(self, at=at)
         if lost or seconds > MOST_MISSED_SLOTS * SLOT_SECONDS:
-            state = dataclasses.replace(state, trail=(), last=())
-        if filled < 0.8 * SLOT_SECONDS:  # ticks are never exactly a slot apart
+            state = dataclasses.replace(state, trail=(), last=(), filling=(0.0, 0.0), ahead=0.0)
+        filled, weighed = state.filling[0] + seconds, state.filling[1] + work * seconds
+        slots = min(MOST_MISSED_SLOTS, round((state.ahead + filled) / SLOT_SECONDS))
+        if slots < 1:
             return dataclasses.replace(state, filling=(round(filled, 3), round(weighed, 4)))
-        demand = short(weighed / filled)
-        for _ in range(max(1, min(MOST_MISSED_SLOTS, round(filled / SLOT_SECONDS)))):
-            state = state._slot(demand, horizon_slots, peak_slots)
-        return dataclasses.replace(state, filling=(0.0, 0.0))
+        ahead = min(SLOT_SECONDS / 2, round(state.ahead + filled - slots * SLOT_SECONDS, 3))
+        for _ in range(slots):
+            state = state._slot(short(weighed / filled), horizon_slots, peak_slots)
+        return dataclasses.replace(state, filling=(0.0, 0.0), ahead=ahead)
 
     def _slot(self, demand: float, horizon: int, peak_slots: int) -> Self:
         last = (*self.last, demand)[-FAST_SLOTS:]
@@ -126,9 +137,8 @@ class Forecast:
             errors = (*errors, short(error))[-KEPT_ERRORS:]
         persistence = _persistence(fast, slow, noise=noise, surges=surges)
         forecast = max(LEAST_DEMAND, slow + persistence * (fast - slow))
-        peak = max(
-            [forecast, *(point.forecast for point in self.trail[len(self.trail) - min(peak_slots, len(self.trail)) :])]
-        )
+        earlier = self.trail[max(0, len(self.trail) - peak_slots) :]
+        peak = max([forecast, *(point.forecast for point in earlier)])
         point = Point(fast=short(fast), slow=short(slow), forecast=short(forecast), peak=short(peak))
         return dataclasses.replace(
             self,
@@ -145,7 +155,7 @@ class Forecast:
         """The forecast without a sample after `latest`: what was learned stays, the recent past is dropped."""
         if self.at is None or self.at <= latest:
             return self
-        return dataclasses.replace(self, at=None, filling=(0.0, 0.0), last=(), trail=())
+        return dataclasses.replace(self, at=None, filling=(0.0, 0.0), ahead=0.0, last=(), trail=())
 
     def to_state(self) -> dict[str, Any]:
         """The forecast as JSON."""
@@ -153,6 +163,7 @@ class Forecast:
             "v": VERSION,
             **({} if self.at is None else {"at": self.at}),
             "filling": list(self.filling),
+            "ahead": self.ahead,
             "last": list(self.last),
             "slow": self.slow,
             "slots": self.slots,
@@ -173,6 +184,7 @@ class Forecast:
         return cls(
             at=optional_number(state.get("at")),
             filling=(filling[0], filling[1]),
+            ahead=number(state.get("ahead") or 0.0),
             last=numbers(state.get("last"), most=FAST_SLOTS),
             slow=number(state["slow"]),
             slots=min(max(0, int(state["slots"])), round(SLOW_SECONDS / SLOT_SECONDS)),

@@ -17,7 +17,7 @@ from typing import Any, Self
 from andante.domain.scaling.capacity import Lengths, backlog, learned_lengths, served, work
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.explain import CurvePoint, Proposal
-from andante.domain.scaling.figures import NoTraffic, Observed, value_of
+from andante.domain.scaling.figures import Observed, value_of
 from andante.domain.scaling.forecast import PEAK_SLOTS, SLOT_SECONDS, Forecast
 from andante.domain.scaling.numbers import optional_number, pairs, short
 from andante.domain.scaling.peaks import MAX_PEAKS, with_peak
@@ -158,23 +158,24 @@ def learned(
     arrivals = snapshot.arrivals
     if engine is None or not isinstance(arrivals, Observed) or snapshot.window <= 0:
         return plan
-    lengths = learned_lengths(plan.lengths, snapshot)
-    if lengths is None:
-        return plan
     if plan.forecast.at is not None and arrivals.at <= plan.forecast.at:
         return plan  # the sample was seen before
+    seconds = plan.forecast.new_seconds(arrivals.at, window=snapshot.window)
+    lengths = learned_lengths(plan.lengths, snapshot, seconds=seconds)
+    if lengths is None:
+        return plan
     demand = work(snapshot, lengths, engine) or 0.0
     if demand == 0 and plan.forecast.is_idle:
         return plan  # an idle service's memory must not change with every tick
     slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
     peak_slots = min(PEAK_SLOTS, round(snapshot.rules.scale_down_window / SLOT_SECONDS))
     forecast = plan.forecast.learned(
-        demand, at=arrivals.at, seconds=snapshot.window, horizon_slots=slots, peak_slots=peak_slots
+        demand, at=arrivals.at, seconds=seconds, horizon_slots=slots, peak_slots=peak_slots
     )
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
     done = served(snapshot, lengths, engine)
-    return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot)
+    return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
 def _known_engine(snapshot: Snapshot) -> EngineCapacity | None:
@@ -189,15 +190,12 @@ def horizon_slots(*, warmup: float, lag: float) -> int:
     return math.ceil((max(0.0, warmup) + max(0.0, lag)) / SLOT_SECONDS) + 1
 
 
-def _with_losses(plan: Plan, snapshot: Snapshot) -> Plan:
-    loss, rate = value_of(snapshot.loss), value_of(snapshot.arrivals) or 0.0
-    requests = rate * snapshot.window
-    if loss is None or requests <= 0:
-        return plan
-    kept = math.exp(-snapshot.window / BALANCE_SECONDS)
-    return dataclasses.replace(
-        plan, lost=(short(kept * plan.lost[0] + loss * requests), short(kept * plan.lost[1] + requests))
-    )
+def _with_losses(plan: Plan, snapshot: Snapshot, seconds: float) -> Plan:
+    """Forget earlier losses, also while nothing arrives, and add what the newest `seconds` have lost."""
+    loss, rate = value_of(snapshot.loss), value_of(snapshot.arrivals)
+    lost, requests = (0.0, 0.0) if loss is None or rate is None else (loss * rate * seconds, rate * seconds)
+    kept = math.exp(-seconds / BALANCE_SECONDS)
+    return dataclasses.replace(plan, lost=(short(kept * plan.lost[0] + lost), short(kept * plan.lost[1] + requests)))
 
 
 def _with_load(
@@ -246,13 +244,10 @@ def wanted(
 ) -> Wanted | None:
     """What the plan asks for; None: the engines do not tell what it needs. `relievable`: whether more replicas would
     relieve the readers who are late now; else the arrivals alone count."""
-    engine, lengths, peak = _known_engine(snapshot), plan.lengths, plan.forecast.peak
-    if engine is None or lengths is None or peak is None:
+    engine, lengths, peak, arrivals = _known_engine(snapshot), plan.lengths, plan.forecast.peak, snapshot.arrivals
+    if engine is None or lengths is None or peak is None or not isinstance(arrivals, Observed):
         return None
-    if not isinstance(snapshot.arrivals, Observed | NoTraffic):
-        return None
-    at = plan.forecast.at if plan.forecast.at is not None else now
-    slots = horizon_slots(warmup=warmup, lag=now - at)
+    slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
     rules = snapshot.rules
     waiting = backlog(snapshot, lengths, engine) if relievable else 0.0
     demand = peak + BACKLOG_SHARE * waiting / BACKLOG_SECONDS

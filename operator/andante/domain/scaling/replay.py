@@ -74,20 +74,21 @@ class Replay:
 
 
 def fewest(replay: Replay, readers: Readers, *, least: int, capacity: float, allowed: float) -> int:
-    """The fewest replicas, at least `least`, that would have lost no more than `allowed`. `capacity`: of one replica.
-    The steps double until it is enough, and then halve: the loss falls with the replicas."""
+    """The fewest replicas, at least `least`, that would have lost no more than `allowed`; where none of them would,
+    `MOST_MORE` more than `least`. `capacity`: of one replica. The steps double until it is enough, and then halve: the
+    loss falls with the replicas."""
 
     def enough(replicas: int) -> bool:
         return replay.loss(replicas * capacity, readers) <= allowed
 
     if enough(least):
         return least
+    most = least + MOST_MORE
     low, step = least, 1
-    while not enough(low + step):
-        low, step = low + step, 2 * step
-        if low - least > MOST_MORE:
-            return low
-    high = low + step
+    while not enough(high := min(low + step, most)):
+        if high == most:
+            return most
+        low, step = high, 2 * step
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Stale, value_of
+from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Stale, value_of
 
 _NOT_TOLD = Missing(why="the engines do not tell the demand")
 
@@ -119,9 +119,9 @@ class Snapshot:
     """Number of ready pods that these figures include."""
     throughput: Figure
     """Tokens/s in the window, without a penalty."""
-    arrivals: Figure = _NOT_TOLD
+    arrivals: Known = _NOT_TOLD
     """Requests/s that arrived at all engines of the service within `window`, whatever became of them. A ready engine
-    that does not tell counts as the mean of those that do."""
+    that does not tell counts as the mean of those that do. Without traffic it is 0, which is known at its time."""
     prompt_tokens: Figure = _NOT_TOLD
     """Mean prompt tokens of the requests that arrived within `window`; NoTraffic: none arrived."""
     answers: Figure = _NOT_TOLD
