@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from andante.sim.fleet.compiled.routing import Router
 from andante.sim.fleet.outcome import FleetOutcome
-from andante.sim.fleet.routing import Router
 from andante.sim.fleet.run import run_fleet
 from andante.sim.fleet.settings import Cluster, Fault, FaultKind, Shortage, WarmUp
 from andante.sim.requests import Requests

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from andante.domain.request_meter import Outcome as Ending
 from andante.domain.request_meter import RequestMeter
+from andante.sim.fleet.compiled.routing import Router
 from andante.sim.fleet.outcome import FleetOutcome
-from andante.sim.fleet.routing import Router
 from andante.sim.fleet.run import run_fleet
 from andante.sim.fleet.scaler import Sight, Static
 from andante.sim.fleet.settings import Cluster, Fault, FaultKind, Shortage, WarmUp

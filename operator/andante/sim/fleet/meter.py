@@ -13,8 +13,8 @@ from andante.domain.idle_replica import IdleReplica
 from andante.domain.request_meter import Objective
 from andante.sim.engine import Engine
 from andante.sim.fleet.causes import Causes, causes, idle_replica
+from andante.sim.fleet.compiled.replicas import Replicas
 from andante.sim.fleet.pods import Pod
-from andante.sim.fleet.replicas import Replicas
 from andante.sim.fleet.scores import Scores, scores
 from andante.sim.requests import Requests
 from andante.sim.state import ENDED, FREE, IN_BATCH, IN_ENGINE, LINE, STEPS, WAITING

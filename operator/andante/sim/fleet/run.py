@@ -14,14 +14,14 @@ from andante.domain.step_time import LinearStepTime
 from andante.sim.engine import Engine
 from andante.sim.fleet import meter as metered
 from andante.sim.fleet.causes import idle_replica
+from andante.sim.fleet.compiled.replicas import Replicas
+from andante.sim.fleet.compiled.routing import Routing
+from andante.sim.fleet.compiled.serve import serve
 from andante.sim.fleet.meter import FleetMeter, Scrape
 from andante.sim.fleet.outcome import FleetOutcome, Series
 from andante.sim.fleet.pods import Phase, Pod, Pods, name_of
-from andante.sim.fleet.replicas import Replicas
-from andante.sim.fleet.routing import Routing
 from andante.sim.fleet.scaler import Scaler, Sight
 from andante.sim.fleet.scores import scores
-from andante.sim.fleet.serve import serve
 from andante.sim.fleet.settings import Cluster, FaultKind
 from andante.sim.requests import Requests
 from andante.sim.run import Scheduling, SimulationError, check_fits, policy_for

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from andante.sim.fleet.routing import Router
+from andante.sim.fleet.compiled.routing import Router
 
 _P95 = 1.6449
 """The 95th percentile of the standard normal distribution."""

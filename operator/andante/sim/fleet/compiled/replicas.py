@@ -59,19 +59,23 @@ class Replicas(NamedTuple):
         """A fleet of no rows."""
         owner = np.full(blank.status.size, -1)
         blank = blank._replace(present=blank.present[:0])  # a row of the table has room for what is on the replica
-        empty: list[Any] = [np.empty((0, own.size), own.dtype) for own in _own(blank, policy, fit)]
-        return cls(blank, policy, fit, owner, np.empty(0, dtype=np.int64), *empty)
+        empty: dict[str, Any] = {
+            name: np.empty((0, own.size), own.dtype) for name, own in _own(blank, policy, fit).items()
+        }
+        pods = np.empty(0, dtype=np.int64)
+        return cls(blank=blank, policy=policy, fit=fit, owner=owner, pods=pods, **empty)
 
     def with_rows(self, rows: int) -> Self:
         """The fleet with `rows` new rows, without pods."""
         blank, known = self.blank, self.blank.status.size + self.pods.size
         ends = np.arange(known, known + rows)
         queue = Queue(*(np.concatenate((ring[:known], ends)) for ring in blank.queue))
-        tables: list[Any] = [
-            np.concatenate((table, np.zeros((rows, table.shape[1]), table.dtype))) for table in self[5:]
-        ]
+        tables: dict[str, Any] = {}
+        for name in _own(blank, self.policy, self.fit):
+            table = getattr(self, name)
+            tables[name] = np.concatenate((table, np.zeros((rows, table.shape[1]), table.dtype)))
         pods = np.concatenate((self.pods, np.full(rows, -1)))
-        return type(self)(blank._replace(queue=queue), self.policy, self.fit, self.owner, pods, *tables)
+        return self._replace(blank=blank._replace(queue=queue), pods=pods, **tables)
 
     def with_room(self, requests: int) -> Self:
         """The fleet where each replica has room for `requests` requests."""
@@ -83,24 +87,42 @@ class Replicas(NamedTuple):
 
     def begin(self, row: int, pod: int) -> None:
         """Put a new replica into the row."""
-        for table, own in zip(self[5:], _own(self.blank, self.policy, self.fit), strict=True):
-            if table is not self.present:
-                table[row] = own
+        for name, own in _own(self.blank, self.policy, self.fit).items():
+            if name != "present":  # says nothing before the first request, and a row has more room than `own`
+                getattr(self, name)[row] = own
         place = self.blank.status.size + row
         self.counts[row, QUEUE_ENDS] = place
         self.blank.queue.following[place] = self.blank.queue.preceding[place] = place
         self.pods[row] = pod
 
 
-def _own(state: State, policy: Policy, fit: Sums) -> tuple[Floats | Ints, ...]:
-    """A replica's own arrays in the order of the tables."""
+def _own(state: State, policy: Policy, fit: Sums) -> dict[str, Floats | Ints]:
+    """A replica's own arrays, by the name of the table of which each is a row."""
     pool = state.pool
-    return (
-        state.present, state.batch, state.victims, state.readers, state.counts, state.clocks, state.flights,
-        state.passengers, pool.following, pool.preceding, pool.references, pool.content, pool.twin,
-        pool.findable.keys, pool.findable.blocks, policy.memory, policy.lengths.counts.ravel(),
-        policy.lengths.table.ravel(), policy.lengths.unseen, fit.squares.ravel(), fit.products, fit.quality,
-    )  # fmt: skip
+    return {
+        "present": state.present,
+        "batch": state.batch,
+        "victims": state.victims,
+        "readers": state.readers,
+        "counts": state.counts,
+        "clocks": state.clocks,
+        "flights": state.flights,
+        "passengers": state.passengers,
+        "following": pool.following,
+        "preceding": pool.preceding,
+        "references": pool.references,
+        "content": pool.content,
+        "twin": pool.twin,
+        "keys": pool.findable.keys,
+        "blocks": pool.findable.blocks,
+        "memory": policy.memory,
+        "lengths": policy.lengths.counts.ravel(),
+        "rests": policy.lengths.table.ravel(),
+        "unseen": policy.lengths.unseen,
+        "squares": fit.squares.ravel(),
+        "products": fit.products,
+        "quality": fit.quality,
+    }
 
 
 @inner

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from andante.domain.compiled import Bools, Floats, Ints, inner
-from andante.sim.fleet.replicas import Replicas
+from andante.sim.fleet.compiled.replicas import Replicas
 from andante.sim.state import GONE, SENT
 
 

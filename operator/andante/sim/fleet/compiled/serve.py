@@ -8,8 +8,8 @@ from pathlib import Path
 from andante.domain.compiled import Ints, Table, compiled_with, inner
 from andante.sim.decisions import Decide
 from andante.sim.engine import Engine
-from andante.sim.fleet.replicas import Replicas, fit_of, policy_of, state_of
-from andante.sim.fleet.routing import Router, Routing, chosen
+from andante.sim.fleet.compiled.replicas import Replicas, fit_of, policy_of, state_of
+from andante.sim.fleet.compiled.routing import Router, Routing, chosen
 from andante.sim.replica import advance
 from andante.sim.requests import Requests
 from andante.sim.state import COMING, FAILED, IN_ENGINE, LAST_COMING, NEXT_COMING, NOW, SENT
@@ -40,7 +40,7 @@ def _run(decide: Decide, requests: Requests, engine: Engine, replicas: Replicas,
         advance(decide, requests, engine, state, policy, sums, until)
 
 
-@compiled_with(Path(__file__).parent, Path(__file__).parents[1])
+@compiled_with(Path(__file__).parent, Path(__file__).parents[2])
 def serve(
     decide: Decide,
     requests: Requests,
