@@ -89,6 +89,12 @@ def test_a_quantile_without_samples_has_no_value() -> None:
     assert math.isnan(quantiles[-1])
 
 
+def test_a_law_sees_scrapes_however_late_they_are() -> None:
+    seen = watched(replace(SOON, scrape_lag=50.0), seconds=60.0)[-1]
+    assert seen.totals is not None
+    assert seen.totals.arrived == 20.0  # of the first ten seconds
+
+
 def test_the_production_law_buys_when_readers_wait_and_gives_back_when_they_do_not() -> None:
     """Two sequences at a time carry about 7 such answers a second: 12 a second for two minutes are too many for one."""
     random = np.random.default_rng(3)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -14,8 +16,6 @@ from andante.sim.fleet.pods import Phase, Pod, name_of
 from andante.sim.fleet.scaler import Sight
 from andante.sim.fleet.seen import Law, Objective, PodSeen, Replica, Seen, Totals
 
-_WINDOW = 60.0
-"""Seconds of the windows of rates, quantiles and maxima."""
 _READING = Objective()
 
 
@@ -36,13 +36,12 @@ class LawScaler:
 def seen(sight: Sight, objective: Objective) -> Seen:
     """What a law sees of the fleet."""
     newest = sight.scrapes[-1] if sight.scrapes else None
-    window = [s for s in sight.scrapes if newest is not None and s.at > newest.at - _WINDOW]
     pods = [pod for pod in sight.pods if pod.phase is not Phase.DRAINING]
     engine = sight.engine
     return Seen(
         now=sight.now,
         spec=sight.spec,
-        pods=tuple(_pod(pod, sight.now, newest, window) for pod in pods),
+        pods=tuple(_pod(pod, sight.now, sight.scrapes) for pod in pods),
         replica=Replica(
             kv_tokens=engine.blocks * engine.block_size,
             max_num_seqs=engine.max_seqs,
@@ -51,13 +50,13 @@ def seen(sight: Sight, objective: Objective) -> Seen:
         ),
         objective=objective,
         totals=None if newest is None else _totals(newest),
-        ttft_p90=_p90([s.first_tokens for s in window]),
-        tpot_p90=_p90([s.per_token for s in window]),
+        ttft_p90=_p90([s.first_tokens for s in sight.scrapes]),
+        tpot_p90=_p90([s.per_token for s in sight.scrapes]),
         warmup=median(sight.warmups) if sight.warmups else None,
     )
 
 
-def _pod(pod: Pod, now: float, newest: Scrape | None, window: list[Scrape]) -> PodSeen:
+def _pod(pod: Pod, now: float, scrapes: Sequence[Scrape]) -> PodSeen:
     own = PodSeen(
         name=name_of(pod),
         ready=pod.takes_requests,
@@ -66,11 +65,11 @@ def _pod(pod: Pod, now: float, newest: Scrape | None, window: list[Scrape]) -> P
         ready_for=now - pod.ready_since if pod.takes_requests else 0.0,
     )
     number = pod.number
-    if newest is None or number not in newest.pods:
+    if not scrapes or number not in scrapes[-1].pods:
         return own
-    known = [s for s in window if number in s.pods]
-    return PodSeen(
-        name=own.name, ready=own.ready, pending=own.pending, age=own.age, ready_for=own.ready_for,
+    newest, known = scrapes[-1], [s for s in scrapes if number in s.pods]
+    return replace(
+        own,
         running=newest.gauge(number, metered.RUNNING),
         waiting=newest.gauge(number, metered.QUEUED),
         most_waiting=max(s.gauge(number, metered.QUEUED) for s in known),

@@ -20,7 +20,7 @@ from andante.sim.fleet.compiled.serve import serve
 from andante.sim.fleet.meter import FleetMeter, Scrape
 from andante.sim.fleet.outcome import FleetOutcome, Series
 from andante.sim.fleet.pods import Phase, Pod, Pods, name_of
-from andante.sim.fleet.scaler import Scaler, Sight
+from andante.sim.fleet.scaler import SIGHT_SECONDS, Scaler, Sight
 from andante.sim.fleet.scores import scores
 from andante.sim.fleet.settings import Cluster, FaultKind
 from andante.sim.requests import Requests
@@ -48,8 +48,6 @@ from andante.sim.state import (
 
 _USUAL = Cluster()
 _PROMISED = Objective()
-_KEPT_SCRAPES = 41
-"""Ten minutes of scrapes every 15 s."""
 _LONGEST_REST = 86_400.0
 """Seconds after the end of the run in which the last requests must be over."""
 _SCORED_AT_ONCE = 1_000_000
@@ -114,7 +112,8 @@ class _Run:
         self._failed_before = np.zeros(requests.arrival.size, dtype=np.bool_)
         self._errors = np.zeros(requests.arrival.size, dtype=np.int64)
         self._cut = self._steps = self._preemptions = 0
-        self._scrapes: deque[Scrape] = deque(maxlen=_KEPT_SCRAPES)
+        self._scrapes: list[Scrape] = []
+        """Those that a scaler may still see, oldest first."""
         self._changes: list[tuple[float, int]] = []
         self._series: list[tuple[float, int, int, int, int, float]] = []
         self._faults = deque(sorted(cluster.faults, key=lambda fault: fault.at))
@@ -287,6 +286,8 @@ class _Run:
         scrape = self._meter.scrape(self._replicas, self._pods.live, again=self._failed_before, now=now)
         before = self._scrapes[-1].totals if self._scrapes else np.zeros(metered.COUNTERS)
         self._scrapes.append(scrape)
+        if visible := self._visible(now):
+            self._scrapes = [kept for kept in self._scrapes if kept.at >= visible[0].at]
         if now > self._end + self._cluster.scrape_every:
             return
         gained = scrape.totals - before
@@ -297,8 +298,13 @@ class _Run:
         arrived, opened = int(gained[metered.ARRIVED]), int(gauges[metered.OPEN])
         self._series.append((now, self._pods.spec, ready, opened, arrived, float(deficit)))
 
+    def _visible(self, now: float) -> list[Scrape]:
+        """What a scaler sees at `now`: the newest scrape that is old enough, and those of SIGHT_SECONDS until it."""
+        old_enough = [scrape for scrape in self._scrapes if scrape.at <= now - self._cluster.scrape_lag]
+        return [scrape for scrape in old_enough if scrape.at > old_enough[-1].at - SIGHT_SECONDS]
+
     def _decide_replicas(self, now: float) -> None:
-        visible = [scrape for scrape in self._scrapes if scrape.at <= now - self._cluster.scrape_lag]
+        visible = self._visible(now)
         sight = Sight(
             now=now, spec=self._pods.spec, pods=tuple(self._pods.live), scrapes=visible, warmups=self._pods.warmups,
             engine=self._engine, objective=self._objective,

@@ -11,6 +11,9 @@ from andante.sim.engine import Engine
 from andante.sim.fleet.meter import Scrape
 from andante.sim.fleet.pods import Pod
 
+SIGHT_SECONDS = 60.0
+"""Seconds of scrapes that a scaler sees: the windows of the laws' rates, quantiles and maxima."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
@@ -22,11 +25,12 @@ class Sight:
     pods: Sequence[Pod]
     """All that are not gone, in the order of creation."""
     scrapes: Sequence[Scrape]
-    """Of the last minutes, oldest first."""
+    """The newest one and those of `SIGHT_SECONDS` until it, oldest first."""
     warmups: Sequence[float]
     """Seconds from creation to ready, of all pods that became ready."""
     engine: Engine
     objective: Objective
+    """By which the readers are scored."""
 
 
 class Scaler(Protocol):
