@@ -1,8 +1,10 @@
 """How true the simulator is: recorded runs of real vLLM, predicted with profiles fitted to the other half of each run.
 
-`make bench-fidelity`. The fit sees the requests whose split is `fit`; the verdict is about the requests whose split is
-`judge`. Without --verdict only errors on the fit's half are printed, so that work on simulator and fit cannot follow
-the other half. Writes benchmarks/results/fidelity.json and .md, with the verdict only.
+`make bench-fidelity` prints errors on the half that the fit reads (split `fit`), so that work on simulator and fit does
+not follow the other half (split `judge`). `make bench-fidelity ARGS=--verdict` compares with that other half, for all
+set-ups, and writes benchmarks/results/fidelity.json and .md, which count the versions of the code that were judged.
+
+Exit status: 0 good, 1 where a set-up that is asked misses a bar of the verdict, 2 for wrong arguments.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ import argparse
 import csv
 import hashlib
 import io
+import json
 import os
-import pickle
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,22 +23,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from benchmarks.results_file import write_result
+from benchmarks import kept_runs
+from benchmarks.results_file import RESULTS, versions, write_result
 from rich.console import Console
 
-import andante
 from andante.cli.profile_command import fitted
 from andante.cli.recorded_runs import Recording, read_recording
 from andante.cli.simulator_errors import ErrorRow, Prediction, compared, error_rows, error_table, predicted
 from andante.cli.traces import read_text
-from andante.domain.step_time import Profile
+from andante.domain.step_time import Profile, StepTimeCoefficients
 from andante.sim.real_runs.fidelity import mean_interval
 from andante.sim.real_runs.fitting import Fit
 from andante.sim.real_runs.recorded import Latencies
 
 DATA: Final = Path(__file__).parent / "ground_truth"
-PACKAGE: Final = Path(andante.__file__).parent
-BUILD: Final = Path(__file__).parents[1] / "build" / "fidelity"
+PACKAGES: Final = ("numpy", "numba", "scipy")
 GATED: Final = (
     "rtx4090-llama31-8b-s256", "rtxpro6000-llama31-8b", "h100-llama2-7b-mixed", "h100-codellama-34b-prefix",
 )  # fmt: skip
@@ -49,8 +50,6 @@ SOON: Final = 0.3
 SOON_WITHIN: Final = 0.02
 KS: Final = 0.10
 TOST: Final = 0.05
-ASKED: Final = 1
-"""How often the errors on the judge's half were looked at, with this verdict. Raise it when the simulator changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,10 @@ class Judged:
             answer[row.latency] = near and row.found.ks - KS <= 0
         return answer
 
+    def misses(self) -> list[str]:
+        """Latencies that miss the bar."""
+        return [latency for latency, good in self.passes().items() if not good]
+
     def means_equal(self) -> dict[str, bool]:
         """By latency, whether the 90 % interval of the mean's error lies within `TOST`: two one-sided tests."""
         return {
@@ -80,24 +83,35 @@ class Judged:
         }
 
 
+def sources() -> list[Path]:
+    """All Python files that a fit runs."""
+    return kept_runs.loaded_by("andante.cli.profile_command", "andante.cli.simulator_errors")
+
+
+def inputs(name: str) -> list[Path]:
+    """All data that the set-up's fit reads."""
+    return sorted([DATA / "index.yaml", *(DATA / "kernels").rglob("*.gz"), *(DATA / name).glob("*.gz")])
+
+
 def fit(name: str) -> tuple[Profile, Fit]:
-    """The set-up's profile; kept in build/fidelity for as long as neither data nor simulator nor fit change."""
-    recording = read_recording(DATA / name, DATA / "index.yaml", times=True)
-    sources = [
-        *(PACKAGE / "sim").rglob("*.py"),
-        *(PACKAGE / "cli" / f"{module}.py" for module in ("recorded_runs", "profile_command")),
-        *DATA.rglob("*.yaml"),
-    ]
-    files = sorted([*sources, *DATA.rglob("kernels/**/*.gz"), *(DATA / name).glob("*.gz")])
-    key = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    kept = BUILD / f"{name}-{key}.pickle"
+    """The set-up's profile; kept for as long as data, code and libraries stay the same."""
+    data = {str(file.relative_to(DATA)): hashlib.sha256(file.read_bytes()).hexdigest() for file in inputs(name)}
+    asked = {"setup": name, "data": data, "versions": versions(PACKAGES)}
+    kept = kept_runs.file_of("bench-fidelity", asked, sources(), prefix=f"{name}-")
     if kept.is_file():
-        answer: tuple[Profile, Fit] = pickle.loads(kept.read_bytes())  # noqa: S301  written by this function
-        return answer
-    answer = fitted(recording, name)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    kept.write_bytes(pickle.dumps(answer))
-    return answer
+        before = json.loads(kept.read_text())
+        for part in before.values():
+            part["coefficients"] = StepTimeCoefficients(**part["coefficients"])
+        return Profile(**before["profile"]), Fit(**before["fit"])
+    profile, found = fitted(read_recording(DATA / name, DATA / "index.yaml", times=True), name)
+    kept_runs.keep(kept, {"profile": asdict(profile), "fit": asdict(found)})
+    return profile, found
+
+
+def all_fits(names: Sequence[str]) -> dict[str, tuple[Profile, Fit]]:
+    """`fit` of each set-up, as many at once as there are processors."""
+    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(fit, names), strict=True))
 
 
 def judged_times(name: str) -> dict[str, tuple[float, float]]:
@@ -137,15 +151,15 @@ def judge(recording: Recording, prediction: Prediction) -> Judged:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, predict, and judge where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--verdict", action="store_true", help="judge, and write the result")
-    parser.add_argument("--only", action="append", choices=(*GATED, *REPORTED), help="these set-ups; no result")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--verdict", action="store_true", help="judge all set-ups, and write the result")
+    what.add_argument("--only", action="append", choices=(*GATED, *REPORTED), help="these set-ups")
     options = parser.parse_args(arguments)
     console = Console(width=120)
     verdicts: list[Judged] = []
     figures: dict[str, Any] = {}
     names = options.only or (*GATED, *REPORTED)
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
-        fits = dict(zip(names, pool.map(fit, names), strict=True))
+    fits = all_fits(names)
     for name in names:
         recording = read_recording(DATA / name, DATA / "index.yaml", times=True)
         profile, found = fits[name]
@@ -160,9 +174,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdicts.append(verdict)
         console.print(error_table(verdict.rows, title=f"{name}: JUDGE half"))
         figures[name] = _figures(verdict, fit_rows, asdict(found))
-    if options.verdict and not options.only:
-        write(verdicts, figures)
-    return 0
+    if not options.verdict:
+        return 0
+    write(verdicts, figures)
+    missed = [f"{v.setup} {what.upper()}" for v in verdicts if v.setup in GATED for what in v.misses()]
+    if missed:
+        console.print(f"missed: {', '.join(missed)}")
+    return 1 if missed else 0
+
+
+def judged_versions(before: Path, version: str) -> list[str]:
+    """The versions of simulator and fit whose errors on the judge's half were looked at, this one included.
+
+    `before`: the result file of the last verdict. The same version twice is one look: it says nothing new.
+    """
+    looked = json.loads(before.read_text())["settings"]["judged_versions"] if before.is_file() else []
+    return [*looked, *([] if version in looked else [version])]
 
 
 def _figures(verdict: Judged, fit_rows: Sequence[ErrorRow], found: dict[str, Any]) -> dict[str, Any]:
@@ -201,12 +228,14 @@ def write(verdicts: Sequence[Judged], figures: dict[str, Any]) -> None:
     carried = [row.found.mean for v in verdicts for rows_ in v.by_run.values() for row in rows_]
     if carried:
         headline["max_rel_mean_error_transfer"] = round(max(map(abs, carried)), 4)
+    looked = judged_versions(RESULTS / "fidelity.json", kept_runs.version_of(sources()))
     write_result(
         "fidelity",
         headline=headline,
         settings={
             "gated": GATED, "reported": REPORTED, "within": WITHIN, "soon_seconds": SOON,
-            "soon_within_seconds": SOON_WITHIN, "ks": KS, "verdicts_asked": ASKED,
+            "soon_within_seconds": SOON_WITHIN, "ks": KS, "verdicts_asked": len(looked),
+            "judged_versions": looked,
         },
         figures=figures,
         table=(
@@ -216,7 +245,7 @@ def write(verdicts: Sequence[Judged], figures: dict[str, Any]) -> None:
             ),
             rows,
         ),
-        packages=("numpy", "numba", "scipy"),
+        packages=PACKAGES,
     )  # fmt: skip
 
 

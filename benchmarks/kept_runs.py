@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,26 @@ def file_of(benchmark: str, asked: Mapping[str, Any], sources: Iterable[Path], *
     return folder / f"{prefix}{digest.hexdigest()[:24]}.json"
 
 
+def loaded_by(*modules: str) -> list[Path]:
+    """The files of `modules` and of all that they import, at once or later, from their own top-level packages."""
+    roots = {module.partition(".")[0] for module in modules}
+    files: dict[str, Path] = {}
+    left = list(modules)
+    while left:
+        name = left.pop()
+        file = None if name in files or name.partition(".")[0] not in roots else _file_of_module(name)
+        if file is None:
+            continue
+        files[name] = file
+        left.append(name.rpartition(".")[0])
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                left += [each.name for each in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                left += [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+    return sorted(files.values())
+
+
 def keep(file: Path, result: Mapping[str, Any]) -> None:
     """Write the result at once: a run that is broken off leaves no half file."""
     scratch = file.with_suffix(f".{os.getpid()}.tmp")
@@ -40,6 +61,15 @@ def version_of(sources: Iterable[Path]) -> str:
     for source in sources:
         digest.update(_meaning(source).encode())
     return digest.hexdigest()[:12]
+
+
+def _file_of_module(name: str) -> Path | None:
+    """None: `name` is no module, but something within one."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ModuleNotFoundError, ValueError):
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin)
 
 
 @functools.cache

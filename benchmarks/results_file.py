@@ -39,7 +39,7 @@ def write_result(
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": machine(),
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in packages}},
+        "versions": versions(packages),
     }
     path.write_text(json.dumps(document, indent=2) + "\n")
     columns, rows = table
@@ -63,6 +63,11 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_average_at_end": [round(load, 2) for load in os.getloadavg()],
     }
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python and of each package what is installed."""
+    return {"python": platform.python_version(), **{package: _version(package) for package in packages}}
 
 
 def _version(package: str) -> str:
