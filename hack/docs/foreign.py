@@ -62,7 +62,7 @@ ROOTS = _set("scrape_configs")
 
 # Flags of kubectl, helm, docker, curl, git, pip and vLLM that pages name outside of a command.
 FLAGS = _set("""
-    --all-namespaces --api-key --build-arg --comment --container --create-namespace --dport --dry-run
+    --all-containers --all-namespaces --api-key --build-arg --comment --container --create-namespace --dport --dry-run
     --enable-auto-tool-choice --enable-expert-parallel --follow --force-conflicts --gpu-memory-utilization --help
     --kube-version --logs
     --namespace --no-hooks --output --port --previous --privileged --replicas --require-hashes --reset-then-reuse-values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -181,19 +182,21 @@ def test_kubectl_explain_teaches(control_plane: ControlPlane) -> None:
 def test_kubectl_get_shows_what_the_status_says(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=_service({"model": MODEL}))
     status = {
-        "readyReplicas": 2,
-        "qoe": {"mean": 0.9712, "goodFraction": 0.9932, "deficit": 0.0011, "smoothGoodput": 512.5},
-        "scaling": {"pricePerHour": 5},
-        "conditions": [
-            {"type": "Ready", "status": "True", "reason": "Serving", "message": "2 of 2 replicas serve",
-             "lastTransitionTime": "2026-01-01T00:00:00Z"},
-        ],
+        "summary": {"ready": "2/3", "problem": "Degraded:Unschedulable", "budget": "87%"},
+        "qoe": {"mean": 0.9712, "goodFraction": 0.9932, "deficit": 0.0011, "smoothGoodput": 512.5,
+                "observedAt": (datetime.now(UTC) - timedelta(minutes=3)).isoformat()},
+        "scaling": {"pricePerHour": 5, "desired": 3, "reason": "TargetMet"},
     }  # fmt: skip
     patch = json.dumps({"status": status})
     control_plane.kubectl("patch", "lls", "right", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
     header, row = control_plane.kubectl("get", "lls", "right", "-n", namespace).stdout.splitlines()
-    assert header.split() == ["NAME", "READY", "REPLICAS", "QOE", "GOOD", "DEFICIT", "GOODPUT", "$/H", "REASON", "AGE"]
-    assert row.split()[:9] == ["right", "True", "2", "0.9712", "0.9932", "0.0011", "512.5", "5", "Serving"]
+    assert header.split() == ["NAME", "READY", "QOE", "GOOD", "BUDGET", "MEASURED", "PROBLEM", "AGE"]
+    assert row.split()[:5] == ["right", "2/3", "0.9712", "0.9932", "87%"]
+    assert row.split()[5].startswith("3m")
+    assert row.split()[6] == "Degraded:Unschedulable"
+    wide = control_plane.kubectl("get", "lls", "right", "-n", namespace, "-o", "wide").stdout.splitlines()
+    assert wide[0].split()[8:] == ["DESIRED", "SCALING", "DEFICIT", "GOODPUT", "$/H", "WORST", "ENDPOINT"]
+    assert wide[1].split()[8:13] == ["3", "TargetMet", "0.0011", "512.5", "5"]
 
 
 def test_kubectl_scale_sets_the_replicas_of_manual_mode(control_plane: ControlPlane, namespace: str) -> None:

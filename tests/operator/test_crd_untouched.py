@@ -19,7 +19,7 @@ def test_kubectl_get_shows_it(ns: Namespace) -> None:
     ns.apply()
     header, row = ns.kubectl("get", "lls", "chat").splitlines()
     assert header.split()[:2] == ["NAME", "READY"]
-    assert row.split()[:3] == ["chat", "Unknown", "WaitingForOperator"]
+    assert row.split()[:2] == ["chat", "Ready:WaitingForOperator"]
 
 
 def test_a_status_that_a_client_sends_at_creation_does_not_take_its_place(ns: Namespace) -> None:

@@ -40,9 +40,11 @@ def test_a_chat_answer_streams_through_the_service(service: Service) -> None:
 
 def test_get_lls_shows_the_service(service: Service) -> None:
     header, row = service.kubectl("get", "lls", service.name).splitlines()
-    for column in ("READY", "REPLICAS", "QOE", "REASON", "AGE"):
+    for column in ("READY", "QOE", "BUDGET", "MEASURED", "PROBLEM", "AGE"):
         assert column in header.split()
-    assert row.split()[0] == service.name
+    name, ready = row.split()[:2]
+    assert name == service.name
+    assert re.fullmatch(r"[1-9]\d*/[1-9]\d*", ready)
 
 
 def test_its_pods_run_vllm_with_our_scheduler(service: Service) -> None:

@@ -31,6 +31,7 @@ from andante.api.v1alpha1.status import (
     LLMServiceStatus,
     QoEStatus,
     ScalingStatus,
+    Summary,
 )
 
 __all__ = [
@@ -67,5 +68,6 @@ __all__ = [
     "Scheduler",
     "ServedModel",
     "SpecError",
+    "Summary",
     "VirtualGPU",
 ]

@@ -137,6 +137,18 @@ class ScalingStatus(APIModel):
     """The scaler's memory, which must survive a restart."""
 
 
+class Summary(APIModel):
+    """The status in three short texts, for the columns of `kubectl get lls`."""
+
+    ready: Annotated[str, Field(max_length=63)] | None = None
+    """Replicas that serve, of the replicas that there should be, as in 1/3."""
+    problem: Annotated[str, Field(max_length=253)] | None = None
+    """The worst condition with its reason, as in Degraded:Unschedulable; docs/reference/conditions.md has the order.
+    Absent when all is well."""
+    budget: Annotated[str, Field(max_length=63)] | None = None
+    """The error budget that is left, as in 87%; below 0%: overspent. Absent while it is not known."""
+
+
 class LLMServiceStatus(APIModel):
     """What the operator saw and decided. A figure that could not be read is absent, never 0."""
 
@@ -152,6 +164,8 @@ class LLMServiceStatus(APIModel):
     """Pods that finish their streams and then end."""
     selector: Annotated[str, Field(max_length=1024)] | None = None
     """Label selector of the pods, for the scale subresource."""
+    summary: Summary | None = None
+    """The status in short."""
     endpoint: Annotated[str, Field(max_length=512)] | None = None
     """URL inside the cluster where the OpenAI API answers."""
     engine_version: Annotated[str, Field(max_length=128)] | None = None
@@ -185,6 +199,7 @@ class LLMServiceStatus(APIModel):
 
 _WAITING: Final = "WaitingForOperator"
 UNTOUCHED: Final = LLMServiceStatus(
+    summary=Summary(problem=f"Ready:{_WAITING}"),
     conditions=(
         Condition(
             type="Ready",
@@ -194,7 +209,7 @@ UNTOUCHED: Final = LLMServiceStatus(
             " --all-namespaces --selector app.kubernetes.io/name=andante-operator",
             last_transition_time=datetime.fromtimestamp(0, tz=UTC),
         ),
-    )
+    ),
 )
 """The CRD's default: the status that the API server shows until an operator writes one."""
 

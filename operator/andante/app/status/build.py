@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from andante.api.v1alpha1 import (
@@ -13,11 +14,13 @@ from andante.api.v1alpha1 import (
     LLMServiceStatus,
     QoEStatus,
     ScalingStatus,
+    Summary,
 )
 from andante.app.children import endpoint, selector_text
 from andante.app.scaling.judge import KEPT_DECISIONS, MadeDecision
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.conditions import Observation, conditions
+from andante.app.status.problems import problems, short
 from andante.app.text import clip
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import VERSION, Memory
@@ -32,6 +35,8 @@ LONGEST_MESSAGE = 1024
 def build_status(observation: Observation, *, memory: Memory | None, now: float) -> LLMServiceStatus:
     """The whole status at `now` (Unix time). Figures that were not measured since the start keep their last value."""
     service, pods = observation.service, observation.pods
+    qoe = _qoe(observation.measurement, observation) if observation.measurement else service.status.qoe
+    said = conditions(observation, now=now)
     return LLMServiceStatus(
         observed_generation=service.metadata.generation,
         replicas=len(pods.ready) + len(pods.starting),
@@ -39,11 +44,14 @@ def build_status(observation: Observation, *, memory: Memory | None, now: float)
         starting_replicas=len(pods.starting),
         draining_replicas=len(pods.draining),
         selector=selector_text(service),
+        summary=Summary(
+            ready=f"{len(pods.ready)}/{observation.wanted_replicas}", problem=_problem(said), budget=_budget(qoe)
+        ),
         endpoint=endpoint(service),
         engine_version=service.status.engine_version,
-        qoe=_qoe(observation.measurement, observation) if observation.measurement else service.status.qoe,
+        qoe=qoe,
         scaling=_scaling(observation, memory, now),
-        conditions=conditions(observation, now=now),
+        conditions=said,
     )
 
 
@@ -64,7 +72,19 @@ def unreadable_status(obj: Object, problem: str, *, now: float) -> LLMServiceSta
         # The operator did not look at the pods, and an empty condition would say nothing.
         ready = {"type": "Ready", "status": "Unknown", "last_transition_time": told}
         others = (condition.model_copy(update=ready), *others)
-    return status.model_copy(update={"conditions": (condition, *others)})
+    said = (condition, *others)
+    summary = (status.summary or Summary()).model_copy(update={"problem": _problem(said)})
+    return status.model_copy(update={"conditions": said, "summary": summary})
+
+
+def _problem(said: Iterable[Condition]) -> str | None:
+    return next(map(short, problems(said)), None)
+
+
+def _budget(qoe: QoEStatus | None) -> str | None:
+    if qoe is None or qoe.error_budget_remaining is None:
+        return None
+    return f"{round(100 * qoe.error_budget_remaining)}%"
 
 
 def _time(at: float) -> datetime:

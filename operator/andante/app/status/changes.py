@@ -32,7 +32,8 @@ def change(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Change:
 
 
 def _said(status: Mapping[str, Any]) -> dict[str, Any]:
-    said = {name: value for name, value in status.items() if name not in ("qoe", "scaling", "conditions")}
+    said = {name: value for name, value in status.items() if name not in ("qoe", "scaling", "summary", "conditions")}
+    said["summary"] = {name: text for name, text in (status.get("summary") or {}).items() if name != "budget"}
     scaling = status.get("scaling") or {}
     said["scaling"] = [scaling.get(name) for name in ("desired", "reason", "decisions")]
     said["state"] = (status.get("qoe") or {}).get("state")

@@ -1,6 +1,6 @@
 """Chooses what a status that changed tells as Events: decisions, and conditions that turned. Pure.
 
-What is good of a condition and what is bad stands in one table. An Event tells that it turned bad, that the reason of
+`andante.app.status.problems` has what is good of a condition. An Event tells that it turned bad, that the reason of
 what is bad is another one, and that it is good again; not that the operator could not see for a while.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from andante.app.status.problems import ORDER, WISHED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +27,6 @@ class Event:
 class _Rule:
     """How a condition is told."""
 
-    good: str
-    """The status that is good."""
     news_from_unknown: bool = False
     """Whether bad is told where it was not known before; else a start would be told as a fault."""
     reasons: bool = False
@@ -34,21 +34,20 @@ class _Rule:
 
 
 _RULES: Final[Mapping[str, _Rule]] = {
-    "Ready": _Rule(good="True"),
-    "RolledOut": _Rule(good="True"),
-    "Degraded": _Rule(good="False", news_from_unknown=True, reasons=True),
-    "SpecValid": _Rule(good="True", news_from_unknown=True, reasons=True),
-    "EngineCompatible": _Rule(good="True", news_from_unknown=True),
-    "MetricsAvailable": _Rule(good="True"),
-    "AbleToScale": _Rule(good="True", news_from_unknown=True, reasons=True),
-    "SLOMet": _Rule(good="True", news_from_unknown=True),
-    "AlertsLoaded": _Rule(good="True"),
-    "ObjectiveUnreachable": _Rule(good="False", news_from_unknown=True),
+    "Ready": _Rule(),
+    "RolledOut": _Rule(),
+    "Degraded": _Rule(news_from_unknown=True, reasons=True),
+    "SpecValid": _Rule(news_from_unknown=True, reasons=True),
+    "EngineCompatible": _Rule(news_from_unknown=True),
+    "MetricsAvailable": _Rule(),
+    "AbleToScale": _Rule(news_from_unknown=True, reasons=True),
+    "SLOMet": _Rule(news_from_unknown=True),
+    "AlertsLoaded": _Rule(),
+    "ObjectiveUnreachable": _Rule(news_from_unknown=True),
 }
+_GOOD: Final[Mapping[str, str | None]] = {aspect.type: aspect.good for aspect in ORDER}
 MODE: Final = "mode"
 """The step of a decision by which it is advice, and changes nothing."""
-_WISHED: Final = ("ScaledToZero", "RollingOut", "RolloutWaiting", "RateLimited")
-"""Reasons that are bad by name only: the resource or the chart asks for this."""
 _TOLD_AS: Final = {"Serving": "Ready"}
 """Reasons whose Event has another name."""
 
@@ -71,24 +70,24 @@ def of_conditions(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
     for condition in wanted.get("conditions") or ():
         rule = _RULES.get(condition["type"])
         if rule is not None and _turned(before.get(condition["type"]), condition, rule):
-            yield _event(condition, rule)
+            yield _event(condition)
 
 
 def _turned(old: Mapping[str, Any] | None, new: Mapping[str, Any], rule: _Rule) -> bool:
-    was = old["status"] if old else "Unknown"
-    if new["status"] == "Unknown" or (was == new["status"] and new["status"] == rule.good):
+    was, good = old["status"] if old else "Unknown", _GOOD[new["type"]]
+    if new["status"] == "Unknown" or (was == new["status"] and new["status"] == good):
         return False
-    if new["status"] == rule.good:
+    if new["status"] == good:
         # A first replica that serves is news; that nothing else is wrong is none.
         return was != "Unknown" or new["type"] == "Ready"
     if was == new["status"]:
         return rule.reasons and old is not None and old["reason"] != new["reason"]
-    return was == rule.good or rule.news_from_unknown
+    return was == good or rule.news_from_unknown
 
 
-def _event(condition: Mapping[str, Any], rule: _Rule) -> Event:
+def _event(condition: Mapping[str, Any]) -> Event:
     reason = condition["reason"]
-    bad = condition["status"] != rule.good and reason not in _WISHED
+    bad = condition["status"] != _GOOD[condition["type"]] and reason not in WISHED
     return Event(
         kind="Warning" if bad else "Normal",
         reason=_TOLD_AS.get(reason, reason),
