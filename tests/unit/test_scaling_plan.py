@@ -121,9 +121,11 @@ def test_a_step_that_stays_is_followed_at_once() -> None:
 
 def test_bursts_that_always_pass_are_forecast_as_less_than_they_are() -> None:
     bursts = ([2.0] * 18 + [6.0, 6.0]) * 12
-    last = _after(bursts).trail[-1]
-    assert last.fast == 6.0
-    assert last.forecast < 4.5
+    forecast = _after(bursts)
+    newest = forecast.trail.newest
+    assert newest is not None
+    assert newest.fast == 6.0
+    assert forecast.recent[-1] < 4.5
 
 
 def test_the_same_sample_counts_once() -> None:
@@ -317,7 +319,7 @@ def test_a_plan_from_a_clock_that_was_ahead_is_forgotten_but_for_what_it_learned
         at = NOW + 15 * tick
         _, memory = decide(snapshot(spec=2, arrivals=PER_REPLICA, at=at), memory, at)
     forgotten = memory.without_future(NOW - 3600)
-    assert forgotten.plan.forecast.trail == ()
+    assert len(forgotten.plan.forecast.trail) == 0
     assert forgotten.plan.forecast.errors == memory.plan.forecast.errors
     assert forgotten.plan.known_since is None
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from andante.domain.scaling.numbers import number, numbers, optional_number, short
+from andante.domain.scaling.series import EMPTY, Series, half
+from andante.domain.scaling.trail import Point, Trail
 
-VERSION = 1
+VERSION = 2
 SLOT_SECONDS = 15.0
 """Length of a slot: the operator's default tick."""
 FAST_SLOTS = 2
@@ -33,8 +35,6 @@ PEAK_SLOTS = 20
 groups. It is of fewer where the user wants replicas to go sooner."""
 KEPT_ERRORS = 240
 """Errors of one hour. More would remember what the service no longer is."""
-MOST_SLOTS = 48
-"""Forecasts that are kept: a horizon of at most 12 minutes."""
 MOST_MISSED_SLOTS = 9
 """A sample that covers more slots than this says too little about each of them, and the trail starts anew: the longest
 interval between two scrapes is 2 minutes, and a scrape may be late."""
@@ -46,17 +46,6 @@ ERROR_FLOOR = 0.1
 """Least forecast in whose unit an error is measured."""
 PRIOR_SMALL, PRIOR_BIG = 0.02, 0.1
 """Weight of the prior that a deviation lasts, in units of the slow mean (noise) and of its square (surges)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """What was known at the end of one slot, in replicas' worth of work."""
-
-    fast: float
-    slow: float
-    forecast: float
-    peak: float
-    """The forecast in force: the largest of the last slots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,20 +68,22 @@ class Forecast:
     """(sum of products, sum of squares) of the small deviations then and now."""
     surges: tuple[float, float] = (0.0, 0.0)
     """The same of the surges."""
-    trail: tuple[Point, ...] = ()
-    """The newest slots, oldest first."""
-    errors: tuple[float, ...] = ()
+    recent: Series = EMPTY
+    """The newest forecasts, oldest first."""
+    trail: Trail = dataclasses.field(default_factory=Trail)
+    """What was known at the ends of the newest slots."""
+    errors: Series = EMPTY
     """(demand - forecast in force) / root of the forecast, oldest first."""
 
     @property
     def peak(self) -> float | None:
         """The forecast in force; None: no slot is full yet."""
-        return self.trail[-1].peak if self.trail else None
+        return None if self.trail.newest is None else self.trail.newest.peak
 
     @property
     def is_idle(self) -> bool:
         """Whether there has been no demand for so long that nothing is left of it."""
-        return bool(self.trail) and self.slow < IDLE_DEMAND and self.trail[-1].peak <= LEAST_DEMAND
+        return self.peak is not None and self.slow < IDLE_DEMAND and self.peak <= half(LEAST_DEMAND)
 
     def new_seconds(self, at: float, *, window: float) -> float:
         """Seconds for which a sample at `at` stands: the time since the sample before it. Its own `window` is longer
@@ -110,7 +101,7 @@ class Forecast:
         lost = self.at is not None and not self.is_idle and at - self.at > MOST_MISSED_SLOTS * SLOT_SECONDS
         state = dataclasses.replace(self, at=at)
         if lost or seconds > MOST_MISSED_SLOTS * SLOT_SECONDS:
-            state = dataclasses.replace(state, trail=(), last=(), filling=(0.0, 0.0), ahead=0.0)
+            state = state._without_past()
         filled, weighed = state.filling[0] + seconds, state.filling[1] + work * seconds
         slots = min(MOST_MISSED_SLOTS, round((state.ahead + filled) / SLOT_SECONDS))
         if slots < 1:
@@ -124,38 +115,43 @@ class Forecast:
         last = (*self.last, demand)[-FAST_SLOTS:]
         fast = sum(last) / len(last)
         slots = min(self.slots + 1, round(SLOW_SECONDS / SLOT_SECONDS))
-        slow = self.slow + max(-math.expm1(-SLOT_SECONDS / SLOW_SECONDS), 1 / slots) * (demand - self.slow)
+        slow = short(self.slow + max(-math.expm1(-SLOT_SECONDS / SLOW_SECONDS), 1 / slots) * (demand - self.slow))
         noise, surges, errors = self.noise, self.surges, self.errors
-        if len(self.trail) >= horizon > 0:
-            then = self.trail[-horizon]
+        trail = self.trail.reaching(horizon)
+        then = trail.before(horizon)
+        if then is not None:
             deviation = then.fast - then.slow
             sums = _decayed(surges if _is_surge(then.fast, then.slow) else noise)
             sums = (sums[0] + deviation * (fast - then.slow), sums[1] + deviation * deviation)
             short_sums = (short(sums[0]), short(sums[1]))
             noise, surges = (noise, short_sums) if _is_surge(then.fast, then.slow) else (short_sums, surges)
             error = (demand - then.peak) / math.sqrt(max(then.peak, ERROR_FLOOR))
-            errors = (*errors, short(error))[-KEPT_ERRORS:]
+            errors = errors.appended(error, most=KEPT_ERRORS)
         persistence = _persistence(fast, slow, noise=noise, surges=surges)
         forecast = max(LEAST_DEMAND, slow + persistence * (fast - slow))
-        earlier = self.trail[max(0, len(self.trail) - peak_slots) :]
-        peak = max([forecast, *(point.forecast for point in earlier)])
-        point = Point(fast=short(fast), slow=short(slow), forecast=short(forecast), peak=short(peak))
+        recent = self.recent.appended(forecast, most=PEAK_SLOTS + 1)
+        peak = float(recent.array()[-peak_slots - 1 :].max())
         return dataclasses.replace(
             self,
             last=last,
-            slow=point.slow,
+            slow=slow,
             slots=slots,
             noise=noise,
             surges=surges,
             errors=errors,
-            trail=(*self.trail, point)[-MOST_SLOTS:],
+            recent=recent,
+            trail=trail.appended(Point(fast=fast, slow=slow, peak=peak)),
         )
 
     def without_future(self, latest: float) -> Self:
         """The forecast without a sample after `latest`: what was learned stays, the recent past is dropped."""
         if self.at is None or self.at <= latest:
             return self
-        return dataclasses.replace(self, at=None, filling=(0.0, 0.0), ahead=0.0, last=(), trail=())
+        return dataclasses.replace(self._without_past(), at=None)
+
+    def _without_past(self) -> Self:
+        """The forecast where the newest slots are not known."""
+        return dataclasses.replace(self, filling=(0.0, 0.0), ahead=0.0, last=(), recent=EMPTY, trail=Trail())
 
     def to_state(self) -> dict[str, Any]:
         """The forecast as JSON."""
@@ -169,29 +165,30 @@ class Forecast:
             "slots": self.slots,
             "noise": list(self.noise),
             "surges": list(self.surges),
-            "trail": [value for p in self.trail for value in (p.fast, p.slow, p.forecast, p.peak)],
-            "errors": list(self.errors),
+            "recent": self.recent.to_text(),
+            "trail": self.trail.to_state(),
+            "errors": self.errors.to_text(),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """The forecast; empty where the format is not known. Raises ValueError or TypeError for invalid content."""
+        """The forecast; empty where the format is not known. Raises KeyError, IndexError, ValueError or TypeError for
+        invalid content."""
         if state.get("v") != VERSION:
             return cls()
-        flat = numbers(state.get("trail"), most=4 * MOST_SLOTS)
-        points = zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         filling, noise, surges = (numbers(state.get(name), most=2) for name in ("filling", "noise", "surges"))
         return cls(
             at=optional_number(state.get("at")),
             filling=(filling[0], filling[1]),
-            ahead=number(state.get("ahead") or 0.0),
+            ahead=number(state["ahead"]),
             last=numbers(state.get("last"), most=FAST_SLOTS),
             slow=number(state["slow"]),
             slots=min(max(0, int(state["slots"])), round(SLOW_SECONDS / SLOT_SECONDS)),
             noise=(noise[0], noise[1]),
             surges=(surges[0], surges[1]),
-            trail=tuple(Point(fast=a, slow=b, forecast=c, peak=d) for a, b, c, d in points),
-            errors=numbers(state.get("errors"), most=KEPT_ERRORS),
+            recent=Series.from_text(state["recent"], most=PEAK_SLOTS + 1, least=0.0),
+            trail=Trail.from_state(state["trail"]),
+            errors=Series.from_text(state["errors"], most=KEPT_ERRORS),
         )
 
 

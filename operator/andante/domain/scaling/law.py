@@ -255,7 +255,7 @@ def wanted(
     share = 1.0 if ceiling is None else min(1.0, max(LEAST_CEILING, CEILING_BACK_OFF * ceiling))
     pace = rules.pace if rules.pace > 0 else 1 / max(engine.step_time.base, 1e-6)
     readers = Readers(seconds=(lengths.answer + 1) / (2 * pace), count_good=rules.counts_good)
-    replay = Replay(plan.forecast.errors, forecast=demand, longest_episode=slots + EPISODE_SLOTS)
+    replay = Replay(plan.forecast.errors.array(), forecast=demand, longest_episode=slots + EPISODE_SLOTS)
     budget = max(rules.allowed_loss, 1e-6)
     part, gain = (GOOD_SHARE, GOOD_GAIN) if rules.counts_good else (MEAN_SHARE, MEAN_GAIN)
     left = balance(plan, budget=budget)

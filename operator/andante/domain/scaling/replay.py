@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from andante.domain.scaling.forecast import ERROR_FLOOR, SLOT_SECONDS
 
@@ -44,10 +44,12 @@ class Readers:
 class Replay:
     """The demand of the last hour as it lies around the present forecast."""
 
-    def __init__(self, errors: tuple[float, ...], *, forecast: float, longest_episode: int) -> None:
+    def __init__(self, errors: ArrayLike, *, forecast: float, longest_episode: int) -> None:
         """`longest_episode`: slots beyond the capacity up to which an episode that came once is no evidence."""
         self._longest = longest_episode
-        self._demand = np.maximum(0.0, forecast + np.asarray(errors) * max(forecast, ERROR_FLOOR) ** 0.5)
+        self._demand = np.maximum(
+            0.0, forecast + np.asarray(errors, dtype=np.float64) * max(forecast, ERROR_FLOOR) ** 0.5
+        )
         self._whole = float(self._demand.sum()) + PRIOR_SLOTS * forecast
 
     def loss(self, capacity: float, readers: Readers) -> float:
