@@ -10,7 +10,7 @@ from typing import Any
 from andante.domain.scaling.capacity import Lengths, requests_per_second
 from andante.domain.scaling.decide import Decision, decide
 from andante.domain.scaling.figures import Missing, NoTraffic
-from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.memory import VERSION, Memory
 from unit.scaling_snapshots import ENGINE, NOW, snapshot
 
 TICK = 15.0
@@ -147,7 +147,7 @@ class Plant:
                 spec=s.replicas.spec, ready=s.replicas.ready, deficit=gone, open_requests=gone, max_replicas=64
             )
         if number in self.restarts_at:
-            self.memory = Memory.from_state(1, self.memory.to_state())
+            self.memory = Memory.from_state(VERSION, self.memory.to_state())
         decision, self.memory = decide(s, self.memory, now)
         self.decisions.append(decision)
         self.sizes.append(decision.replicas)

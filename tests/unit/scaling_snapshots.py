@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.numbers import short, short_time
 from andante.domain.scaling.snapshot import OnMetricsMissing, RateLimit, RateLimits, Replicas, ScalingRules, Snapshot
 from andante.domain.step_time import LinearStepTime
 
@@ -114,8 +115,8 @@ limits = st.builds(
     strictest=st.booleans(),
     disabled=st.booleans(),
 )
-times = st.floats(min_value=NOW - 4000, max_value=NOW, allow_nan=False)
-loads = st.floats(min_value=0, max_value=1e4, allow_nan=False)
+times = st.floats(min_value=NOW - 4000, max_value=NOW, allow_nan=False).map(short_time)
+loads = st.floats(min_value=0, max_value=1e4, allow_nan=False).map(short)
 series = st.lists(st.tuples(times, loads), max_size=16).map(lambda pairs: tuple(sorted(pairs)))
 memories = st.builds(
     Memory,

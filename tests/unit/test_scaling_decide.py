@@ -8,7 +8,7 @@ import pytest
 
 from andante.domain.scaling.decide import Decision, decide, known_capacity
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
-from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.memory import VERSION, Memory
 from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, ScalingRules, Snapshot
 from unit.scaling_snapshots import NOW, quiet, snapshot
 
@@ -185,7 +185,7 @@ def test_a_figure_that_is_not_a_number_cannot_be_observed() -> None:
 def test_a_restart_in_the_middle_of_a_scale_up_goes_on_where_it_stopped() -> None:
     s = snapshot(spec=4, ready=2, starting_ages=(20.0, 20.0), deficit=0.475)
     _, memory = decide(s, Memory(ready=2), NOW)
-    restarted = Memory.from_state(1, memory.to_state())
+    restarted = Memory.from_state(VERSION, memory.to_state())
     assert decide(s, restarted, NOW + 15) == decide(s, memory, NOW + 15)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from andante.domain.scaling.capacity import Lengths, requests_per_second
 from andante.domain.scaling.decide import decide
 from andante.domain.scaling.forecast import KEPT_ERRORS, SLOT_SECONDS, Forecast
-from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.memory import VERSION, Memory
 from andante.domain.scaling.replay import MOST_MORE, PRIOR_SLOTS, Readers, Replay, fewest
 from andante.domain.scaling.snapshot import Mode
 from andante.domain.scaling.warmup import PRIOR_SECONDS, Warmup
@@ -302,15 +302,51 @@ def test_engines_that_stop_telling_their_demand_take_no_replica_away() -> None:
     assert decision.decisive.reason == "OneFewerSuffices"
 
 
-def test_a_busy_service_s_memory_stays_small() -> None:
+def _busy(*, warmup: float) -> Memory:
+    """A memory that is as full as it gets: another demand and another load at each tick, for longer than an hour."""
     rng = np.random.default_rng(3)
-    memory, spec = Memory(ready=4), 4
-    for tick in range(300):
-        at, rate = NOW + 15 * tick, rng.exponential(4) * PER_REPLICA
-        s = snapshot(spec=spec, arrivals=rate, open_requests=77.7, loss=0.01, at=at, max_replicas=60)
+    clock, spec = 1_800_000_000.123456, 4
+    memory = Memory(ready=4, warmup=Warmup(seen=(warmup,) * 8, ready=4))
+    for tick in range(400):
+        at, rate = clock + 15.01 * tick, rng.exponential(40) * PER_REPLICA
+        load = rng.exponential(2000)
+        s = snapshot(
+            spec=spec, arrivals=rate, open_requests=load,
+            loss=0.01, at=at, max_replicas=600, deficit=0.2 if tick % 50 > 45 else 0.0,
+        )  # fmt: skip
         decision, memory = decide(s, memory, at)
         spec = decision.replicas
-    assert len(json.dumps(memory.to_state())) < 10_000
+    return memory
+
+
+@pytest.mark.parametrize("warmup", [60.0, 900.0, 7200.0])
+def test_the_memory_of_a_busy_service_is_small_in_its_status(warmup: float) -> None:
+    memory = _busy(warmup=warmup)
+    assert len(memory.plan.forecast.errors) == (0 if warmup > 6000 else KEPT_ERRORS)
+    text = json.dumps(memory.to_state()["plan"])
+    assert len(text) < 2048
+    assert len(json.dumps({**memory.to_state(), "changes": ""})) < 2560
+    assert Memory.from_state(VERSION, json.loads(json.dumps(memory.to_state(), allow_nan=False))) == memory
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("recent", [[1.0, 2.0]]), ("recent", "1 2 3"), ("peaks", "1 inf"), ("changes", "1 x"), ("changes", 5),
+        ("plan.loads", "nan 1"), ("plan.wants", {}), ("plan.lost", [1.0]), ("plan.ceiling", [1.0]),
+        ("warmup.starting", [1.0]), ("warmup.served", "one"), ("plan.forecast.errors", "AH4="),
+        ("plan.forecast.recent", "AMQ="), ("plan.forecast.filling", [1.0]),
+    ],
+)  # fmt: skip
+def test_an_edited_memory_is_dropped(path: str, value: object) -> None:
+    state = json.loads(json.dumps(_planned(*[1.0] * 30).to_state()))
+    at: Any = state
+    *way, last = path.split(".")
+    for part in way:
+        at = at[part]
+    assert Memory.from_state(VERSION, state) != Memory()
+    at[last] = value
+    assert Memory.from_state(VERSION, state) == Memory()
 
 
 def test_a_plan_from_a_clock_that_was_ahead_is_forgotten_but_for_what_it_learned() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andante.domain.scaling.forecast import KEPT_ERRORS, SLOT_SECONDS, Forecast
-from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.memory import VERSION, Memory
 from andante.domain.scaling.series import LARGEST, Series, half
 from andante.domain.scaling.trail import MOST_POINTS, Point, Trail
 from unit.scaling_snapshots import NOW
@@ -113,6 +113,6 @@ def test_an_edited_trail_is_dropped_with_the_memory_that_holds_it(edit: dict[str
         forecast = forecast.learned(2.0, at=at, seconds=SLOT_SECONDS, horizon_slots=9, peak_slots=20)
     state = Memory().to_state()
     state["plan"]["forecast"] = forecast.to_state()
-    assert Memory.from_state(1, state).plan.forecast == forecast
+    assert Memory.from_state(VERSION, state).plan.forecast == forecast
     state["plan"]["forecast"]["trail"] |= edit
-    assert Memory.from_state(1, state) == Memory()
+    assert Memory.from_state(VERSION, state) == Memory()

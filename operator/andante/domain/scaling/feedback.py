@@ -22,6 +22,7 @@ import math
 from andante.domain.scaling.explain import Proposal
 from andante.domain.scaling.figures import value_of
 from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.numbers import grown
 from andante.domain.scaling.peaks import with_peak
 from andante.domain.scaling.relief import obstacle
 from andante.domain.scaling.snapshot import ScalingRules, Snapshot
@@ -139,10 +140,7 @@ def _carried(memory: Memory, now: float, *, rules: ScalingRules) -> Memory:
 
 
 def _ceiling(memory: Memory, now: float, *, rules: ScalingRules) -> float | None:
-    if memory.ceiling is None:
-        return None
-    at, load = memory.ceiling
-    return load * math.exp(min(max(0.0, now - at) / forget_seconds(memory, rules), 50.0))
+    return grown(memory.ceiling, now, seconds=forget_seconds(memory, rules))
 
 
 def known_capacity(memory: Memory, now: float, *, rules: ScalingRules) -> float | None:

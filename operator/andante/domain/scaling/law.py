@@ -19,12 +19,26 @@ from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.explain import CurvePoint, Proposal
 from andante.domain.scaling.figures import Observed, value_of
 from andante.domain.scaling.forecast import PEAK_SLOTS, SLOT_SECONDS, Forecast
-from andante.domain.scaling.numbers import optional_number, pairs, short
+from andante.domain.scaling.numbers import (
+    Pair,
+    grown,
+    later,
+    optional_number,
+    optional_pair,
+    pairs,
+    past,
+    past_pair,
+    past_pairs,
+    rows_text,
+    short,
+    since,
+    without_nulls,
+)
 from andante.domain.scaling.peaks import MAX_PEAKS, with_peak
 from andante.domain.scaling.replay import Readers, Replay, fewest
 from andante.domain.scaling.snapshot import Snapshot
 
-VERSION = 1
+VERSION = 2
 OVERLOAD = 1.05
 """Utilisation at which the replay begins to queue: the capacity's own full batch leaves about this much room."""
 MEAN_SHARE, MEAN_GAIN = 0.5, 3.0
@@ -63,11 +77,11 @@ class Plan:
     forecast: Forecast = dataclasses.field(default_factory=Forecast)
     lost: tuple[float, float] = (0.0, 0.0)
     """(requests' worth of loss, requests) of about `BALANCE_SECONDS`."""
-    loads: tuple[tuple[float, float], ...] = ()
+    loads: tuple[Pair, ...] = ()
     """(time, work served per ready replica) of the peaks of `LOAD_SECONDS`."""
-    ceiling: tuple[float, float] | None = None
+    ceiling: Pair | None = None
     """(time, work per ready replica) that was served while readers were late; None: they never were for long."""
-    wants: tuple[tuple[float, float], ...] = ()
+    wants: tuple[Pair, ...] = ()
     """(time, replicas) of the highest plans of the scale-down window, above one."""
     above_since: float | None = None
     """Time since which the plan has asked for more than there is."""
@@ -83,23 +97,19 @@ class Plan:
         return dataclasses.replace(
             self,
             known_since=None if self.known_since is None else self.known_since + gap,
-            wants=tuple((at + gap, replicas) for at, replicas in self.wants),
+            wants=later(self.wants, gap),
         )
 
     def without_future(self, latest: float) -> Self:
         """The plan without times after `latest`."""
-
-        def past(at: float | None) -> float | None:
-            return None if at is None or at > latest else at
-
         return dataclasses.replace(
             self,
             forecast=self.forecast.without_future(latest),
-            loads=tuple(p for p in self.loads if p[0] <= latest),
-            ceiling=None if self.ceiling is None or self.ceiling[0] > latest else self.ceiling,
-            wants=tuple(p for p in self.wants if p[0] <= latest),
-            above_since=past(self.above_since),
-            known_since=past(self.known_since),
+            loads=past_pairs(self.loads, latest),
+            ceiling=past_pair(self.ceiling, latest),
+            wants=past_pairs(self.wants, latest),
+            above_since=past(self.above_since, latest),
+            known_since=past(self.known_since, latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -109,26 +119,25 @@ class Plan:
             "lengths": None if self.lengths is None else self.lengths.to_state(),
             "forecast": self.forecast.to_state(),
             "lost": list(self.lost),
-            "loads": [list(p) for p in self.loads],
+            "loads": rows_text(self.loads),
             "ceiling": None if self.ceiling is None else list(self.ceiling),
-            "wants": [list(p) for p in self.wants],
+            "wants": rows_text(self.wants),
             "aboveSince": self.above_since,
             "knownSince": self.known_since,
         }
-        return {name: value for name, value in state.items() if value is not None}
+        return without_nulls(state)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """The plan; empty where the format is not known. Raises ValueError or TypeError for invalid content."""
         if state.get("v") != VERSION:
             return cls()
-        lost = pairs([state["lost"]], most=1)
         return cls(
             lengths=Lengths.from_state(state["lengths"]) if state.get("lengths") else None,
             forecast=Forecast.from_state(state["forecast"]),
-            lost=lost[0],
+            lost=optional_pair(state["lost"]) or (0.0, 0.0),
             loads=pairs(state.get("loads"), most=MAX_PEAKS),
-            ceiling=next(iter(pairs([state["ceiling"]] if state.get("ceiling") else None, most=1)), None),
+            ceiling=optional_pair(state.get("ceiling")),
             wants=pairs(state.get("wants"), most=MAX_PEAKS),
             above_since=optional_number(state.get("aboveSince")),
             known_since=optional_number(state.get("knownSince")),
@@ -225,10 +234,7 @@ def _with_load(
 
 def ceiling_now(plan: Plan, now: float, *, forget: float) -> float | None:
     """The work per replica at which readers were late; it grows by a factor e in `forget` seconds."""
-    if plan.ceiling is None:
-        return None
-    at, load = plan.ceiling
-    return load * math.exp(min(max(0.0, now - at) / forget, 50.0))
+    return grown(plan.ceiling, now, seconds=forget)
 
 
 def balance(plan: Plan, *, budget: float) -> float:
@@ -280,14 +286,14 @@ def noted(plan: Plan, found: Wanted | None, snapshot: Snapshot, now: float) -> P
     may show that there is too little, not that there is too much."""
     if found is None:
         return plan if snapshot.blind else plan.without_quiet()
-    above = (now if plan.above_since is None else plan.above_since) if found.replicas > snapshot.replicas.spec else None
+    above = since(plan.above_since, now, holds=found.replicas > snapshot.replicas.spec)
     plan = dataclasses.replace(plan, above_since=above)
     if snapshot.pods_measured < snapshot.replicas.ready:
         return plan
     return dataclasses.replace(
         plan,
         wants=with_peak(plan.wants, now, float(found.replicas), window=snapshot.rules.plan_window, least=1.0),
-        known_since=now if plan.known_since is None else plan.known_since,
+        known_since=since(plan.known_since, now, holds=True),
     )
 
 

@@ -8,12 +8,24 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from andante.domain.scaling.law import Plan
-from andante.domain.scaling.numbers import number, optional_number, pairs
+from andante.domain.scaling.numbers import (
+    Pair,
+    later,
+    optional_number,
+    optional_pair,
+    pairs,
+    past,
+    past_pair,
+    past_pairs,
+    rows_text,
+    short_time,
+    without_nulls,
+)
 from andante.domain.scaling.peaks import MAX_PEAKS
 from andante.domain.scaling.relief import Relief
 from andante.domain.scaling.warmup import Warmup
 
-VERSION = 1
+VERSION = 2
 MAX_CHANGES = 120
 """A change at each default tick of the longest period: a rate limit must count all of them."""
 LONGEST_PERIOD = 1800.0
@@ -28,9 +40,9 @@ class Memory:
 
     carried: float | None = None
     """Open requests per replica that were carried without a deficit; None: nothing learned yet."""
-    ceiling: tuple[float, float] | None = None
+    ceiling: Pair | None = None
     """(time, open requests per replica) of the load that caused a deficit; None: no deficit yet."""
-    recent: tuple[tuple[float, float], ...] = ()
+    recent: tuple[Pair, ...] = ()
     """(time, open requests per replica) of the last `settle` seconds, oldest first."""
     quiet_since: float | None = None
     """Time since which there was no deficit, as if short gaps in the metrics had not been; None: not quiet."""
@@ -38,7 +50,7 @@ class Memory:
     """Time since which the metrics are missing, stale or partial; None: they are whole."""
     deficit_since: float | None = None
     """Time since which the deficit has been above the tolerated deficit."""
-    peaks: tuple[tuple[float, float], ...] = ()
+    peaks: tuple[Pair, ...] = ()
     """(time, open requests of all replicas) of the peaks in the quiet time, oldest first."""
     ready: int = 0
     """Ready replicas that the measured deficit knows of: the most since replicas were removed or long gone."""
@@ -81,33 +93,29 @@ class Memory:
         return dataclasses.replace(
             memory,
             quiet_since=memory.quiet_since + gap,
-            peaks=tuple((at + gap, load) for at, load in memory.peaks),
+            peaks=later(memory.peaks, gap),
         )
 
     def with_change(self, *, now: float, before: int) -> Self:
         """The memory after the replicas were changed from `before`."""
         kept = tuple(c for c in self.changes if now - c[0] <= LONGEST_PERIOD)
-        return dataclasses.replace(self, changes=(*kept, (now, before))[-MAX_CHANGES:])
+        return dataclasses.replace(self, changes=(*kept, (short_time(now), before))[-MAX_CHANGES:])
 
     def without_future(self, now: float) -> Self:
         """The memory without times later than `now` plus `CLOCK_TOLERANCE`. Times in the future, forged or from a clock
         that was ahead, would stop the scaler until then.
         """
         latest = now + CLOCK_TOLERANCE
-
-        def past(at: float | None) -> float | None:
-            return None if at is None or at > latest else at
-
         return dataclasses.replace(
             self,
-            ceiling=None if self.ceiling is None or self.ceiling[0] > latest else self.ceiling,
-            recent=tuple(p for p in self.recent if p[0] <= latest),
-            quiet_since=past(self.quiet_since),
-            blind_since=past(self.blind_since),
-            deficit_since=past(self.deficit_since),
-            peaks=tuple(p for p in self.peaks if p[0] <= latest),
-            ready_since=past(self.ready_since),
-            short_since=past(self.short_since),
+            ceiling=past_pair(self.ceiling, latest),
+            recent=past_pairs(self.recent, latest),
+            quiet_since=past(self.quiet_since, latest),
+            blind_since=past(self.blind_since, latest),
+            deficit_since=past(self.deficit_since, latest),
+            peaks=past_pairs(self.peaks, latest),
+            ready_since=past(self.ready_since, latest),
+            short_since=past(self.short_since, latest),
             warmup=self.warmup.without_future(latest),
             relief=self.relief.without_future(latest),
             plan=self.plan.without_future(latest),
@@ -119,20 +127,20 @@ class Memory:
         state = {
             "carried": self.carried,
             "ceiling": None if self.ceiling is None else list(self.ceiling),
-            "recent": [list(p) for p in self.recent],
+            "recent": rows_text(self.recent),
             "quietSince": self.quiet_since,
             "blindSince": self.blind_since,
             "deficitSince": self.deficit_since,
-            "peaks": [list(p) for p in self.peaks],
+            "peaks": rows_text(self.peaks),
             "ready": self.ready,
             "readySince": self.ready_since,
             "shortSince": self.short_since,
-            "changes": [list(c) for c in self.changes],
+            "changes": rows_text(self.changes),
             "warmup": self.warmup.to_state(),
             "relief": self.relief.to_state(),
             "plan": self.plan.to_state(),
         }
-        return {name: value for name, value in state.items() if value is not None}
+        return without_nulls(state)
 
     @classmethod
     def from_state(cls, version: int, state: Mapping[str, Any]) -> Self:
@@ -142,7 +150,7 @@ class Memory:
         try:
             return cls(
                 carried=optional_number(state.get("carried")),
-                ceiling=next(iter(pairs([state["ceiling"]] if state.get("ceiling") else None, most=1)), None),
+                ceiling=optional_pair(state.get("ceiling")),
                 recent=pairs(state.get("recent"), most=MAX_PEAKS),
                 quiet_since=optional_number(state.get("quietSince")),
                 blind_since=optional_number(state.get("blindSince")),
@@ -151,7 +159,7 @@ class Memory:
                 ready=int(state.get("ready") or 0),
                 ready_since=optional_number(state.get("readySince")),
                 short_since=optional_number(state.get("shortSince")),
-                changes=tuple((number(a), int(b)) for a, b in state.get("changes") or ())[-MAX_CHANGES:],
+                changes=tuple((at, int(before)) for at, before in pairs(state.get("changes"), most=MAX_CHANGES)),
                 warmup=Warmup.from_state(state.get("warmup") or {}),
                 relief=Relief.from_state(state.get("relief") or {}),
                 plan=Plan.from_state(state.get("plan") or {}),

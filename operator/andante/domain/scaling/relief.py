@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from andante.domain.scaling.explain import Proposal
 from andante.domain.scaling.figures import Observed, value_of
-from andante.domain.scaling.numbers import number, optional_number
+from andante.domain.scaling.numbers import number, optional_number, past, since, without_nulls
 from andante.domain.scaling.snapshot import Snapshot
 
 VERSION = 1
@@ -66,8 +66,8 @@ class Relief:
         unused = late and len(each) > 1 and min(each) == 0 and max(each) > 1
         found = dataclasses.replace(
             self,
-            idle_since=_since(self.idle_since, now, holds=unused),
-            silent_since=_since(self.silent_since, now, holds=silent),
+            idle_since=since(self.idle_since, now, holds=unused),
+            silent_since=since(self.silent_since, now, holds=silent),
         )
         if not late:
             return dataclasses.replace(found, purchase=None, in_vain=0, in_vain_since=None)
@@ -93,13 +93,13 @@ class Relief:
 
     def without_future(self, latest: float) -> Self:
         """The knowledge without times after `latest`."""
-        forged = self.in_vain_since is not None and self.in_vain_since > latest
+        forged = self.in_vain_since != past(self.in_vain_since, latest)
         return dataclasses.replace(
             self,
             in_vain=0 if forged else self.in_vain,
             in_vain_since=None if forged else self.in_vain_since,
-            idle_since=None if self.idle_since is not None and self.idle_since > latest else self.idle_since,
-            silent_since=None if self.silent_since is not None and self.silent_since > latest else self.silent_since,
+            idle_since=past(self.idle_since, latest),
+            silent_since=past(self.silent_since, latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Relief:
             "idleSince": self.idle_since,
             "silentSince": self.silent_since,
         }
-        return {name: value for name, value in state.items() if value is not None}
+        return without_nulls(state)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -188,12 +188,6 @@ def obstacle(
             message=f"load has cost what {lost:.1f} lost requests would have cost: too little to tell chance from load",
         )
     return None
-
-
-def _since(since: float | None, now: float, *, holds: bool) -> float | None:
-    if not holds:
-        return None
-    return now if since is None else since
 
 
 def _helped(bought: Purchase, *, deficit: float, throughput: float | None, ready: int) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from andante.domain.scaling.numbers import numbers, short
+from andante.domain.scaling.numbers import numbers, rows_text, short, short_time, times, without_nulls
 from andante.domain.scaling.snapshot import Snapshot
 
-VERSION = 1
+VERSION = 2
 PRIOR_SECONDS = 120.0
 """Warm-up before any was seen: an 8B model from a local disk needs 60 to 100 s (`andante/profiles`), and the image's
 start and the scheduling of the pod add some."""
@@ -72,13 +72,14 @@ class Warmup:
 
     def without_future(self, latest: float) -> Self:
         """The knowledge without times after `latest`."""
-        starting, served = (tuple(at for at in times if at <= latest) for times in (self.starting, self.served))
+        starting, served = (tuple(at for at in known if at <= latest) for known in (self.starting, self.served))
         return dataclasses.replace(self, starting=starting, served=served)
 
     def to_state(self) -> dict[str, Any]:
         """The knowledge as JSON."""
-        state = {"v": VERSION, "starting": list(self.starting), "seen": list(self.seen), "ready": self.ready}
-        return {**state, **({"served": list(self.served)} if self.served else {})}
+        starting, served = (rows_text((at,) for at in known) for known in (self.starting, self.served))
+        state = {"v": VERSION, "starting": starting, "served": served, "seen": list(self.seen), "ready": self.ready}
+        return without_nulls(state)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -86,8 +87,8 @@ class Warmup:
         if state.get("v") != VERSION:
             return cls()
         return cls(
-            starting=numbers(state.get("starting"), most=MOST_STARTING),
-            served=numbers(state.get("served"), most=MOST_STARTING),
+            starting=times(state.get("starting"), most=MOST_STARTING),
+            served=times(state.get("served"), most=MOST_STARTING),
             seen=numbers(state.get("seen"), most=KEPT),
             ready=int(state.get("ready") or 0),
         )
@@ -105,8 +106,3 @@ def _matched(known: Sequence[float], seen: Sequence[float]) -> tuple[list[float]
             left.remove(old)
             kept.append(old)
     return kept, left, new
-
-
-def short_time(at: float) -> float:
-    """A time to a tenth of a second, as small as the memory needs it."""
-    return round(at, 1)
