@@ -35,7 +35,14 @@ def test_static_takes_its_number_alone() -> None:
         ("aibrix-apa:target", "'target' is not setting=value"),
         ("aibrix-apa:target=much", "aibrix-apa: target: 'much'"),
         ("aibrix-apa:guard=yes", "aibrix-apa: guard: 'yes'"),
-        ("aibrix-apa:period=0", "period must be seconds > 0"),
+        ("aibrix-apa:period=0", "aibrix-apa: period must be a finite number > 0, got 0"),
+        ("hpa-kv-use:target=0", "hpa-kv-use: target must be a finite number > 0, got 0"),
+        ("hpa-kv-use:target=nan", "hpa-kv-use: target must be a finite number > 0, got nan"),
+        ("dynamo-throughput:ttft=inf", "dynamo-throughput: ttft must be a finite number > 0, got inf"),
+        ("capacity-planner:utilization=-1", "capacity-planner: utilization must be a finite number > 0, got -1"),
+        ("hpa-waiting:down_window=-1", "hpa-waiting: down_window must be a finite number >= 0, got -1"),
+        ("hpa-waiting:min_replicas=2", "'min_replicas=2' is not setting=value"),
+        ("dynamo-easy-latency:up_at=0", "dynamo-easy-latency: up_at must be a finite number > 0, got 0"),
     ],
 )
 def test_what_is_wrong_is_named(text: str, words: str) -> None:
@@ -64,6 +71,11 @@ def test_every_law_can_be_tuned_around_its_defaults(name: str) -> None:
             value = parameter.at(share)
             assert parameter.low <= value <= parameter.high
             entry.build(min_replicas=1, max_replicas=8, **{parameter.name: value})
+
+
+def test_a_tuner_starts_from_the_thresholds_of_dynamos_target() -> None:
+    assert LAWS["dynamo-easy-latency"].defaults() == {"up_at": 0.4, "down_at": 0.1}
+    assert LAWS["dynamo-easy-throughput"].defaults() == {"up_at": 1.0, "down_at": 0.6}
 
 
 @pytest.mark.parametrize("name", sorted(LAWS))

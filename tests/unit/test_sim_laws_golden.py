@@ -23,7 +23,7 @@ from andante.sim.laws.llmd_requests import RunningRequests
 from andante.sim.laws.llmd_tokens import LlmdTokens
 from andante.sim.laws.overshoot_guard import OvershootGuard, guarded
 from andante.sim.laws.parameters import RivalLaw
-from andante.sim.laws.static import Schedule, Static
+from andante.sim.laws.static import Static
 from andante.sim.laws.wva import WvaSaturation, WvaTokens, saturation_step
 from unit.sim_seen import REPLICA, pod, pods, seen, starting, traffic
 
@@ -34,11 +34,6 @@ def _played(law: RivalLaw, these: list[Seen]) -> list[int]:
 
 def test_static_is_static() -> None:
     assert _played(Static(replicas=6), [seen(t, pods(2)) for t in (0.0, 15.0)]) == [6, 6]
-
-
-def test_a_schedule_asks_for_replicas_as_early_as_they_take_to_start() -> None:
-    law = Schedule(times=(0.0, 100.0, 200.0), plan=(2, 5, 1), lead=30.0)
-    assert _played(law, [seen(t, pods(2)) for t in (0.0, 69.0, 70.0, 199.0, 200.0)]) == [2, 2, 5, 5, 1]
 
 
 def test_waiting_requests_at_five_a_replica() -> None:

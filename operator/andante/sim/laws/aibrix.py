@@ -1,4 +1,4 @@
-"""AIBrix' application-specific pod autoscaler with its guard for pending replicas (B8).
+"""AIBrix' application-specific pod autoscaler with its guard for pending replicas.
 
 Source: vllm-project/aibrix, `pkg/controller/podautoscaler`: `algorithm/apa.go`, the guard in `autoscaler.go`, the
 controller's windows.

@@ -1,4 +1,4 @@
-"""Dynamo's planner on load: KV thresholds (B15) and estimated latencies (B16), for engines that prefill and decode.
+"""Dynamo's planner on load: KV thresholds and estimated latencies, for engines that prefill and decode.
 
 Source: ai-dynamo/dynamo, `components/src/dynamo/planner/core/load_scaling.py` (aggregated mode).
 """
@@ -55,7 +55,7 @@ THRESHOLDS = {Target.THROUGHPUT: (1.0, 0.6), Target.LATENCY: (0.4, 0.1)}
 
 @dataclass(kw_only=True)
 class DynamoEasy(RivalLaw):
-    """B15: one replica up when any engine's KV use and queue exceed a threshold, down when all are below another."""
+    """One replica up when any engine's KV use and queue exceed a threshold, down when all are below another."""
 
     period: float = 5.0
     target: Target = Target.LATENCY
@@ -69,15 +69,19 @@ class DynamoEasy(RivalLaw):
         Parameter(name="down_at", low=0.02, high=1.0, logarithmic=True),
     )
 
+    def __post_init__(self) -> None:
+        up, down = THRESHOLDS[self.target]
+        self.up_at = up if self.up_at is None else self.up_at
+        self.down_at = down if self.down_at is None else self.down_at
+        RivalLaw.__post_init__(self)
+
     def wanted(self, seen: Seen) -> int:
         """Replicas to ask for now; the planner waits for an interval when it starts."""
         engines = engines_of(seen) if self._started else None
         self._started = True
         if engines is None:
             return self.bounded(seen.spec)
-        up, down = THRESHOLDS[self.target]
-        up = up if self.up_at is None else self.up_at
-        down = down if self.down_at is None else self.down_at
+        up, down = self.up_at or 0.0, self.down_at or 0.0
         uses = [(e.scheduled_kv + e.queued_kv + e.queued_prefill) / seen.replica.kv_tokens for e in engines]
         if any(use > up for use in uses):
             return self.bounded(seen.ready + 1)
@@ -88,7 +92,7 @@ class DynamoEasy(RivalLaw):
 
 @dataclass(kw_only=True)
 class DynamoSla(RivalLaw):
-    """B16: up when *all* engines' estimated latency misses a target; down when one fewer would still meet both.
+    """Up when *all* engines' estimated latency misses a target; down when one fewer would still meet both.
 
     The model starts from a benchmark of the profile, as Dynamo's does, and learns from a step of each engine and tick.
     """

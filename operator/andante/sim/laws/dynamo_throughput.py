@@ -1,4 +1,4 @@
-"""Dynamo's planner on throughput: the predicted rate over what one engine serves within its targets (B17).
+"""Dynamo's planner on throughput: the predicted rate over what one engine serves within its targets.
 
 Source: ai-dynamo/dynamo, `components/src/dynamo/planner/core/throughput_scaling.py` and `load/predictors.py`. Only the
 constant predictor (the next interval is as the last) is here. Its others (ARIMA, Kalman, Prophet) run in the real

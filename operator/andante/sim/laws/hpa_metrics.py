@@ -1,4 +1,4 @@
-"""HorizontalPodAutoscalers on one plain metric of vLLM: requests that wait (B1b) and KV use (B2).
+"""HorizontalPodAutoscalers on one plain metric of vLLM: requests that wait and KV use.
 
 Sources: the vLLM production stack's chart (KEDA on `vllm:num_requests_waiting`, threshold 5), the LLMKube guide (KV use
 of 80 %).
@@ -22,7 +22,7 @@ def default_down(window: float) -> Rules:
 
 @dataclass(kw_only=True)
 class WaitingRequests(KedaLaw):
-    """B1b: one replica for each `target` requests that wait, of all replicas together."""
+    """One replica for each `target` requests that wait, of all replicas together."""
 
     target: float = 5.0
     down_window: float = 300.0
@@ -47,7 +47,7 @@ class WaitingRequests(KedaLaw):
 
 @dataclass(kw_only=True)
 class KvUse(RivalLaw):
-    """B2: mean KV use of the pods at `target`, read through an adapter as a metric of type Pods."""
+    """Mean KV use of the pods at `target`, read through an adapter as a metric of type Pods."""
 
     target: float = 0.8
     down_window: float = 300.0

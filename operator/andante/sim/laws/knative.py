@@ -1,4 +1,4 @@
-"""Knative's pod autoscaler on concurrency (B6).
+"""Knative's pod autoscaler on concurrency.
 
 Source: knative/serving, `pkg/autoscaler/scaling/autoscaler.go` and `config/core/configmaps/autoscaler.yaml`.
 """

@@ -1,4 +1,4 @@
-"""llm-d's SLO-aware law: latencies over their targets, through KEDA (B11).
+"""llm-d's SLO-aware law: latencies over their targets, through KEDA.
 
 Source: llm-d, `docs/architecture/autoscaling/slo-aware-keda.md` and `guides/workload-autoscaling/slo-aware`. The text
 of the deployed ScaledObject was not in what we read, so it is unknown whether it keeps the up branch from asking for

@@ -1,4 +1,4 @@
-"""llm-d's KEDA path on requests: requests in flight and requests that wait in the router (B4a).
+"""llm-d's KEDA path on requests: requests in flight and requests that wait in the router.
 
 Source: llm-d, `docs/architecture/autoscaling/keda-epp.md` and its guide: AverageValue 16 on running requests,
 AverageValue 1 on the router's queue, the larger counts; polling 15 s, cooldown 300 s.

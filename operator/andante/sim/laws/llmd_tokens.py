@@ -1,4 +1,4 @@
-"""llm-d's token-aware law: seconds of prefill backlog and pods' worth of KV, through KEDA (B12).
+"""llm-d's token-aware law: seconds of prefill backlog and pods' worth of KV, through KEDA.
 
 Source: llm-d, `guides/workload-autoscaling/keda-epp-token-aware` (co-located topology).
 """

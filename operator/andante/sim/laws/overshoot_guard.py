@@ -1,4 +1,4 @@
-"""A KEDA formula on waiting requests that holds while replicas start (B21).
+"""A KEDA formula on waiting requests that holds while replicas start.
 
 Published as a guard against overshoot: one replica for each waiting request, but while more are asked for than exist,
 the replicas that start are taken off. On an error of a trigger KEDA's fallback asks for one replica.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from andante.sim.fleet.seen import Seen
@@ -48,6 +48,15 @@ class Parameter:
         return min(max(share, 0.0), 1.0)
 
 
+_MAY_BE_ZERO = frozenset(
+    {
+        "min_replicas", "replicas", "fallback_replicas", "down_window", "window", "cooldown", "up_tolerance",
+        "down_tolerance", "down_at", "kv_trigger", "queue_trigger", "queued_output", "predictor_error", "seed",
+    }
+)  # fmt: skip
+"""Settings of laws by which nothing is divided, and whose 0 means something."""
+
+
 @dataclass(kw_only=True)
 class RivalLaw(ABC):
     """What the laws have in common: the bounds and the period. Each law is a dataclass: its fields are its settings."""
@@ -61,10 +70,16 @@ class RivalLaw(ABC):
     """What a tuner may change. The law's defaults are its authors'."""
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name, None) if setting.init else None
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            least_is_in = setting.name in _MAY_BE_ZERO
+            if not (math.isfinite(value) and (value >= 0 if least_is_in else value > 0)):
+                kind = ">= 0" if least_is_in else "> 0"
+                raise ValueError(f"{setting.name} must be a finite number {kind}, got {value}")
         if not 0 <= self.min_replicas <= self.max_replicas or self.max_replicas < 1:
             raise ValueError(f"0 <= min_replicas <= max_replicas, got {self.min_replicas} and {self.max_replicas}")
-        if not self.period > 0:
-            raise ValueError(f"period must be seconds > 0, got {self.period}")
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:

@@ -24,6 +24,8 @@ from andante.sim.laws.parameters import Parameter, RivalLaw
 from andante.sim.laws.static import Static
 from andante.sim.laws.wva import WvaSaturation, WvaTokens
 
+_BOUNDS = ("min_replicas", "max_replicas")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -31,12 +33,10 @@ class Entry:
 
     law: type[RivalLaw]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    installable: bool = True
-    """Whether people can install it today; else it is a reference."""
 
     def build(self, *, min_replicas: int, max_replicas: int, **settings: Any) -> Law:
         """A fresh law. Raises ValueError naming a setting that the law does not have, or that is out of its range."""
-        names = {f.name for f in dataclasses.fields(self.law) if f.init}
+        names = set(self.law_settings())
         unknown = sorted(settings.keys() - names)
         if unknown:
             raise ValueError(f"{self.law.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(names))}")
@@ -46,11 +46,15 @@ class Entry:
         """What a tuner may change."""
         return self.law.parameters()
 
+    def law_settings(self) -> dict[str, Any]:
+        """The defaults of what may be set, by name. The bounds are not among it: the service has them."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self.law) if f.init}
+        return {name: default for name, default in defaults.items() if name not in _BOUNDS}
+
     def defaults(self) -> dict[str, float]:
-        """The parameters' values before tuning; the middle of the range where the law derives one from another."""
-        fields = {f.name: f.default for f in dataclasses.fields(self.law)}
-        found = {p.name: {**fields, **self.settings}[p.name] for p in self.parameters()}
-        return {p.name: p.at(0.5) if found[p.name] is None else float(found[p.name]) for p in self.parameters()}
+        """The parameters' values before tuning, those included that the law derives from others."""
+        law = self.law(**self.settings)
+        return {p.name: float(getattr(law, p.name)) for p in self.parameters()}
 
 
 LAWS: Mapping[str, Entry] = MappingProxyType(
@@ -74,10 +78,8 @@ LAWS: Mapping[str, Entry] = MappingProxyType(
         "dynamo-sla": Entry(law=DynamoSla),
         "dynamo-throughput": Entry(law=DynamoThroughput),
         "overshoot-guard": Entry(law=OvershootGuard),
-        "capacity-planner": Entry(law=CapacityPlanner, installable=False),
-        "capacity-planner-60": Entry(
-            law=CapacityPlanner, settings={"interval": 60.0, "utilization": 0.6}, installable=False
-        ),
+        "capacity-planner": Entry(law=CapacityPlanner),
+        "capacity-planner-60": Entry(law=CapacityPlanner, settings={"interval": 60.0, "utilization": 0.6}),
     }
 )
 """By the name that commands and results use."""
@@ -95,13 +97,16 @@ def build(text: str, *, min_replicas: int, max_replicas: int) -> Law:
     if name == "static" and rest and "=" not in rest:
         rest = f"replicas={rest}"
     settings = {}
-    defaults = {f.name: f.default for f in dataclasses.fields(entry.law) if f.init}
+    defaults = entry.law_settings()
     for pair in filter(None, rest.split(",")):
         key, equals, value = pair.partition("=")
         if not equals or key not in defaults:
             raise ValueError(f"{name}: {pair!r} is not setting=value; settings are {', '.join(sorted(defaults))}")
         settings[key] = _value(f"{name}: {key}", value, defaults[key])
-    return entry.build(min_replicas=min_replicas, max_replicas=max_replicas, **settings)
+    try:
+        return entry.build(min_replicas=min_replicas, max_replicas=max_replicas, **settings)
+    except ValueError as why:
+        raise ValueError(f"{name}: {why}") from None
 
 
 def _value(where: str, text: str, default: Any) -> Any:

@@ -1,4 +1,4 @@
-"""llm-d's workload variant autoscaler: saturation by percentages (B10, V1) and by tokens (B13, V2).
+"""llm-d's workload variant autoscaler: saturation by percentages (V1) and by tokens (V2).
 
 Source: llm-d-incubation/workload-variant-autoscaler, `internal/saturation/analyzer.go`,
 `internal/engines/analyzers/saturation_v2/analyzer.go`, `internal/engines/pipeline/cost_aware_optimizer.go`. Both
@@ -96,7 +96,7 @@ def saturation_step(
 
 @dataclass(kw_only=True)
 class WvaSaturation(_PublishedNumber):
-    """B10: one replica at a time, and none while the last step is not carried out or a pod has no metrics."""
+    """One replica at a time, and none while the last step is not carried out or a pod has no metrics."""
 
     kv_trigger: float = 0.1
     queue_trigger: float = 3.0
@@ -135,7 +135,7 @@ class WvaSaturation(_PublishedNumber):
 
 @dataclass(kw_only=True)
 class WvaTokens(_PublishedNumber):
-    """B13: demand and capacity in KV tokens. What a replica carries is what it held when its queue was long."""
+    """Demand and capacity in KV tokens. What a replica carries is what it held when its queue was long."""
 
     kv_threshold: float = KV_THRESHOLD
     queue_threshold: float = QUEUE_THRESHOLD
