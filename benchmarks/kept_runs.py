@@ -74,7 +74,9 @@ def _file_of_module(name: str) -> Path | None:
 
 @functools.cache
 def _meaning(source: Path) -> str:
-    """The code without comments, docstrings and layout: a reformatted file makes no run stale."""
+    """The code without comments, docstrings and layout: a reformatted file makes no run stale. Data as it is."""
+    if source.suffix != ".py":
+        return hashlib.sha256(source.read_bytes()).hexdigest()
     tree = ast.parse(source.read_text())
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

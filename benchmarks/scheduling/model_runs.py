@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from benchmarks.scheduling.andes_in_model import andes
 from benchmarks.scheduling.rivals import RIVALS, Decide
-from benchmarks.scheduling.stock import StockFlags
+from benchmarks.scheduling.stock import StockFlags, engine_with
 from benchmarks.scheduling.virtual_time import Run
 from benchmarks.scheduling.workload import CHUNK, Workload
 from numpy.typing import NDArray
@@ -44,14 +43,8 @@ def run_model(
     """
     if scheduler not in SCHEDULERS:
         raise ValueError(f"the model has no {scheduler}: run it with vLLM's classes")
-    profile = replace(
-        profile,
-        max_num_seqs=stock.max_num_seqs or profile.max_num_seqs,
-        max_num_batched_tokens=stock.max_num_batched_tokens or profile.max_num_batched_tokens,
-    )
-    engine = Engine.of(
-        profile, watermark=stock.watermark, long_prefill=stock.long_prefill, prefix_caching=prefix_caching,
-        by_priority=scheduler == "priority", host_bytes=host_bytes,
+    engine = engine_with(
+        profile, stock, prefix_caching=prefix_caching, by_priority=scheduler == "priority", host_bytes=host_bytes,
         host_link=profile.tensor_parallel * HOST_LINK_BYTES_PER_SECOND,
         host_lru=not options.get("ended_first", True),
     )  # fmt: skip

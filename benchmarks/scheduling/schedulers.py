@@ -53,6 +53,10 @@ SCHEDULER_SOURCES: Mapping[str, tuple[Path, ...]] = {
 MODEL_SOURCES = (
     *sorted((_ROOT / "operator/andante/sim").glob("*.py")),
     _ROOT / "benchmarks/scheduling/model_runs.py",
+    _ROOT / "benchmarks/scheduling/andes_in_model.py",
+    _ROOT / "benchmarks/scheduling/stock.py",
+    _ROOT / "engine_image/andante_vllm/host_kv_cache.py",
+    _ROOT / "engine_image/andante_vllm/virtual_host_link.py",
 )
 """The same, for runs on the compiled model."""
 
