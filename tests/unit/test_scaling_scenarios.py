@@ -129,14 +129,20 @@ def test_one_unreadable_pod_does_not_forbid_growth_with_a_scale_up_window() -> N
 
 
 def test_a_rate_limit_counts_every_change_of_its_period() -> None:
-    limit = RateLimits(limits=(RateLimit(replicas=30, relative=False, period=1800.0),))
-    memory, spec = Memory(ready=1), 1
-    for tick in range(110):
-        s = snapshot(spec=spec, ready=1, deficit=0.9, open_requests=900.0, max_replicas=500, up_limits=limit)
-        s = dataclasses.replace(s, replicas=dataclasses.replace(s.replicas, overdue_on_a_node=0, ready=spec))
-        decision, memory = decide(s, dataclasses.replace(memory, ready=spec), NOW + TICK * tick)
-        spec = min(decision.replicas, spec + 1)
-    assert spec <= 31
+    """One replica at a time, as often as a tick comes, and no more than 100 in half an hour."""
+    each_tick = RateLimit(replicas=1, relative=False, period=TICK)
+    in_all = RateLimit(replicas=100, relative=False, period=1800.0)
+    limits = RateLimits(limits=(each_tick, in_all), strictest=True)
+    memory, spec, sizes = Memory(ready=1), 1, []
+    for tick in range(130):
+        now = NOW + TICK * tick
+        s = snapshot(spec=spec, arrivals=300 * PER_REPLICA, at=now, max_replicas=500, up_limits=limits)
+        decision, memory = decide(s, memory, now)
+        spec = decision.replicas
+        sizes.append(spec)
+    assert sizes[:100] == list(range(2, 102))
+    assert set(sizes[100:120]) == {101}
+    assert sizes[-1] > 101  # the first changes are half an hour ago
 
 
 @pytest.mark.parametrize("told", [True, False])
