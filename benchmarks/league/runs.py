@@ -12,7 +12,7 @@ from benchmarks import kept_runs
 from benchmarks.league.cases import Case, cluster_of, engine_of, requests_of, scheduling_of
 from benchmarks.league.hindsight import timetable, work
 
-from andante.domain.scaling.snapshot import ScalingRules
+from andante.api.v1alpha1 import LLMService
 from andante.sim.fleet.andante_scaler import AndanteScaler
 from andante.sim.fleet.outcome import FleetOutcome
 from andante.sim.fleet.run import run_fleet
@@ -64,8 +64,10 @@ def scaler_of(case: Case) -> Scaler:
     if name == "hindsight":
         return timetable(case, float(number))
     if name == "andante":
-        rules = ScalingRules(min_replicas=1, max_replicas=MOST_REPLICAS, tolerated_deficit=0.0)
-        return AndanteScaler(rules, behind=cluster_of(case).scrape_lag, mean_target=TARGET_MEAN)
+        scaling = {"minReplicas": 1, "maxReplicas": MOST_REPLICAS, "target": {"meanQoE": TARGET_MEAN}}
+        spec = {"model": {"id": case.profile}, "scaling": scaling}
+        service = LLMService.parse({"metadata": {"name": "league"}, "spec": spec})
+        return AndanteScaler(service, behind=cluster_of(case).scrape_lag)
     raise ValueError(f"no scaler {case.scaler!r}")
 
 

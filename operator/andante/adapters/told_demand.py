@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from andante.app.scaling.demand import capacity_told
 from andante.domain import metric_names
 from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 
 _ARRIVED: Final = (metric_names.ARRIVED_REQUESTS, metric_names.ARRIVED_PROMPT_TOKENS)
 _WAITING: Final = (metric_names.WAITING_REQUESTS, metric_names.WAITING_PROMPT_TOKENS)
@@ -74,20 +74,17 @@ class ToldDemand:
 
 @lru_cache(maxsize=_SHARED)
 def _capacity(limits: tuple[str, ...], fit: tuple[float, ...], tokens_per_step: float | None) -> EngineCapacity | None:
-    """None where one of the figures is none that an engine has. Before the first step all of `fit` is 0, and with
-    vLLM's own scheduling there is none."""
-    fitted = any(fit)
-    if fitted and tokens_per_step is None:
+    """None where one of the figures is none that an engine has, or a fit lacks its tokens per step."""
+    if any(fit) and tokens_per_step is None:
         return None
     try:
         kv_tokens, max_num_seqs, max_step_tokens = map(float, limits)
-        return EngineCapacity(
+        return capacity_told(
             kv_tokens=kv_tokens,
             max_num_seqs=max_num_seqs,
             max_step_tokens=max_step_tokens,
-            step_time=LinearStepTime(*fit) if fitted else DEFAULT_STEP_TIME,
-            fitted=fitted,
-            tokens_per_step=tokens_per_step if fitted and tokens_per_step is not None else 1.0,
+            fit=fit,
+            tokens_per_step=tokens_per_step or 0.0,
         )
     except ValueError:
         return None

@@ -13,7 +13,7 @@ from statistics import fmean
 from andante.app.scaling.pod_history import Arrivals, PodHistory
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Observed, Stale
-from andante.domain.step_time import LinearStepTime
+from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 from andante.ports import PodSample
 
 NO_ARRIVALS = "no engine tells what arrived in two samples: a new engine does after the second, an older one never"
@@ -34,6 +34,31 @@ class Demand:
     window: float
     pods_told: int
     engine: EngineCapacity | Missing | Stale
+
+
+def capacity_told(
+    *,
+    kv_tokens: float,
+    max_num_seqs: float,
+    max_step_tokens: float,
+    fit: tuple[float, ...],
+    tokens_per_step: float,
+) -> EngineCapacity:
+    """What an engine can do by its limits and by `fit`, the four parts of the step time that it shows, in seconds.
+
+    Before an engine's first step all of them are 0, and with vLLM's own scheduling there are none: nothing
+    is fitted then.
+    Raises ValueError for a number that no engine has.
+    """
+    fitted = any(fit)
+    return EngineCapacity(
+        kv_tokens=kv_tokens,
+        max_num_seqs=max_num_seqs,
+        max_step_tokens=max_step_tokens,
+        step_time=LinearStepTime(*fit) if fitted else DEFAULT_STEP_TIME,
+        fitted=fitted,
+        tokens_per_step=tokens_per_step if fitted else 1.0,
+    )
 
 
 def unknown_demand(figure: Missing | Stale) -> Demand:

@@ -94,11 +94,21 @@ def judge(
     now: float,
 ) -> TickResult:
     """Decide at `now` (Unix time); `window` is the length of the measurement's window in seconds."""
-    rules = scaling_rules(service, window=window, reach=measurement.reach)
-    replicas = _replicas(service, deployment, pods, warmup_bound=rules.warmup_bound, now=now)
-    snapshot = snapshot_of(measurement, rules=rules, replicas=replicas, mean_target=_mean_target(service))
-    decision, learned = decide(snapshot, memory, now)
+    replicas = _replicas(service, deployment, pods, now=now)
+    decision, learned = decided(
+        service, replicas=replicas, measurement=measurement, memory=memory, window=window, now=now
+    )
     return TickResult(measurement=measurement, decision=decision, memory=learned, ledger=ledger)
+
+
+def decided(
+    service: LLMService, *, replicas: Replicas, measurement: Measurement, memory: Memory, window: float, now: float
+) -> tuple[Decision, Memory]:
+    """What the law decides at `now` (Unix time, or any other clock that the memory and the figures follow), and its
+    memory for the next decision. `window` as in `judge`. The simulator calls this too: it has no objects to judge."""
+    rules = scaling_rules(service, window=window, reach=measurement.reach)
+    snapshot = snapshot_of(measurement, rules=rules, replicas=replicas, mean_target=_mean_target(service))
+    return decide(snapshot, memory, now)
 
 
 def snapshot_of(
@@ -181,9 +191,8 @@ def foreign_replicas_owner(deployment: Object | None) -> str | None:
     return None if FIELD_MANAGER in owners else next(iter(owners), None)
 
 
-def _replicas(
-    service: LLMService, deployment: Object | None, pods: Pods, *, warmup_bound: float, now: float
-) -> Replicas:
+def _replicas(service: LLMService, deployment: Object | None, pods: Pods, *, now: float) -> Replicas:
+    warmup_bound = service.spec.rollout.startup_timeout
     return Replicas(
         spec=present_replicas(service, deployment),
         ready=len(pods.ready),

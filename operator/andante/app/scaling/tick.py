@@ -74,9 +74,7 @@ class ScalingTick:
         self._asked: dict[ServiceState, frozenset[tuple[str, str]]] = {}
         """The pods that were asked in the newest tick."""
         self._window = window_seconds(tick_seconds)
-        self._measurements = Measurements(
-            window=self._window, stale_after=STALE_TICKS * tick_seconds, behind=behind_seconds
-        )
+        self._measurements = measurements(tick_seconds=tick_seconds, behind_seconds=behind_seconds)
         self._clock_ahead: float | None = None
         """Wall clock minus monotonic clock, at the newest tick."""
         self.services = 0
@@ -205,3 +203,10 @@ class ScalingTick:
 def window_seconds(tick_seconds: float) -> float:
     """Length of the measures' window in seconds."""
     return WINDOW_TICKS * tick_seconds
+
+
+def measurements(*, tick_seconds: float, behind_seconds: float) -> Measurements:
+    """The empty histories of a scaler that ticks so often; `behind_seconds`: how far its source may be behind."""
+    return Measurements(
+        window=window_seconds(tick_seconds), stale_after=STALE_TICKS * tick_seconds, behind=behind_seconds
+    )

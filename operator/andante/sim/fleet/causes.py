@@ -6,13 +6,13 @@ itself, one after the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from andante.domain.compiled import Bools, Floats, Ints
 from andante.domain.deficit_cause import Cause, split_deficit
-from andante.domain.idle_replica import IdleReplica
+from andante.domain.idle_replica import START, IdleReplica
 from andante.domain.pace import Expectation
 from andante.domain.request_meter import Objective, Outcome, RequestMeter
 from andante.domain.step_time import StepTimeCoefficients
@@ -31,13 +31,16 @@ class Causes:
     """The part of the idle penalty, in tokens, that an idle replica would have too."""
 
 
-def idle_replica(engine: Engine) -> IdleReplica:
-    """A replica like `engine` that serves one request: what the engine's own fit would find, if it were exact."""
+def idle_replica(engine: Engine, *, fitted: bool) -> IdleReplica:
+    """What the engine's meter takes for an idle replica like `engine`.
+
+    `fitted`: its scheduler fits the step time; here the meter knows the exact one, which such a fit comes close to.
+    Under vLLM's own scheduling nothing is fitted, and the meter guesses a usual GPU.
+    """
+    if not fitted:
+        return replace(START, chunk=engine.max_step_tokens)
     alone = IdleReplica.from_profile(StepTimeCoefficients(**engine.step_time._asdict()))
-    return IdleReplica(
-        base=alone.base, prefill_token=alone.prefill_token, sequence=alone.sequence,
-        context_token=alone.context_token, chunk=engine.max_step_tokens,
-    )  # fmt: skip
+    return replace(alone, chunk=engine.max_step_tokens)
 
 
 def causes(

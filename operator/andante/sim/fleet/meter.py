@@ -33,7 +33,8 @@ penalty and its unavoidable part, tokens; deficits by cause: load, idle, failed.
 """Figures of a pod at one moment. Open requests, those that count in QoE, their QoE and deficits by cause; requests in
 the batch and in the queue; share of the KV blocks that are held; computed tokens of the batch; tokens of the queue's
 prompts, and of what it had computed before a preemption; steps so far; open
-requests without a token, and their prompts; the step time's four coefficients as fitted."""
+requests without a token, and their prompts; the step time's four coefficients as fitted, 0 where
+nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +63,11 @@ class Scrape:
 class FleetMeter:
     """Follows every request of a run from its arrival to its end."""
 
-    def __init__(self, requests: Requests, engine: Engine, *, objective: Objective) -> None:
+    def __init__(self, requests: Requests, engine: Engine, *, objective: Objective, fitted: bool) -> None:
+        """`fitted`: whether the engines fit their step time: vLLM's own scheduling does not."""
         self._requests, self._engine, self._objective = requests, engine, objective
-        self._idle: IdleReplica = idle_replica(engine)
+        self._fitted = fitted
+        self._idle: IdleReplica = idle_replica(engine, fitted=fitted)
         self._open: Ints = np.empty(0, dtype=np.int64)
         self._come = 0
         self._counted = np.zeros(requests.arrival.size, dtype=np.int64)
@@ -170,7 +173,8 @@ class FleetMeter:
         gauges[QUEUED_PROMPT] = known[~preempted].sum()
         gauges[QUEUED_KV] = known[preempted].sum()
         gauges[MADE_STEPS] = counts[STEPS]
-        gauges[STEP_TIME:GAUGES] = replicas.clocks[row, LINE : LINE + 4]
+        if self._fitted and counts[STEPS] > 0:
+            gauges[STEP_TIME:GAUGES] = replicas.clocks[row, LINE : LINE + 4]
 
     def _judged(self, replicas: Replicas, which: Ints, again: Bools, now: float) -> tuple[Scores, Causes]:
         state = replicas.blank

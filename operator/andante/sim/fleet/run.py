@@ -10,10 +10,8 @@ import numpy as np
 from andante.domain.compiled import Ints
 from andante.domain.request_meter import Objective
 from andante.domain.scheduling.latency import OnlineStepTime
-from andante.domain.step_time import LinearStepTime
 from andante.sim.engine import Engine
 from andante.sim.fleet import meter as metered
-from andante.sim.fleet.causes import idle_replica
 from andante.sim.fleet.compiled.replicas import Replicas
 from andante.sim.fleet.compiled.routing import Routing
 from andante.sim.fleet.compiled.serve import serve
@@ -97,14 +95,13 @@ class _Run:
         chosen = scheduling or Scheduling()
         self._decide = chosen.decide
         blank = State.of(requests, engine, record_times=False)
-        idle = idle_replica(engine)  # nothing is fitted under vLLM's own scheduling
-        line = LinearStepTime(idle.base, idle.prefill_token, idle.sequence, idle.context_token)
-        blank.clocks[LINE : LINE + 4] = line if scheduling is None else chosen.step_time
+        blank.clocks[LINE : LINE + 4] = chosen.step_time
         policy = policy_for(requests, chosen, asked=scheduling is not None)
         self._replicas = Replicas.of(blank, policy, OnlineStepTime(chosen.step_time).sums)
         self._routing = Routing.of(cluster.router, connections=cluster.connections, kept=cluster.kept)
         self._pods = Pods(cluster, luck)
-        self._meter = FleetMeter(requests, engine, objective=objective)
+        fitted = scheduling is not None and scheduling.learns_step_time
+        self._meter = FleetMeter(requests, engine, objective=objective, fitted=fitted)
         self._free_rows: list[int] = []
         self._come = 0
         self._again: list[int] = []
