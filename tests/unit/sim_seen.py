@@ -60,7 +60,6 @@ def traffic(requests: float, *, prompt: float = 1000.0, output: float = 200.0) -
     return Totals(
         arrived=requests,
         arrived_prompt_tokens=requests * prompt,
-        arrived_prompt_tokens_squared=requests * prompt**2,
         ended=requests,
         ended_output_tokens=requests * output,
         ended_qoe=requests,

@@ -86,7 +86,6 @@ def _totals(scrape: Scrape) -> Totals:
     return Totals(
         arrived=totals[metered.ARRIVED],
         arrived_prompt_tokens=totals[metered.PROMPT],
-        arrived_prompt_tokens_squared=totals[metered.PROMPT_SQUARED],
         ended=totals[metered.OVER],
         ended_output_tokens=totals[metered.OVER_TOKENS],
         ended_qoe=totals[metered.QOE],

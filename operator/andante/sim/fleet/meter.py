@@ -20,21 +20,19 @@ from andante.sim.requests import Requests
 from andante.sim.state import ENDED, FREE, IN_BATCH, IN_ENGINE, LINE, STEPS, WAITING
 
 (
-    ARRIVED, PROMPT, PROMPT_SQUARED, TOKENS, OVER, OVER_TOKENS, COUNTED, QOE, GOOD, PENALTY, UNAVOIDABLE, LOAD, IDLE,
-    LOST, COUNTERS,
-) = range(15)  # fmt: skip
-"""Counters of a pod since its engine started: requests that came, their prompt tokens and the squares of these; visible
-tokens; requests that are over and their tokens; of those that count in QoE their number, QoE and good ones; idle
-penalty and its unavoidable part, tokens; deficits by cause: load, idle, failed."""
+    ARRIVED, PROMPT, TOKENS, OVER, OVER_TOKENS, COUNTED, QOE, GOOD, PENALTY, UNAVOIDABLE, LOAD, IDLE, LOST, COUNTERS,
+) = range(14)  # fmt: skip
+"""Counters of a pod since its engine started: requests that came and their prompt tokens; visible tokens; requests that
+are over and their tokens; of those that count in QoE their number, QoE and good ones; idle penalty and its unavoidable
+part, tokens; deficits by cause: load, idle, failed."""
 (
     OPEN, OPEN_COUNTED, OPEN_QOE, OPEN_LOAD, OPEN_IDLE, OPEN_LOST, RUNNING, QUEUED, KV_USE, IN_USE, QUEUED_PROMPT,
-    QUEUED_KV, MADE_STEPS, UNANSWERED, UNANSWERED_PROMPT, STEP_TIME, GAUGES,
-) = (*range(16), 19)  # fmt: skip
+    QUEUED_KV, UNANSWERED, UNANSWERED_PROMPT, STEP_TIME, GAUGES,
+) = (*range(15), 18)  # fmt: skip
 """Figures of a pod at one moment. Open requests, those that count in QoE, their QoE and deficits by cause; requests in
 the batch and in the queue; share of the KV blocks that are held; computed tokens of the batch; tokens of the queue's
-prompts, and of what it had computed before a preemption; steps so far; open
-requests without a token, and their prompts; the step time's four coefficients as fitted, 0 where
-nothing is."""
+prompts, and of what it had computed before a preemption; open requests without a token, and their prompts; the step
+time's four coefficients as fitted, seconds, 0 where nothing is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +67,8 @@ class FleetMeter:
         self._fitted = fitted
         self._idle: IdleReplica = idle_replica(engine, fitted=fitted)
         self._open: Ints = np.empty(0, dtype=np.int64)
+        self._again: Ints = np.empty(0, dtype=np.int64)
+        """Requests that have come again since the newest count."""
         self._come = 0
         self._counted = np.zeros(requests.arrival.size, dtype=np.int64)
         """Tokens of each request that are counted."""
@@ -91,8 +91,9 @@ class FleetMeter:
         fresh = np.arange(self._come, come)
         self._come = come
         which = np.concatenate((self._open, fresh))
-        self._add(replicas.owner[fresh], (ARRIVED, 1.0), (PROMPT, requests.prompt[fresh]),
-                  (PROMPT_SQUARED, requests.prompt[fresh].astype(np.float64) ** 2))  # fmt: skip
+        arrived = np.concatenate((fresh, self._again))
+        self._again = self._again[:0]
+        self._add(replicas.owner[arrived], (ARRIVED, 1.0), (PROMPT, requests.prompt[arrived]))
         tokens = state.delivered[which]
         first = which[(self._counted[which] == 0) & (tokens > 0)]
         self._firsts.append(state.first[first])
@@ -114,15 +115,19 @@ class FleetMeter:
             (IDLE, why.deficit[Cause.IDLE]), (LOST, why.deficit[Cause.FAILED]),
         )  # fmt: skip
 
-    def send_again(self, which: Ints) -> None:
-        """Follow requests that failed once more, from their first token."""
+    def follow_again(self, which: Ints) -> None:
+        """Follow requests that failed and will be sent again, from their first token."""
         self._counted[which] = 0
         self._open = np.concatenate((self._open, which))
 
+    def come_again(self, which: Ints) -> None:
+        """Note that such requests were sent again: to an engine each attempt is an arrival."""
+        self._again = np.concatenate((self._again, which))
+
     def restarted(self, pod: int) -> None:
-        """The pod's engine started again: its counters begin at 0."""
-        if pod < self._counters.shape[0]:  # else nothing was counted yet
-            self._counters[pod] = 0.0
+        """The pod's engine started again: its counters begin at 0. Call it after `count` at the same moment; otherwise
+        what the engine that is gone did last would be counted for the new one."""
+        self._counters[pod] = 0.0
 
     def scrape(self, replicas: Replicas, pods: Sequence[Pod], *, again: Bools, now: float) -> Scrape:
         """Scrape `pods`, after `count` at the same moment."""
@@ -172,7 +177,6 @@ class FleetMeter:
         gauges[IN_USE] = state.computed[replicas.batch[row, : counts[IN_BATCH]]].sum()
         gauges[QUEUED_PROMPT] = known[~preempted].sum()
         gauges[QUEUED_KV] = known[preempted].sum()
-        gauges[MADE_STEPS] = counts[STEPS]
         if self._fitted and counts[STEPS] > 0:
             gauges[STEP_TIME:GAUGES] = replicas.clocks[row, LINE : LINE + 4]
 

@@ -20,7 +20,7 @@ class Series:
     ready: Ints
     open_requests: Ints
     arrived: Ints
-    """Requests since the scrape before."""
+    """Requests since the scrape before; one that is sent again counts again."""
     deficit: Floats
     """Mean QoE deficit by load, of requests that ended since the scrape before and of open ones; 0 without any."""
 

@@ -166,6 +166,7 @@ class _Run:
             self._decide, self._requests, self._engine, self._replicas, self._routing, self._come, again, draws, until
         )
         self._again = self._again[repeated:]
+        self._meter.come_again(again[:repeated])
         sent = np.concatenate((np.arange(self._come, come), again[:repeated]))
         self._come = come
         self._fail(sent[self._replicas.blank.status[sent] == FAILED], until)
@@ -186,7 +187,7 @@ class _Run:
             state.shared[which] = state.lag[which] = state.area[which] = 0
             state.first[which] = state.last[which] = state.gone[which] = np.nan
             state.accompanied[which] = False
-            self._meter.send_again(which)
+            self._meter.follow_again(which)
             self._failed_before[which] = True
             self._again = sorted([*self._again, *which.tolist()], key=lambda request: (state.comes[request], request))
 
@@ -241,9 +242,10 @@ class _Run:
     def _restart(self, pod: Pod, now: float) -> None:
         """The pod's engine starts again; its requests are lost."""
         lost = self._lose(pod, now, FAILED)
+        self._count(now)
+        self._meter.restarted(pod.number)
         self._pods.start(pod, now)
         self._fail(lost, now)
-        self._meter.restarted(pod.number)
 
     def _lose(self, pod: Pod, now: float, how: int) -> Ints:
         """End all requests of the pod's replica, which is gone then; which these are."""
@@ -344,6 +346,8 @@ class _Run:
             raise SimulationError(f"{self._engine.blocks - counts[FREE]} KV blocks of a replica are lost")
         if counts[IN_BATCH] or counts[IN_ENGINE] or replicas.readers[row].any():
             raise SimulationError(f"{counts[IN_ENGINE]} requests are still in a replica without any")
+        if counts[SENT] != counts[GONE]:
+            raise SimulationError(f"{counts[SENT]} requests came to a replica, and {counts[GONE]} ended there")
 
     def _outcome(self) -> FleetOutcome:
         state, requests = self._replicas.blank, self._requests

@@ -59,8 +59,6 @@ class Totals:
     arrived: float = 0.0
     """Requests."""
     arrived_prompt_tokens: float = 0.0
-    arrived_prompt_tokens_squared: float = 0.0
-    """Sum of the squares of the prompts' lengths: attention costs a prompt's square."""
     ended: float = 0.0
     """Requests whose answer ended, or whose reader left."""
     ended_output_tokens: float = 0.0
@@ -107,11 +105,6 @@ class Objective:
     """Tokens per second that a reader reads; > 0."""
     target_qoe: float = 0.95
     """Least mean QoE; in (0, 1)."""
-
-    @property
-    def time_per_token(self) -> float:
-        """Longest time per output token that keeps up with a reader, seconds."""
-        return 1.0 / self.pace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

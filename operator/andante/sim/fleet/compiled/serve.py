@@ -81,6 +81,7 @@ def serve(
         if row < 0:
             shared.status[request] = FAILED
             shared.gone[request] = at
+            replicas.owner[request] = -1
         else:
             _send(replicas, request, row, at + engine.hand_over)
     for row in range(routing.takes.size):
