@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 def write_result(
     name: str,
     *,
-    headline: Mapping[str, float],
+    headline: Mapping[str, Any],
     settings: Mapping[str, Any],
     figures: Mapping[str, Any],
     table: tuple[Sequence[str], Sequence[Sequence[object]]],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hack.league_tables import pooled_table, workloads_table
 from hack.scheduler_tables import gains_table, held_table, load_table, sweep_table, table, violations_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,7 @@ REFERENCE = ROOT / "docs" / "reference"
 PAGES = (
     REFERENCE / "scheduler-settings.md",
     *(REFERENCE / f"{name}-benchmarks.md" for name in ("scheduler", "alert", "operator")),
+    REFERENCE / "league.md",
     ROOT / "docs" / "concepts" / "scheduler.md",
 )
 CHECKED = (
@@ -45,6 +47,11 @@ def parts_table(document: Mapping[str, Any], *, parts: Sequence[str]) -> str:
 def committed(name: str) -> Callable[[], str]:
     """The Markdown table that a benchmark wrote."""
     return lambda: (RESULTS / f"{name}.md").read_text().strip()
+
+
+def _if_played(write: Callable[[], str]) -> str:
+    """A table of the league, which takes long to play, or that it was not played."""
+    return write() if (RESULTS / "league.json").exists() else "Not played yet."
 
 
 def _result(name: str) -> Any:
@@ -81,6 +88,9 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "operator-ticks": lambda: parts_table(
         _result("operator"), parts=("busy", "idle", "hostile", "prometheus", "resync")
     ),
+    "league": lambda: _if_played(committed("league")),
+    "league-pooled": lambda: _if_played(lambda: pooled_table(_result("league"))),
+    "league-workloads": lambda: _if_played(lambda: workloads_table(_result("league"))),
     "operator-new": lambda: parts_table(_result("operator"), parts=("minimal kopf operator", "andante")),
 }
 

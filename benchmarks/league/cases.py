@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from zlib import crc32
 
 import numpy as np
+from benchmarks.middle_rate import middle_rate
+from benchmarks.scheduling.stock import BEST, engine_with
 
-from andante.cli.traces import read_trace
 from andante.domain.pace import PRESETS
 from andante.domain.step_time import LinearStepTime
 from andante.profiles import load_profiles
@@ -19,32 +22,44 @@ from andante.sim.engine import Engine
 from andante.sim.fleet.settings import Cluster, WarmUp
 from andante.sim.requests import Requests
 from andante.sim.run import Scheduling, simulate
-from andante.sim.workloads.arrivals import Traffic
-from andante.sim.workloads.catalogue import SHAPES, Half, recorded, shaped
+from andante.sim.workloads.arrivals import Traffic, by_rate
+from andante.sim.workloads.catalogue import Half, half_of, recorded, shaped
+from andante.sim.workloads.rates import series
 
-_FOLDER = Path(__file__).resolve().parents[2] / "examples" / "traces"
+TRACES = Path(__file__).resolve().parent / "traces"
 RECORDINGS: Mapping[str, str] = MappingProxyType(
     {
-        "azure-conversation": "azure2023_conv_10min.csv.gz",
-        "azure-code": "azure2023_code_10min.csv.gz",
-        "mooncake": "mooncake_synthetic_4min.jsonl.gz",
+        "azure-conversation": "azure2023_conv.csv.gz",
+        "azure-code": "azure2023_code.csv.gz",
+        "mooncake": "mooncake.csv.gz",
     }
 )
-WORKLOADS = (*SHAPES, *RECORDINGS)
+WEEK = "azure-week"
+_WEEK_RATES = "azure2024_week_rate.csv.gz"
+WEEK_SECONDS = 3600.0
+"""Half a week in so many seconds: a day in 17 minutes."""
+REPEATED: Mapping[str, int] = MappingProxyType({"mooncake": 3})
+"""A recording whose half is too short for a fleet that takes minutes to grow is played so often, end to end."""
+WORKLOADS = ("flash-crowd", "azure-code", WEEK, "azure-conversation", "step", "mooncake")
+"""The most telling first."""
+LARGE_MODEL, SMALL_MODEL = "llama-3-70b-4xa100", "llama-3-8b-1xh100"
+PROFILES: Mapping[str, str] = MappingProxyType(dict.fromkeys(WORKLOADS, LARGE_MODEL) | {"mooncake": SMALL_MODEL})
+"""The replica of each workload. The large model would take seconds for the first token of Mooncake's prompts, which no
+number of replicas makes up for."""
 WARMUPS: Mapping[str, WarmUp] = MappingProxyType(
-    {
-        "15": WarmUp(median=15.0),
-        "100": WarmUp(median=100.0),
-        "300": WarmUp(median=300.0),
-        "tail": WarmUp(median=110.0, p95=300.0, longest=480.0),
-    }
+    {"15": WarmUp(median=15.0), "100": WarmUp(median=100.0), "300": WarmUp(median=300.0)}
 )
+SCHEDULERS = ("qoe", "stock")
 JITTER = 3.0
 """Seconds between the copies of a recording's request."""
 USUAL_REPLICAS = 4
-"""A workload's usual rate is what so many replicas carry."""
+"""A shape's usual rate is what so many replicas carry."""
+MEAN_REPLICAS = 3.0
+"""A recording has as many readers as so many replicas carry on average, and its peaks are higher."""
 MAX_MODEL_LEN = 200_000
 LONGEST_PROMPT = 60_000
+_QUEUE = 3_000
+"""Requests of a recording that say what one replica carries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,26 +67,28 @@ class Case:
     """One run, but for the code."""
 
     scaler: str
-    """`static:N`, `hindsight:USE`, `andante`, or the name of a law."""
-    settings: tuple[tuple[str, float], ...] = ()
-    """The law's settings where they are not its defaults."""
+    """What `scalers.scaler_of` builds: a law of the registry with its settings, or one of the league's own."""
     workload: str = "step"
     half: Half = Half.JUDGING
     warmup: str = "100"
     scheduler: str = "qoe"
-    """`qoe`, or `fcfs`: vLLM's own."""
+    """`qoe`, or `stock`: vLLM's own. Both with the flags that serve readers best (`benchmarks.scheduling.stock`)."""
     patience: float | None = None
     """Mean patience of the readers in seconds, exponential; None: they stay."""
-    profile: str = "llama-3-8b-1xh100"
+    profile: str = LARGE_MODEL
     seed: int = 1
 
 
-def engine_of(case: Case) -> Engine:
-    return Engine.of(load_profiles()[case.profile])
+@cache
+def engine_of(profile: str) -> Engine:
+    return engine_with(load_profiles()[profile], BEST)
 
 
 def scheduling_of(case: Case) -> Scheduling | None:
-    if case.scheduler == "fcfs":
+    """Raises ValueError for a scheduler that is not known."""
+    if case.scheduler not in SCHEDULERS:
+        raise ValueError(f"no scheduler {case.scheduler!r}; there are {', '.join(SCHEDULERS)}")
+    if case.scheduler == "stock":
         return None
     return Scheduling(step_time=LinearStepTime.from_profile(load_profiles()[case.profile].coefficients))
 
@@ -83,13 +100,12 @@ def cluster_of(case: Case) -> Cluster:
 @cache
 def recording(name: str) -> Traffic:
     """A recording that comes with the repository, from its first request on."""
-    requests = read_trace(_FOLDER / RECORDINGS[name])
-    arrival = np.array([each.arrival_s for each in requests]) - requests[0].arrival_s
+    arrival, prompt, output = _columns(RECORDINGS[name])
     return Traffic(
-        arrival=arrival,
-        prompt=np.array([min(each.prompt_tokens, LONGEST_PROMPT) for each in requests]),
-        output=np.array([each.output_tokens for each in requests]),
-        seconds=math.ceil(float(arrival[-1])),
+        arrival=np.ascontiguousarray(arrival - arrival[0]),
+        prompt=np.minimum(prompt.astype(np.int64), LONGEST_PROMPT),
+        output=output.astype(np.int64),
+        seconds=math.ceil(float(arrival[-1] - arrival[0])),
     )
 
 
@@ -97,22 +113,49 @@ def recording(name: str) -> Traffic:
 def carried(name: str, profile: str) -> float:
     """Requests/s of the recording's lengths that one replica completes under vLLM's FCFS while requests always wait."""
     found = recording(name)
-    requests = _requests(found, None, 1)._replace(arrival=np.zeros(found.arrival.size))
-    finish = np.sort(simulate(requests, Engine.of(load_profiles()[profile])).finish)
-    first, last = finish.size // 6, finish.size * 5 // 6
-    return float((last - first) / (finish[last] - finish[first]))
+    queue = found.part(0.0, float(np.append(found.arrival, math.inf)[min(_QUEUE, found.arrival.size)]))
+    requests = _requests(queue, None, 1)._replace(arrival=np.zeros(queue.arrival.size))
+    return middle_rate(simulate(requests, engine_of(profile)).finish)
 
 
 @cache
 def traffic_of(workload: str, half: Half, profile: str, seed: int) -> Traffic:
     """Who comes when."""
-    if workload in SHAPES:
-        lengths = "azure-conversation"
-        rate = USUAL_REPLICAS * carried(lengths, profile)
-        return shaped(workload, rate=rate, lengths=recording(lengths), half=half, seed=seed)
-    found = recording(workload)
-    factor = USUAL_REPLICAS * carried(workload, profile) / (found.arrival.size / found.seconds)
-    return recorded(found, factor=0.75 * factor, jitter=JITTER, half=half, seed=seed)
+    if workload in RECORDINGS:
+        found = recording(workload)
+        factor = MEAN_REPLICAS * carried(workload, profile) / (found.arrival.size / found.seconds)
+        part = recorded(found, factor=factor, jitter=JITTER, half=half, seed=seed)
+        return _end_to_end(part, REPEATED.get(workload, 1))
+    lengths = recording("azure-conversation")
+    usual = USUAL_REPLICAS * carried("azure-conversation", profile)
+    if workload == WEEK:
+        random = np.random.default_rng([seed, crc32(f"{workload}/{half}".encode())])
+        rates = _half_week(half)
+        rate = series(rates * (MEAN_REPLICAS / USUAL_REPLICAS * usual / rates.mean()), seconds=WEEK_SECONDS)
+        return by_rate(rate, seconds=WEEK_SECONDS, lengths=half_of(lengths, half), random=random)
+    return shaped(workload, rate=usual, lengths=lengths, half=half, seed=seed)
+
+
+def _half_week(half: Half) -> np.ndarray:
+    """Conversations per second of one half of Azure's week."""
+    _, _, conversations = _columns(_WEEK_RATES)
+    return np.split(conversations, 2)[0 if half is Half.TUNING else 1]
+
+
+def _columns(file: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The three columns of a file of `TRACES`."""
+    with gzip.open(TRACES / file, "rt") as lines:
+        first, second, third = np.loadtxt(lines, delimiter=",", skiprows=1, unpack=True)
+    return first, second, third
+
+
+def _end_to_end(traffic: Traffic, times: int) -> Traffic:
+    return Traffic(
+        arrival=np.concatenate([traffic.arrival + again * traffic.seconds for again in range(times)]),
+        prompt=np.tile(traffic.prompt, times),
+        output=np.tile(traffic.output, times),
+        seconds=traffic.seconds * times,
+    )
 
 
 def requests_of(case: Case) -> tuple[Requests, float]:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from benchmarks.league.cases import WARMUPS, Case, engine_of, requests_of, scheduling_of
+from benchmarks.league.cases import RECORDINGS, WARMUPS, Case, carried, engine_of, recording, traffic_of
 
-from andante.domain.compiled import Floats
+from andante.domain.compiled import Floats, Ints
 from andante.sim.fleet.scaler import Scheduled
-from andante.sim.requests import Requests
-from andante.sim.run import simulate
 
 TICK = 15.0
 SMOOTHED = 2
 """Ticks over which work counts as one burst."""
 KEPT = 8
 """Ticks for which replicas are kept after the work has gone."""
-USES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25)
-"""Shares of a replica's throughput that a timetable gives out; the cheapest one that keeps the promise counts."""
+USES = (0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1.05, 1.2, 1.4)
+"""Shares of a replica's throughput that a timetable may give out, rising: the fleet gets smaller."""
 
 
 def timetable(case: Case, use: float) -> Scheduled:
     """The timetable that gives out `use` of each replica."""
-    requests, seconds = requests_of(case)
-    load = work(case, requests, seconds)
+    load = work(case)
     ahead = math.ceil(WARMUPS[case.warmup].median / TICK) + 1
     smooth = np.convolve(load, np.ones(SMOOTHED) / SMOOTHED, mode="full")[: load.size]
     wanted = [
@@ -34,16 +31,25 @@ def timetable(case: Case, use: float) -> Scheduled:
     return Scheduled([(tick * TICK, replicas) for tick, replicas in enumerate(wanted)], period=TICK)
 
 
-def work(case: Case, requests: Requests, seconds: float) -> Floats:
-    """Replicas' worth of work that arrives in each tick, by the time that one replica needs for all of it.
+def work(case: Case) -> Floats:
+    """Replicas' worth of work that arrives in each tick, by what one replica completes of such requests.
 
     Prompts count by their tokens and answers by theirs, in the ratio of their step times.
     """
-    whole = simulate(requests._replace(arrival=np.zeros(requests.arrival.size)), engine_of(case), scheduling_of(case))
-    times = engine_of(case).step_time
-    sequence = times.decode_seq_us + times.token_us + times.context_token_us * (requests.prompt + requests.output / 2)
-    prompt = times.token_us * requests.prompt + times.pair_us * requests.prompt.astype(np.float64) ** 2 / 2
-    each = prompt + requests.output * sequence
-    place = np.minimum((requests.arrival / TICK).astype(np.int64), math.ceil(seconds / TICK) - 1)
-    load: Floats = np.bincount(place, each, minlength=math.ceil(seconds / TICK)) * (whole.busy / each.sum()) / TICK
+    lengths = case.workload if case.workload in RECORDINGS else "azure-conversation"
+    usual = recording(lengths)
+    traffic = traffic_of(case.workload, case.half, case.profile, case.seed)
+    of_one = _costs(usual.prompt, usual.output, case.profile).mean() * carried(lengths, case.profile)
+    ticks = math.ceil(traffic.seconds / TICK)
+    place = np.minimum((traffic.arrival / TICK).astype(np.int64), ticks - 1)
+    costs = np.bincount(place, _costs(traffic.prompt, traffic.output, case.profile), minlength=ticks)
+    load: Floats = costs / of_one / TICK
     return load
+
+
+def _costs(prompt: Ints, output: Ints, profile: str) -> Floats:
+    """What each request adds to the steps, microseconds; the steps' fixed part is left out."""
+    times = engine_of(profile).step_time
+    sequence = times.decode_seq_us + times.token_us + times.context_token_us * (prompt + output / 2)
+    costs: Floats = times.token_us * prompt + times.pair_us * prompt.astype(np.float64) ** 2 / 2 + output * sequence
+    return costs

@@ -1,4 +1,4 @@
-.PHONY: league-env league-lock league-record league-check
+.PHONY: bench-league bench-league-full league-env league-lock league-record league-check
 LEAGUE_PYTHON = $(ANDANTE_CACHE)/league-env/dynamo-1.4.2-py$(shell $(or $(ANDANTE_PYTHON),python3) -c 'import sys; print("%d.%d" % sys.version_info[:2])')/bin/python
 LEAGUE_RUN = env PYTHONPATH=operator:engine_image:tests:. $(LEAGUE_PYTHON)
 
@@ -13,3 +13,9 @@ league-record: league-env ## what the planner of ai-dynamo decides on the unit t
 
 league-check: league-env ## whether the planner of ai-dynamo still decides as recorded
 	nice -n 15 $(LEAGUE_RUN) -m benchmarks.league.record_dynamo --check
+
+bench-league: league-env ## who keeps the promise for the fewest replica-hours: our scaling law and others, tuned alike (an hour; resumable)
+	nice -n 15 $(LEAGUE_RUN) -m benchmarks.league $(ARGS)
+
+bench-league-full: league-env ## the same for all warm-ups, readers who leave, both promises and all rivals (many hours; resumable)
+	nice -n 15 $(LEAGUE_RUN) -m benchmarks.league --full $(ARGS)

@@ -7,48 +7,46 @@ given the same number of runs on the same segments, and is judged on others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Protocol
 
 import numpy as np
+from benchmarks.league.promise import Promise, Quality
 
 from andante.sim.laws.parameters import Parameter
 
-
-class Goal(StrEnum):
-    """What a run must reach."""
-
-    MEAN_QOE = "mean-qoe"
-    SHARE_GOOD = "share-good"
+MOST_CHANGES = 4.0
+"""Changes of direction per hour that a fleet's owner accepts."""
 
 
-LEAST = {Goal.MEAN_QOE: 0.95, Goal.SHARE_GOOD: 0.99}
-"""Least mean QoE, and least share of good requests."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Quality, Protocol):
     """What one segment cost, and what its readers got."""
 
-    replica_hours: float
-    mean_qoe: float
-    share_good: float
+    @property
+    def replica_hours(self) -> float: ...
+
+    @property
+    def changes_per_hour(self) -> float: ...
 
 
-def cost(runs: Sequence[Run], goal: Goal, *, penalty: float = 20.0) -> float:
-    """Replica-hours of all segments; a segment that misses the goal costs more, by how much of its budget it misses.
+def cost(runs: Iterable[Run], promise: Promise, *, enough: float = math.inf, penalty: float = 20.0) -> float:
+    """Replica-hours of all segments, more for a segment that breaks the promise or turns too often.
 
-    A miss as large as the error budget (QoE .90 where .95 is asked) multiplies the segment's hours by 1 + `penalty`.
-    Infinite for a figure that is not a number.
+    A miss as large as the error budget (QoE .90 where .95 is asked) multiplies the segment's hours by 1 + `penalty`;
+    twice the changes of direction that are accepted double them. Infinite for a figure that is not a number. `runs` is
+    read no further once the sum exceeds `enough`: the settings are no better than others then.
     """
-    least = LEAST[goal]
     hours = 0.0
     for run in runs:
-        quality = run.mean_qoe if goal is Goal.MEAN_QOE else run.share_good
+        quality = promise.quality(run)
         if not (math.isfinite(quality) and math.isfinite(run.replica_hours)):
             return math.inf
-        hours += run.replica_hours * (1 + penalty * max(0.0, least - quality) / (1 - least))
+        missed = max(0.0, promise.least - quality) / (1 - promise.least)
+        turned = max(0.0, run.changes_per_hour / MOST_CHANGES - 1)
+        hours += run.replica_hours * (1 + penalty * missed + turned)
+        if hours > enough:
+            break
     return hours
 
 
@@ -66,20 +64,20 @@ class Tuned:
 def tune(
     parameters: Sequence[Parameter],
     defaults: Mapping[str, float],
-    evaluate: Callable[[Mapping[str, float]], float],
+    evaluate: Callable[[Mapping[str, float], float], float],
     *,
     budget: int,
     seed: int,
 ) -> Tuned:
     """The settings of least cost after `budget` evaluations: the defaults, then random ones, then near the best.
 
-    `evaluate` gives the cost of settings (an empty mapping: the law's defaults); it must be deterministic. A third of
-    the budget goes to random settings, one in each of as many equal slices of every range. Raises ValueError for a
-    budget below 1.
+    `evaluate` gives the cost of settings (an empty mapping: the law's defaults), or any larger number than its second
+    argument once the cost is sure to be larger; it must be deterministic. A third of the budget goes to random
+    settings, one in each of as many equal slices of every range. Raises ValueError for a budget below 1.
     """
     if budget < 1:
         raise ValueError(f"budget must be >= 1, got {budget}")
-    default_cost = evaluate({})
+    default_cost = evaluate({}, math.inf)
     best: dict[str, float] = {}
     best_cost, spent = default_cost, 1
     if not parameters:
@@ -88,7 +86,7 @@ def tune(
     here = np.array([p.share(defaults[p.name]) for p in parameters])
     for shares in _spread(random, (budget - 1) // 3, len(parameters)):
         settings = _settings(parameters, shares)
-        found = evaluate(settings)
+        found = evaluate(settings, best_cost)
         spent += 1
         if found < best_cost:
             best, best_cost, here = settings, found, shares
@@ -98,7 +96,7 @@ def tune(
         moved[random.integers(len(parameters))] = True
         shares = np.clip(here + step * random.standard_normal(len(parameters)) * moved, 0.0, 1.0)
         settings = _settings(parameters, shares)
-        found = evaluate(settings)
+        found = evaluate(settings, best_cost)
         spent += 1
         if found < best_cost:
             best, best_cost, here = settings, found, shares

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pytest
+from benchmarks.league.promise import Promise
+from benchmarks.league.tuning import cost, tune
 
 from andante.sim.laws.parameters import Parameter
-from andante.sim.tune import Goal, Run, cost, tune
 
 PARAMETERS = (
     Parameter(name="size", low=1, high=1000, logarithmic=True),
@@ -18,7 +20,17 @@ PARAMETERS = (
 DEFAULTS = {"size": 500.0, "share": 0.9, "count": 9.0}
 
 
-def _bowl(settings: Mapping[str, float]) -> float:
+@dataclass(frozen=True)
+class Run:
+    """What a segment cost and gave."""
+
+    replica_hours: float
+    mean_qoe: float
+    share_good: float = 1.0
+    changes_per_hour: float = 0.0
+
+
+def _bowl(settings: Mapping[str, float], enough: float = math.inf) -> float:
     """Least, 0, at size 10, share .3, count 4."""
     here = {**DEFAULTS, **settings}
     return math.log(here["size"] / 10) ** 2 + 4 * (here["share"] - 0.3) ** 2 + 0.2 * (here["count"] - 4) ** 2
@@ -35,7 +47,7 @@ def test_the_tuner_finds_the_bottom_of_a_bowl() -> None:
 def test_the_budget_counts_every_evaluation() -> None:
     calls: list[Mapping[str, float]] = []
 
-    def counted(settings: Mapping[str, float]) -> float:
+    def counted(settings: Mapping[str, float], enough: float) -> float:
         calls.append(settings)
         return _bowl(settings)
 
@@ -50,13 +62,13 @@ def test_the_same_seed_finds_the_same() -> None:
 
 
 def test_defaults_that_are_best_stay() -> None:
-    found = tune(PARAMETERS, DEFAULTS, lambda settings: float(bool(settings)), budget=20, seed=0)
+    found = tune(PARAMETERS, DEFAULTS, lambda settings, _: float(bool(settings)), budget=20, seed=0)
     assert found.settings == {}
     assert found.cost == 0.0
 
 
 def test_nothing_to_tune_costs_one_evaluation() -> None:
-    assert tune((), {}, lambda _: 3.0, budget=50, seed=0).evaluations == 1
+    assert tune((), {}, lambda *_: 3.0, budget=50, seed=0).evaluations == 1
 
 
 def test_no_budget_is_refused() -> None:
@@ -66,15 +78,43 @@ def test_no_budget_is_refused() -> None:
 
 def test_a_missed_goal_costs_by_how_much_it_is_missed() -> None:
     met = Run(replica_hours=4.0, mean_qoe=0.96, share_good=0.98)
-    assert cost([met, met], Goal.MEAN_QOE) == 8.0
-    assert cost([met], Goal.SHARE_GOOD, penalty=20) == pytest.approx(4 * (1 + 20 * 1.0))
+    assert cost([met, met], Promise.MEAN_QOE) == 8.0
+    assert cost([met], Promise.SHARE_GOOD, penalty=20) == pytest.approx(4 * (1 + 20 * 1.0))
     missed = Run(replica_hours=3.0, mean_qoe=0.945, share_good=0.99)
-    assert cost([missed], Goal.MEAN_QOE, penalty=20) == pytest.approx(3 * (1 + 20 * 0.1))
-    assert cost([missed], Goal.SHARE_GOOD) == 3.0
+    assert cost([missed], Promise.MEAN_QOE, penalty=20) == pytest.approx(3 * (1 + 20 * 0.1))
+    assert cost([missed], Promise.SHARE_GOOD) == 3.0
+
+
+def test_twice_the_changes_that_are_accepted_double_the_cost() -> None:
+    assert cost([Run(4.0, 1.0, changes_per_hour=4.0)], Promise.MEAN_QOE) == 4.0
+    assert cost([Run(4.0, 1.0, changes_per_hour=8.0)], Promise.MEAN_QOE) == 8.0
+
+
+def test_no_segment_is_run_once_the_cost_is_too_high() -> None:
+    asked = []
+
+    def runs() -> Iterator[Run]:
+        for hours in (4.0, 3.0, 9.0):
+            asked.append(hours)
+            yield Run(hours, 1.0)
+
+    assert cost(runs(), Promise.MEAN_QOE, enough=5.0) == 7.0
+    assert asked == [4.0, 3.0]
+
+
+def test_the_tuner_tells_how_much_is_too_much() -> None:
+    told = []
+
+    def evaluate(settings: Mapping[str, float], enough: float) -> float:
+        told.append(enough)
+        return 5.0 if settings else 4.0
+
+    tune(PARAMETERS, DEFAULTS, evaluate, budget=4, seed=0)
+    assert told == [math.inf, 4.0, 4.0, 4.0]
 
 
 def test_a_run_without_a_figure_is_never_best() -> None:
-    assert cost([Run(replica_hours=1.0, mean_qoe=math.nan, share_good=1.0)], Goal.MEAN_QOE) == math.inf
+    assert cost([Run(replica_hours=1.0, mean_qoe=math.nan, share_good=1.0)], Promise.MEAN_QOE) == math.inf
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS)

@@ -1,0 +1,150 @@
+"""Plays the league of scaling laws: who keeps what is promised to readers for the fewest replica-hours.
+
+    make bench-league             warm-up of 100 s, readers who stay, both schedulers (about an hour on two cores)
+    make bench-league-full        all warm-ups, readers who leave, both promises, all rivals (many hours)
+
+Each law is tuned with the same number of settings on one half of each workload, one configuration for all of them, and
+judged on the other half. Every run is kept: what was broken off goes on where it was. Writes
+benchmarks/results/league.json and .md, after each stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
+
+from benchmarks.league import report, runs
+from benchmarks.league.cases import SCHEDULERS, WARMUPS, WORKLOADS
+from benchmarks.league.players import OURS, players
+from benchmarks.league.promise import Promise
+from benchmarks.league.season import JUDGING_SEEDS, Conditions, Plan, Task, tasks
+
+
+def main() -> int:
+    """Play what is missing, and write the files."""
+    arguments = _arguments()
+    plan = _plan(arguments)
+    command = "make bench-league" + ("-full" if arguments.full else "")
+    rest = [word for word in sys.argv[1:] if word != "--full"]
+    command += f" ARGS={shlex.quote(shlex.join(rest))}" if rest else ""
+    name = arguments.name
+    finished = True
+    if not arguments.report_only:
+        progress = Progress(sum(task.games for stage in tasks(plan) for task in stage), arguments.minutes * 60)
+        for stage in tasks(plan):
+            finished = _play(stage, arguments.jobs, progress)
+            if not finished:
+                break
+            report.write(plan, finished=False, name=name, command=command)
+    print(report.write(plan, finished=finished and not arguments.report_only, name=name, command=command))
+    return 0
+
+
+class Progress:
+    """Says how far the season is, and how long it still takes."""
+
+    def __init__(self, games: int, seconds: float) -> None:
+        self._games, self._limit, self._done, self._began = games, seconds, 0, time.monotonic()
+        self._played, self._spent = 0, 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return 0 < self._limit < time.monotonic() - self._began
+
+    def done(self, task: Task, seconds: float) -> None:
+        """Tell of a task that took `seconds`; one that took none was kept from before."""
+        self._done += task.games
+        if seconds > 0.5:
+            self._played, self._spent = self._played + task.games, self._spent + seconds
+        elapsed = time.monotonic() - self._began
+        if self._played:
+            left = (self._games - self._done) * elapsed / max(self._done, 1) / 60
+            words = f"{seconds:.0f} s; about {left:.0f} minutes left"
+        else:
+            words = "kept"
+        print(f"{self._done} of {self._games} runs: {task.name}: {words}", flush=True)
+
+
+def _play(stage: Sequence[Task], jobs: int, progress: Progress) -> bool:
+    """Play the tasks; whether all were. When the time is up no further one begins."""
+    for task, seconds in _played(stage, jobs, progress):
+        progress.done(task, seconds)
+    return not progress.over
+
+
+def _played(stage: Sequence[Task], jobs: int, progress: Progress) -> Iterator[tuple[Task, float]]:
+    if jobs == 1:
+        for task in stage:
+            if progress.over:
+                return
+            yield task, _timed(task)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        waiting = list(reversed(stage))
+        running = {pool.submit(_timed, task): task for task in [waiting.pop() for _ in range(min(jobs, len(waiting)))]}
+        while running:
+            future = next(as_completed(running))
+            task = running.pop(future)
+            if waiting and not progress.over:
+                following = waiting.pop()
+                running[pool.submit(_timed, following)] = following
+            yield task, future.result()
+
+
+def _timed(task: Task) -> float:
+    """Wall seconds of the task."""
+    began = time.monotonic()
+    task()
+    return time.monotonic() - began
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    found = players(full=arguments.full)
+    if arguments.players:
+        found = tuple(player for player in found if player.name in {OURS, *arguments.players})
+    conditions = [
+        Conditions(warmup=warmup, scheduler=scheduler, patience=patience, promise=promise)
+        for promise, warmup, patience, scheduler in product(
+            arguments.promises, arguments.warmups, arguments.patience, arguments.schedulers
+        )
+    ]
+    return Plan(
+        conditions=conditions, players=found, seeds=arguments.seeds, budget=arguments.budget,
+        workloads=arguments.workloads,
+    )  # fmt: skip
+
+
+def _patience(text: str) -> float | None:
+    return None if text == "stay" else float(text)
+
+
+def _arguments() -> argparse.Namespace:
+    full = "--full" in sys.argv
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="all warm-ups, patience, promises and rivals")
+    parser.add_argument("--budget", type=int, default=40 if full else 9, help="settings that are tried for each law")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(JUDGING_SEEDS if full else JUDGING_SEEDS[:2]))
+    parser.add_argument("--warmups", nargs="+", choices=WARMUPS, default=list(WARMUPS) if full else ["100"])
+    parser.add_argument("--schedulers", nargs="+", choices=SCHEDULERS, default=list(SCHEDULERS))
+    parser.add_argument("--patience", type=_patience, nargs="+", default=[None, 60.0] if full else [None],
+                        help="mean patience in seconds, or stay")  # fmt: skip
+    parser.add_argument("--promises", type=Promise, nargs="+", choices=list(Promise),
+                        default=list(Promise) if full else [Promise.MEAN_QOE])  # fmt: skip
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--players", nargs="+", help="the rivals that play; all without it")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--minutes", type=float, default=0.0, help="begin nothing after so many minutes; 0: play all")
+    parser.add_argument("--report-only", action="store_true", help="write the files from the runs that are kept")
+    parser.add_argument("--name", default="league", help="of the result's files")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    print(f"sources {runs.version()}", flush=True)
+    sys.exit(main())
