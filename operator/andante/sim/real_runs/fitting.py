@@ -22,28 +22,28 @@ from andante.sim.real_runs.recorded import EngineSettings, Latencies, RecordedRu
 LEAST_REQUESTS = 8
 """Fewer known requests than this say nothing about seven coefficients."""
 
-_SEARCHES = ((10.0, 0.05), (4.0, 0.02), (2.0, 1e-4), (1.0, 0.02), (1.0, 1e-4))
-"""Of each search how many times the errors below it tolerates, and over which difference of the logarithms it measures
-the slope. The latencies jump where a request joins another step, so the first searches see far and forgive much, until
-the right valley is found; over a small difference the slope is exact between two jumps."""
-_POINTS = 8
+_SEARCHES = ((4.0, 0.2), (1.0, 0.1), (1.0, 0.03), (1.0, 1e-4))
+"""Of each search how many times the errors below it tolerates, and over which difference of the logarithms, to both
+sides, it measures the slope. The latencies jump where a request joins another step. Over a wide difference the jumps
+even out, so these searches find the right valley; over a small one the slope is exact between two jumps."""
+_POINTS = 6
 """Most points of each search."""
-_TTFT, _TPOT, _E2E = 0.03, 0.01, 0.01
+_TTFT_OFF, _TPOT_OFF, _E2E_OFF = 0.03, 0.01, 0.01
 """Errors of one request that count as 1: what the model cannot know of a single request. Shares."""
-_TTFT_SECONDS = 0.005
-_MEAN = 0.004
+_TTFT_OFF_SECONDS = 0.005
+_MEAN_OFF = 0.004
 """Error of a mean that counts as 1."""
-_KERNEL = 0.05
+_KERNEL_OFF = 0.05
 """Error of the formula at a batch of the kernels' table that counts as 1: the formula is coarser than the kernels."""
 _REQUESTS_WORTH, _KERNELS_WORTH = 60.0, 60.0
 """All requests together count as so many independent ones, and so do all kernels: neighbours err together."""
-_LOOSE = 1.5
+_PRIOR_WIDTH = 1.5
 """How far, as a logarithm, a coefficient may be from its first guess before that counts as 1."""
-_LOOSE_LAYERS = 0.3
+_PRIOR_WIDTH_LAYERS = 0.3
 _LAYERS = (8, 12, 16, 20, 24, 28, 32, 36, 40, 48, 56, 64, 80, 96)
 _HOST_US = 1_000.0
 """First guess."""
-_OUTLIER = 3.0
+_ROBUST_BEYOND = 3.0
 """Errors beyond this count linearly, not squared: the first steps after a start, stalls of the machine."""
 _EARLY_QUEUED, _EARLY_OUTSIDE = 2.0, 10.0
 """Percentiles of the ways outside the engine that had no step to wait for. A busy engine looks for arrivals between two
@@ -119,17 +119,17 @@ class _Problem:
         )
         computed = [(r.prompt - r.shared)[s] for r, s in zip(self._requests, self._scored, strict=True)]
         self._guess = _first_guess(self._real, np.maximum(np.concatenate(computed), 1))
-        self._calls = 0
-        self._loose = np.full(9 if kernels else 7, _LOOSE)
+        self._simulated: dict[bytes, Latencies] = {}
+        self._prior_width = np.full(9 if kernels else 7, _PRIOR_WIDTH)
         if kernels is not None:
-            self._loose[8] = _LOOSE_LAYERS
+            self._prior_width[8] = _PRIOR_WIDTH_LAYERS
         if before is None:
-            self._loose = np.append(self._loose, _LOOSE)
+            self._prior_width = np.append(self._prior_width, _PRIOR_WIDTH)
             self._guess = np.append(self._guess, np.log(2e-3))
         if kernels is not None:
             layer = _of_one_layer(self._guess[:7], kernels)
             starts = [np.concatenate((_of_layers(layer, n, kernels), self._guess[7:])) for n in _LAYERS]
-            self._guess = min(starts, key=self._missed)
+            self._guess = min(starts, key=self._distance_of_means)
 
     @classmethod
     def of(
@@ -138,7 +138,7 @@ class _Problem:
         before, behind = _outside(runs)
         return cls(runs, settings, profile, kernels, before, behind)
 
-    def _missed(self, z: Floats) -> float:
+    def _distance_of_means(self, z: Floats) -> float:
         """How far the mean latencies are off."""
         ours = self._latencies(z)
         return float(sum(abs(np.log(np.nanmean(a) / np.nanmean(b))) for a, b in zip(ours, self._real, strict=True)))
@@ -149,13 +149,12 @@ class _Problem:
 
     def errors(self, z: Floats, *, tolerance: float = 1.0) -> Floats:
         """Everything that should be 0; `tolerance` times as large an error of a latency counts as 1."""
-        self._calls += 1
         ours = self._latencies(z)
         rows = np.concatenate(
             [
-                _relative(ours.ttft, self._real.ttft, _TTFT, _TTFT_SECONDS),
-                _relative(ours.tpot, self._real.tpot, _TPOT),
-                _relative(ours.e2e, self._real.e2e, _E2E),
+                _relative(ours.ttft, self._real.ttft, _TTFT_OFF, _TTFT_OFF_SECONDS),
+                _relative(ours.tpot, self._real.tpot, _TPOT_OFF),
+                _relative(ours.e2e, self._real.e2e, _E2E_OFF),
             ]
         )
         means = [
@@ -164,19 +163,19 @@ class _Problem:
             if np.isfinite(other).any()
         ]
         parts = [
-            _tamed(rows / tolerance) * np.sqrt(3 * _REQUESTS_WORTH / rows.size),
-            np.array(means) / (tolerance * _MEAN),
-            (z - self._guess) / self._loose,
+            _robust(rows / tolerance) * np.sqrt(3 * _REQUESTS_WORTH / rows.size),
+            np.array(means) / (tolerance * _MEAN_OFF),
+            (z - self._guess) / self._prior_width,
         ]
         if self._kernels is not None:
             parts.append(_kernel_errors(z, self._kernels))
         return np.concatenate(parts)
 
     def slope(self, z: Floats, *, tolerance: float, step: float) -> Floats:
-        """How the errors change with each logarithm, seen over `step`."""
-        here = self.errors(z, tolerance=tolerance)
+        """How the errors change with each logarithm, seen over `step` to both sides."""
+        errors = partial(self.errors, tolerance=tolerance)
         moves = step * np.eye(z.size)
-        return np.stack([(self.errors(z + move, tolerance=tolerance) - here) / step for move in moves], axis=1)
+        return np.stack([(errors(z + move) - errors(z - move)) / (2 * step) for move in moves], axis=1)
 
     def answer(self, z: Floats) -> Fit:
         """The vector as a result."""
@@ -188,13 +187,20 @@ class _Problem:
             output_path_us=1e6 * behind,
             host_us=float(np.exp(z[7])) if own else None,
             layers=float(np.exp(z[8])) if own else None,
-            runs=self._calls * len(self._runs),
+            runs=len(self._simulated) * len(self._runs),
         )
 
     def _ways(self, z: Floats) -> tuple[float, float]:
         return (float(np.exp(z[-1])) if self._before is None else self._before), self._behind
 
     def _latencies(self, z: Floats) -> Latencies:
+        """Simulated; once for each vector, as searches begin where others ended."""
+        known = self._simulated.get(z.tobytes())
+        if known is None:
+            known = self._simulated[z.tobytes()] = self._simulate(z)
+        return known
+
+    def _simulate(self, z: Floats) -> Latencies:
         before, behind = self._ways(z)
         times = _times(z, self._kernels is not None)
         each = []
@@ -222,9 +228,9 @@ def _relative(ours: Floats, real: Floats, share: float, seconds: float = 0.0) ->
     return errors
 
 
-def _tamed(errors: Floats) -> Floats:
-    """The errors, such that their squares grow linearly beyond `_OUTLIER`."""
-    tamed: Floats = np.sign(errors) * _OUTLIER * np.sqrt(2 * (np.sqrt(1 + (errors / _OUTLIER) ** 2) - 1))
+def _robust(errors: Floats) -> Floats:
+    """The errors, such that their squares grow linearly beyond `_ROBUST_BEYOND`."""
+    tamed: Floats = np.sign(errors) * _ROBUST_BEYOND * np.sqrt(2 * (np.sqrt(1 + (errors / _ROBUST_BEYOND) ** 2) - 1))
     return tamed
 
 
@@ -265,7 +271,7 @@ def _of_one_layer(guess: Floats, kernels: KernelTimes) -> Floats:
     start = guess - guess[2] + np.log(np.median(kernels.layer_us))
 
     def errors(z: Floats) -> Floats:
-        return np.concatenate((_formula_errors(z, kernels, kernels.layer_us), (z - start) / (4 * _LOOSE)))
+        return np.concatenate((_formula_errors(z, kernels, kernels.layer_us), (z - start) / (4 * _PRIOR_WIDTH)))
 
     best: Floats = least_squares(errors, start).x
     return best
@@ -301,5 +307,5 @@ def _formula_errors(z: Floats, kernels: KernelTimes, measured: Floats) -> Floats
     mixed = kernels.prefill > 0
     several = max(int(mixed.any()) + int((~mixed).any()), 1)
     weight = np.where(mixed, 1 / max(mixed.sum(), 1), 1 / max((~mixed).sum(), 1)) / several
-    errors: Floats = _tamed((ours / measured - 1) / _KERNEL) * np.sqrt(_KERNELS_WORTH * weight)
+    errors: Floats = _robust((ours / measured - 1) / _KERNEL_OFF) * np.sqrt(_KERNELS_WORTH * weight)
     return errors
