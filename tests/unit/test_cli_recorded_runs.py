@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from andante.cli.recorded_runs import read_recording
 from andante.domain.step_time import StepTimeCoefficients
 from andante.profiles import load_profiles
 from andante.sim.engine import Engine, StepTime
@@ -145,6 +146,25 @@ def test_a_shared_beginning_is_found_in_the_prefix_cache(
         late = (times(tmp_path / "pred.csv") - real)[:, 0]
         assert (np.abs(late).max() < 1e-5) == blocks
         assert late.mean() > (-1e-5 if blocks else 1e-3)
+
+
+@pytest.mark.parametrize(
+    "told", [{"shared_prefix_tokens": 160}, {"prefix": "first 160 tokens the same in all requests"}]
+)
+def test_what_all_prompts_begin_with_is_a_field_of_the_set_up(tmp_path: Path, told: dict[str, Any]) -> None:
+    """The prose of `prefix`, which index files had before, is still understood."""
+    rows = record(20)
+    setup = write(tmp_path, rows, **told)
+    (setup / "prefix_blocks.jsonl.gz").unlink()
+    (run,) = read_recording(setup, tmp_path / "index.yaml", times=True).runs
+    assert [list(blocks) for blocks in run.blocks] == [list(range(SHARED // 16))] * 20
+
+
+def test_kernels_of_a_mixture_of_experts_are_not_used(tmp_path: Path) -> None:
+    setup = write(tmp_path, record(20), kernels="experts")
+    (tmp_path / "experts").mkdir()
+    (tmp_path / "experts" / "moe.csv.gz").write_bytes(gzip.compress(b"tokens,activated_experts,time_us\n1,8,20\n"))
+    assert read_recording(setup, tmp_path / "index.yaml", times=True).kernels is None
 
 
 def _changed(rows: list[dict[str, Any]], place: int, **fields: Any) -> list[dict[str, Any]]:

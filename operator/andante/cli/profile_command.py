@@ -53,9 +53,10 @@ def fit(
     prefill_time_s. Times are read of lines with the split `fit` alone; the others say what else the engine had to do.
     prefix_blocks.jsonl.gz beside it has the ids of each prompt's KV blocks: {"request_id": "0", "hash_ids": [0, 1]}.
 
-    The entry of index.yaml has max_num_seqs, max_num_batched_tokens, kv_blocks, async_scheduling, and may name a
-    folder of measured kernels. The fit repeats the run in the simulator until its latencies are the recorded ones: some
-    hundred runs, which take a minute. The same input gives the same profile.
+    The entry of index.yaml has max_num_seqs, max_num_batched_tokens, kv_blocks, async_scheduling, may have
+    shared_prefix_tokens (with so many tokens all prompts begin alike), and may name a folder of measured kernels. The
+    fit repeats the run in the simulator until its latencies are the recorded ones: some hundred runs, which take some
+    minutes. The same input gives the same profile.
 
     Exit status: 0 good, 2 for bad input, with file and line.
 

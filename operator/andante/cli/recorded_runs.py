@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from andante.cli.errors import InputError
 from andante.cli.traces import number_in, read_text
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 INPUTS = ("request_id", "arrival_s", "prompt_tokens", "output_tokens")
 TIMES = ("split", "first_token_s", "last_token_s")
 KNOWN_FIT = "fit"
-_COMMON = re.compile(r"first (\d+) tokens the same in all requests")
+_IN_PROSE = re.compile(r"first (\d+) tokens the same in all requests")
+"""How index files without `shared_prefix_tokens` say it, in the prose of `prefix`."""
 _NORMS_OF_A_LAYER = 2
 _BATCHES = 2000
 """Most batches of the attention table; the fit gains nothing from more."""
@@ -58,8 +59,17 @@ class Setup(BaseModel):
     block_size: Positive = 16
     async_scheduling: bool | None = None
     reserve_full_isl: bool | None = None
-    prefix: str = ""
+    shared_prefix_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens with which all prompts begin alike; None: not known, or prompts differ in what they share."""
     kernels: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prefix_in_prose(cls, entry: Any) -> Any:
+        if isinstance(entry, dict) and "shared_prefix_tokens" not in entry:
+            found = _IN_PROSE.search(str(entry.get("prefix", "")))
+            return {**entry, "shared_prefix_tokens": int(found[1]) if found else None}
+        return entry
 
     def settings(self) -> EngineSettings:
         """What the simulator needs. Engines in data parallel count as one engine with the slots of all."""
@@ -124,7 +134,8 @@ def read_recording(folder: Path, index: Path, *, times: bool) -> Recording:
                 )
     blocks = _prefixes(folder, setup, requests)
     kernels = None
-    if times and setup.kernels:
+    if times and setup.kernels and not _found(index.parent / setup.kernels, "moe.csv"):
+        # How long a step with experts takes depends on which of them its tokens choose; kernel times do not say that.
         kernels = _kernels(index.parent / setup.kernels, settings, longest=max(_length(row) for row in requests))
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in requests:
@@ -159,11 +170,16 @@ def _setup(folder: Path, index: Path) -> Setup:
     raise InputError(f"{index}: no set-up is named {name!r}, as SETUP_DIR is; it has {known}")
 
 
+def _found(folder: Path, name: str) -> Path | None:
+    """The file, gzipped or not; None: it is not there."""
+    return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
+
+
 def _file(folder: Path, name: str) -> Path:
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return path
-    raise InputError(f"SETUP_DIR: {folder} has no {name}.gz")
+    path = _found(folder, name)
+    if path is None:
+        raise InputError(f"{folder} has no {name}.gz")
+    return path
 
 
 def _rows(
@@ -202,7 +218,7 @@ def _requests_row(row: dict[str, Any], *, times: bool) -> dict[str, Any]:
         parsed[field] = number_in(row, field, int)
         if parsed[field] < 1:
             raise ValueError(f"{field}: {row[field]} must be at least 1")
-    parsed["found"] = int(maybe("prefix_hit_tokens_est")) if row.get("prefix_hit_tokens_est") else None
+    parsed["alike"] = int(maybe("prefix_hit_tokens_est")) if row.get("prefix_hit_tokens_est") else None
     known = row.get("split") == KNOWN_FIT
     for field in ("first_token_s", "last_token_s", "queued_s", "queue_time_s", "prefill_time_s"):
         parsed[field] = maybe(field) if known else math.nan
@@ -247,17 +263,17 @@ def _run(rows: list[dict[str, Any]], blocks: Mapping[str, Sequence[object]]) -> 
 
 def _prefixes(folder: Path, setup: Setup, rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[object]]:
     """Of each request the ids of its prompt's full KV blocks, as far as others may begin with them."""
-    listed = next(
-        (path for name in ("prefix_blocks.jsonl.gz", "prefix_blocks.jsonl") if (path := folder / name).is_file()), None
-    )
+    listed = _found(folder, "prefix_blocks.jsonl")
     if listed is not None:
         return dict(_block_ids(listed))
-    common = _COMMON.search(setup.prefix)
-    found = {row["request_id"]: int(common[1]) if common else row["found"] for row in rows}
-    return {
-        row["request_id"]: range(min(found[row["request_id"]], row["prompt_tokens"]) // setup.block_size)
+    alike = {
+        row["request_id"]: row["alike"] if setup.shared_prefix_tokens is None else setup.shared_prefix_tokens
         for row in rows
-        if found[row["request_id"]] is not None
+    }
+    return {
+        row["request_id"]: range(min(alike[row["request_id"]], row["prompt_tokens"]) // setup.block_size)
+        for row in rows
+        if alike[row["request_id"]] is not None
     }
 
 
@@ -314,9 +330,6 @@ def _kernels(folder: Path, settings: EngineSettings, *, longest: int) -> KernelT
             layer += at(table, tokens) * (_NORMS_OF_A_LAYER if name == "layernorm" else 1)
     for table in sequence.values():
         once += at(table, sequences)
-    experts = folder / "moe.csv.gz"
-    if experts.is_file():
-        layer += at(_experts(experts), tokens)
     kept = np.random.default_rng(0).permutation(chunk.size)[:_BATCHES]
     chunk, past, count, context, layer, once = (v[kept] for v in (chunk, past, count, context, layer, once))
     return KernelTimes(
@@ -354,13 +367,3 @@ def _named(file: Path, by: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise InputError(f"{file}: holds no line")
     curves = {name: np.array(sorted(values)).T for name, values in points.items()}
     return {name: (curve[0], curve[1]) for name, curve in curves.items()}
-
-
-def _experts(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Over tokens, the time with the most experts: that many tokens reach nearly as many."""
-    table = _table(file, ("tokens", "activated_experts", "time_us"))
-    most: dict[float, tuple[float, float]] = {}
-    for tokens, experts, us in table:
-        most[tokens] = max(most.get(tokens, (0.0, 0.0)), (experts, us))
-    curve = np.array([(tokens, us) for tokens, (_, us) in sorted(most.items())]).T
-    return curve[0], curve[1]
