@@ -7,8 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
+from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.numbers import short, short_time
 from andante.domain.scaling.snapshot import OnMetricsMissing, RateLimit, RateLimits, Replicas, ScalingRules, Snapshot
@@ -41,7 +42,7 @@ def snapshot(
     foreign_owner: str | None = None,
     smooth_goodput: Figure | float = 100.0,
     throughput: Figure | float = 100.0,
-    arrivals: Figure | float | None = None,
+    arrivals: Known | float | None = None,
     waiting: float = 0.0,
     loss: Figure | float = 0.0,
     open_on_each: tuple[float, ...] = (),
@@ -59,17 +60,17 @@ def snapshot(
 
     told: dict[str, Any] = {}
     if arrivals is not None:
-        told = {
-            "arrivals": figure(arrivals),
-            "prompt_tokens": figure(1000.0),
-            "answers": figure(arrivals if answers is None else answers),
-            "answer_tokens": figure(200.0),
-            "waiting_requests": figure(waiting),
-            "waiting_work": figure(waiting * 1000 * ENGINE.step_time.prefill_token),
-            "window": window,
-            "engine": ENGINE,
-            "loss": figure(loss),
-        }
+        demand = Demand(
+            arrivals=arrivals if isinstance(arrivals, Observed | Missing | Stale) else Observed(value=arrivals, at=at),
+            prompt_tokens=figure(1000.0),
+            answers=figure((value_of(figure(arrivals)) or 0.0) if answers is None else answers),
+            answer_tokens=figure(200.0),
+            waiting_requests=figure(waiting),
+            waiting_work=figure(waiting * 1000 * ENGINE.step_time.prefill_token),
+            window=window,
+            engine=ENGINE,
+        )
+        told = {"demand": demand, "loss": figure(loss)}
 
     ready = spec if ready is None else ready
     return Snapshot(

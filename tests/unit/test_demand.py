@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.app.scaling.demand import Demand
 from andante.app.scaling.measurement import Measurements
 from andante.app.scaling.pod_history import COUNTERS, HIDDEN_TOKENS, REJECTED_REQUESTS, VISIBLE_TOKENS
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
+from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.step_time import LinearStepTime
@@ -58,7 +58,7 @@ def test_arrivals_are_those_since_the_last_sample() -> None:
     ticks = [(at, {"a": _sample(at, requests)}) for at, requests in ((0, 0), (15, 30), (30, 30), (45, 75))]
     demand = _demand(*ticks)
     assert demand.arrivals == Observed(value=3.0, at=45)
-    assert (demand.window, demand.pods_told) == (15.0, 1)
+    assert demand.window == 15.0
 
 
 def test_pods_add_up_each_over_its_own_time() -> None:
@@ -104,7 +104,7 @@ def test_the_same_scrape_seen_twice_tells_the_same_arrivals() -> None:
 def test_a_ready_pod_that_does_not_tell_counts_as_the_mean_of_the_others(other: PodSample | Unread | None) -> None:
     last: dict[str, PodSample | Unread] = {"a": _sample(15, 30), **({} if other is None else {"b": other})}
     demand = _demand((0, {"a": _sample(0, 0)}), (15, last), pods=(A, B))
-    assert (value_of(demand.arrivals), demand.pods_told) == (4.0, 1)
+    assert value_of(demand.arrivals) == 4.0
 
 
 def test_a_new_pod_counts_with_no_more_than_it_had_since_its_start() -> None:
@@ -113,7 +113,7 @@ def test_a_new_pod_counts_with_no_more_than_it_had_since_its_start() -> None:
         (15, {"a": _sample(15, 60), "b": _sample(15, 3)}),
         pods=(A, B),
     )
-    assert (value_of(demand.arrivals), demand.pods_told) == (4.0 + 0.2, 1)
+    assert value_of(demand.arrivals) == 4.0 + 0.2
 
 
 def test_a_pod_that_served_for_long_and_is_read_for_the_first_time_counts_as_the_mean() -> None:
@@ -139,7 +139,7 @@ def test_older_engines_tell_nothing_and_that_is_not_zero() -> None:
     demand = _demand((0, {"a": _sample(0)}), (15, {"a": _sample(15)}))
     figures = (demand.arrivals, demand.prompt_tokens, demand.waiting_requests, demand.waiting_work, demand.engine)
     assert [type(figure) for figure in figures] == [Missing] * 5
-    assert (demand.window, demand.pods_told) == (0.0, 0)
+    assert demand.window == 0.0
 
 
 def test_old_figures_are_stale() -> None:

@@ -366,7 +366,8 @@ def _after_ten_minutes(*, fitted: bool) -> set[str]:
     for tick in range(40):
         now = NOW + tick * SLOT_SECONDS
         seen = snapshot(arrivals=5 * PER_REPLICA, at=now)
-        seen = dataclasses.replace(seen, engine=dataclasses.replace(ENGINE, fitted=fitted))
+        engine = dataclasses.replace(ENGINE, fitted=fitted)
+        seen = dataclasses.replace(seen, demand=dataclasses.replace(seen.demand, engine=engine))
         decision, memory = decide(seen, memory, now)
         reasons.add(decision.decisive.reason)
     return reasons

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -97,8 +95,8 @@ def test_users_who_wait_for_their_answers_before_they_ask_again_get_replicas_too
     """A closed loop: no more requests arrive than the present replicas serve, and each waits for half a minute."""
     memory, wanted = Memory(ready=1), 1
     for tick in range(60):
-        s = snapshot(spec=1, deficit=0.5, loss=0.5, open_requests=800.0, arrivals=0.95 * PER_REPLICA, waiting=500.0)
-        s = dataclasses.replace(s, arrivals=Observed(value=0.95 * PER_REPLICA, at=NOW + TICK * tick))
+        rate = Observed(value=0.95 * PER_REPLICA, at=NOW + TICK * tick)
+        s = snapshot(spec=1, deficit=0.5, loss=0.5, open_requests=800.0, arrivals=rate, waiting=500.0)
         decision, memory = decide(s, memory, NOW + TICK * tick)
         wanted = max(wanted, decision.wanted)
     assert wanted == 2

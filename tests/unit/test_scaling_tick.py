@@ -313,15 +313,16 @@ def _decided_on(monkeypatch: pytest.MonkeyPatch, *arrived: tuple[float, float] |
 
 def test_the_law_gets_the_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = _decided_on(monkeypatch, (0.0, 0.0), (30.0, 6000.0))
-    assert (value_of(snapshot.arrivals), snapshot.window, snapshot.pods_told) == (4.0, 15.0, 2)
-    assert (value_of(snapshot.prompt_tokens), snapshot.answer_tokens) == (200.0, NoTraffic())
+    demand = snapshot.demand
+    assert (value_of(demand.arrivals), demand.window) == (4.0, 15.0)
+    assert (value_of(demand.prompt_tokens), demand.answer_tokens) == (200.0, NoTraffic())
     waits = 400 * DEFAULT_STEP_TIME.prefill_token
-    assert (value_of(snapshot.waiting_requests), value_of(snapshot.waiting_work)) == (2.0, pytest.approx(waits))
-    assert isinstance(snapshot.engine, EngineCapacity)
-    assert (snapshot.engine.kv_tokens, snapshot.engine.fitted) == (400_000, False)
+    assert (value_of(demand.waiting_requests), value_of(demand.waiting_work)) == (2.0, pytest.approx(waits))
+    assert isinstance(demand.engine, EngineCapacity)
+    assert (demand.engine.kv_tokens, demand.engine.fitted) == (400_000, False)
 
 
 def test_the_law_gets_no_zero_where_engines_do_not_tell_their_arrivals(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = _decided_on(monkeypatch, None, None)
-    assert isinstance(snapshot.arrivals, Missing)
+    assert isinstance(snapshot.demand.arrivals, Missing)
     assert snapshot.blind is None

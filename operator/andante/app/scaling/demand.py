@@ -7,33 +7,18 @@ of the engines that tell. A new engine was read once: it cannot have more than w
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from andante.app.scaling.pod_history import Arrivals, PodHistory
+from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Observed, Stale
+from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Observed
 from andante.domain.step_time import DEFAULT_STEP_TIME, LinearStepTime
 from andante.ports import PodSample
 
 NO_ARRIVALS = "no engine tells what arrived in two samples: a new engine does after the second, an older one never"
 NO_QUEUE = "no engine tells what waits: an older one never does"
 NO_CAPACITY = "no engine tells its capacity: an older one never does, nor one with data parallelism"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """The demand of one service, in the words of `andante.domain.scaling.snapshot`."""
-
-    arrivals: Known
-    prompt_tokens: Figure
-    answers: Figure
-    answer_tokens: Figure
-    waiting_requests: Figure
-    waiting_work: Figure
-    window: float
-    pods_told: int
-    engine: EngineCapacity | Missing | Stale
 
 
 def capacity_told(
@@ -46,9 +31,8 @@ def capacity_told(
 ) -> EngineCapacity:
     """What an engine can do by its limits and by `fit`, the four parts of the step time that it shows, in seconds.
 
-    Before an engine's first step all of them are 0, and with vLLM's own scheduling there are none: nothing
-    is fitted then.
-    Raises ValueError for a number that no engine has.
+    Before an engine's first step all of them are 0, and with vLLM's own scheduling there are none: nothing is
+    fitted then. Raises ValueError for a number that no engine has.
     """
     fitted = any(fit)
     return EngineCapacity(
@@ -58,21 +42,6 @@ def capacity_told(
         step_time=LinearStepTime(*fit) if fitted else DEFAULT_STEP_TIME,
         fitted=fitted,
         tokens_per_step=tokens_per_step if fitted else 1.0,
-    )
-
-
-def unknown_demand(figure: Missing | Stale) -> Demand:
-    """The demand of a service of which nothing is known, for one reason."""
-    return Demand(
-        arrivals=figure,
-        prompt_tokens=figure,
-        answers=figure,
-        answer_tokens=figure,
-        waiting_requests=figure,
-        waiting_work=figure,
-        window=0.0,
-        pods_told=0,
-        engine=figure,
     )
 
 
@@ -106,7 +75,6 @@ def demand(
         waiting_requests=Missing(why=NO_QUEUE) if requests is None else Observed(value=requests, at=at),
         waiting_work=_work(prompts, engine, at=at),
         window=fmean(each.seconds for each in told) if told else 0.0,
-        pods_told=len(told),
         engine=Missing(why=NO_CAPACITY) if engine is None else engine,
     )
 

@@ -124,15 +124,7 @@ def snapshot_of(
         loss=_loss(measurement, mean_target=mean_target),
         smooth_goodput=measurement.load_goodput,
         throughput=measurement.throughput,
-        arrivals=measurement.demand.arrivals,
-        prompt_tokens=measurement.demand.prompt_tokens,
-        answers=measurement.demand.answers,
-        answer_tokens=measurement.demand.answer_tokens,
-        waiting_requests=measurement.demand.waiting_requests,
-        waiting_work=measurement.demand.waiting_work,
-        window=measurement.demand.window,
-        pods_told=measurement.demand.pods_told,
-        engine=measurement.demand.engine,
+        demand=measurement.demand,
         pods_measured=measurement.pods_measured,
     )
 
@@ -200,7 +192,6 @@ def _replicas(service: LLMService, deployment: Object | None, pods: Pods, *, now
         overdue_on_a_node=sum(
             now - created_at(pod) > warmup_bound and bool(pod["spec"].get("nodeName")) for pod in pods.starting
         ),
-        draining=len(pods.draining),
         foreign_owner=foreign_replicas_owner(deployment),
     )
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from andante.app.scaling.demand import Demand, demand, unknown_demand
+from andante.app.scaling.demand import demand
 from andante.app.scaling.pod_history import (
     COUNTERS,
     DEFICIT,
@@ -22,6 +22,7 @@ from andante.app.text import clip
 from andante.domain import metric_names
 from andante.domain.deficit_cause import Cause
 from andante.domain.idle_replica import IdleReason
+from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed, Stale
 from andante.ports import PodAddress, PodSample, Unread
 
@@ -97,7 +98,7 @@ def _everywhere(figure: Missing | Stale, *, scheduling: Mapping[str, str | None]
         load_goodput=figure,
         throughput=figure,
         open_requests=figure,
-        demand=unknown_demand(figure),
+        demand=Demand.unknown(figure),
         worst_class=None,
         pods_measured=0,
         open_by_pod={},

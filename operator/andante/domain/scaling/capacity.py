@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import value_of
 from andante.domain.scaling.numbers import number, short
-from andante.domain.scaling.snapshot import Snapshot
 
 VERSION = 1
 KV_SHARE = 0.97
@@ -63,11 +63,10 @@ class Lengths:
         return cls(prompt=number(state["prompt"]), answer=number(state["answer"]), rate=number(state["rate"]))
 
 
-def learned_lengths(lengths: Lengths | None, snapshot: Snapshot, *, seconds: float) -> Lengths | None:
-    """The mean lengths after the snapshot's newest requests; None: no request has told its lengths yet. `seconds`: how
-    much of the snapshot's window is new."""
-    prompt, answer = value_of(snapshot.prompt_tokens), value_of(snapshot.answer_tokens)
-    rate = value_of(snapshot.arrivals)
+def learned_lengths(lengths: Lengths | None, demand: Demand, *, seconds: float) -> Lengths | None:
+    """The mean lengths after the newest requests; None: no request has told its lengths yet. `seconds`: how much of the
+    demand's window is new."""
+    prompt, answer, rate = value_of(demand.prompt_tokens), value_of(demand.answer_tokens), value_of(demand.arrivals)
     if rate is None:
         return lengths
     if lengths is not None:
@@ -100,33 +99,32 @@ def requests_per_second(engine: EngineCapacity, lengths: Lengths, *, pace: float
     return sequences / max(seconds, 1e-9)
 
 
-def work(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float | None:
-    """Replicas' worth of work that arrived in the snapshot's newest window; None: not known.
+def work(demand: Demand, lengths: Lengths, engine: EngineCapacity, *, pace: float) -> float | None:
+    """Replicas' worth of work that arrived in the newest window; None: not known. `pace` as above.
 
     The prefill counts with the prompts of this window, the decode with the mean lengths: prompts are known when they
     arrive, answers only when they end.
     """
-    rate = value_of(snapshot.arrivals)
+    rate = value_of(demand.arrivals)
     if rate is None:
         return None
-    prefill = engine.step_time.prefill_token
-    prompt = value_of(snapshot.prompt_tokens)
+    prompt = value_of(demand.prompt_tokens)
     own = lengths.prompt if prompt is None else prompt
-    each = 1 / requests_per_second(engine, lengths, pace=snapshot.rules.pace)
-    return max(0.0, rate * (each - prefill * lengths.prompt + prefill * own))
+    each = 1 / requests_per_second(engine, lengths, pace=pace)
+    return max(0.0, rate * (each + engine.step_time.prefill_token * (own - lengths.prompt)))
 
 
-def served(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float | None:
+def served(demand: Demand, lengths: Lengths, engine: EngineCapacity, *, pace: float) -> float | None:
     """Replicas' worth of work of the answers that ended within the window of the deficit, by what one replica should
     serve; None: not known. While readers are late because of load, this is what the ready replicas really can do."""
-    rate = value_of(snapshot.answers)
-    return None if rate is None else rate / requests_per_second(engine, lengths, pace=snapshot.rules.pace)
+    rate = value_of(demand.answers)
+    return None if rate is None else rate / requests_per_second(engine, lengths, pace=pace)
 
 
-def backlog(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> float:
+def backlog(demand: Demand, lengths: Lengths, engine: EngineCapacity, *, pace: float) -> float:
     """Replica seconds of work that waits in the engines' queues, prefill and decode; 0 where that is not known."""
-    prefill, requests = value_of(snapshot.waiting_work), value_of(snapshot.waiting_requests)
+    prefill, requests = value_of(demand.waiting_work), value_of(demand.waiting_requests)
     if prefill is None or requests is None:
         return 0.0
-    each = 1 / requests_per_second(engine, lengths, pace=snapshot.rules.pace)
+    each = 1 / requests_per_second(engine, lengths, pace=pace)
     return prefill + requests * max(0.0, each - engine.step_time.prefill_token * lengths.prompt)

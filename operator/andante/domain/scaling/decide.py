@@ -12,7 +12,6 @@ import dataclasses
 from andante.domain.scaling import feedback, law
 from andante.domain.scaling.explain import Decision, Proposal, Step
 from andante.domain.scaling.feedback import known_capacity
-from andante.domain.scaling.figures import value_of
 from andante.domain.scaling.guards import GUARDS
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.snapshot import Snapshot
@@ -79,32 +78,31 @@ def _learn(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Memory, law.
 
 
 def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: float) -> Proposal:
-    present, rules = snapshot.replicas.spec, snapshot.rules
+    present = snapshot.replicas.spec
     if snapshot.blind:
         return Proposal(replicas=present, reason="MetricsMissing", message=f"no decision: {snapshot.blind}")
-    deficit = value_of(snapshot.deficit) or 0.0
-    late = deficit > rules.tolerated_deficit
     if found is None:
-        return feedback.up(snapshot, memory, deficit, now) if late else _down_without_a_plan(snapshot, memory, now)
+        return feedback.up(snapshot, memory, now) if snapshot.late else _down_without_a_plan(snapshot, memory, now)
     planned = law.proposal(memory.plan, found, snapshot, now)
-    if not late or planned.replicas > present:
+    if not snapshot.late or planned.replicas > present:
         return planned
     # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
     if now - (memory.deficit_since if memory.deficit_since is not None else now) < found.horizon:
-        return _kept(planned, present, deficit)
+        return _without_removal(planned, snapshot)
     # At most twice as many: it is a second opinion, and the plan learns from the same deficit what a replica carries.
     most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)
-    measured = feedback.up(snapshot, memory, deficit, now)
+    measured = feedback.up(snapshot, memory, now)
     if measured.replicas <= most:
         return measured
     return dataclasses.replace(measured, replicas=most, message=f"{measured.message}; at most {most} at once")
 
 
-def _kept(planned: Proposal, present: int, deficit: float) -> Proposal:
+def _without_removal(planned: Proposal, snapshot: Snapshot) -> Proposal:
     """The plan, but no replica goes while readers are late: the plan's capacity is reckoned, their deficit measured."""
+    present = snapshot.replicas.spec
     if planned.replicas >= present:
         return planned
-    message = f"QoE is {deficit:.3f} too low because of load, so no replica is removed"
+    message = f"QoE is {snapshot.load_deficit:.3f} too low because of load, so no replica is removed"
     return Proposal(replicas=present, reason="OneFewerTooFew", message=message)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from andante.domain.scaling.snapshot import Snapshot
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
@@ -53,3 +55,9 @@ class Decision:
     def decisive(self) -> Step:
         """The last step that changed the number; the law's own step where none did."""
         return next((s for s in reversed(self.steps) if s.clamped), self.steps[0])
+
+
+def too_late(snapshot: Snapshot) -> str:
+    """By how much readers are late."""
+    allowed = snapshot.rules.tolerated_deficit
+    return f"QoE is {snapshot.load_deficit:.3f} too low because of load ({allowed:.3f} is allowed)"

@@ -19,10 +19,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from andante.domain.scaling.explain import Proposal
+from andante.domain.scaling.explain import Proposal, too_late
 from andante.domain.scaling.figures import value_of
 from andante.domain.scaling.memory import Memory
-from andante.domain.scaling.numbers import grown
+from andante.domain.scaling.numbers import grown, since
 from andante.domain.scaling.peaks import with_peak
 from andante.domain.scaling.relief import obstacle
 from andante.domain.scaling.snapshot import ScalingRules, Snapshot
@@ -67,20 +67,18 @@ def learned(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
     if not ready:
         return dataclasses.replace(memory.without_quiet(), deficit_since=None, recent=())
     if snapshot.blind or snapshot.pods_measured < ready:
-        since = now if memory.blind_since is None else memory.blind_since
-        late = not snapshot.blind and (value_of(snapshot.deficit) or 0.0) > snapshot.rules.tolerated_deficit
-        deficit_since = (now if memory.deficit_since is None else memory.deficit_since) if late else None
-        return dataclasses.replace(memory, blind_since=since, deficit_since=deficit_since, recent=())
+        blind_since = since(memory.blind_since, now, holds=True)
+        deficit_since = since(memory.deficit_since, now, holds=snapshot.late and not snapshot.blind)
+        return dataclasses.replace(memory, blind_since=blind_since, deficit_since=deficit_since, recent=())
     memory = memory.seeing_again(now, longest=snapshot.rules.longest_gap)
     load = value_of(snapshot.open_requests) or 0.0
-    deficit = value_of(snapshot.deficit) or 0.0
     recent = with_peak(memory.recent, now, load / ready, window=snapshot.rules.settle, zeros=True)
     memory = dataclasses.replace(memory, recent=recent)
-    if deficit > snapshot.rules.tolerated_deficit:
+    if snapshot.late:
         return dataclasses.replace(
             _lower_ceiling(memory, now, rules=snapshot.rules),
             quiet_since=None,
-            deficit_since=now if memory.deficit_since is None else memory.deficit_since,
+            deficit_since=since(memory.deficit_since, now, holds=True),
             peaks=(),
         )
     smoothness = snapshot.smoothness
@@ -88,7 +86,7 @@ def learned(snapshot: Snapshot, memory: Memory, now: float) -> Memory:
         return dataclasses.replace(memory, quiet_since=None, deficit_since=None, peaks=())
     return dataclasses.replace(
         _carried(memory, now, rules=snapshot.rules),
-        quiet_since=now if memory.quiet_since is None else memory.quiet_since,
+        quiet_since=since(memory.quiet_since, now, holds=True),
         deficit_since=None,
         peaks=with_peak(memory.peaks, now, load, window=snapshot.rules.scale_down_window),
     )
@@ -104,10 +102,10 @@ def _with_ready(memory: Memory, snapshot: Snapshot, now: float) -> Memory:
         known = counted
     if counted > known:
         # Before the first replica, no earlier requests carry a deficit.
-        since = now if known > 0 else memory.ready_since
-        return dataclasses.replace(memory, ready=counted, ready_since=since, short_since=None)
-    short = (now if memory.short_since is None else memory.short_since) if counted < known else None
-    return dataclasses.replace(memory, ready=known, short_since=short)
+        ready_since = now if known > 0 else memory.ready_since
+        return dataclasses.replace(memory, ready=counted, ready_since=ready_since, short_since=None)
+    short_since = since(memory.short_since, now, holds=counted < known)
+    return dataclasses.replace(memory, ready=known, short_since=short_since)
 
 
 def is_settling(memory: Memory, rules: ScalingRules, now: float) -> bool:
@@ -149,10 +147,10 @@ def known_capacity(memory: Memory, now: float, *, rules: ScalingRules) -> float 
     return memory.carried if ceiling is None else BACK_OFF * ceiling
 
 
-def up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Proposal:
+def up(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
     """What a deficit above the tolerated one proposes."""
     replicas, rules = snapshot.replicas, snapshot.rules
-    words = f"QoE is {deficit:.3f} too low because of load ({rules.tolerated_deficit:.3f} is allowed)"
+    words = too_late(snapshot)
     lasted = now - (memory.deficit_since if memory.deficit_since is not None else now)
     if lasted < rules.scale_up_window:
         return Proposal(
@@ -168,7 +166,7 @@ def up(snapshot: Snapshot, memory: Memory, deficit: float, now: float) -> Propos
             message=f"{words}; a replica became ready less than {rules.settle:.0f} s ago, and Andante waits to see"
             " whether it is enough",
         )
-    qoe = max(rules.target_qoe - deficit, rules.target_qoe / MAX_GROWTH)
+    qoe = max(rules.target_qoe - snapshot.load_deficit, rules.target_qoe / MAX_GROWTH)
     needed = math.ceil(max(replicas.ready, 1) * rules.target_qoe / qoe - 1e-9)
     needed = max(needed, replicas.ready + 1)
     if needed <= replicas.ready + warming:

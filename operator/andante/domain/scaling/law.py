@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from andante.domain.scaling.capacity import Lengths, backlog, learned_lengths, served, work
+from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.scaling.explain import CurvePoint, Proposal
+from andante.domain.scaling.explain import CurvePoint, Proposal, too_late
 from andante.domain.scaling.figures import Observed, value_of
 from andante.domain.scaling.forecast import PEAK_SLOTS, SLOT_SECONDS, Forecast
 from andante.domain.scaling.numbers import (
@@ -163,17 +164,17 @@ def learned(
 ) -> Plan:
     """The plan's memory after this tick. `warmup`: seconds; `forget`: seconds in which the measured ceiling grows by a
     factor e; `late_for`: seconds for which readers have been late, None while they are not."""
-    engine = _known_engine(snapshot)
-    arrivals = snapshot.arrivals
-    if engine is None or not isinstance(arrivals, Observed) or snapshot.window <= 0:
+    told, pace = snapshot.demand, snapshot.rules.pace
+    engine, arrivals = _known_engine(told), told.arrivals
+    if engine is None or not isinstance(arrivals, Observed) or told.window <= 0:
         return plan
     if plan.forecast.at is not None and arrivals.at <= plan.forecast.at:
         return plan  # the sample was seen before
-    seconds = plan.forecast.new_seconds(arrivals.at, window=snapshot.window)
-    lengths = learned_lengths(plan.lengths, snapshot, seconds=seconds)
+    seconds = plan.forecast.new_seconds(arrivals.at, window=told.window)
+    lengths = learned_lengths(plan.lengths, told, seconds=seconds)
     if lengths is None:
         return plan
-    demand = work(snapshot, lengths, engine) or 0.0
+    demand = work(told, lengths, engine, pace=pace) or 0.0
     if demand == 0 and plan.forecast.is_idle:
         return plan  # an idle service's memory must not change with every tick
     slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
@@ -183,14 +184,14 @@ def learned(
     )
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
-    done = served(snapshot, lengths, engine)
+    done = served(told, lengths, engine, pace=pace)
     return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
-def _known_engine(snapshot: Snapshot) -> EngineCapacity | None:
+def _known_engine(demand: Demand) -> EngineCapacity | None:
     """What a replica can do; None: not known. A step time that no engine has fitted is a guess about another GPU and
     another model (vLLM's own scheduling never fits one), and a plan on a guess may buy many times too much."""
-    engine = snapshot.engine
+    engine = demand.engine
     return engine if isinstance(engine, EngineCapacity) and engine.fitted else None
 
 
@@ -201,7 +202,7 @@ def horizon_slots(*, warmup: float, lag: float) -> int:
 
 def _with_losses(plan: Plan, snapshot: Snapshot, seconds: float) -> Plan:
     """Forget earlier losses, also while nothing arrives, and add what the newest `seconds` have lost."""
-    loss, rate = value_of(snapshot.loss), value_of(snapshot.arrivals)
+    loss, rate = value_of(snapshot.loss), value_of(snapshot.demand.arrivals)
     lost, requests = (0.0, 0.0) if loss is None or rate is None else (loss * rate * seconds, rate * seconds)
     kept = math.exp(-seconds / BALANCE_SECONDS)
     return dataclasses.replace(plan, lost=(short(kept * plan.lost[0] + lost), short(kept * plan.lost[1] + requests)))
@@ -250,12 +251,13 @@ def wanted(
 ) -> Wanted | None:
     """What the plan asks for; None: the engines do not tell what it needs. `relievable`: whether more replicas would
     relieve the readers who are late now; else the arrivals alone count."""
-    engine, lengths, peak, arrivals = _known_engine(snapshot), plan.lengths, plan.forecast.peak, snapshot.arrivals
+    told, lengths, peak = snapshot.demand, plan.lengths, plan.forecast.peak
+    engine, arrivals = _known_engine(told), told.arrivals
     if engine is None or lengths is None or peak is None or not isinstance(arrivals, Observed):
         return None
     slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
     rules = snapshot.rules
-    waiting = backlog(snapshot, lengths, engine) if relievable else 0.0
+    waiting = backlog(told, lengths, engine, pace=rules.pace) if relievable else 0.0
     demand = peak + BACKLOG_SHARE * waiting / BACKLOG_SECONDS
     ceiling = ceiling_now(plan, now, forget=forget) if relievable else None
     share = 1.0 if ceiling is None else min(1.0, max(LEAST_CEILING, CEILING_BACK_OFF * ceiling))
@@ -300,7 +302,6 @@ def noted(plan: Plan, found: Wanted | None, snapshot: Snapshot, now: float) -> P
 def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Proposal:
     """What the plan proposes: up at once, down to the most that it asked for within the scale-down window."""
     present, rules = snapshot.replicas.spec, snapshot.rules
-    deficit = value_of(snapshot.deficit) or 0.0
     words = f"work for {found.demand:.2f} replicas is expected within {found.horizon:.0f} s"
     if found.replicas > present:
         lasted = now - (plan.above_since if plan.above_since is not None else now)
@@ -311,12 +312,9 @@ def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Propo
                 reason="DemandTooYoung",
                 message=f"{message}; Andante adds replicas when that has lasted {rules.scale_up_window:.0f} s",
             )
-        late = deficit > rules.tolerated_deficit
-        if late:
-            message = (
-                f"QoE is {deficit:.3f} too low because of load ({rules.tolerated_deficit:.3f} is allowed); {message}"
-            )
-        return Proposal(replicas=found.replicas, reason="QoEDeficit" if late else "DemandExpected", message=message)
+        if not snapshot.late:
+            return Proposal(replicas=found.replicas, reason="DemandExpected", message=message)
+        return Proposal(replicas=found.replicas, reason="QoEDeficit", message=f"{too_late(snapshot)}; {message}")
     if present <= 1:
         return Proposal(replicas=present, reason="TargetMet", message="the target is met")
     lasted = now - (plan.known_since if plan.known_since is not None else now)

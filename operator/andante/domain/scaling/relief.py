@@ -58,9 +58,7 @@ class Relief:
 
     def learned(self, snapshot: Snapshot, now: float, *, settled: bool) -> Self:
         """The knowledge after this tick. `settled`: the deficit shows the capacity of all ready replicas."""
-        deficit = value_of(snapshot.deficit) or 0.0
-        late = deficit > snapshot.rules.tolerated_deficit
-        opened, tokens = value_of(snapshot.open_requests) or 0.0, value_of(snapshot.throughput)
+        late, opened, tokens = snapshot.late, value_of(snapshot.open_requests) or 0.0, value_of(snapshot.throughput)
         silent = opened >= 1 and tokens == 0
         each = snapshot.open_on_each
         unused = late and len(each) > 1 and min(each) == 0 and max(each) > 1
@@ -74,7 +72,7 @@ class Relief:
         bought = found.purchase
         if bought is None or not settled or snapshot.replicas.ready <= bought.ready or snapshot.warming:
             return found
-        if _helped(bought, deficit=deficit, throughput=tokens, ready=snapshot.replicas.ready):
+        if _helped(bought, deficit=snapshot.load_deficit, throughput=tokens, ready=snapshot.replicas.ready):
             return dataclasses.replace(found, purchase=None, in_vain=0, in_vain_since=None)
         return dataclasses.replace(found, purchase=None, in_vain=found.in_vain + 1, in_vain_since=now)
 
@@ -83,8 +81,8 @@ class Relief:
         to the first."""
         if self.purchase is not None and self.purchase.ready <= snapshot.replicas.ready:
             return self
-        deficit = value_of(snapshot.deficit) or 0.0
-        purchase = Purchase(ready=snapshot.replicas.ready, deficit=deficit, throughput=value_of(snapshot.throughput))
+        ready, throughput = snapshot.replicas.ready, value_of(snapshot.throughput)
+        purchase = Purchase(ready=ready, deficit=snapshot.load_deficit, throughput=throughput)
         return dataclasses.replace(self, purchase=purchase)
 
     def without_quiet(self) -> Self:
@@ -201,8 +199,8 @@ def _helped(bought: Purchase, *, deficit: float, throughput: float | None, ready
 
 def _lost(snapshot: Snapshot) -> float | None:
     """Requests' worth of the measured deficit; None: the number of requests is not known."""
-    rate, opened = value_of(snapshot.arrivals), snapshot.open_requests
+    rate, opened = value_of(snapshot.demand.arrivals), snapshot.open_requests
     if rate is None or not isinstance(opened, Observed):
         return None
     requests = rate * snapshot.rules.settle + opened.value
-    return (value_of(snapshot.deficit) or 0.0) / snapshot.rules.target_qoe * requests
+    return snapshot.load_deficit / snapshot.rules.target_qoe * requests

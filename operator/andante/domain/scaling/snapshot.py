@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Stale, value_of
+from andante.domain.scaling.demand import Demand
+from andante.domain.scaling.figures import Figure, Missing, Stale, value_of
 
 _NOT_TOLD = Missing(why="the engines do not tell the demand")
 
@@ -98,7 +98,6 @@ class Replicas:
     overdue_on_a_node: int = 0
     """Starting pods that are older than the warm-up bound and have a node: a new pod may do better on another node. A
     pod without a node does not count: a new pod would wait for the same room."""
-    draining: int = 0
     foreign_owner: str | None = None
     """Another field manager that sets the Deployment's replicas."""
 
@@ -119,32 +118,22 @@ class Snapshot:
     """Number of ready pods that these figures include."""
     throughput: Figure
     """Tokens/s in the window, without a penalty."""
-    arrivals: Known = _NOT_TOLD
-    """Requests/s that arrived at all engines of the service within `window`, whatever became of them. A ready engine
-    that does not tell counts as the mean of those that do. Without traffic it is 0, which is known at its time."""
-    prompt_tokens: Figure = _NOT_TOLD
-    """Mean prompt tokens of the requests that arrived within `window`; NoTraffic: none arrived."""
-    answers: Figure = _NOT_TOLD
-    """Answers/s that ended within the window of `deficit`, cut ones included, refused requests not."""
-    answer_tokens: Figure = _NOT_TOLD
-    """Mean tokens, visible and hidden, of the answers that ended within the window of `deficit`, which is longer than
-    `window`. An answer that was cut counts with what it had."""
-    waiting_requests: Figure = _NOT_TOLD
-    """Requests on the ready replicas that have no token yet: they wait in a queue, or for the end of their prefill."""
-    waiting_work: Figure = _NOT_TOLD
-    """Seconds that one replica needs for the prompts of `waiting_requests`, by the step time of `engine`. Their answers
-    are not included."""
-    window: float = 0.0
-    """Seconds from the sample before to the newest one, in which `arrivals` were counted; 0: not known."""
+    demand: Demand = Demand.unknown(_NOT_TOLD)  # noqa: RUF009  it is frozen
     loss: Figure = _NOT_TOLD
     """What load has cost, as `ScalingRules.allowed_loss` counts it: the share of requests that are not good or what the
     mean QoE lacks, without the part of idle replicas, failures and clients."""
     open_on_each: tuple[float, ...] = ()
     """Open requests of each ready replica that was measured."""
-    pods_told: int = 0
-    """Number of ready pods that told `arrivals` and are not estimated."""
-    engine: EngineCapacity | Missing | Stale | None = None
-    """What one replica can hold and how fast it is: the mean over the ready engines that tell it. None: not known."""
+
+    @property
+    def load_deficit(self) -> float:
+        """The measured deficit; 0 where there was no traffic, or it is not known."""
+        return value_of(self.deficit) or 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether readers are late because of load, more than is tolerated."""
+        return self.load_deficit > self.rules.tolerated_deficit
 
     @property
     def warming(self) -> int:
@@ -171,8 +160,3 @@ class Snapshot:
             if isinstance(figure, Missing | Stale):
                 return figure.why
         return None
-
-    @property
-    def idle(self) -> bool:
-        """Whether the service was measured and has no requests."""
-        return isinstance(self.deficit, NoTraffic)

@@ -93,7 +93,6 @@ class AndanteScaler:
             ready=sum(pod.takes_requests for pod in pods),
             starting_ages=tuple(now - pod.created for pod in starting),
             overdue_on_a_node=sum(now - p.created > bound and p.phase is Phase.STARTING for p in starting),
-            draining=sum(pod.phase is Phase.DRAINING for pod in pods),
         )
 
     def _open_by_class(self, scrape: Scrape, pod: Pod) -> dict[str, float]:
