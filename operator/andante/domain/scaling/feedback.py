@@ -1,13 +1,16 @@
-"""Follows the measured deficit: the law where the engines tell nothing that a plan could be made of.
+"""Follows the measured deficit, and learns from it and from the measured load what a replica carries.
+
+`decide` learns with it at each tick (`learned`). It acts on it (`up`, `down`) where the engines tell nothing that a
+plan could be made of; where there is a plan, it asks only for `up`, once readers were late for a whole horizon.
 
 * **Up** at once, by the number that the deficit asks for. With mean QoE Q = target - deficit, the ready replicas give
   about Q/target of the demand, so ready · target/Q replicas are enough. Replicas that warm up count until the warm-up
-  bound. After a replica became ready, the law waits `settle` seconds, as older requests still carry their deficit.
+  bound. After a replica became ready, it waits `settle` seconds, as older requests still carry their deficit.
 * **Down** by one, only after a quiet window in which one replica fewer was enough: the window's peak of open requests,
-  divided by the remaining replicas, stays below the known capacity of one replica. A short gap in the metrics does not
-  count as quiet, and a long one ends the quiet time. The capacity is learned. Before the first deficit: the highest
-  load so far, plus 1 % per decision. After a deficit: 90 % of the load that caused it.
-* Never down on missing, stale or partial metrics, or while smooth goodput shows that readers wait.
+  divided by the remaining replicas, stays below 85 % of the known capacity of one replica. A short gap in the metrics
+  pauses the quiet time, and a long one ends it; so does smooth goodput that shows that readers wait.
+* **The capacity** of a replica is a number of open requests. Before the first deficit: the highest load so far, plus
+  1 % per decision while replicas are loaded. After a deficit: 90 % of the load that caused it, and slowly more.
 
 Why target/Q: assume that QoE is the share of readers that a replica serves well. Then n ready replicas serve the
 readers of n·Q/target replicas, and n·target/Q replicas would serve all. Where one queue delays all readers this number

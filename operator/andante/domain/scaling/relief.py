@@ -1,8 +1,9 @@
-"""Asks before a purchase: is there load that more replicas would relieve, and did the last ones help?
+"""Asks about a measured deficit: is there load that more replicas would relieve, and did the last ones help?
 
 A deficit that load has caused is not always cured by replicas. The load may stay where it is: connections that are kept
-open go on with their old pods. An engine may hang. New pods may never start. Each of these would buy up to
-`maxReplicas` and change nothing, so each is named instead. `decide` asks before it follows a measured deficit.
+open go on with their old pods. An engine may hang. New pods may never start. A reader may be alone on a replica, or one
+late request be all that there is. Each of these is named, and the deficit buys nothing. `decide` asks at each tick: the
+plan (`law`) then goes on without the measured deficit and without the work that waits, and learns no capacity from it.
 """
 
 from __future__ import annotations
