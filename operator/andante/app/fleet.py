@@ -84,7 +84,7 @@ class ServiceState:
         """Take a new decision, made at `at` (Unix time). `desired`: what status says was wanted last, if anything."""
         previous = self.decision.decision.wanted if self.decision else desired
         if previous is not None and previous != result.decision.wanted:
-            made = MadeDecision(at=at, previous=previous, decision=result.decision)
+            made = MadeDecision(at=at, previous=previous, decision=result.decision, inputs=result.inputs)
             self.made.append(made)
             self.made_by_reason[made.why.reason] += 1
             advice = f"advice only, as scaling.mode is {made.advice}: " if made.advice else ""

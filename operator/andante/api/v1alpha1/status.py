@@ -98,6 +98,23 @@ class DecisionStep(APIModel):
     """Whether this step changed the proposal of the earlier steps."""
 
 
+class DecisionInputs(APIModel):
+    """What a decision was made on. A figure that was not measured is absent, never 0."""
+
+    ready_replicas: Count
+    """Pods that served."""
+    starting_replicas: Count
+    """Pods that did not serve yet."""
+    measured_replicas: Count
+    """Ready pods whose figures were read."""
+    load_deficit: Figure | None = None
+    """Mean deficit that load had caused, 0 to 1."""
+    open_requests: Figure | None = None
+    """Requests in flight on the ready pods."""
+    arrivals_per_second: Figure | None = None
+    """Requests per second that arrived."""
+
+
 class Decision(APIModel):
     """One scaling decision that changed the number of replicas, or would have."""
 
@@ -111,6 +128,8 @@ class Decision(APIModel):
     """Reason of the decisive step."""
     message: Annotated[str, Field(max_length=1024)] = ""
     """Message of the decisive step."""
+    inputs: DecisionInputs | None = None
+    """What the scaler saw."""
     steps: Annotated[tuple[DecisionStep, ...], Field(max_length=32)] = ()
     """The steps that led to the decision."""
 
@@ -130,7 +149,9 @@ class ScalingStatus(APIModel):
     """Price of the present replicas per hour (budget.pricePerReplicaHour)."""
     curve: Annotated[tuple[CurvePoint, ...], Field(max_length=16)] = ()
     """Predicted quality and price of one replica fewer, of the number that the scaler's plan asks for, and of one more.
-    Absent where the engines do not tell what a prediction needs."""
+    Absent where the engines do not tell what a prediction needs; `planMissing` says what."""
+    plan_missing: Annotated[str, Field(max_length=1024)] | None = None
+    """Why the scaler has no plan, and follows the measured deficit alone; absent where it has one."""
     decisions: Annotated[tuple[Decision, ...], Field(max_length=10)] = ()
     """The last ten decisions, newest first."""
     memory: ControllerMemory | None = None
@@ -138,7 +159,7 @@ class ScalingStatus(APIModel):
 
 
 class Summary(APIModel):
-    """The status in three short texts, for the columns of `kubectl get lls`."""
+    """The status in three short texts, for the columns of `kubectl get lls`; `andante explain` says more."""
 
     ready: Annotated[str, Field(max_length=63)] | None = None
     """Replicas that serve, of the replicas that there should be, as in 1/3."""

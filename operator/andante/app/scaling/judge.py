@@ -12,7 +12,7 @@ from andante.app.scaling.measurement import Measurement
 from andante.app.scaling.pod_history import Ended
 from andante.domain.scaling.decide import Decision, Step, decide
 from andante.domain.scaling.figures import Figure, Observed, value_of
-from andante.domain.scaling.guards import mode
+from andante.domain.scaling.guards import foreign_owner, mode
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.snapshot import (
     Mode,
@@ -32,6 +32,20 @@ KEPT_DECISIONS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a decision was made on, for people; None: not measured."""
+
+    ready: int
+    starting: int
+    measured: int
+    """Ready pods whose figures were read."""
+    load_deficit: float | None
+    open_requests: float | None
+    arrivals: float | None
+    """Requests/s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TickResult:
     """The result of the newest scaling tick for one service."""
 
@@ -40,6 +54,7 @@ class TickResult:
     memory: Memory
     ledger: Ledger = field(default_factory=Ledger)
     """What was counted for the error budget."""
+    inputs: Inputs | None = None
 
     @property
     def news(self) -> tuple[object, ...]:
@@ -61,11 +76,16 @@ class MadeDecision:
     """Unix time."""
     previous: int
     decision: Decision
+    inputs: Inputs | None = None
 
     @property
     def why(self) -> Step:
         """The step that tells why: the law's where the law asked for this change or for more of it, whatever a guard
-        rail left of it; else the guard rail that brought the change about."""
+        rail left of it; else the guard rail that brought the change about. A number that another field manager sets is
+        that manager's change, whatever the law says of it."""
+        foreign = next((step for step in self.decision.steps if step.name == foreign_owner.__name__), None)
+        if foreign is not None:
+            return foreign
         law, wanted = self.decision.steps[0], self.decision.wanted
         asked = law.replicas >= wanted if wanted > self.previous else law.replicas <= wanted
         return law if asked and law.replicas != self.previous else self.decision.decisive
@@ -98,7 +118,15 @@ def judge(
     decision, learned = decided(
         service, replicas=replicas, measurement=measurement, memory=memory, window=window, now=now
     )
-    return TickResult(measurement=measurement, decision=decision, memory=learned, ledger=ledger)
+    inputs = Inputs(
+        ready=replicas.ready,
+        starting=len(replicas.starting_ages),
+        measured=measurement.pods_measured,
+        load_deficit=value_of(_deficit(measurement, mean_target=_mean_target(service))),
+        open_requests=value_of(measurement.open_requests),
+        arrivals=value_of(measurement.demand.arrivals),
+    )
+    return TickResult(measurement=measurement, decision=decision, memory=learned, ledger=ledger, inputs=inputs)
 
 
 def decided(

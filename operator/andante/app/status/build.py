@@ -10,6 +10,7 @@ from andante.api.v1alpha1 import (
     ControllerMemory,
     CurvePoint,
     Decision,
+    DecisionInputs,
     DecisionStep,
     LLMServiceStatus,
     QoEStatus,
@@ -137,19 +138,41 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
             )
             for point in decision.curve
         ),
+        plan_missing=_plan_missing(observation.measurement) if not decision.curve else None,
         decisions=kept,
         memory=ControllerMemory(version=VERSION, state=memory.to_state()) if memory else None,
     )
 
 
+def _plan_missing(measurement: Measurement | None) -> str | None:
+    """Why there is no plan, in words that stay the same while the cause does."""
+    if measurement is None:
+        return None
+    demand = measurement.demand
+    for figure in (demand.arrivals, demand.engine):
+        if isinstance(figure, Missing | Stale):
+            return clip(figure.why, LONGEST_MESSAGE)
+    return "no answer has ended yet, so its length is not known"
+
+
 def _record(made: MadeDecision) -> Decision:
-    decision, why = made.decision, made.why
+    decision, why, saw = made.decision, made.why, made.inputs
     return Decision(
         at=_time(made.at),
         from_=made.previous,
         to=decision.wanted,
         reason=why.reason,
         message=clip(why.message, LONGEST_MESSAGE),
+        inputs=DecisionInputs(
+            ready_replicas=saw.ready,
+            starting_replicas=saw.starting,
+            measured_replicas=saw.measured,
+            load_deficit=saw.load_deficit,
+            open_requests=saw.open_requests,
+            arrivals_per_second=saw.arrivals,
+        )
+        if saw
+        else None,
         steps=tuple(
             DecisionStep(
                 name=s.name,

@@ -81,8 +81,11 @@ def foreign_owner(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: f
     owner = snapshot.replicas.foreign_owner
     if owner is None:
         return None
+    who = f"{owner!r}"
+    if owner == "kube-controller-manager":
+        who += " (for a HorizontalPodAutoscaler, usually: see kubectl get hpa)"
     message = (
-        f"{owner!r} set the Deployment's replicas, and Andante leaves them as they are. Stop {owner!r}; then give"
+        f"{who} set the Deployment's replicas, and Andante leaves them as they are. Stop {owner!r}; then give"
         " control back: set scaling.mode to Manual, and to Auto again"
     )
     return Proposal(replicas=snapshot.replicas.spec, reason="ForeignOwner", message=message)
