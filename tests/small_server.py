@@ -15,11 +15,16 @@ def serving(
     *,
     take: Callable[[str, bytes], None] | None = None,
     answer_posts: bool = False,
+    now: float | None = None,
 ) -> Iterator[int]:
     """Run the server; yields its port. `answer` gets the path with query, and returns status, content type and body.
-    `take` gets the path and the body of each POST; with `answer_posts` it is answered as a GET."""
+    `take` gets the path and the body of each POST; with `answer_posts` it is answered as a GET. `now`: Unix time of
+    the server's clock, in its header Date; None: the real time."""
 
     class Handler(BaseHTTPRequestHandler):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(now if timestamp is None else timestamp)
+
         def do_GET(self) -> None:
             status, kind, body = answer(self.path)
             self.send_response(status)

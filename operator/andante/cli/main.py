@@ -10,6 +10,7 @@ from rich.console import Console
 
 import andante
 from andante.cli.bench_command import bench
+from andante.cli.cluster_commands import explain, status
 from andante.cli.errors import InputError
 from andante.cli.profile_command import profile_app
 from andante.cli.qoe_command import qoe
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 app.command()(qoe)
 app.command()(bench)
+app.command()(status)
+app.command()(explain)
 app.command()(rules)
 app.command()(runbook)
 app.command()(simulate)

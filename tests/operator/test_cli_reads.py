@@ -1,0 +1,109 @@
+"""`andante explain` and `andante status` on a real API server: what an operator wrote, and with which rights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hack.localcluster.api import ControlPlane
+
+from operator_process import Namespace, OperatorProcess
+
+
+def _andante(kubeconfig: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, output and errors of the command."""
+    program = [str(Path(sys.executable).with_name("andante")), *arguments]
+    done = subprocess.run(
+        program,
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def _account(ns: Namespace, plane: ControlPlane, name: str, rights: Sequence[str]) -> Path:
+    """The kubeconfig of an account that may read these resources of the namespace."""
+    ns.kubectl("create", "serviceaccount", name)
+    if rights:
+        ns.kubectl("create", "role", name, "--verb=get,list", *(f"--resource={right}" for right in rights))
+        ns.kubectl("create", "rolebinding", name, f"--role={name}", f"--serviceaccount={ns.name}:{name}")
+    return plane.kubeconfig_for_service_account(ns.name, name)
+
+
+@pytest.fixture
+def told(served: Namespace) -> Namespace:
+    """A namespace with a service of which the operator has written the status."""
+    served.apply()
+    served.wait_condition("Ready", "False", "EngineStarting")
+    return served
+
+
+def test_explain_shows_what_the_operator_wrote(told: Namespace, operated_plane: ControlPlane) -> None:
+    status, said, errors = _andante(operated_plane.kubeconfig, "explain", "chat", "-n", told.name)
+    assert (status, errors) == (0, "")
+    assert said.splitlines()[0] == f"{told.name}/chat: 0/1 replicas ready; Ready:EngineStarting"
+    assert "figures    missing: nothing could be measured: no replica is ready" in said
+    assert "not known: no replica is ready" in said.split("One replica fewer, or more")[1]
+    assert "operator   runs: its Lease in namespace" in said
+    assert "  chat-" in said.split("\nPods\n")[1]
+
+
+def test_kubectl_finds_it_as_a_plugin(told: Namespace, operated_plane: ControlPlane) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(operated_plane.kubectl_path), "andante", "status", "-n", told.name, "--json"],
+        env={**os.environ, "PATH": path, "KUBECONFIG": str(operated_plane.kubeconfig)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["services"]
+    assert (row["name"], row["ready"], row["problem"]) == ("chat", "0/1", "Ready:EngineStarting")
+
+
+def test_kubectl_get_shows_the_same_problem(told: Namespace) -> None:
+    assert told.kubectl("get", "lls", "chat").splitlines()[1].split()[:3] == ["chat", "0/1", "Ready:EngineStarting"]
+
+
+def test_the_right_to_read_the_service_is_enough(told: Namespace, operated_plane: ControlPlane) -> None:
+    kubeconfig = _account(told, operated_plane, "reader", ["llmservices"])
+    status, said, _ = _andante(kubeconfig, "explain", "chat", "-n", told.name)
+    assert status == 0
+    assert f"not known: you have no right to list pods in namespace {told.name}" in said
+    assert "operator   not known whether one runs: you have no right to list leases in all namespaces" in said
+
+
+def test_a_missing_right_is_named(told: Namespace, operated_plane: ControlPlane) -> None:
+    status, _, errors = _andante(_account(told, operated_plane, "stranger", []), "explain", "chat", "-n", told.name)
+    assert status == 2
+    assert f"you have no right to get llmservices.andante.dev in namespace {told.name}" in errors
+    status, _, errors = _andante(_account(told, operated_plane, "reader", ["llmservices"]), "status", "-A")
+    assert status == 2
+    assert "you have no right to list llmservices.andante.dev in all namespaces" in errors
+
+
+def test_a_name_that_is_not_there_is_answered_with_those_that_are(
+    told: Namespace, operated_plane: ControlPlane
+) -> None:
+    status, _, errors = _andante(operated_plane.kubeconfig, "explain", "chatt", "-n", told.name)
+    assert status == 2
+    assert "choose one that is there: chat" in errors
+
+
+def test_an_operator_that_stopped_is_told_first(
+    operator: OperatorProcess, ns: Namespace, control_plane: ControlPlane
+) -> None:
+    ns.apply()
+    ns.wait_condition("Ready", "False", "EngineStarting")
+    operator.stop()
+    status, said, _ = _andante(control_plane.kubeconfig, "explain", "chat", "-n", ns.name)
+    assert status == 0
+    assert said.splitlines()[1].startswith("  operator: ")
+    assert "All that follows is as it was then" in said.splitlines()[1]
