@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ COEFFICIENTS = StepTimeCoefficients(
     fixed_us=2_000, prefill_step_us=500, weight_floor_us=8_000, token_us=64, pair_us=0.25, decode_seq_us=32,
     context_token_us=0.5,
 )  # fmt: skip
-CLASSES: tuple[QoEClass, ...] = (PRESETS["reading"], PRESETS["chat-interactive"], PRESETS["batch"])
+CLASSES: tuple[QoEClass, ...] = (
+    PRESETS["reading"],
+    PRESETS["chat-interactive"],
+    PRESETS["batch"],
+    replace(PRESETS["agent"], deadline=2.0),
+)
 
 
 def engine(**changes: Any) -> Engine:

@@ -131,9 +131,12 @@ def test_streams_that_outlast_the_drain_are_cut() -> None:
 
 
 def test_the_replica_with_the_fewest_readers_leaves() -> None:
-    """As production chooses: the one that is busy stays, although it became ready last."""
-    work = requests([0.0, 11.0, 11.1, 11.2, 11.3], [20] * 5, [10, 30, 1000, 10, 1000])
-    outcome = run_fleet(work, ROOMY, Planned([2, 1], period=10.0), start=1, cluster=SOON, end=30.0)
+    """As production chooses: the one that is busy stays, although it became ready last. Kubernetes alone would delete
+    it, and its streams, which outlast the drain, would be cut."""
+    work = requests([16.0, 16.1, 16.2], [20] * 3, [1000, 10, 1000])
+    cluster = replace(SOON, drain_limit=1.0)
+    outcome = run_fleet(work, ROOMY, Planned([2, 1], period=10.0), start=1, cluster=cluster, end=30.0)
+    assert outcome.finish[[0, 2]].min() > 21.0
     assert outcome.cut == 0
     assert outcome.changes == ((0.0, 1), (10.0, 2), (20.0, 1))
 

@@ -1,6 +1,7 @@
 """Scores many requests at once as the production meter scores each (`andante.domain.request_meter.RequestMeter`).
 
-In arrays, because a fleet has thousands of open requests at each scrape. A test compares every figure with the meter.
+In arrays, because a fleet has thousands of open requests at each scrape. A test compares every field of `Scores` with
+the meter's, of requests that are open and of those that ended, but for the penalty of programs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Scores:
     deficit: Floats
     """0 if good, else objective - QoE."""
     idle_penalty: Floats
-    """Pace x user idle latency, tokens."""
+    """Pace x user idle latency, tokens; 0 for a program, whose pace `Requests` does not keep."""
     gave_up: Bools
     """Whether the reader left after a wait with nothing left to read."""
 
@@ -38,7 +39,9 @@ def scores(requests: Requests, state: State, which: Ints, *, now: float, objecti
     ttft, period = requests.expected_ttft[which], requests.seconds_per_token[which]
     deadline = requests.deadline[which]
     over, complete, left = status >= ENDED, status == ENDED, status == LEFT
-    since = np.where(over, state.gone[which], now) - requests.arrival[which]
+    last = state.last[which]
+    # A step that runs at `now` has delivered its tokens already: nothing is judged from before them.
+    since = np.fmax(np.where(over, state.gone[which], now) - requests.arrival[which], last)
     reads, program = period > 0, np.isfinite(deadline)
     ttft = np.where(reads, ttft, 0.0)
     pace = 1.0 / np.where(reads, period, 1.0)
@@ -56,7 +59,6 @@ def scores(requests: Requests, state: State, which: Ints, *, now: float, objecti
     qoe = np.where(nothing, np.where(complete, 0.0, 1.0), reading / np.where(nothing, 1.0, reading + area * pace))
     delay = np.where(nothing, np.where(complete, np.inf, 0.0), area / np.where(nothing, 1.0, length))
 
-    last = state.last[which]
     behind = np.where(program, np.maximum(np.where(complete, last, since) - deadline, 0.0), 0.0)
     qoe = np.where(program, np.where(behind > 0, 0.0, 1.0), qoe)
     delay = np.where(program, behind, delay)
