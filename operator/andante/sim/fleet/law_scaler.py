@@ -23,13 +23,16 @@ class LawScaler:
     """A law with what a cluster's metrics would show it."""
 
     def __init__(self, law: Law, objective: Objective = _READING) -> None:
+        """`objective`: the promise that the law is told; the usual reader's by default. A law serves one run."""
         self._law, self._objective = law, objective
 
     @property
     def period(self) -> float:
+        """Seconds between two decisions, the law's own."""
         return self._law.period
 
     def wanted(self, sight: Sight) -> int:
+        """Replicas that the law asks for now."""
         return self._law.wanted(seen(sight, self._objective))
 
 

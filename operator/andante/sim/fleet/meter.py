@@ -52,9 +52,11 @@ class Scrape:
     """Seconds per token after the first, of answers that ended since the scrape before."""
 
     def counter(self, pod: int, which: int) -> float:
+        """One of the counters of the pod with this number. Raises KeyError where it was not scraped."""
         return float(self.counters[self.pods[pod], which])
 
     def gauge(self, pod: int, which: int) -> float:
+        """The same of its figures at the moment of the scrape."""
         return float(self.gauges[self.pods[pod], which])
 
 

@@ -18,7 +18,9 @@ class Series:
     spec: Ints
     """Replicas that the Deployment asks for."""
     ready: Ints
+    """Replicas that serve: neither hung nor draining."""
     open_requests: Ints
+    """On the replicas that were scraped, those that drain included."""
     arrived: Ints
     """Requests since the scrape before; one that is sent again counts again."""
     deficit: Floats
@@ -55,7 +57,9 @@ class FleetOutcome:
     changes: tuple[tuple[float, int], ...]
     """(time, replicas asked for) of each change, the first one at the start."""
     steps: int
+    """Engine steps of all replicas."""
     preemptions: int
+    """By the policy and for want of KV blocks, on all replicas."""
     series: Series
 
     @property
@@ -65,10 +69,12 @@ class FleetOutcome:
 
     @property
     def share_good(self) -> float:
+        """Of the requests that count in QoE; NaN without any."""
         return float(self.good[self.counts].mean()) if self.counts.any() else float("nan")
 
     @property
     def share_left(self) -> float:
+        """Of all requests, those whose readers left; NaN without any."""
         return float(self.left.mean()) if self.left.size else float("nan")
 
     @property

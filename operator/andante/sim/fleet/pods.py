@@ -44,6 +44,7 @@ class Pod:
 
     @property
     def takes_requests(self) -> bool:
+        """Whether the router sends requests to it: to a hung one too, until the kubelet notices."""
         return self.phase in (Phase.READY, Phase.HUNG)
 
     def paid_until(self, moment: float) -> float:

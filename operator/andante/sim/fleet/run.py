@@ -49,6 +49,7 @@ _PROMISED = Objective()
 _LONGEST_REST = 86_400.0
 """Seconds after the end of the run in which the last requests must be over."""
 _SCORED_AT_ONCE = 1_000_000
+"""Requests: the arrays of a score take a few hundred bytes for each."""
 
 
 def run_fleet(
@@ -329,7 +330,7 @@ class _Run:
         self._happen(now)
 
     def _check(self) -> None:
-        """Raises SimulationError unless every request is over, once, and every KV block is free again."""
+        """Raises SimulationError unless every request is over and every replica that is left is empty."""
         status, blank = self._replicas.blank.status, self._replicas.blank
         if (status < ENDED).any():
             raise SimulationError(f"request {int(np.argmax(status < ENDED))} has no end")
@@ -341,6 +342,7 @@ class _Run:
                 self._check_empty(pod.row)
 
     def _check_empty(self, row: int) -> None:
+        """Raises SimulationError unless the replica has all its KV blocks and ended each request that it was sent."""
         replicas, counts = self._replicas, self._replicas.counts[row]
         if counts[FREE] != self._engine.blocks or replicas.references[row].any():
             raise SimulationError(f"{self._engine.blocks - counts[FREE]} KV blocks of a replica are lost")

@@ -52,6 +52,7 @@ class Static:
     period: float = 3600.0
 
     def wanted(self, sight: Sight) -> int:
+        """The number."""
         del sight
         return self.replicas
 
@@ -64,5 +65,6 @@ class Scheduled:
     period: float = 15.0
 
     def wanted(self, sight: Sight) -> int:
+        """The entry that holds at `sight.now`."""
         past = [replicas for at, replicas in self.timetable if at <= sight.now]
         return past[-1] if past else self.timetable[0][1]

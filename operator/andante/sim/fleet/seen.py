@@ -140,6 +140,7 @@ class Seen:
 
     @property
     def ready_pods(self) -> tuple[PodSeen, ...]:
+        """Those of `pods` that are ready, in the same order."""
         return tuple(pod for pod in self.pods if pod.ready)
 
 
