@@ -16,7 +16,8 @@ COLUMNS = (
 
 def pooled_table(document: Mapping[str, Any]) -> str:
     """One row for each promise and conditions: all workloads with one configuration."""
-    return _table((row for row in _standings(document) if row[2] == POOLED), "all")
+    rows = _table((row for row in _standings(document) if row[2] == POOLED), "all")
+    return f"{warning(document)}\n\n{rows}"
 
 
 def workloads_table(document: Mapping[str, Any]) -> str:
@@ -30,6 +31,16 @@ def _standings(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Map
             for conditions, workloads in groups.items():
                 for workload, standing in workloads.items():
                     yield promise, conditions, workload, standing
+
+
+def warning(document: Mapping[str, Any]) -> str:
+    """What a reader must know of the tables before them."""
+    head = document["headline"]
+    parts = [] if head["complete"] else ["Not all of the league was played."]
+    parts += [] if head["tuned"] else ["Nothing was tuned: every law has its authors' settings."]
+    settings = document["settings"]
+    parts.append(f"Seeds {', '.join(map(str, settings['seeds_judged']))}; code {settings['sources']}.")
+    return " ".join(parts)
 
 
 def _table(rows: Iterator[tuple[str, str, str, Mapping[str, Any]]], name: str) -> str:

@@ -105,8 +105,11 @@ def _timed(task: Task) -> float:
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:
-    found = players(full=arguments.full)
+    found = players(full=arguments.full or bool(arguments.players))
     if arguments.players:
+        unknown = sorted({*arguments.players} - {player.name for player in found})
+        if unknown:
+            raise SystemExit(f"no player {unknown[0]!r}; there are {', '.join(player.name for player in found)}")
         found = tuple(player for player in found if player.name in {OURS, *arguments.players})
     conditions = [
         Conditions(warmup=warmup, scheduler=scheduler, patience=patience, promise=promise)
@@ -128,7 +131,12 @@ def _arguments() -> argparse.Namespace:
     full = "--full" in sys.argv
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="all warm-ups, patience, promises and rivals")
-    parser.add_argument("--budget", type=int, default=40 if full else 9, help="settings that are tried for each law")
+    parser.add_argument(
+        "--budget",
+        type=int,
+        default=40 if full else 9,
+        help="settings that are tried for each law; 1: nothing is tuned",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=list(JUDGING_SEEDS if full else JUDGING_SEEDS[:2]))
     parser.add_argument("--warmups", nargs="+", choices=WARMUPS, default=list(WARMUPS) if full else ["100"])
     parser.add_argument("--schedulers", nargs="+", choices=SCHEDULERS, default=list(SCHEDULERS))

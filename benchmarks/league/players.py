@@ -76,6 +76,7 @@ _QUICK = (
     ),
 )  # fmt: skip
 _PLANNER = Player(name="dynamo-planner", what="the planner of ai-dynamo itself, its throughput scaling")
+"""It takes most of a minute for a run of an hour, as it fits ARIMA models."""
 _FULL = (
     Player(name="dynamo-sla", what="Dynamo's planner law on estimated latencies, written anew"),
     Player(name="dynamo-easy-latency", what="Dynamo's planner law on KV thresholds, written anew"),
@@ -88,4 +89,5 @@ _FULL = (
 
 def players(*, full: bool) -> tuple[Player, ...]:
     """Who plays; Dynamo's planner itself only where it is installed (`make league-env`)."""
-    return (*_QUICK, *((_PLANNER,) if find_spec("dynamo") else ()), *(_FULL if full else ()))
+    planner = (_PLANNER,) if find_spec("dynamo") else ()
+    return (*_QUICK, *planner, *_FULL) if full else _QUICK

@@ -29,7 +29,7 @@ def write(plan: Plan, *, finished: bool, name: str, command: str) -> Path:
 
 def _write(plan: Plan, *, finished: bool, name: str, command: str) -> Path:
     tables = {group: _table(plan, group) for group in _groups(plan)}
-    headline: dict[str, Any] = {"complete": finished}
+    headline: dict[str, Any] = {"complete": finished, "tuned": plan.budget > 1}
     for (warmup, patience, promise), table in tables.items():
         place = headline.setdefault(promise.value, {}).setdefault(_warmup(warmup, patience), {})
         for workload in plan.workloads:
@@ -87,7 +87,8 @@ def _table(plan: Plan, group: Group) -> Table:
 def _scores(plan: Plan, at: Conditions) -> dict[str, dict[str, Score]]:
     found: dict[str, dict[str, Score]] = {}
     for player in plan.players:
-        for suffix, play in (("", _tuned_run(plan, player, at)), (" as it comes", _default_run(player, at))):
+        kinds = [("", _tuned_run(plan, player, at)), (" as it comes", _default_run(player, at))]
+        for suffix, play in kinds if plan.budget > 1 else kinds[:1]:
             played = {w: s for w in plan.workloads if (s := _score(play, w, plan.seeds)) is not None}
             if played:
                 found[player.name + suffix] = played
@@ -159,7 +160,7 @@ def _rows(plan: Plan, tables: Mapping[Group, Table]) -> Sequence[Sequence[object
                 ]
                 here = [(name, played[workload]) for name, played in scores.items() if workload in played]
                 for name, score in sorted(here, key=lambda one: (not one[1].met(promise), one[1].hours)):
-                    tuned = not name.endswith(" as it comes")
+                    tuned = plan.budget > 1 and not name.endswith(" as it comes")
                     rows.append(
                         [
                             *head, name.removesuffix(" as it comes"), "tuned" if tuned else "its authors'",

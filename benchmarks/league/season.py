@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from benchmarks.league import runs
@@ -48,7 +48,7 @@ class Plan:
     players: Sequence[Player]
     seeds: Sequence[int]
     budget: int
-    """Settings that the tuner may try for each law, under each of the conditions."""
+    """Settings that are tried for each law, under each of the conditions; 1: the authors', and nothing is tuned."""
     workloads: Sequence[str] = WORKLOADS
 
 
@@ -62,7 +62,7 @@ def tuned(player: Player, at: Conditions, budget: int) -> Tuned:
         return cost(segments, at.promise, enough=enough)
 
     parameters, defaults = player.parameters(at.promise), player.defaults(at.promise)
-    if not parameters:
+    if not parameters or budget == 1:
         return Tuned(settings={}, cost=math.nan, default_cost=math.nan, evaluations=0)
     return tune(parameters, defaults, evaluate, budget=budget, seed=TUNING_SEED)
 
@@ -98,22 +98,33 @@ class Task:
 
 
 def tasks(plan: Plan) -> Iterator[list[Task]]:
-    """Stages, the most telling first; tasks of one stage do not wait for each other.
+    """Stages, the most telling first; tasks of one stage do not wait for each other."""
+    return _tuned_season(plan) if plan.budget > 1 else _quick_season(plan)
 
-    First everyone with the authors' settings on one seed, so that a table exists early; then what each can do at its
-    best; then hindsight; then other seeds.
-    """
-    yield list(_defaults(plan, plan.seeds[:1]))
+
+def _tuned_season(plan: Plan) -> Iterator[list[Task]]:
+    """First what each can do at its best, then hindsight, then the authors' settings, then other seeds."""
     for at in plan.conditions:
         yield [
             Task(f"tune {p.name}, {words(at)}", plan.budget * len(TUNED_ON) // 2, tuned, (p, at, plan.budget))
             for p in plan.players
+            if p.tuned
         ]
         yield list(_judged(plan, (at,), plan.seeds[:1]))
         yield list(_references(plan, (at,), plan.seeds[:1]))
+    yield list(_defaults(plan, plan.seeds[:1]))
     for seed in plan.seeds[1:]:
         yield [*_judged(plan, plan.conditions, (seed,)), *_defaults(plan, (seed,))]
         yield list(_references(plan, plan.conditions, (seed,)))
+
+
+def _quick_season(plan: Plan) -> Iterator[list[Task]]:
+    """Without tuning: one workload after the other, under all conditions."""
+    for seed in plan.seeds:
+        for workload in plan.workloads:
+            here = replace(plan, workloads=(workload,))
+            yield list(_defaults(here, (seed,)))
+            yield list(_references(here, plan.conditions, (seed,)))
 
 
 def _defaults(plan: Plan, seeds: Iterable[int]) -> Iterator[Task]:

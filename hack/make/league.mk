@@ -14,8 +14,8 @@ league-record: league-env ## what the planner of ai-dynamo decides on the unit t
 league-check: league-env ## whether the planner of ai-dynamo still decides as recorded
 	nice -n 15 $(LEAGUE_RUN) -m benchmarks.league.record_dynamo --check
 
-bench-league: league-env ## who keeps the promise for the fewest replica-hours: our scaling law and others, tuned alike (an hour; resumable)
-	nice -n 15 $(LEAGUE_RUN) -m benchmarks.league $(ARGS)
+bench-league: setup ## who keeps the promise for the fewest replica-hours: our scaling law and others, tuned alike (an hour; resumable)
+	PYTHONPATH=operator:engine_image:. nice -n 15 python -m benchmarks.league $(ARGS)
 
 bench-league-full: league-env ## the same for all warm-ups, readers who leave, both promises and all rivals (many hours; resumable)
 	nice -n 15 $(LEAGUE_RUN) -m benchmarks.league --full $(ARGS)
