@@ -17,6 +17,8 @@ import yaml
 from hack.localcluster.api import ControlPlane
 from hack.localcluster.control_plane import free_ports
 
+from object_reader import ObjectReader
+
 ROOT = Path(__file__).resolve().parents[1]
 TICK_SECONDS = 1.0
 
@@ -133,6 +135,7 @@ class Namespace:
 
     def __init__(self, control_plane: ControlPlane, name: str) -> None:
         self.plane, self.name = control_plane, name
+        self._reader = ObjectReader(control_plane, name)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         return self.plane.kubectl("-n", self.name, *arguments, stdin=stdin, check=check).stdout
@@ -145,10 +148,14 @@ class Namespace:
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """The object, or None."""
+        if self._reader.knows(kind):
+            return self._reader.get(kind, name)
         text = self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found", "--show-managed-fields")
         return json.loads(text) if text.strip() else None
 
     def items(self, kinds: str) -> list[dict[str, Any]]:
+        if self._reader.knows(kinds):
+            return self._reader.items(kinds)
         found: list[dict[str, Any]] = json.loads(self.kubectl("get", kinds, "-o", "json"))["items"]
         return found
 
