@@ -92,7 +92,11 @@ def main() -> int:
 
 
 def _caches(folder: Path) -> dict[str, str]:
-    return {"ANDANTE_ENGINE_CACHE": str(folder), "NUMBA_CACHE_DIR": str(folder / "numba")}
+    return {
+        "ANDANTE_ENGINE_CACHE": str(folder),
+        "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "VLLM_CACHE_ROOT": str(folder / "vllm"),
+    }
 
 
 def _start(policy: str, package: Path, environment: Mapping[str, str], *, meter: bool = True) -> tuple[float, str]:
