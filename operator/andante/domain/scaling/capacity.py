@@ -25,6 +25,8 @@ KV_PER_REQUEST = 8.0
 FORGET_REQUESTS_SECONDS = 300.0
 """Time in which the mean lengths follow a change of the requests: long enough to be a mean, short enough to follow a
 change of use within one warm-up of a large model."""
+LARGEST = 1e8
+"""No true mean length (tokens) or rate (requests/s) is larger."""
 LEAST_REQUESTS = 8.0
 """Requests for which the earlier means count at the least: one request after a silence is not the new mean."""
 
@@ -60,7 +62,8 @@ class Lengths:
         """The means; None where the format is not known. Raises ValueError or TypeError for invalid content."""
         if state.get("v") != VERSION:
             return None
-        return cls(prompt=number(state["prompt"]), answer=number(state["answer"]), rate=number(state["rate"]))
+        prompt, answer, rate = (number(state[name], least=0.0, most=LARGEST) for name in ("prompt", "answer", "rate"))
+        return cls(prompt=prompt, answer=answer, rate=rate)
 
 
 def learned_lengths(lengths: Lengths | None, demand: Demand, *, seconds: float) -> Lengths | None:

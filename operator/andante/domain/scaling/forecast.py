@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from andante.domain.scaling.numbers import number, numbers, optional_number, short
-from andante.domain.scaling.series import EMPTY, Series, half
+from andante.domain.scaling.numbers import number, numbers, optional_number, pair, short
+from andante.domain.scaling.series import EMPTY, LARGEST, Series, half
 from andante.domain.scaling.trail import Point, Trail
 
 VERSION = 2
@@ -176,16 +176,16 @@ class Forecast:
         invalid content."""
         if state.get("v") != VERSION:
             return cls()
-        filling, noise, surges = (numbers(state.get(name), most=2) for name in ("filling", "noise", "surges"))
+        seconds, weighed = numbers(state["filling"], count=2, least=0.0)
         return cls(
             at=optional_number(state.get("at")),
-            filling=(filling[0], filling[1]),
-            ahead=number(state["ahead"]),
-            last=numbers(state.get("last"), most=FAST_SLOTS),
-            slow=number(state["slow"]),
+            filling=(min(seconds, SLOT_SECONDS), weighed),
+            ahead=number(state["ahead"], least=-SLOT_SECONDS, most=SLOT_SECONDS),
+            last=numbers(state.get("last"), count=FAST_SLOTS, least=0.0, most=LARGEST),
+            slow=number(state["slow"], least=0.0, most=LARGEST),
             slots=min(max(0, int(state["slots"])), round(SLOW_SECONDS / SLOT_SECONDS)),
-            noise=(noise[0], noise[1]),
-            surges=(surges[0], surges[1]),
+            noise=pair(state["noise"], least=0.0),
+            surges=pair(state["surges"], least=0.0),
             recent=Series.from_text(state["recent"], most=PEAK_SLOTS + 1, least=0.0),
             trail=Trail.from_state(state["trail"]),
             errors=Series.from_text(state["errors"], most=KEPT_ERRORS),

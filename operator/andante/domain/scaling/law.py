@@ -24,6 +24,7 @@ from andante.domain.scaling.numbers import (
     Pair,
     grown,
     later,
+    number,
     optional_number,
     optional_pair,
     pairs,
@@ -133,12 +134,13 @@ class Plan:
         """The plan; empty where the format is not known. Raises ValueError or TypeError for invalid content."""
         if state.get("v") != VERSION:
             return cls()
+        lost, requests = state["lost"]
         return cls(
             lengths=Lengths.from_state(state["lengths"]) if state.get("lengths") else None,
             forecast=Forecast.from_state(state["forecast"]),
-            lost=optional_pair(state["lost"]) or (0.0, 0.0),
+            lost=(number(lost, least=0.0), number(requests, least=0.0)),
             loads=pairs(state.get("loads"), most=MAX_PEAKS),
-            ceiling=optional_pair(state.get("ceiling")),
+            ceiling=optional_pair(state.get("ceiling"), least=0.0),
             wants=pairs(state.get("wants"), most=MAX_PEAKS),
             above_since=optional_number(state.get("aboveSince")),
             known_since=optional_number(state.get("knownSince")),

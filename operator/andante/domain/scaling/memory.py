@@ -149,8 +149,8 @@ class Memory:
             return cls()
         try:
             return cls(
-                carried=optional_number(state.get("carried")),
-                ceiling=optional_pair(state.get("ceiling")),
+                carried=optional_number(state.get("carried"), least=0.0),
+                ceiling=optional_pair(state.get("ceiling"), least=0.0),
                 recent=pairs(state.get("recent"), most=MAX_PEAKS),
                 quiet_since=optional_number(state.get("quietSince")),
                 blind_since=optional_number(state.get("blindSince")),

@@ -24,30 +24,40 @@ def short_time(at: float) -> float:
     return round(at, 1)
 
 
-def number(value: Any) -> float:
-    """A finite number from JSON. Raises ValueError or TypeError for anything else."""
+LARGEST_KNOWN = 1e12
+"""Larger than any time, count or measure that a memory holds."""
+
+
+def number(value: Any, *, least: float = -LARGEST_KNOWN, most: float = LARGEST_KNOWN) -> float:
+    """A number from JSON between `least` and `most`. Raises ValueError or TypeError for anything else: it may have been
+    edited, and a number that no memory learns may stop the scaler for ever."""
     found = float(value)
-    if not math.isfinite(found):
-        raise ValueError(f"not finite: {found}")
+    if not least <= found <= most:
+        raise ValueError(f"not a number from {least:g} to {most:g}: {found:g}")
     return found
 
 
-def optional_number(value: Any) -> float | None:
-    """A finite number, or None for null."""
-    return None if value is None else number(value)
+def optional_number(value: Any, *, least: float = -LARGEST_KNOWN) -> float | None:
+    """A number of at least `least`, or None for null."""
+    return None if value is None else number(value, least=least)
 
 
-def numbers(values: Iterable[Any] | None, *, most: int) -> tuple[float, ...]:
-    """The newest `most` finite numbers of a list."""
-    return tuple(number(value) for value in values or ())[-most:]
+def numbers(
+    values: Iterable[Any] | None, *, count: int, least: float = -LARGEST_KNOWN, most: float = LARGEST_KNOWN
+) -> tuple[float, ...]:
+    """The newest `count` numbers of a list, each between `least` and `most`."""
+    return tuple(number(value, least=least, most=most) for value in values or ())[-count:]
 
 
-def optional_pair(value: Any) -> Pair | None:
-    """A pair of finite numbers, or None for null. Raises ValueError or TypeError for anything else."""
-    if value is None:
-        return None
+def pair(value: Any, *, least: float = -LARGEST_KNOWN) -> Pair:
+    """A pair of numbers, the second of at least `least`. Raises ValueError or TypeError for anything else."""
     first, second = value
-    return number(first), number(second)
+    return number(first), number(second, least=least)
+
+
+def optional_pair(value: Any, *, least: float = -LARGEST_KNOWN) -> Pair | None:
+    """The same, or None for null."""
+    return None if value is None else pair(value, least=least)
 
 
 def rows_text(rows: Iterable[Sequence[float]]) -> str:

@@ -127,7 +127,7 @@ class Relief:
             purchase = Purchase(ready=int(ready), deficit=number(deficit), throughput=throughput)
         return cls(
             purchase=purchase,
-            in_vain=int(state.get("inVain") or 0),
+            in_vain=int(number(state.get("inVain") or 0, least=0.0)),
             in_vain_since=optional_number(state.get("inVainSince")),
             idle_since=optional_number(state.get("idleSince")),
             silent_since=optional_number(state.get("silentSince")),

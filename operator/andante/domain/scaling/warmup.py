@@ -21,6 +21,8 @@ QUANTILE = 0.75
 """Share of the replicas that shall be ready at the horizon. The slowest would make every forecast too long."""
 SAME_POD_SECONDS = 1.5
 """Kubernetes tells creation times to the second: two times that differ by less are one pod's."""
+LONGEST_SECONDS = 86_400.0
+"""A replica that is not ready by then is restarted: the longest `rollout.startupTimeout`."""
 MOST_STARTING = 40
 """Starting pods that are followed: a surge tells its warm-up with some of them."""
 FIRST_SEEN_SECONDS = 60.0
@@ -89,7 +91,7 @@ class Warmup:
         return cls(
             starting=times(state.get("starting"), most=MOST_STARTING),
             served=times(state.get("served"), most=MOST_STARTING),
-            seen=numbers(state.get("seen"), most=KEPT),
+            seen=numbers(state.get("seen"), count=KEPT, least=0.0, most=LONGEST_SECONDS),
             ready=int(state.get("ready") or 0),
         )
 
