@@ -180,6 +180,17 @@ def test_an_idle_service_s_horizon_stays_that_of_its_warm_up() -> None:
     assert f"within {SLOT_SECONDS * (PRIOR_SECONDS / SLOT_SECONDS + 1):.0f} s" in decision.steps[0].message
 
 
+@pytest.mark.parametrize("idle", [30.0, 90.0, 3600.0])
+def test_the_first_request_after_an_idle_time_stands_for_its_own_window(idle: float) -> None:
+    memory = _planned(*[1.0] * 20)
+    forecast = dataclasses.replace(_after([0.0] * 80), slots=5)
+    memory = dataclasses.replace(memory, plan=dataclasses.replace(memory.plan, forecast=forecast))
+    at = (forecast.at or 0.0) + idle
+    for now, rate in ((at - 15, 0.0), (at, PER_REPLICA)):
+        _, memory = decide(snapshot(spec=2, arrivals=rate, at=now), memory, now)
+    assert memory.plan.forecast.slots == 6
+
+
 def test_without_traffic_the_mean_rate_and_the_losses_fade_and_the_lengths_stay() -> None:
     busy, silent = (_planned(*[1.0] * 60, *[0.0] * none, loss=0.2).plan for none in (0, 120))
     assert busy.lengths is not None

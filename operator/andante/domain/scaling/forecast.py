@@ -87,10 +87,14 @@ class Forecast:
 
     def new_seconds(self, at: float, *, window: float) -> float:
         """Seconds for which a sample at `at` stands: the time since the sample before it. Its own `window` is longer
-        where pods are scraped in turn and more seldom than once a tick; after a gap, only the window is known."""
+        where pods are scraped in turn and more seldom than once a tick. After a gap only the window is known, and after
+        an idle time, of which nothing is learned, the rest was without demand."""
         if self.at is None:
             return window
-        return at - self.at if at - self.at <= MOST_MISSED_SLOTS * SLOT_SECONDS else window
+        since = at - self.at
+        if self.is_idle:
+            return min(since, window)
+        return since if since <= MOST_MISSED_SLOTS * SLOT_SECONDS else window
 
     def learned(self, work: float, *, at: float, seconds: float, horizon_slots: int, peak_slots: int) -> Self:
         """The forecast after a sample at `at`, in whose `seconds` (`new_seconds`) the demand was `work`. `peak_slots`:
