@@ -31,7 +31,7 @@ class AndanteScaler:
     def __init__(self, service: LLMService, *, tick: float = 15.0, behind: float = 0.0) -> None:
         """`service`: as it would be deployed; its rules and its promise are what the operator makes of it. `tick`:
         seconds between two decisions. `behind`: seconds by which the metrics may be late, as the operator is told of
-        its source. Raises ValueError where the service leaves its replicas to somebody else.
+        its source. Raises ValueError where the service's mode is not Auto.
         """
         if service.spec.scaling.mode != "Auto":
             raise ValueError(f"spec.scaling.mode must be Auto, got {service.spec.scaling.mode}")
