@@ -124,7 +124,7 @@ def sources(name: str) -> tuple[Path, ...]:
         *(_ROOT / "operator/andante/profiles").rglob("*.yaml"),
         *(_ROOT / f"operator/andante/domain/scaling/{module}.py" for module in ("capacity", "engine_capacity")),
         *TRACES.glob("*.gz"), _ROOT / "benchmarks/middle_rate.py", _ROOT / "benchmarks/scheduling/stock.py",
-        *(Path(__file__).parent / f"{module}.py" for module in ("cases", "hindsight", "runs", "scalers")),
+        *(Path(__file__).parent / f"{module}.py" for module in ("cases", "hindsight", "promise", "runs", "scalers")),
     }  # fmt: skip
     ours = {
         _ROOT / "operator/andante/sim/fleet/andante_scaler.py",

@@ -1,8 +1,8 @@
 """A throughput planner that is given our own model of a replica's capacity.
 
-No project ships it. It is the hardest rival that we could build: what others have to learn or to benchmark, it takes
-from the profile. Demand is counted in replicas' worth of work that arrived, as in Andante's own law; the largest mean
-of the last minutes is planned for.
+No project ships it. What others have to learn or to benchmark, it takes from the profile: a hard rival. Demand is
+counted in replicas' worth of work that arrived, as in Andante's own law; the largest mean of the last minutes is
+planned for.
 """
 
 from __future__ import annotations

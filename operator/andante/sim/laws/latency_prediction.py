@@ -2,8 +2,8 @@
 
 llm-d's law on latencies prefers the histograms of its predictor to the measured ones: a prediction rises when a queue
 forms, a measurement when its requests got their first token. The predictor itself is trained online and not open to
-re-implementation in a few lines; this one knows the step time of the profile and errs at random by a given share, so it
-is at least as good.
+re-implementation in a few lines; this one knows the step time of the profile and errs at random by a given share. A
+real one may err more, or less.
 """
 
 from __future__ import annotations
