@@ -13,16 +13,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 
 from benchmarks.league import report, runs
 from benchmarks.league.cases import SCHEDULERS, WARMUPS, WORKLOADS
 from benchmarks.league.players import OURS, players
+from benchmarks.league.playing import Progress, play
 from benchmarks.league.promise import Promise
-from benchmarks.league.season import JUDGING_SEEDS, Conditions, Plan, Task, tasks
+from benchmarks.league.season import JUDGING_SEEDS, Conditions, Plan, tasks
 
 
 def main() -> int:
@@ -33,75 +31,14 @@ def main() -> int:
     rest = [word for word in sys.argv[1:] if word != "--full"]
     command += f" ARGS={shlex.quote(shlex.join(rest))}" if rest else ""
     name = arguments.name
-    finished = True
     if not arguments.report_only:
         progress = Progress(sum(task.games for stage in tasks(plan) for task in stage), arguments.minutes * 60)
         for stage in tasks(plan):
-            finished = _play(stage, arguments.jobs, progress)
-            if not finished:
+            if not play(stage, arguments.jobs, progress):
                 break
-            report.write(plan, finished=False, name=name, command=command)
-    print(report.write(plan, finished=finished and not arguments.report_only, name=name, command=command))
+            report.write(plan, name=name, command=command)
+    print(report.write(plan, name=name, command=command))
     return 0
-
-
-class Progress:
-    """Says how far the season is, and how long it still takes."""
-
-    def __init__(self, games: int, seconds: float) -> None:
-        self._games, self._limit, self._done, self._began = games, seconds, 0, time.monotonic()
-        self._played, self._spent = 0, 0.0
-
-    @property
-    def over(self) -> bool:
-        """Whether the time is up."""
-        return 0 < self._limit < time.monotonic() - self._began
-
-    def done(self, task: Task, seconds: float) -> None:
-        """Tell of a task that took `seconds`; one that took none was kept from before."""
-        self._done += task.games
-        if seconds > 0.5:
-            self._played, self._spent = self._played + task.games, self._spent + seconds
-        elapsed = time.monotonic() - self._began
-        if self._played:
-            left = (self._games - self._done) * elapsed / max(self._done, 1) / 60
-            words = f"{seconds:.0f} s; about {left:.0f} minutes left"
-        else:
-            words = "kept"
-        print(f"{self._done} of {self._games} runs: {task.name}: {words}", flush=True)
-
-
-def _play(stage: Sequence[Task], jobs: int, progress: Progress) -> bool:
-    """Play the tasks; whether all were. When the time is up no further one begins."""
-    for task, seconds in _played(stage, jobs, progress):
-        progress.done(task, seconds)
-    return not progress.over
-
-
-def _played(stage: Sequence[Task], jobs: int, progress: Progress) -> Iterator[tuple[Task, float]]:
-    if jobs == 1:
-        for task in stage:
-            if progress.over:
-                return
-            yield task, _timed(task)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        waiting = list(reversed(stage))
-        running = {pool.submit(_timed, task): task for task in [waiting.pop() for _ in range(min(jobs, len(waiting)))]}
-        while running:
-            future = next(as_completed(running))
-            task = running.pop(future)
-            if waiting and not progress.over:
-                following = waiting.pop()
-                running[pool.submit(_timed, following)] = following
-            yield task, future.result()
-
-
-def _timed(task: Task) -> float:
-    """Wall seconds of the task."""
-    began = time.monotonic()
-    task()
-    return time.monotonic() - began
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

@@ -21,15 +21,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write(plan: Plan, *, finished: bool, name: str, command: str) -> Path:
+def write(plan: Plan, *, name: str, command: str) -> Path:
     """Write what is played of `plan`; nothing is run."""
     with runs.only_kept():
-        return _write(plan, finished=finished, name=name, command=command)
+        return _write(plan, name=name, command=command)
 
 
-def _write(plan: Plan, *, finished: bool, name: str, command: str) -> Path:
+def _write(plan: Plan, *, name: str, command: str) -> Path:
     tables = {group: _table(plan, group) for group in _groups(plan)}
-    headline: dict[str, Any] = {"complete": finished, "tuned": plan.budget > 1}
+    headline: dict[str, Any] = {"complete": _complete(plan), "tuned": plan.budget > 1}
     for (warmup, patience, promise), table in tables.items():
         place = headline.setdefault(promise.value, {}).setdefault(_warmup(warmup, patience), {})
         for workload in plan.workloads:
@@ -59,6 +59,17 @@ def _write(plan: Plan, *, finished: bool, name: str, command: str) -> Path:
         name, headline=headline, settings=settings, figures=figures, table=(COLUMNS, _rows(plan, tables)),
         packages=("numpy", "numba", "ai-dynamo"),
     )  # fmt: skip
+
+
+def _complete(plan: Plan) -> bool:
+    """Whether every run of the plan is kept."""
+    try:
+        for stage in season.tasks(plan):
+            for task in stage:
+                task()
+    except NotPlayedError:
+        return False
+    return True
 
 
 Group = tuple[str, float | None, Promise]

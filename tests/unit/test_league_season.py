@@ -88,7 +88,7 @@ def test_a_budget_of_one_tunes_nothing(played: Played) -> None:
 
 def test_a_report_runs_nothing_and_says_what_is_missing(played: Played, tmp_path: Path) -> None:
     played.only_kept = True
-    report.write(plan(), finished=False, name="league", command="make bench-league")
+    report.write(plan(), name="league", command="make bench-league")
     document = json.loads((tmp_path / "league.json").read_text())
     pooled = document["headline"]["mean-qoe"]["warm-up 100 s"]["pooled_one_configuration"]
     assert pooled["gpu_hours_over_best_tuned_rival"] is None
@@ -98,7 +98,7 @@ def test_a_report_runs_nothing_and_says_what_is_missing(played: Played, tmp_path
 
 def test_the_headline_and_the_tables_come_from_the_runs(played: Played, tmp_path: Path) -> None:
     play(plan())
-    report.write(plan(), finished=True, name="league", command="make bench-league")
+    report.write(plan(), name="league", command="make bench-league")
     document = json.loads((tmp_path / "league.json").read_text())
     pooled = document["headline"]["mean-qoe"]["warm-up 100 s"]["pooled_one_configuration"]
     assert pooled["best_rival"] == "hpa-kv-use"
@@ -106,6 +106,7 @@ def test_the_headline_and_the_tables_come_from_the_runs(played: Played, tmp_path
     assert pooled["gpu_hours_over_planner_with_our_capacity"] == 0.8
     assert pooled["gpu_hours_over_oracle"] == pytest.approx(4 / 3, abs=1e-3)
     assert (pooled["scheduler_alone"], pooled["scaler_alone"], pooled["both"]) == (0.5, 0.5, 0.25)
+    assert document["headline"]["complete"]
     assert document["settings"]["sources"] == runs.version()
     row = next(line for line in pooled_table(document).splitlines() if line.startswith("| mean-qoe"))
     assert row == (
