@@ -14,6 +14,7 @@ from andante.sim.batch import Batch, choose_batch
 from andante.sim.decisions import Decide, Policy, look_up, look_up_refused, orders_of, step_time_of
 from andante.sim.engine import MICROSECOND, Engine
 from andante.sim.flight import land, launch
+from andante.sim.held import held
 from andante.sim.host_link import next_arrival
 from andante.sim.host_loads import complete_copies, step_host
 from andante.sim.host_memory import follow
@@ -105,6 +106,7 @@ def advance(
     `state`, `sums` and what `policy` has learned are changed. The time when requests are left is at least `until`; what
     happens at that time is left for the next call, so a run in parts is the same run.
     """
+    requests, engine, state = held(requests), held(engine), held(state)
     counts, clocks, comes = state.counts, state.clocks, state.comes
     idle_since = clocks[NOW]
     while clocks[NOW] < until:
