@@ -13,20 +13,25 @@ import pytest
 from hack.localcluster.api import ControlPlane
 
 from operator_process import Namespace, OperatorProcess
+from unit.run_cli import run_cli
 
 
-def _andante(kubeconfig: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, output and errors of the command."""
-    program = [str(Path(sys.executable).with_name("andante")), *arguments]
-    done = subprocess.run(
-        program,
-        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
+class Andante:
+    """Runs the command in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, kubeconfig: Path, *arguments: str) -> tuple[int, str, str]:
+        """Exit status, output and errors."""
+        status = run_cli(self._monkeypatch, *arguments, "--kubeconfig", kubeconfig)
+        said = self._capsys.readouterr()
+        return status, said.out, said.err
+
+
+@pytest.fixture
+def andante(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Andante:
+    return Andante(monkeypatch, capsys)
 
 
 def _account(ns: Namespace, plane: ControlPlane, name: str, rights: Sequence[str]) -> Path:
@@ -46,8 +51,8 @@ def told(served: Namespace) -> Namespace:
     return served
 
 
-def test_explain_shows_what_the_operator_wrote(told: Namespace, operated_plane: ControlPlane) -> None:
-    status, said, errors = _andante(operated_plane.kubeconfig, "explain", "chat", "-n", told.name)
+def test_explain_shows_what_the_operator_wrote(told: Namespace, operated_plane: ControlPlane, andante: Andante) -> None:
+    status, said, errors = andante(operated_plane.kubeconfig, "explain", "chat", "-n", told.name)
     assert (status, errors) == (0, "")
     assert said.splitlines()[0] == f"{told.name}/chat: 0/1 replicas ready; Ready:EngineStarting"
     assert "figures    missing: nothing could be measured: no replica is ready" in said
@@ -72,38 +77,40 @@ def test_kubectl_get_shows_the_same_problem(told: Namespace) -> None:
     assert told.kubectl("get", "lls", "chat").splitlines()[1].split()[:3] == ["chat", "0/1", "Ready:EngineStarting"]
 
 
-def test_the_right_to_read_the_service_is_enough(told: Namespace, operated_plane: ControlPlane) -> None:
+def test_the_right_to_read_the_service_is_enough(
+    told: Namespace, operated_plane: ControlPlane, andante: Andante
+) -> None:
     kubeconfig = _account(told, operated_plane, "reader", ["llmservices"])
-    status, said, _ = _andante(kubeconfig, "explain", "chat", "-n", told.name)
+    status, said, _ = andante(kubeconfig, "explain", "chat", "-n", told.name)
     assert status == 0
     assert f"not known: you have no right to list pods in namespace {told.name}" in said
     assert "operator   not known whether one runs: you have no right to list leases in all namespaces" in said
 
 
-def test_a_missing_right_is_named(told: Namespace, operated_plane: ControlPlane) -> None:
-    status, _, errors = _andante(_account(told, operated_plane, "stranger", []), "explain", "chat", "-n", told.name)
+def test_a_missing_right_is_named(told: Namespace, operated_plane: ControlPlane, andante: Andante) -> None:
+    status, _, errors = andante(_account(told, operated_plane, "stranger", []), "explain", "chat", "-n", told.name)
     assert status == 2
     assert f"you have no right to get llmservices.andante.dev in namespace {told.name}" in errors
-    status, _, errors = _andante(_account(told, operated_plane, "reader", ["llmservices"]), "status", "-A")
+    status, _, errors = andante(_account(told, operated_plane, "reader", ["llmservices"]), "status", "-A")
     assert status == 2
     assert "you have no right to list llmservices.andante.dev in all namespaces" in errors
 
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(
-    told: Namespace, operated_plane: ControlPlane
+    told: Namespace, operated_plane: ControlPlane, andante: Andante
 ) -> None:
-    status, _, errors = _andante(operated_plane.kubeconfig, "explain", "chatt", "-n", told.name)
+    status, _, errors = andante(operated_plane.kubeconfig, "explain", "chatt", "-n", told.name)
     assert status == 2
     assert "choose one that is there: chat" in errors
 
 
 def test_an_operator_that_stopped_is_told_first(
-    operator: OperatorProcess, ns: Namespace, control_plane: ControlPlane
+    operator: OperatorProcess, ns: Namespace, control_plane: ControlPlane, andante: Andante
 ) -> None:
     ns.apply()
     ns.wait_condition("Ready", "False", "EngineStarting")
     operator.stop()
-    status, said, _ = _andante(control_plane.kubeconfig, "explain", "chat", "-n", ns.name)
+    status, said, _ = andante(control_plane.kubeconfig, "explain", "chat", "-n", ns.name)
     assert status == 0
     assert said.splitlines()[1].startswith("  operator: ")
     assert "All that follows is as it was then" in said.splitlines()[1]

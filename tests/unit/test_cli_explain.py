@@ -55,15 +55,16 @@ def test_what_is_asked_and_served(explained: Explained) -> None:
     assert "1 ready, 2 starting, 0 stopping" in said
 
 
-@pytest.mark.parametrize(
-    ("spec", "said"),
-    [
-        ({"replicas": 7}, "spec.replicas (7) has no effect in mode Auto"),
-        ({"replicas": 7, "scaling": {"mode": "Manual"}}, "7 replicas, as scaling.mode is Manual"),
-    ],
-)
-def test_who_sets_the_number_is_said(explained: Explained, spec: dict[str, Any], said: str) -> None:
-    assert said in explained(service(status=_status(), **spec))
+def test_who_sets_the_number_is_said(explained: Explained) -> None:
+    by_hand = service(status=_status(), replicas=7, scaling={"mode": "Manual"})
+    assert "7 replicas, as scaling.mode is Manual" in explained(by_hand)
+
+
+def test_a_field_without_effect_is_told_beside_what_is_asked(explained: Explained) -> None:
+    idle = condition("SpecValid", "True", "FieldsWithoutEffect", "spec.replicas is 7 and has no effect")
+    said = explained(service(status=_status(conditions=[*WELL, idle]), replicas=7))
+    assert "spec.replicas is 7 and has no effect" in said.split("  figures")[0]
+    assert "no problem is known" in said.splitlines()[0]
 
 
 @pytest.mark.parametrize(

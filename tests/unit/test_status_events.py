@@ -109,3 +109,16 @@ def test_advice_is_told_as_advice(mode: str) -> None:
 
 def test_the_step_that_makes_advice_is_a_guard_rail_of_that_name() -> None:
     assert MODE in [guard.__name__ for guard in GUARDS]
+
+
+def test_a_field_without_effect_is_told_once_for_each_text_though_the_spec_is_valid() -> None:
+    valid = _status(SpecValid="True/Valid")
+    scaled = _status(SpecValid="True/FieldsWithoutEffect")
+    scaled["conditions"][0]["message"] = "spec.replicas is 5 and has no effect"
+    (event,) = of_conditions(valid, scaled)
+    assert (event.kind, event.reason) == ("Warning", "FieldsWithoutEffect")
+    assert list(of_conditions(scaled, scaled)) == []
+    again = _status(SpecValid="True/FieldsWithoutEffect")
+    again["conditions"][0]["message"] = "spec.replicas is 7 and has no effect"
+    assert [event.message for event in of_conditions(scaled, again)] == ["spec.replicas is 7 and has no effect"]
+    assert list(of_conditions(again, valid)) == []

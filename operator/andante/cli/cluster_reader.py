@@ -6,6 +6,7 @@ It only reads. Each refusal says which right is missing and what to do.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,7 +76,7 @@ class ClusterReader:
 
         given = None if kubeconfig is None else str(kubeconfig)
         try:
-            if kubeconfig is None and context is None and _IN_CLUSTER.exists():
+            if kubeconfig is None and context is None and _only_in_cluster():
                 configuration = kubernetes.client.Configuration()
                 kubernetes.config.load_incluster_config(client_configuration=configuration)
                 client, self.namespace = kubernetes.client.ApiClient(configuration), _IN_CLUSTER.read_text().strip()
@@ -203,6 +204,12 @@ class ClusterReader:
         if response.status >= 300 or answer is None:
             raise _RefusedError(response.status, str(found.get("message") or f"HTTP {response.status}"))
         return found
+
+
+def _only_in_cluster() -> bool:
+    """Whether the command runs in a pod, and no kubeconfig is there."""
+    chosen = os.environ.get("KUBECONFIG") or (Path.home() / ".kube" / "config").exists()
+    return _IN_CLUSTER.exists() and not chosen
 
 
 def _date(headers: Mapping[str, str]) -> datetime | None:

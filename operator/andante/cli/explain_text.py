@@ -8,6 +8,7 @@ from typing import Any, Final
 from andante.api.v1alpha1 import Condition, Decision, QoEStatus
 from andante.api.values import format_duration
 from andante.app.pods import containers_of, created_at, is_replica_of, sort_pods
+from andante.app.status.events import WITHOUT_EFFECT
 from andante.app.status.problems import short
 from andante.cli.cluster_reader import NotRead, SeenService
 from andante.cli.next_commands import next_command
@@ -103,9 +104,10 @@ def _asked(shown: ServiceView) -> Iterator[str]:
     if scaling.mode != "Auto":
         fixed = scaling.min_replicas if shown.spec.replicas is None else shown.spec.replicas
         bounds = f"{fixed} replicas, as scaling.mode is {scaling.mode}"
-    elif shown.spec.replicas is not None:
-        bounds += f"; spec.replicas ({shown.spec.replicas}) has no effect in mode Auto"
     yield f"             {bounds}"
+    valid = shown.status.condition("SpecValid")
+    if valid and valid.reason == WITHOUT_EFFECT:
+        yield f"             {plain(valid.message, _LONGEST_MESSAGE)}"
 
 
 def _served(shown: ServiceView) -> Iterator[str]:

@@ -48,6 +48,9 @@ _RULES: Final[Mapping[str, _Rule]] = {
 _GOOD: Final[Mapping[str, str | None]] = {aspect.type: aspect.good for aspect in ORDER}
 MODE: Final = "mode"
 """The step of a decision by which it is advice, and changes nothing."""
+WITHOUT_EFFECT: Final = "FieldsWithoutEffect"
+"""A reason that is good by its status, and told all the same: a person asked for something, and gets it not. So
+`kubectl scale` of a service in mode Auto has an answer."""
 _TOLD_AS: Final = {"Serving": "Ready"}
 """Reasons whose Event has another name."""
 
@@ -74,6 +77,8 @@ def of_conditions(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
 
 
 def _turned(old: Mapping[str, Any] | None, new: Mapping[str, Any], rule: _Rule) -> bool:
+    if new["reason"] == WITHOUT_EFFECT:
+        return old is None or (old["reason"], old["message"]) != (new["reason"], new["message"])
     was, good = old["status"] if old else "Unknown", _GOOD[new["type"]]
     if new["status"] == "Unknown" or (was == new["status"] and new["status"] == good):
         return False
@@ -88,6 +93,7 @@ def _turned(old: Mapping[str, Any] | None, new: Mapping[str, Any], rule: _Rule) 
 def _event(condition: Mapping[str, Any]) -> Event:
     reason = condition["reason"]
     bad = condition["status"] != _GOOD[condition["type"]] and reason not in WISHED
+    bad = bad or reason == WITHOUT_EFFECT
     return Event(
         kind="Warning" if bad else "Normal",
         reason=_TOLD_AS.get(reason, reason),

@@ -1,0 +1,52 @@
+"""A field that is set and changes nothing is named; a spec without such fields is simply valid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from andante.api.v1alpha1 import LLMService
+from andante.app.pods import sort_pods
+from andante.app.status.conditions import Observation, conditions
+from andante.app.status.problems import is_problem
+
+SCHEDULE = [{"name": "morning", "start": "0 8 * * 1-5", "duration": "2h", "minReplicas": 3}]
+
+
+def _told(**spec: Any) -> tuple[str, str, str]:
+    service = LLMService.parse({"metadata": {"name": "chat"}, "spec": {"model": {"id": "org/model"}, **spec}})
+    seen = Observation(service=service, pods=sort_pods([]), deployment=None, wanted_replicas=1)
+    (condition,) = (c for c in conditions(seen, now=0.0) if c.type == "SpecValid")
+    assert not is_problem(condition)
+    return condition.status, condition.reason, condition.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        (
+            {"replicas": 5, "scaling": {"minReplicas": 2, "maxReplicas": 4}},
+            "from 2 to 4 replicas. What to do: set scaling.m",
+        ),
+        ({"scaling": {"schedule": SCHEDULE, "maxReplicas": 4}}, "scaling.schedule has no effect yet"),
+        ({"scaling": {"budget": {"valuePerKiloSmoothTokens": 1}}}, "valuePerKiloSmoothTokens has no effect yet"),
+    ],
+)
+def test_each_is_named(spec: dict[str, Any], named: str) -> None:
+    status, reason, message = _told(**spec)
+    assert (status, reason) == ("True", "FieldsWithoutEffect")
+    assert named in message
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"replicas": 5, "scaling": {"mode": "Manual"}},
+        {"replicas": 5, "scaling": {"mode": "Advisory"}},
+        {"scaling": {"budget": {"pricePerReplicaHour": 2.5}}},
+    ],
+)
+def test_what_has_an_effect_is_not(spec: dict[str, Any]) -> None:
+    assert _told(**spec)[:2] == ("True", "Valid")
