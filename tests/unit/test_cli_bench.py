@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.cli.bench_command import select
+from andante.cli.workload_options import select
 from andante.domain.trace import TraceRequest
 from unit.run_cli import run_cli
 from unit.sse_server import Handler, Reply, answer, serving

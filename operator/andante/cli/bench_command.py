@@ -19,12 +19,14 @@ from rich.table import Table
 import andante
 from andante.cli.bench import BenchOptions, RequestResult, authorization, run_bench
 from andante.cli.bench import Progress as BenchProgress
-from andante.cli.bench_report import flatten, write_report
+from andante.cli.bench_report import write_report
 from andante.cli.bench_scores import per_class, summarise
 from andante.cli.errors import InputError, check_output, write_json
+from andante.cli.report import flatten
 from andante.cli.traces import read_trace
+from andante.cli.workload_options import CLASS_HELP, check_classes, named_class, select
 from andante.domain.goodput import Origin
-from andante.domain.pace import PRESETS, QoEClass
+from andante.domain.pace import PRESETS
 from andante.domain.request_meter import Objective
 from andante.domain.trace import TraceRequest
 
@@ -54,59 +56,10 @@ async def find_model(url: str, *, api_key: str | None = None) -> str:
         raise InputError(f"--url: {url}/v1/models gives no model: {reason}; name one with --model") from error
 
 
-def select(
-    requests: list[TraceRequest],
-    *,
-    speed: float = 1.0,
-    rate_scale: float = 1.0,
-    duration: float | None = None,
-    max_prompt_tokens: int | None = None,
-    max_output_tokens: int | None = None,
-) -> list[TraceRequest]:
-    """The requests to send: `rate_scale` times as many, compressed in time, cut to `duration` seconds and to the caps.
-
-    Below 1, requests are left out evenly. Above 1, copies are spread over the time until the next arrival.
-    """
-    kept: list[TraceRequest] = []
-    for i, r in enumerate(requests):
-        copies = int((i + 1) * rate_scale + 1e-9) - int(i * rate_scale + 1e-9)
-        following = requests[i + 1].arrival_s if i + 1 < len(requests) else r.arrival_s
-        for k in range(copies):
-            arrival = r.arrival_s + (following - r.arrival_s) * k / copies
-            at = (arrival - requests[0].arrival_s) / speed
-            if duration is not None and at >= duration:
-                return kept
-            prompt = min(r.prompt_tokens, max_prompt_tokens or r.prompt_tokens)
-            output = min(r.output_tokens, max_output_tokens or r.output_tokens)
-            kept.append(dataclasses.replace(r, arrival_s=at, prompt_tokens=prompt, output_tokens=output))
-    return kept
-
-
 def allow_many_connections() -> None:
     """Raise this process's limit of open files to its maximum: each open request has its own connection."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _class(name: str, expected_ttft: float | None, pace: float | None) -> QoEClass:
-    if name not in PRESETS and (expected_ttft is None or pace is None):
-        known = ", ".join(PRESETS)
-        raise InputError(f"--class: no preset {name!r}; take one of {known}, or give --expected-ttft and --pace")
-    base = PRESETS.get(name, PRESETS["reading"])
-    try:
-        return dataclasses.replace(
-            base,
-            name=name,
-            expected_ttft=base.expected_ttft if expected_ttft is None else expected_ttft,
-            pace=base.pace if pace is None else pace,
-        )
-    except ValueError as error:
-        raise InputError(f"--expected-ttft/--pace: {error}") from error
-
-
-_CLASS_HELP = (
-    f"QoE class of requests that name none: {', '.join(PRESETS)}; or a name of your own with both options below."
-)
 
 
 def bench(
@@ -117,7 +70,7 @@ def bench(
     duration: Annotated[float | None, typer.Option(min=0.1, help="Stop sending after this many seconds.")] = None,
     max_prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Cut longer prompts.")] = None,
     max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Cut longer answers.")] = None,
-    class_name: Annotated[str, typer.Option("--class", help=_CLASS_HELP)] = "reading",
+    class_name: Annotated[str, typer.Option("--class", help=CLASS_HELP)] = "reading",
     expected_ttft: Annotated[float | None, typer.Option(help="Own expectation: seconds to the first token.")] = None,
     pace: Annotated[float | None, typer.Option(help="Own expectation: tokens per second.")] = None,
     objective: Annotated[float, typer.Option(min=1e-3, max=1.0, help="QoE from which a request is good.")] = 0.95,
@@ -154,14 +107,11 @@ def bench(
     )
     if not requests:
         raise InputError("--rate-scale: no request of the trace is left; raise it")
-    named = {r.qoe_class for r in requests if r.qoe_class}
-    unknown = sorted(named - set(PRESETS))
-    if unknown:
-        raise InputError(f"--trace: no preset for the class {unknown[0]!r}; known are {', '.join(PRESETS)}")
+    check_classes(requests, PRESETS)
     options = BenchOptions(
         url=url,
         model=model or asyncio.run(find_model(url, api_key=api_key)),
-        qoe_class=_class(class_name, expected_ttft, pace),
+        qoe_class=named_class(class_name, expected_ttft, pace),
         classes=PRESETS,
         objective=Objective(qoe=objective),
         send_class_header=class_header,

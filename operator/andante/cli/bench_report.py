@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from andante.cli.bench import RequestResult
-
-# Okabe and Ito's palette: people with any kind of colour vision can distinguish the colours.
-BLUE, GREEN, VERMILION = "#0072B2", "#009E73", "#D55E00"
-
-
-def flatten(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Rows of (name, value) as text, for tables; an unknown value is "unknown"."""
-    rows: list[tuple[str, str]] = []
-    for key, value in figures.items():
-        if isinstance(value, Mapping):
-            rows += flatten(value, f"{prefix}{key} ")
-        else:
-            text = "unknown" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-            rows.append((prefix + key, text))
-    return rows
+from andante.cli.report import BLUE, GREEN, VERMILION, flatten, write_page
 
 
 def write_report(path: Path, *, title: str, scores: Mapping[str, Any], results: Sequence[RequestResult]) -> None:
@@ -58,15 +43,13 @@ def write_report(path: Path, *, title: str, scores: Mapping[str, Any], results: 
         figure.update_xaxes(title_text="QoE" if row == 4 else "seconds of the replay", row=row, col=1)
         figure.update_yaxes(title_text=name, row=row, col=1)
     figure.update_layout(height=1300, template="plotly_white", showlegend=False)
-    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in flatten(scores))
-    late = "<p><strong>The load generator was late: these figures measure its machine too.</strong></p>"
-    path.write_text(
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
-        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem}"
-        "th{text-align:left;padding-right:2rem}td,th{border-bottom:1px solid #ddd}</style>"
-        f"<h1>{escape(title)}</h1>{late if scores['generator_was_late'] else ''}<table>{rows}</table>"
-        f"{figure.to_html(full_html=False, include_plotlyjs=True)}</html>",
-        encoding="utf-8",
+    late = ["The load generator was late: these figures measure its machine too."]
+    write_page(
+        path,
+        title=title,
+        warnings=late if scores["generator_was_late"] else [],
+        tables=[(None, flatten(scores))],
+        figure=figure,
     )
 
 
