@@ -17,6 +17,8 @@ COMMANDS = [
     ["trace", "convert"],
     ["trace", "show"],
     ["simulate"],
+    ["plan"],
+    ["compare"],
     ["profile"],
     ["profile", "fit"],
 ]
@@ -29,7 +31,7 @@ def _help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["qoe"], ["bench"], ["trace"], ["simulate"], ["profile"], ["profile", "fit"]],
+    [[], ["qoe"], ["bench"], ["trace"], ["simulate"], ["plan"], ["compare"], ["profile"], ["profile", "fit"]],
     ids=lambda command: " ".join(command) or "andante",
 )
 def test_exit_statuses_are_said(

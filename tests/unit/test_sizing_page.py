@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ import pytest
 from andante.domain.pace import PRESETS
 from andante.domain.step_time import Profile, prefill_pairs
 from andante.profiles import load_profiles
+from unit.run_cli import run_cli
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "sizing.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "how-to" / "sizing.md").read_text(encoding="utf-8")
 GIB = 2**30
 
 
@@ -75,3 +79,19 @@ def test_requests_a_second_follow_from_the_profile(row: list[str]) -> None:
     assert float(row[1]) == pytest.approx(rate, abs=0.05)
     assert int(row[2]) == sequences
     assert _number(row[3]) == pytest.approx(profile.price_per_replica_hour, abs=0.005)
+
+
+def test_the_commands_of_the_page_give_its_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan, simulate = re.findall(r"```bash\n(andante .*?)```", PAGE, re.DOTALL)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(monkeypatch, *shlex.split(plan.replace("\\\n", " "))[1:], "--json", "plan.json") == 0
+    curve = json.loads((tmp_path / "plan.json").read_text())["curve"]
+    rows = [row for row in _rows("Try your own traffic") if len(row) == 6]
+    assert [int(row[0]) for row in rows] == [found["replicas"] for found in curve]
+    for row, found in zip(rows, curve, strict=True):
+        figures = (found["mean_qoe"], 100 * found["share_good"], found["ttft_s"]["p95"], found["cost_usd_per_hour"])
+        assert [_number(cell) for cell in row[1:5]] == pytest.approx(figures, rel=1e-3)
+        assert _number(row[5]) == pytest.approx(found["cost_usd_per_1000_good"], rel=1e-3)
+    assert run_cli(monkeypatch, *shlex.split(simulate.replace("\\\n", " "))[1:]) == 0
+    assert json.loads((tmp_path / "run.json").read_text())["scores"]["requests"] > 1000

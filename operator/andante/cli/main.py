@@ -11,7 +11,9 @@ from rich.console import Console
 import andante
 from andante.cli.bench_command import bench
 from andante.cli.cluster_commands import explain, status
+from andante.cli.compare_command import compare
 from andante.cli.errors import InputError
+from andante.cli.plan_command import plan
 from andante.cli.profile_command import profile_app
 from andante.cli.qoe_command import qoe
 from andante.cli.rules_command import rules
@@ -23,7 +25,8 @@ app = typer.Typer(
     name="andante",
     help="Measure how well readers are served by streamed answers: their quality of experience (QoE).\n\n"
     "Works with any OpenAI-compatible endpoint. `kubectl andante` is the same command.",
-    epilog="Exit status: 0 good, 1 the answer is no (`bench`: no request was answered), 2 bad input, which is named.",
+    epilog="Exit status: 0 good, 1 the answer is no (`bench`: no request was answered; `plan`: nothing is enough),"
+    " 2 bad input, which is named.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,6 +39,8 @@ app.command()(explain)
 app.command()(rules)
 app.command()(runbook)
 app.command()(simulate)
+app.command()(plan)
+app.command()(compare)
 app.add_typer(trace_app, name="trace")
 app.add_typer(profile_app, name="profile")
 

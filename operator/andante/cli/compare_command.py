@@ -1,0 +1,217 @@
+"""Implements `andante compare`: scaling laws and schedulers beside each other on one trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from andante.cli.errors import InputError, check_output, write_json
+from andante.cli.fleet_case import (
+    Case,
+    ClassOption,
+    DurationOption,
+    ExpectedOption,
+    GoodOption,
+    JsonOption,
+    PaceOption,
+    PriceOption,
+    ProfileOption,
+    RateOption,
+    Scheduler,
+    TargetOption,
+    TraceOption,
+    WarmupOption,
+    moved,
+    read_case,
+    scaler_of,
+    warm_up,
+)
+from andante.cli.fleet_scores import scores, settings
+
+_JITTER = 1.0
+"""Seconds by which arrivals move at most, from the second seed on."""
+_COLUMNS = {
+    "mean_qoe": "mean QoE",
+    "p5_qoe": "p5 QoE",
+    "share_good": "share good",
+    "smooth_goodput_tokens_per_s": "smooth goodput, tokens/s",
+    "replica_hours": "replica-hours",
+    "cost_usd_per_hour": "USD/h",
+    "direction_changes_per_hour": "turns/h",
+    "streams_cut": "streams cut",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    scaler: str
+    scheduler: Scheduler
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fleet:
+    """What all runs have in common."""
+
+    case: Case
+    lowest: int
+    most: int
+    start: int
+    warmup: str
+
+    def scores(self, run: _Run) -> dict[str, Any]:
+        warm = warm_up(self.warmup, self.case.profile)
+        scaler, start = scaler_of(
+            run.scaler, self.case, lowest=self.lowest, most=self.most, warmup=warm, start=self.start
+        )
+        outcome = self.case.run(
+            scaler, start=start, scheduler=run.scheduler, warmup=warm, seed=run.seed,
+            requests=moved(self.case.requests, run.seed, by=_JITTER),
+        )  # fmt: skip
+        return scores(self.case, outcome)
+
+
+def compare(
+    trace: TraceOption,
+    profile: ProfileOption,
+    scalers: Annotated[str, typer.Option(help="Scalers with commas between them; as --scaler of `andante simulate`.")],
+    schedulers: Annotated[str, typer.Option(help="fcfs, priority, qoe, with commas between them.")] = "fcfs,qoe",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each pair.")] = 3,
+    lowest: Annotated[int, typer.Option("--min", min=1, help="Fewest replicas.")] = 1,
+    most: Annotated[int, typer.Option("--max", min=1, help="Most replicas.")] = 16,
+    start: Annotated[int | None, typer.Option(min=1, help="Ready replicas at the start; --min if unset.")] = None,
+    warmup: WarmupOption = "from-profile",
+    class_name: ClassOption = "reading",
+    expected_ttft: ExpectedOption = None,
+    pace: PaceOption = None,
+    target_qoe: TargetOption = 0.95,
+    good_fraction: GoodOption = 0.99,
+    rate_scale: RateOption = 1.0,
+    duration: DurationOption = None,
+    price_per_hour: PriceOption = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; as many as processors if unset.")] = None,
+    json_out: JsonOption = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+) -> None:
+    """Compare scaling laws and schedulers on a trace: what readers get, and what it costs.
+
+    Each pair of scaler and scheduler is run for each seed. The first seed has the trace as recorded; each other seed
+    moves every arrival by up to a second and draws other warm-ups. The table shows means and, from two seeds on, half
+    the width of their 95 % interval (Student's t). The report has the same and the curve of QoE over cost.
+
+    Exit status: 0 good, 2 for bad input.
+
+    Example:  andante compare --trace examples/traces/azure2023_conv_10min.csv.gz --profile llama-3-8b-1xh100
+    --rate-scale 8 --scalers static:2,static:3,andante,hpa-waiting --seeds 3 --report compare.html
+    """
+    check_output("--json", json_out)
+    check_output("--report", report)
+    begin = lowest if start is None else start
+    if not lowest <= begin <= most:
+        raise InputError(f"--min/--start/--max: must ascend, got {lowest}, {begin} and {most}")
+    case = read_case(
+        trace, profile, class_name=class_name, expected_ttft=expected_ttft, pace=pace, target_qoe=target_qoe,
+        good_fraction=good_fraction, rate_scale=rate_scale, duration=duration, price=price_per_hour,
+        command="andante compare",
+    )  # fmt: skip
+    fleet = _Fleet(case=case, lowest=lowest, most=most, start=begin, warmup=warmup)
+    warm = warm_up(warmup, case.profile)
+    names = split_scalers(scalers)
+    for name in names:  # a wrong name is told before the first run
+        scaler_of(name, case, lowest=lowest, most=most, warmup=warm, start=begin)
+    pairs = list(product(names, _schedulers(schedulers)))
+    runs = [_Run(scaler=n, scheduler=s, seed=seed) for n, s in pairs for seed in range(seeds)]
+    console = Console()
+    found = list(track(_each(fleet, runs, jobs or os.cpu_count() or 1), "simulating", total=len(runs), console=console))
+    rows = [
+        {"scaler": n, "scheduler": s.value, **_summary(found[place * seeds : (place + 1) * seeds])}
+        for place, (n, s) in enumerate(pairs)
+    ]
+    title = f"{trace.name} on {case.profile.name}: means of {seeds} seed{'s' if seeds > 1 else ''}"
+    cells = [[row["scaler"], row["scheduler"], *(_cell(row[key]) for key in _COLUMNS)] for row in rows]
+    columns = ["scaler", "scheduler", *_COLUMNS.values()]
+    table = Table(*columns, title=title)
+    for line in cells:
+        table.add_row(*line)
+    console.print(table)
+    given = settings(
+        case, scalers=names, schedulers=schedulers.split(","), min=lowest, max=most, start=begin, warmup=warmup,
+        rate_scale=rate_scale, duration=duration, seeds=list(range(seeds)), jitter_s=_JITTER,
+    )  # fmt: skip
+    if json_out:
+        each = [
+            {"scaler": r.scaler, "scheduler": r.scheduler.value, "seed": r.seed, **f}
+            for r, f in zip(runs, found, strict=True)
+        ]
+        write_json(json_out, {"settings": given, "summary": rows, "runs": each})
+    if report:
+        from andante.cli.compare_report import write_comparison
+
+        write_comparison(report, title=title, columns=columns, cells=cells, rows=rows, settings=given)
+        console.print(f"report: {report}")
+
+
+def split_scalers(text: str) -> list[str]:
+    """The scalers of a list; `andante:mean=0.9,plan_window=60` is one. Raises InputError."""
+    names: list[str] = []
+    for piece in filter(None, (part.strip() for part in text.split(","))):
+        if names and "=" in piece and ":" not in piece:
+            names[-1] += f",{piece}"
+        else:
+            names.append(piece)
+    if not names:
+        raise InputError("--scalers: name at least one, as static:4,andante")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--scalers: {name!r} comes twice")
+    return names
+
+
+def _schedulers(text: str) -> list[Scheduler]:
+    known = [each.value for each in Scheduler]
+    for name in text.split(","):
+        if name not in known:
+            raise InputError(f"--schedulers: {name!r} is none of {', '.join(known)}")
+    return [Scheduler(name) for name in dict.fromkeys(text.split(","))]
+
+
+def _each(fleet: _Fleet, runs: Sequence[_Run], jobs: int) -> Iterator[dict[str, Any]]:
+    if jobs == 1 or len(runs) == 1:
+        yield from map(fleet.scores, runs)
+        return
+    with ProcessPoolExecutor(max_workers=min(jobs, len(runs))) as pool:
+        yield from pool.map(fleet.scores, runs)
+
+
+def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of each score its mean and half the width of the mean's 95 % interval; None: not known, or one run alone."""
+    from scipy.stats import t
+
+    answer: dict[str, Any] = {}
+    for key in _COLUMNS:
+        values = [each[key] for each in found]
+        if any(value is None for value in values):
+            answer[key] = {"mean": None, "half_width": None}
+            continue
+        many = len(values)
+        width = t.ppf(0.975, many - 1) * np.std(values, ddof=1) / many**0.5 if many > 1 else None
+        answer[key] = {"mean": float(np.mean(values)), "half_width": None if width is None else float(width)}
+    return answer
+
+
+def _cell(figure: dict[str, float | None]) -> str:
+    mean, width = figure["mean"], figure["half_width"]
+    if mean is None:
+        return "unknown"
+    return f"{mean:.4g}" if width is None else f"{mean:.4g} ± {width:.2g}"
