@@ -163,8 +163,8 @@ def test_a_request_that_no_replica_can_hold_is_named(
 
 
 def test_settings_stay_with_their_scaler(monkeypatch: pytest.MonkeyPatch, files: Path) -> None:
-    scalers = "andante:mean=0.9,plan_window=60,static:2"
+    scalers = "andante:mean=0.9,down_window=60,static:2"
     given = ("--scalers", scalers, "--schedulers", "qoe", "--seeds", 1, "--jobs", 1, "--json", "all.json")
     assert run_cli(monkeypatch, "compare", *ON, *given) == 0
     settings = json.loads((files / "all.json").read_text())["settings"]
-    assert settings["scalers"] == ["andante:mean=0.9,plan_window=60", "static:2"]
+    assert settings["scalers"] == ["andante:mean=0.9,down_window=60", "static:2"]

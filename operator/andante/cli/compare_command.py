@@ -163,7 +163,7 @@ def compare(
 
 
 def split_scalers(text: str) -> list[str]:
-    """The scalers of a list; `andante:mean=0.9,plan_window=60` is one. Raises InputError."""
+    """The scalers of a list; `andante:mean=0.9,down_window=60` is one. Raises InputError."""
     names: list[str] = []
     for piece in filter(None, (part.strip() for part in text.split(","))):
         if names and "=" in piece and ":" not in piece:

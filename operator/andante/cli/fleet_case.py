@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from andante.api.v1alpha1 import LLMService, SpecError
+from andante.api.values import format_duration
 from andante.cli.errors import InputError
 from andante.cli.simulator_errors import needs_simulator, one_profile
 from andante.cli.traces import read_trace
@@ -232,12 +234,13 @@ def scaler_of(text: str, case: Case, *, lowest: int, most: int, warmup: WarmUp, 
     return LawScaler(law, promise), start
 
 
-_WINDOWS = ("scale_up_window", "scale_down_window", "plan_window")
+_WINDOWS = {"up_window": "scaleUp", "down_window": "scaleDown"}
+"""Seconds that a proposal must last: `spec.scaling.behavior` of an LLMService."""
 
 
 def _ours(rest: str, case: Case, *, lowest: int, most: int, warmup: WarmUp) -> Scaler:
-    """The production law. `rest`: its windows, and `mean=QOE` where a mean is promised, as setting=value,…"""
-    from andante.domain.scaling.snapshot import ScalingRules
+    """The production law for an LLMService. `rest`: its windows, and `mean=QOE` where a mean is promised, as
+    setting=value,…"""
     from andante.sim.fleet.andante_scaler import AndanteScaler
     from andante.sim.fleet.settings import Cluster
 
@@ -253,18 +256,33 @@ def _ours(rest: str, case: Case, *, lowest: int, most: int, warmup: WarmUp) -> S
     mean = settings.pop("mean", None)
     if mean is not None and not 0 < mean < 1:
         raise InputError(f"scaler andante: mean must be a QoE between 0 and 1, got {mean:g}")
-    good, target = case.good_fraction, case.objective.qoe
-    plain = ScalingRules()
-    rules = ScalingRules(
-        min_replicas=lowest,
-        max_replicas=most,
-        target_qoe=target if mean is None else mean,
-        tolerated_deficit=(1 - good) * target if mean is None else 0.0,
-        allowed_loss=1 - (good if mean is None else mean),
-        counts_good=mean is None,
-        pace=case.usual.pace,
-        scale_up_window=settings.get("scale_up_window", plain.scale_up_window),
-        scale_down_window=settings.get("scale_down_window", plain.scale_down_window),
-        plan_window=settings.get("plan_window", plain.plan_window),
-    )
-    return AndanteScaler(rules, behind=Cluster(warmup=warmup).scrape_lag, mean_target=mean)
+    behavior = {_WINDOWS[name]: {"stabilizationWindow": format_duration(seconds)} for name, seconds in settings.items()}
+    service = {
+        "metadata": {"name": "simulated", "namespace": "simulated"},
+        "spec": {
+            "model": {"id": "simulated", "source": {"synthetic": {}}},
+            "engine": {"gpusPerReplica": 1},
+            "qoe": {
+                "classes": [_class(each) for each in case.classes],
+                "defaultClass": case.usual.name,
+                "objective": {"qoe": case.objective.qoe, "goodFraction": case.good_fraction},
+            },
+            "scaling": {
+                "minReplicas": lowest,
+                "maxReplicas": most,
+                "behavior": behavior,
+                **({} if mean is None else {"target": {"meanQoE": mean}}),
+            },
+        },
+    }
+    try:
+        parsed = LLMService.parse(service)
+    except SpecError as error:
+        raise InputError(f"scaler andante: {error}") from error
+    return AndanteScaler(parsed, behind=Cluster(warmup=warmup).scrape_lag)
+
+
+def _class(each: QoEClass) -> dict[str, object]:
+    """As `spec.qoe.classes` of an LLMService has it."""
+    known = {"name": each.name, "expectedTTFT": format_duration(each.expected_ttft), "pace": each.pace}
+    return known if each.deadline is None else {**known, "deadline": format_duration(each.deadline)}
