@@ -9,7 +9,7 @@ import pytest
 
 from andante.domain.step_time import prefill_pairs
 from andante.sim.run import Scheduling, simulate
-from unit.sim_workloads import COEFFICIENTS, engine, requests
+from unit.sim_workloads import CLASSES, COEFFICIENTS, engine, requests
 
 
 def prefill_seconds(tokens: int, offset: int = 0, decoding: int = 0, context: int = 0) -> float:
@@ -135,7 +135,7 @@ def test_a_request_that_no_empty_cache_could_hold_is_refused() -> None:
         ({"source": [-1, 1]}, r"source\[1\] must be an earlier request"),
         ({"source": [-1, 0], "shared": [0, 9]}, r"shared\[1\] must be at most the tokens of both"),
         ({"patience": [-1.0, 1.0]}, r"patience\[0\] must be seconds >= 0"),
-        ({"class_of": [0, 3]}, r"class_of\[1\] must be an index of 3 classes"),
+        ({"class_of": [0, len(CLASSES)]}, rf"class_of\[1\] must be an index of {len(CLASSES)} classes"),
     ],
 )
 def test_a_wrong_workload_is_refused_by_its_field(wrong: dict[str, list[float]], message: str) -> None:
