@@ -316,9 +316,10 @@ def _scaling(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
         step = o.decision.decisive
         yield "ScalingActive", "True", step.reason, step.message
     limiting = ("ForeignOwner", "MaxReplicas", "RateLimited")
-    limit = next((s for s in (o.decision.steps if o.decision else ()) if s.clamped and s.reason in limiting), None)
-    if limit is None and mode == "Auto":
-        limit = next((s for s in (o.decision.steps if o.decision else ()) if s.reason == "ForeignOwner"), None)
+    # Outside Auto the decision is advice: what limits it keeps nothing from the number that the spec asks for.
+    steps = o.decision.steps if o.decision and mode == "Auto" else ()
+    limit = next((s for s in steps if s.clamped and s.reason in limiting), None)
+    limit = limit or next((s for s in steps if s.reason == "ForeignOwner"), None)
     unable = deployment_problem(o.deployment)
     if unable:
         yield "AbleToScale", "False", unable.reason, unable.message
