@@ -10,15 +10,19 @@ import pytest
 from andante.api.v1alpha1 import LLMService, ScalingStatus
 from andante.app.fleet import ServiceState
 from andante.app.pods import sort_pods
-from andante.app.scaling.demand import NO_ARRIVALS
+from andante.app.scaling.demand import NO_ARRIVALS, NO_FIT
 from andante.app.scaling.judge import judge
 from andante.app.scaling.measurement import Measurement, nothing_measured
 from andante.app.status.build import build_status
 from andante.app.status.conditions import Observation
-from andante.domain.scaling.figures import Missing, Observed
+from andante.domain.scaling.demand import Demand
+from andante.domain.scaling.engine_capacity import EngineCapacity
+from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed
 from andante.domain.scaling.memory import Memory
 from andante.domain.slo.ledger import Ledger
+from andante.domain.step_time import DEFAULT_STEP_TIME
 
+NOW = 2e9
 SERVICE = LLMService.parse(
     {"metadata": {"name": "chat"}, "spec": {"model": {"id": "org/model"}, "scaling": {"maxReplicas": 10}}}
 )
@@ -39,6 +43,25 @@ def _measured(*, load: float) -> Measurement:
     return dataclasses.replace(measured, demand=demand, pods_measured=1, **seen)
 
 
+def _of_engines(*, fitted: bool, answers: Figure, **known: Figure) -> Measurement:
+    """Measured, by engines that tell their demand: two requests in a second; `known`: other figures."""
+    measured = _measured(load=0.0)
+    engine = EngineCapacity(
+        kv_tokens=1e5, max_num_seqs=64, max_step_tokens=2048, step_time=DEFAULT_STEP_TIME, fitted=fitted
+    )
+    demand = Demand(
+        arrivals=Observed(value=2.0, at=NOW),
+        prompt_tokens=Observed(value=100.0, at=NOW),
+        answers=Observed(value=2.0, at=NOW),
+        answer_tokens=answers,
+        waiting_requests=Observed(value=0.0, at=NOW),
+        waiting_work=Observed(value=0.0, at=NOW),
+        window=1.0,
+        engine=engine,
+    )
+    return dataclasses.replace(measured, demand=demand, **known)
+
+
 def _scaling(measurement: Measurement, *, replicas: int = 1, managed: list[Any] | None = None) -> ScalingStatus:
     """After a tick that found `replicas` in the Deployment, where the status said that one is wanted."""
     state = ServiceState(uid="u", namespace="n", name="chat")
@@ -51,9 +74,9 @@ def _scaling(measurement: Measurement, *, replicas: int = 1, managed: list[Any] 
         memory=Memory(),
         ledger=Ledger(),
         window=60.0,
-        now=2e9,
+        now=NOW,
     )
-    state.decide(result, desired=1, at=2e9)
+    state.decide(result, desired=1, at=NOW)
     observation = Observation(
         service=SERVICE,
         pods=pods,
@@ -63,7 +86,7 @@ def _scaling(measurement: Measurement, *, replicas: int = 1, managed: list[Any] 
         decision=result.decision,
         made=tuple(state.made),
     )
-    scaling = build_status(observation, memory=None, now=2e9).scaling
+    scaling = build_status(observation, memory=result.memory, now=NOW).scaling
     assert scaling is not None
     return scaling
 
@@ -76,12 +99,32 @@ def test_a_decision_tells_what_it_was_made_on_and_leaves_out_what_was_not_measur
     }  # fmt: skip
 
 
+ENDED = Observed(value=50.0, at=NOW)
+CONTRADICTION = Missing(why="the metrics contradict one another")
+
+
 @pytest.mark.parametrize(
     ("measurement", "why"),
-    [(_measured(load=0.0), NO_ARRIVALS), (nothing_measured("no replica is ready"), "no replica is ready")],
+    [
+        (_measured(load=0.0), NO_ARRIVALS),
+        (nothing_measured("no replica is ready"), "no replica is ready"),
+        (_of_engines(fitted=False, answers=ENDED), NO_FIT),
+        (_of_engines(fitted=True, answers=ENDED, load_deficit=CONTRADICTION), CONTRADICTION.why),
+        (_of_engines(fitted=False, answers=ENDED, open_requests=CONTRADICTION), CONTRADICTION.why),
+        (
+            _of_engines(fitted=True, answers=ENDED),
+            "the demand has been seen for less than one slot since it was last unknown",
+        ),
+        (
+            _of_engines(fitted=True, answers=NoTraffic()),
+            "no answer has ended yet, so its length is not known",
+        ),
+    ],
 )
 def test_the_status_says_why_there_is_no_plan(measurement: Measurement, why: str) -> None:
-    assert _scaling(measurement).plan_missing == why
+    scaling = _scaling(measurement)
+    assert scaling.curve == ()
+    assert scaling.plan_missing == why
 
 
 def test_a_change_by_another_tool_is_told_as_its_own_also_without_metrics() -> None:

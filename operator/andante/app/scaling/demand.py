@@ -19,6 +19,9 @@ from andante.ports import PodSample
 NO_ARRIVALS = "no engine tells what arrived in two samples: a new engine does after the second, an older one never"
 NO_QUEUE = "no engine tells what waits: an older one never does"
 NO_CAPACITY = "no engine tells its capacity: an older one never does, nor one with data parallelism"
+NO_FIT = (
+    "no engine has fitted its step time: a new one does after its first steps, one with vLLM's own scheduling never"
+)
 
 
 def capacity_told(

@@ -18,11 +18,13 @@ from andante.api.v1alpha1 import (
     Summary,
 )
 from andante.app.children import endpoint, selector_text
+from andante.app.scaling.demand import NO_FIT
 from andante.app.scaling.judge import KEPT_DECISIONS, MadeDecision
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.conditions import Observation, conditions
 from andante.app.status.problems import problems, short
 from andante.app.text import clip
+from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale, value_of
 from andante.domain.scaling.memory import VERSION, Memory
 from andante.domain.slo.ledger import VERSION as LEDGER_VERSION
@@ -138,20 +140,24 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
             )
             for point in decision.curve
         ),
-        plan_missing=_plan_missing(observation.measurement) if not decision.curve else None,
+        plan_missing=_plan_missing(observation.measurement, memory) if not decision.curve else None,
         decisions=kept,
         memory=ControllerMemory(version=VERSION, state=memory.to_state()) if memory else None,
     )
 
 
-def _plan_missing(measurement: Measurement | None) -> str | None:
-    """Why there is no plan, in words that stay the same while the cause does."""
+def _plan_missing(measurement: Measurement | None, memory: Memory | None) -> str | None:
+    """Why there is no plan: the first thing that is not known, in the order in which a plan needs them."""
     if measurement is None:
         return None
     demand = measurement.demand
-    for figure in (demand.arrivals, demand.engine):
+    for figure in (measurement.load_deficit, measurement.open_requests, demand.arrivals, demand.engine):
         if isinstance(figure, Missing | Stale):
             return clip(figure.why, LONGEST_MESSAGE)
+    if isinstance(demand.engine, EngineCapacity) and not demand.engine.fitted:
+        return NO_FIT
+    if memory and memory.plan.lengths:
+        return "the demand has been seen for less than one slot since it was last unknown"
     return "no answer has ended yet, so its length is not known"
 
 
