@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from andante.domain.slo.ledger import VERSION, Ledger, NothingCounted, Spent, TooFewRequests
+from andante.domain.slo.ledger import HOURS_KEPT, VERSION, Ledger, NothingCounted, Spent, TooFewRequests
 from andante.domain.slo.promise import DAY, HOUR, Promise
 
 START = 20_000 * DAY
@@ -94,12 +95,22 @@ def test_the_future_is_not_believed() -> None:
         {"hours": [[0, 5, 3]]},
         {"hours": [[0, "x", 3]]},
         {"hours": [[0, float("nan"), 3]]},
+        {"hours": [[0, 1e308, 1e308], [1, 1e308, 1e308]]},
+        {"newest": -1e308, "hours": [[0, 0, 1]]},
         {"days": 7},
         {"hours": [[1]]},
     ],
 )
 def test_a_broken_state_is_an_empty_ledger(state: dict[str, object]) -> None:
     assert Ledger.from_state(VERSION, state, now=START).spans == ()
+
+
+def test_the_largest_counts_that_are_believed_have_a_finite_budget() -> None:
+    hours = [[age, 9e14, 9e14] for age in range(HOURS_KEPT)]
+    state = {"newest": START / HOUR, "hours": hours, "days": [[24 * age, 9e14, 9e14] for age in range(3, 90)]}
+    ledger = Ledger.from_state(VERSION, state, now=START + HOUR)
+    assert math.isfinite(_spent(ledger, hours=1).remaining)
+    json.dumps(ledger.to_state(), allow_nan=False)
 
 
 def test_28_days_fit_into_2_kb() -> None:

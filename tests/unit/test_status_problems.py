@@ -66,7 +66,16 @@ def test_the_summary_says_how_many_serve_and_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "text"), [(0.874, "87%"), (0.0, "0%"), (-0.004, "0%"), (-12.5, "-1250%"), (1, "100%")]
+    ("left", "text"),
+    [
+        (0.874, "87%"),
+        (0.0, "0%"),
+        (-0.004, "0%"),
+        (-12.5, "-1250%"),
+        (1, "100%"),
+        (-1e300, "-100000000%"),
+        (1e300, "100%"),
+    ],
 )
 def test_a_budget_is_told_as_a_percentage(left: float, text: str) -> None:
     summary = _status({"qoe": {"errorBudgetRemaining": left}}).summary

@@ -33,6 +33,12 @@ from andante.ports import Object
 
 LONGEST_MESSAGE = 1024
 """Characters of a decision's message in the resource."""
+LONGEST_PROBLEM = 253
+"""Characters of the summary's problem in the resource."""
+LEAST_BUDGET = -1e6
+"""Least error budget that the summary tells: lower ones count as this."""
+MOST_CONDITIONS = 32
+"""Conditions in the resource."""
 
 
 def build_status(observation: Observation, *, memory: Memory | None, now: float) -> LLMServiceStatus:
@@ -75,19 +81,21 @@ def unreadable_status(obj: Object, problem: str, *, now: float) -> LLMServiceSta
         # The operator did not look at the pods, and an empty condition would say nothing.
         ready = {"type": "Ready", "status": "Unknown", "last_transition_time": told}
         others = (condition.model_copy(update=ready), *others)
-    said = (condition, *others)
+    said = (condition, *others)[:MOST_CONDITIONS]
     summary = (status.summary or Summary()).model_copy(update={"problem": _problem(said)})
     return status.model_copy(update={"conditions": said, "summary": summary})
 
 
 def _problem(said: Iterable[Condition]) -> str | None:
-    return next(map(short, problems(said)), None)
+    worst = next(map(short, problems(said)), None)
+    return None if worst is None else clip(worst, LONGEST_PROBLEM)
 
 
 def _budget(qoe: QoEStatus | None) -> str | None:
     if qoe is None or qoe.error_budget_remaining is None:
         return None
-    return f"{round(100 * qoe.error_budget_remaining)}%"
+    # Before the first measurement the figure is the status' own, which may have been edited.
+    return f"{round(100 * min(max(qoe.error_budget_remaining, LEAST_BUDGET), 1.0))}%"
 
 
 def _time(at: float) -> datetime:

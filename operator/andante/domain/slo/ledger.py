@@ -19,6 +19,8 @@ HOURS_KEPT: Final = 48
 """Hours that stand alone; those before are summed into days."""
 MOST_DAYS: Final = 91
 """Of the longest window that the resource takes, and the day that it begins in."""
+LARGEST_KNOWN: Final = 1e15
+"""Above any count and any hour that a ledger holds."""
 LEAST_BUDGET: Final = 1.0
 """Bad requests that the budget must allow before a share of it says anything: 1 % of 50 requests is half of one."""
 RECENT: Final = 6 * HOUR
@@ -187,7 +189,8 @@ def _short(value: float) -> float | int:
 
 
 def _finite(value: Any) -> float:
+    """A number of a state, which may have been edited: sums of too large ones are not finite. Raises ValueError."""
     number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"not finite: {number}")
+    if not abs(number) < LARGEST_KNOWN:
+        raise ValueError(f"no count or hour: {number}")
     return number
