@@ -114,10 +114,16 @@ def _rows() -> list[tuple[list[str], str]]:
 
 def test_the_page_has_the_order_of_the_code() -> None:
     named = [word.split(":")[0] for words, _ in _rows() for word in words]
-    assert list(dict.fromkeys(named)) == [a.type for a in ORDER if a.type != "RolledOut"]
+    assert list(dict.fromkeys(named)) == [aspect.type for aspect in ORDER]
     drawing = PAGE.read_text().split("## Which condition is the worst")[1].split("```")[1]
     drawn = re.findall("|".join(aspect.type for aspect in ORDER), drawing)
     assert drawn == [aspect.type for aspect in ORDER]
+
+
+def test_the_page_has_a_row_for_each_problem_of_a_deployment() -> None:
+    named = {word for words, _ in _rows() for word in words}
+    reasons = ("QuotaExceeded", "PodSecurityViolation", "PodsRefused", "ProgressDeadlineExceeded")
+    assert {f"{kind}:{reason}" for kind in ("Degraded", "AbleToScale") for reason in reasons} <= named
 
 
 def test_the_page_has_the_commands_of_the_code() -> None:
