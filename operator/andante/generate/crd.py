@@ -44,7 +44,7 @@ PRINTER_COLUMNS: Final[tuple[Mapping[str, Any], ...]] = (
     {"name": "Budget", "type": "string", "jsonPath": ".status.summary.budget",
      "description": "The error budget that is left."},
     {"name": "Measured", "type": "date", "jsonPath": ".status.qoe.observedAt",
-     "description": "Time since the figures of this row were measured; empty: without traffic, or never."},
+     "description": "Time since the figures of this row were measured; empty: without traffic, or not measured."},
     {"name": "Problem", "type": "string", "jsonPath": ".status.summary.problem",
      "description": "The worst condition and its reason; empty: all is well."},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": "Time since creation."},

@@ -108,7 +108,7 @@ class DecisionInputs(APIModel):
     measured_replicas: Count
     """Ready pods whose figures were read."""
     load_deficit: Figure | None = None
-    """Mean deficit that load had caused, 0 to 1."""
+    """The deficit by load that the law acted on: with `target.meanQoE`, what the mean lacks to it."""
     open_requests: Figure | None = None
     """Requests in flight on the ready pods."""
     arrivals_per_second: Figure | None = None
