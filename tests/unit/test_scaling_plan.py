@@ -88,6 +88,13 @@ def test_a_pod_that_was_ready_before_the_operator_came_teaches_nothing() -> None
     assert _warmups((500.0, 2, ()), (515.0, 1, (0.0,)), (530.0, 2, ())).seen == ()
 
 
+@pytest.mark.parametrize("ahead", [0.0, 45.0, 75.0, 100.0])
+def test_an_operator_whose_clock_is_ahead_of_the_api_server_s_learns_warm_ups(ahead: float) -> None:
+    created = 5.0 - ahead
+    ticks = [(15.0 * tick, 1, (created,)) for tick in range(1, 5)]
+    assert _warmups((0.0, 1, ()), *ticks, (75.0, 2, ())).seen == (70.0 + ahead,)
+
+
 def test_each_pod_of_a_burst_of_one_second_teaches_its_own_warm_up() -> None:
     ticks = [(0.0, 1, (0.0,) * 4), (15.0, 1, (0.0,) * 4), (30.0, 2, (0.0,) * 3), (45.0, 4, (0.0,)), (60.0, 5, ())]
     assert _warmups(*ticks).seen == (30.0, 45.0, 45.0, 60.0)

@@ -25,9 +25,10 @@ LONGEST_SECONDS = 86_400.0
 """A replica that is not ready by then is restarted: the longest `rollout.startupTimeout`."""
 MOST_STARTING = 40
 """Starting pods that are followed: a surge tells its warm-up with some of them."""
-FIRST_SEEN_SECONDS = 60.0
+FIRST_SEEN_SECONDS = 120.0
 """A pod that is first seen to start later than this after its creation is not followed: it may have served before, and
-have lost its readiness. Longer where the ticks are."""
+have lost its readiness. Half of it is for an operator's clock that is ahead of the API server's. Longer where the ticks
+are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
