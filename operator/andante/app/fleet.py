@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from andante.api.v1alpha1 import KIND, LLMService, LLMServiceStatus, SpecError
 from andante.app.kinds import DEPLOYMENT, POD
@@ -62,6 +63,8 @@ class ServiceState:
     crash_logs: CrashLogs = field(default_factory=CrashLogs)
     status_written: float | None = None
     """When the status was written last, monotonic seconds."""
+    status_dropped: dict[str, Any] = field(default_factory=dict)
+    """What the API server did not keep of the last write, as a merge patch: fields that an older CRD does not have."""
     faults: dict[str, str] = field(default_factory=dict)
     """By kind of work: the fault of its last round, which affected this service only."""
     _version: str = ""

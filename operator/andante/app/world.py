@@ -189,3 +189,15 @@ def merge_patch(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str,
         elif key not in live or before != value:
             patch[key] = value
     return patch
+
+
+def patched(live: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON merge patch makes of `live`."""
+    result = {key: value for key, value in live.items() if key not in patch}
+    for key, value in patch.items():
+        before = live.get(key)
+        if isinstance(value, Mapping):
+            result[key] = patched(before if isinstance(before, Mapping) else {}, value)
+        elif value is not None:
+            result[key] = value
+    return result

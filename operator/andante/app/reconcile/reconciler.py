@@ -26,7 +26,7 @@ from andante.app.status.build import build_status, unreadable_status
 from andante.app.status.changes import Change, change
 from andante.app.status.conditions import Observation
 from andante.app.status.events import of_conditions, of_decisions
-from andante.app.world import merge_patch
+from andante.app.world import merge_patch, patched
 from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError, UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ SECONDS_BETWEEN_STATUS_WRITES = 1.0
 """A starting service changes several times within a second, and each write sends a message to every watcher."""
 SECONDS_BETWEEN_TRIES = 30.0
 """Wait after a problem whose end no watch reports: a refusal, or an object of another owner with a child's name."""
+SECONDS_UNTIL_KEPT = 900.0
+"""After this time the API server is offered again what it did not keep: its CRD may be newer now."""
 _SECONDS_BETWEEN_TRIES = {"WaitingForCleanup": SECONDS_BETWEEN_STATUS_WRITES, "ChildUnavailable": 5.0}
 """Shorter waits, after problems that end by themselves."""
 
@@ -140,13 +142,15 @@ class Reconciler:
     def _write_status(self, obj: Object, state: ServiceState, status: LLMServiceStatus) -> float | None:
         """Write the changed fields; where it is too soon, return the seconds until the write is allowed.
 
-        News is written at most once a second, figures at most once in a window of the measures.
+        News is written at most once a second, figures at most once in a window of the measures. What the API server did
+        not keep of the last write is no change.
         """
         state.status = status
         now = self._clock.monotonic()
         wanted = status.to_wire()
         live: dict[str, Any] = dict(obj.get("status") or {})
-        much = change(live, wanted)
+        recent = state.status_written is not None and now - state.status_written < SECONDS_UNTIL_KEPT
+        much = change(patched(live, state.status_dropped) if recent else live, wanted)
         patch = merge_patch(live, wanted)
         if much is Change.NONE or not patch:
             return None
@@ -157,13 +161,15 @@ class Reconciler:
         if since < between:
             return between - since
         try:
-            self._fleet.world.put(self._cluster.patch_status(obj, patch))
+            answer = self._cluster.patch_status(obj, patch)
+            self._fleet.world.put(answer)
         except NotFoundError:
             return None
         except RefusedError as error:
             logger.error("%s/%s: the status was refused: %s", state.namespace, state.name, error)
             return SECONDS_BETWEEN_TRIES
         state.status_written = now
+        state.status_dropped = merge_patch(answer.get("status") or {}, wanted)
         self._tell(obj, live, wanted)
         return None
 
