@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from unit.api_server import KIND_ROOT, LEASES, ago, api_server, condition, lease, service
 from unit.run_cli import run_cli
@@ -226,6 +227,49 @@ def test_json_has_the_problems_with_their_commands_and_no_memory(explained: Expl
     assert "memory" not in found["scaling"]
     assert found["replicas"] == {"ready": 1, "starting": 2, "draining": 0}
     assert found["notRead"] == ["you have no right to list pods in namespace team"]
+
+
+@pytest.mark.parametrize("current", [None, "", "gone"])
+def test_a_context_is_enough_where_the_current_one_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, current: str | None
+) -> None:
+    with api_server(tmp_path, services=[service(status=_status())]) as kubeconfig:
+        content = yaml.safe_load(kubeconfig.read_text())
+        del content["current-context"]
+        if current is not None:
+            content["current-context"] = current
+        kubeconfig.write_text(yaml.safe_dump(content))
+        assert run_cli(monkeypatch, "explain", "chat", "--kubeconfig", kubeconfig, "--context", "here") == 0
+        assert capsys.readouterr().out.startswith("team/chat: ")
+        assert run_cli(monkeypatch, "explain", "chat", "--kubeconfig", kubeconfig) == 2
+        assert f"no cluster to ask in {kubeconfig}: " in capsys.readouterr().err
+
+
+BAD_BASE64 = """
+apiVersion: v1
+kind: Config
+current-context: here
+clusters: [{name: here, cluster: {server: "https://127.0.0.1:1", certificate-authority-data: "x"}}]
+users: [{name: here, user: {token: t}}]
+contexts: [{name: here, context: {cluster: here, user: here}}]
+"""
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["a: [", "only words", "- a\n- list", "7", "clusters: 7", BAD_BASE64],
+    ids=["no YAML", "text", "list", "number", "no list", "base64"],
+)
+def test_a_file_that_is_no_kubeconfig_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "config").write_text(content)
+    assert run_cli(monkeypatch, "explain", "chat", "--kubeconfig", tmp_path / "config") == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'config'} is no valid kubeconfig: " in said
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    assert run_cli(monkeypatch, "status") == 2
+    assert f"{tmp_path / 'config'} is no valid kubeconfig: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

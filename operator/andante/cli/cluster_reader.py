@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,9 @@ TIMEOUT_SECONDS: Final = 20.0
 PAGE: Final = 500
 LEASE: Final = "andante-operator"
 """Name of the operator's Lease."""
+OWNER: Final = ("Deployment", "andante-operator")
+"""Kind and name of the owner of the Lease of an operator in the cluster."""
+_NAME: Final = re.compile(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?")
 _ROOT: Final = f"/apis/{API_VERSION}"
 _IN_CLUSTER: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _VIEW: Final = "ask for the ClusterRole andante-view, which the chart joins to the cluster's role view"
@@ -73,23 +77,24 @@ class ClusterReader:
     def __init__(self, *, kubeconfig: Path | None, context: str | None) -> None:
         """Raises InputError where there is no cluster to ask."""
         import kubernetes  # a second of imports, which other commands do not need
+        import yaml
 
-        given = None if kubeconfig is None else str(kubeconfig)
         try:
             if kubeconfig is None and context is None and _only_in_cluster():
                 configuration = kubernetes.client.Configuration()
                 kubernetes.config.load_incluster_config(client_configuration=configuration)
                 client, self.namespace = kubernetes.client.ApiClient(configuration), _IN_CLUSTER.read_text().strip()
             else:
-                client = kubernetes.config.new_client_from_config(config_file=given, context=context)
-                contexts, active = kubernetes.config.list_kube_config_contexts(config_file=given)
-                chosen = next((one for one in contexts if one["name"] == context), active)
-                self.namespace = str((chosen.get("context") or {}).get("namespace") or "default")
+                client, self.namespace = _of_kubeconfig(_files(kubeconfig), context)
         except (kubernetes.config.ConfigException, OSError) as error:
-            file = "" if kubeconfig is None else f" in {plain(kubeconfig)}"
             raise InputError(
-                f"no cluster to ask{file}: {plain(error, 400).rstrip('.')}. What to do: give --kubeconfig or --context,"
-                " or set KUBECONFIG; kubectl config get-contexts lists the contexts"
+                f"no cluster to ask in {plain(_files(kubeconfig))}: {plain(error, 400).rstrip('.')}. What to do: give"
+                " --kubeconfig or --context, or set KUBECONFIG; kubectl config get-contexts lists the contexts"
+            ) from error
+        except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{plain(_files(kubeconfig))} is no valid kubeconfig: {plain(error, 400).rstrip('.')}. What to do: see"
+                " what `kubectl config view` says of it, or name another file with --kubeconfig"
             ) from error
         self._pool, self._configuration = client.rest_client.pool_manager, client.configuration
         self._now = datetime.now(tz=UTC)
@@ -97,19 +102,19 @@ class ClusterReader:
     def service(self, namespace: str, name: str) -> SeenService:
         """One service, with what may be read of the rest. Raises InputError where it cannot be read."""
         try:
-            found = self._get(f"{_ROOT}/namespaces/{quote(namespace)}/{PLURAL}/{quote(name)}")
+            found = self._get(f"{_ROOT}/namespaces/{_part(namespace)}/{PLURAL}/{_part(name)}")
         except _RefusedError as error:
             raise self._cannot_read(error, namespace, name) from error
         about = urlencode({"fieldSelector": f"involvedObject.kind={KIND},involvedObject.name={name}"})
         label = urlencode({"labelSelector": f"{SERVICE_LABEL}={name}"})
-        core = f"/api/v1/namespaces/{quote(namespace)}"
+        core = f"/api/v1/namespaces/{_part(namespace)}"
         events = self._try(f"{core}/events?{about}", right="list events", namespace=namespace)
         pods = self._try(f"{core}/pods?{label}", right="list pods", namespace=namespace)
         return SeenService(service=found, events=events, pods=pods, leases=self._leases(), now=self._now.timestamp())
 
     def fleet(self, namespace: str | None) -> SeenFleet:
         """All services of a namespace; None: of the cluster. Raises InputError where they cannot be read."""
-        within = _ROOT if namespace is None else f"{_ROOT}/namespaces/{quote(namespace)}"
+        within = _ROOT if namespace is None else f"{_ROOT}/namespaces/{_part(namespace)}"
         try:
             services = self._list(f"{within}/{PLURAL}?")
         except _RefusedError as error:
@@ -204,6 +209,39 @@ class ClusterReader:
         if response.status >= 300 or answer is None:
             raise _RefusedError(response.status, str(found.get("message") or f"HTTP {response.status}"))
         return found
+
+
+def _files(kubeconfig: Path | None) -> str:
+    """The kubeconfig, or several with the system's separator between them, as kubectl takes them."""
+    return os.environ.get("KUBECONFIG") or "~/.kube/config" if kubeconfig is None else str(kubeconfig)
+
+
+def _of_kubeconfig(files: str, context: str | None) -> tuple[Any, str]:
+    """The client of a context, and its namespace. A current context that is wrong matters only without `context`."""
+    import kubernetes
+
+    merged = kubernetes.config.kube_config.KubeConfigMerger(files)
+    if merged.config is None:
+        raise kubernetes.config.ConfigException("there is no such file")
+    loader = kubernetes.config.kube_config.KubeConfigLoader(
+        config_dict=merged.config, active_context=context, config_base_path=None, config_persister=merged.save_changes
+    )
+    configuration = kubernetes.client.Configuration()
+    loader.load_and_set(configuration)
+    chosen = loader.current_context.get("context") or {}
+    return kubernetes.client.ApiClient(configuration), str(chosen.get("namespace") or "default")
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise InputError unless `name` could be that of an object."""
+    if not _NAME.fullmatch(name):
+        shown = plain(name, 63)
+        raise InputError(f"{what}: '{shown}' is no name of an object: small letters, digits, - and ., as in chat")
 
 
 def _only_in_cluster() -> bool:
