@@ -28,10 +28,22 @@ def ago(seconds: float) -> str:
     return (NOW - timedelta(seconds=seconds)).isoformat()
 
 
-def lease(renewed: float) -> Object:
-    """An operator's Lease, renewed so many seconds ago."""
-    metadata = {"name": "andante-operator", "namespace": "ops"}
-    return {"metadata": metadata, "spec": {"renewTime": ago(renewed), "leaseDurationSeconds": 20}}
+def lease(
+    renewed: float, namespace: str = "ops", *, holder: str = "", owned: bool = False, written: float | None = None
+) -> Object:
+    """An operator's Lease, renewed so many seconds ago. written: when the API server says that it was."""
+    metadata: Object = {"name": "andante-operator", "namespace": namespace}
+    if owned:
+        metadata["ownerReferences"] = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "andante-operator"}]
+    if written is not None:
+        fields = {"f:spec": {"f:renewTime": {}}}
+        labels = {"f:metadata": {"f:labels": {}}}
+        metadata["managedFields"] = [
+            {"manager": "andante", "time": ago(written), "fieldsV1": fields},
+            {"manager": "kubectl", "time": ago(1), "fieldsV1": labels},
+        ]
+    spec = {"renewTime": ago(renewed), "leaseDurationSeconds": 20, "holderIdentity": holder}
+    return {"metadata": metadata, "spec": spec}
 
 
 def condition(kind: str, status: str, reason: str, message: str = "because", since: float = 720.0) -> Object:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unit.api_server import LEASES, ago, api_server, condition, service
+from unit.api_server import LEASES, ago, api_server, condition, lease, service
 from unit.run_cli import run_cli
 
 WELL = condition("Ready", "True", "Serving")
@@ -62,6 +62,13 @@ def test_an_operator_that_is_gone_is_told_beside_the_table(
     said = capsys.readouterr()
     assert "operator: none runs" in said.err
     assert said.out.startswith("NAME")
+
+
+def test_a_tenant_s_lease_does_not_hide_an_operator_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert _run(monkeypatch, tmp_path, others={LEASES: [lease(3600), lease(3, "team")]}) == 0
+    assert "operator: not known whether one runs: 2 Leases have the operator's name" in capsys.readouterr().err
 
 
 def test_no_service_is_said_in_words(

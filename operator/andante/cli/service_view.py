@@ -17,12 +17,17 @@ from andante.api.v1alpha1 import Condition, LLMService, LLMServiceStatus, SpecEr
 from andante.api.v1alpha1.service import LLMServiceSpec
 from andante.app.children import FIELD_MANAGER
 from andante.app.status.problems import ORDER, problems, short
-from andante.cli.cluster_reader import NotRead
+from andante.cli.cluster_reader import OWNER, NotRead
 from andante.cli.plain import plain, span
 from andante.ports import Object
 
 OLD_SECONDS: Final = 300.0
 """Figures of a service with traffic are written once a minute or so."""
+_AHEAD_SECONDS: Final = 30.0
+"""So far may a clock be ahead of the API server's."""
+_GRACE_SECONDS: Final = 10.0
+_LONGEST_LEASE_SECONDS: Final = 60.0
+"""No operator's Lease lasts longer, whatever the Lease says."""
 _RANK: Final = {aspect.type: rank for rank, aspect in enumerate(ORDER)}
 
 
@@ -136,21 +141,74 @@ class OperatorView:
     """None: not known."""
     words: str
     namespace: str = "andante-system"
+    contradicted: bool = False
+    """Not known because there are several Leases, which do not say the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lease:
+    namespace: str
+    fresh: bool | None
+    """None: not known, as its time cannot be right."""
+    owned: bool
+    """By the Deployment of an operator."""
+    words: str
 
 
 def operator_view(leases: Sequence[Object] | NotRead, now: float) -> OperatorView:
-    """Judge by the operators' Leases; an operator that ends in good order deletes its own."""
+    """Judge by the operators' Leases; an operator that ends in good order deletes its own.
+
+    Anyone may make a Lease of this name in a namespace of theirs. So a Lease that is renewed is no proof where another
+    one is not, unless just one of them belongs to the Deployment of an operator.
+    """
     if isinstance(leases, NotRead):
         return OperatorView(runs=None, words=f"not known whether one runs: {leases.why}")
-    newest: tuple[float, Object] | None = None
-    for lease in leases:
-        renewed = seconds((lease.get("spec") or {}).get("renewTime"))
-        if renewed is not None and (newest is None or renewed > newest[0]):
-            newest = (renewed, lease)
-    if newest is None:
+    seen = [read for lease in leases if (read := _lease(lease, now)) is not None]
+    if not seen:
         return OperatorView(runs=False, words="none runs: the cluster has no Lease of one")
-    renewed, lease = newest
-    namespace, age = str(lease["metadata"].get("namespace")), span(now - renewed)
-    runs = now - renewed <= float(lease["spec"].get("leaseDurationSeconds") or 0) + 10
-    told = f"its Lease in namespace {plain(namespace, 63)} was renewed {age} ago"
-    return OperatorView(runs=runs, words=f"runs: {told}" if runs else f"does not run: {told}", namespace=namespace)
+    owned = [one for one in seen if one.owned]
+    told = "; ".join(f"that {one.words}" for one in seen)
+    if len({one.fresh for one in seen}) > 1 and len(owned) != 1:
+        chosen = next(iter(owned or seen))
+        words = (
+            f"not known whether one runs: {len(seen)} Leases have the operator's name, and some are not renewed: {told}"
+        )
+        return OperatorView(runs=None, words=words, namespace=chosen.namespace, contradicted=True)
+    chosen = next(iter(owned or seen))
+    state = {True: "runs", False: "does not run", None: "not known whether one runs"}[chosen.fresh]
+    if len(seen) == 1:
+        told = f"its Lease {chosen.words}"
+    else:
+        whose = f"; that in namespace {chosen.namespace} is the operator's, by its owner" if len(owned) == 1 else ""
+        told = f"{len(seen)} Leases have its name{whose}: {told}"
+    return OperatorView(runs=chosen.fresh, words=f"{state}: {told}", namespace=chosen.namespace)
+
+
+def _lease(lease: Object, now: float) -> _Lease | None:
+    """None: it was never held."""
+    metadata, spec = lease["metadata"], lease.get("spec") or {}
+    renewed = _renewed(metadata, spec)
+    if renewed is None:
+        return None
+    namespace, holder = plain(metadata.get("namespace"), 63), plain(spec.get("holderIdentity") or "", 80)
+    by = f" by {holder}" if holder else ""
+    right = renewed <= now + _AHEAD_SECONDS
+    when = f"{span(now - renewed)} ago" if right else "at a time that is still to come"
+    lasts = min(float(spec.get("leaseDurationSeconds") or 0), _LONGEST_LEASE_SECONDS)
+    return _Lease(
+        namespace=namespace,
+        fresh=now - renewed <= lasts + _GRACE_SECONDS if right else None,
+        owned=any((o.get("kind"), o.get("name")) == OWNER for o in metadata.get("ownerReferences") or ()),
+        words=f"in namespace {namespace} was renewed {when}{by}",
+    )
+
+
+def _renewed(metadata: Object, spec: Object) -> float | None:
+    """When it was renewed last: by the API server's clock where it tells that, as the holder's clock may be wrong."""
+    times = [
+        seconds(entry.get("time"))
+        for entry in metadata.get("managedFields") or ()
+        if "f:renewTime" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    held = seconds(spec.get("renewTime"))
+    return held if held is None else max((at for at in times if at is not None), default=held)

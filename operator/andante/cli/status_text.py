@@ -37,6 +37,11 @@ def document(seen: SeenFleet) -> dict[str, Any]:
 
 def warning(operator: OperatorView) -> str | None:
     """What a reader of any status must know first."""
+    if operator.contradicted:
+        return (
+            f"operator: {operator.words}. What follows may be old. What to do: delete the Lease that no operator holds;"
+            " kubectl get pods --all-namespaces --selector app.kubernetes.io/name=andante-operator lists the operators"
+        )
     if operator.runs is not False:
         return None
     return (
