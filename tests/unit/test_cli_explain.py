@@ -106,6 +106,35 @@ def test_each_problem_has_its_age_its_words_and_the_next_command(explained: Expl
     assert row.split() == ["chat-7d4-x1", "starting", "13", "min", "0", "none", "yet"]
 
 
+def _pod(name: str, *, ready: bool = False) -> dict[str, Any]:
+    owner = {"kind": "ReplicaSet", "name": "chat-7d4", "controller": True}
+    conditions = [{"type": "Ready", "status": "True"}] if ready else []
+    return {
+        "metadata": {"name": name, "creationTimestamp": ago(800), "labels": {"pod-template-hash": "7d4"},
+                     "ownerReferences": [owner]},
+        "spec": {}, "status": {"phase": "Running" if ready else "Pending", "conditions": conditions},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bad", "target"),
+    [
+        (condition("SLOMet", "False", "SlowEngine", "pod chat-7d4-x1 is slow"), "chat-7d4-x1"),
+        (condition("SLOMet", "False", "SlowEngine", "the engines are slow"), "--selector andante.dev/llmservice=chat"),
+        (condition("Ready", "False", "EngineStarting", "none is ready"), "chat-7d4-x10"),
+        (condition("AbleToScale", "False", "ReplicasDoNotStart", "2 wait"), "chat-7d4-x10"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["reason"],
+)
+def test_the_next_command_is_about_the_pod_that_is_named(
+    explained: Explained, bad: dict[str, Any], target: str
+) -> None:
+    pods = [_pod("chat-7d4-x10"), _pod("chat-7d4-x1", ready=True)]
+    text = explained(service(status=_status(conditions=[bad])), arguments=("chat", "--json"), others={PODS: pods})
+    (problem,) = json.loads(text)["problems"]
+    assert f" {target} --namespace team" in problem["next"]
+
+
 DECISION = {
     "at": ago(720), "from": 1, "to": 3, "reason": "QoEDeficit", "message": "m",
     "inputs": {"readyReplicas": 1, "startingReplicas": 0, "measuredReplicas": 1, "loadDeficit": 0.064,
@@ -263,6 +292,29 @@ def test_json_has_the_problems_with_their_commands_and_no_memory(explained: Expl
     assert "memory" not in found["scaling"]
     assert found["replicas"] == {"ready": 1, "starting": 2, "draining": 0}
     assert found["notRead"] == ["you have no right to list pods in namespace team"]
+
+
+def test_json_of_a_status_that_cannot_be_read_says_so(explained: Explained) -> None:
+    found = json.loads(explained(service(status={"readyReplicas": "many"}), arguments=("chat", "--json")))
+    assert found["problems"] is None
+    assert "readyReplicas" in found["statusProblem"]
+    assert found["specProblem"] is None
+    odd = service(status=_status(), engine={"scheduler": {"policy": "new"}})
+    found = json.loads(explained(odd, arguments=("chat", "--json")))
+    assert (found["problems"], found["statusProblem"]) == ([], None)
+    assert "policy" in found["specProblem"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [(("",), "NAME"), (("lls/chat",), "NAME"), (("..",), "NAME"), (("chat", "-n", "a/b"), "--namespace"),
+     (("chat", "-n", ""), "--namespace")],
+)  # fmt: skip
+def test_what_is_no_name_is_refused(explained: Explained, arguments: tuple[str, ...], option: str) -> None:
+    said = explained(service(status=_status()), arguments=arguments)
+    assert explained.status == 2
+    assert f"{option}: '" in said
+    assert "is no name of an object" in said
 
 
 @pytest.mark.parametrize("current", [None, "", "gone"])

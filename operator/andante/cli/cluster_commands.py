@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from andante.cli import explain_text, status_text
-from andante.cli.cluster_reader import ClusterReader
+from andante.cli.cluster_reader import ClusterReader, check_name
 from andante.cli.errors import InputError
 from andante.cli.service_view import operator_view
 
@@ -34,6 +34,9 @@ def explain(
 
     Exit status: 0 when the service could be read, whatever its state; 2 when not.
     """
+    check_name("NAME", name)
+    if namespace is not None:
+        check_name("--namespace", namespace)
     cluster = ClusterReader(kubeconfig=kubeconfig, context=context)
     seen = cluster.service(namespace or cluster.namespace, name)
     if as_json:
@@ -59,6 +62,8 @@ def status(
     """
     if everywhere and namespace is not None:
         raise InputError("give --namespace or --all-namespaces, not both")
+    if namespace is not None:
+        check_name("--namespace", namespace)
     cluster = ClusterReader(kubeconfig=kubeconfig, context=context)
     where = None if everywhere else namespace or cluster.namespace
     seen = cluster.fleet(where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ from andante.ports import Object
 MOST_PODS: Final = 12
 MOST_EVENTS: Final = 8
 MOST_DECISIONS: Final = 5
+_OF_STARTING: Final = ("Ready", "Degraded", "RolledOut")
+"""Conditions that a pod which does not start can explain, where they name none."""
+_POD_NAME: Final = re.compile(r"[a-z0-9]+(?:[-.]+[a-z0-9]+)*")
 _LONGEST_MESSAGE: Final = 400
 
 
@@ -57,20 +61,23 @@ def document(seen: SeenService) -> dict[str, Any]:
         "ready": shown.ready,
         "operator": {"runs": operator.runs, "message": operator.words},
         "statusWritten": shown.written,
-        "problems": [
-            {
-                "type": c.type,
-                "reason": c.reason,
-                "message": c.message,
-                "since": c.last_transition_time.isoformat(),
-                "next": _next(c, shown, seen, operator),
-            }
-            for c in shown.problems
-        ],
+        "statusProblem": shown.status_problem or None,
+        "specProblem": shown.spec_problem or None,
+        "problems": None if shown.status_problem else [_problem(c, shown, seen, operator) for c in shown.problems],
         "qoe": qoe or None,
         "scaling": {name: value for name, value in scaling.items() if name != "memory"} or None,
         "replicas": {name: status.get(f"{name}Replicas") for name in ("ready", "starting", "draining")},
         "notRead": [part.why for part in (seen.events, seen.pods, seen.leases) if isinstance(part, NotRead)],
+    }
+
+
+def _problem(condition: Condition, shown: ServiceView, seen: SeenService, operator: OperatorView) -> dict[str, Any]:
+    return {
+        "type": condition.type,
+        "reason": condition.reason,
+        "message": condition.message,
+        "since": condition.last_transition_time.isoformat(),
+        "next": _next(condition, shown, seen, operator),
     }
 
 
@@ -181,13 +188,16 @@ def _wrong(shown: ServiceView, seen: SeenService, operator: OperatorView) -> Ite
 
 
 def _next(condition: Condition, shown: ServiceView, seen: SeenService, operator: OperatorView) -> str:
-    starting = sort_pods(_replicas(seen)).starting
-    named = next((p for p in starting if p["metadata"]["name"] in condition.message), next(iter(starting), None))
+    replicas = _replicas(seen)
+    names = {pod["metadata"]["name"] for pod in replicas}
+    named = next((word for word in _POD_NAME.findall(condition.message) if word in names), None)
+    if named is None and (condition.type in _OF_STARTING or condition.reason == "ReplicasDoNotStart"):
+        named = next((pod["metadata"]["name"] for pod in sort_pods(replicas).starting), None)
     return next_command(
         condition.reason,
         namespace=shown.namespace,
         name=shown.name,
-        pod=None if named is None else named["metadata"]["name"],
+        pod=named,
         operator_namespace=operator.namespace,
     )
 
