@@ -10,6 +10,9 @@ import pytest
 import yaml
 
 import andante
+from andante.cli.fleet_case import read_case
+from andante.cli.fleet_scores import minutes, per_class
+from andante.sim.fleet.scaler import Static
 from unit.run_cli import run_cli
 
 PROFILE: dict[str, Any] = {
@@ -139,6 +142,12 @@ def test_compare_shows_each_pair_with_its_interval(
         ("compare", ("--scalers", "static:1", "--schedulers", "lifo"), "--schedulers: 'lifo' is none of fcfs"),
         ("compare", ("--scalers", "andante,andante"), "--scalers: 'andante' comes twice"),
         ("compare", ("--scalers", "andante:mean=2"), "scaler andante: mean must be a QoE between 0 and 1, got 2"),
+        ("plan", ("--rate-scale", "nan"), "--rate-scale"),
+        ("plan", ("--rate-scale", "inf"), "--rate-scale: must be a finite number, got inf"),
+        ("plan", ("--target-qoe", "nan"), "--target-qoe"),
+        ("plan", ("--good-fraction", "nan"), "--good-fraction"),
+        ("simulate", ("--duration", "inf"), "--duration: must be a finite number, got inf"),
+        ("simulate", ("--price-per-hour", "nan"), "--price-per-hour"),
         ("compare", ("--scalers", "andante", "--report", "no/where.html"), "--report: there is no directory no"),
     ],
 )
@@ -168,3 +177,90 @@ def test_settings_stay_with_their_scaler(monkeypatch: pytest.MonkeyPatch, files:
     assert run_cli(monkeypatch, "compare", *ON, *given) == 0
     settings = json.loads((files / "all.json").read_text())["settings"]
     assert settings["scalers"] == ["andante:mean=0.9,down_window=60", "static:2"]
+
+
+@pytest.fixture
+def overloaded(monkeypatch: pytest.MonkeyPatch, files: Path) -> Path:
+    """With steps so slow that one replica is not through a day (here: 200 s) after the last arrival; two are."""
+    monkeypatch.setattr("andante.sim.fleet.run._LONGEST_REST", 200.0)
+    slow = {**PROFILE, "coefficients": {**PROFILE["coefficients"], "fixed_us": 500_000}}
+    units = {"time": "us", "price": "USD per hour", "warmup": "s"}
+    (files / "small.yaml").write_text(yaml.safe_dump({"version": 1, "units": units, "profiles": [slow]}))
+    return files
+
+
+def test_replicas_that_are_not_through_within_a_day_are_not_enough(
+    monkeypatch: pytest.MonkeyPatch, overloaded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_cli(monkeypatch, "plan", *ON, "--max", 2, "--json", "plan.json") == 1
+    assert [row["replicas"] for row in json.loads((overloaded / "plan.json").read_text())["curve"]] == [2]
+    assert "With 1 or fewer, requests are still open a day after the last arrival." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("plan", ("--max", 1), "--max: with 1 replica requests are still open a day after the last arrival"),
+        ("simulate", ("--scaler", "static:1"), "scaler 'static:1' with qoe: requests are still open a day after"),
+        (
+            "compare",
+            ("--scalers", "static:1", "--schedulers", "fcfs", "--seeds", 1),
+            "scaler 'static:1' with fcfs: requests are still open a day after the last arrival; raise --min or --max",
+        ),
+    ],
+)
+def test_a_fleet_that_is_too_small_is_named(
+    monkeypatch: pytest.MonkeyPatch, overloaded: Path, capsys: pytest.CaptureFixture[str],
+    command: str, options: tuple[Any, ...], message: str,
+) -> None:  # fmt: skip
+    assert run_cli(monkeypatch, command, *ON, *options) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_defect_of_the_simulator_stays_one(monkeypatch: pytest.MonkeyPatch, files: Path) -> None:
+    from andante.sim.fleet import run
+    from andante.sim.run import SimulationError
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise SimulationError("3 KV blocks of a replica are lost")
+
+    monkeypatch.setattr(run, "run_fleet", broken)
+    with pytest.raises(SimulationError, match="KV blocks"):
+        run_cli(monkeypatch, "plan", *ON)
+
+
+def test_there_is_no_plan_for_batch_requests_alone(
+    monkeypatch: pytest.MonkeyPatch, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = files / "trace.csv"
+    trace.write_text(trace.read_text().replace("voice", ""))
+    assert run_cli(monkeypatch, "plan", *ON, "--class", "batch") == 2
+    assert "--trace/--class: all requests are batch requests" in capsys.readouterr().err
+    assert run_cli(monkeypatch, "simulate", *ON, "--class", "batch", "--scaler", "static:1", "--json", "b.json") == 0
+    scores = json.loads((files / "b.json").read_text())["scores"]
+    assert (scores["share_good"], scores["meets_objective"]) == (None, None)
+
+
+def _case(**options: Any) -> Any:
+    usual: dict[str, Any] = {
+        "class_name": "reading", "expected_ttft": None, "pace": None, "target_qoe": 0.95, "good_fraction": 0.99,
+        "rate_scale": 1.0, "duration": None, "price": None, "command": "andante plan",
+    }  # fmt: skip
+    return read_case(Path("trace.csv"), "small.yaml", **usual | options)
+
+
+def test_the_usual_class_is_the_service_s_even_where_no_request_has_it(files: Path) -> None:
+    lines = [f"{i},50,20,voice" for i in range(9)]
+    (files / "trace.csv").write_text("\n".join(["arrival_s,prompt_tokens,output_tokens,qoe_class", *lines]) + "\n")
+    case = _case()
+    assert [each.name for each in case.classes] == ["reading", "voice"]
+    assert {case.classes[place].name for place in case.requests.class_index} == {"voice"}
+    outcome = case.run(Static(1), start=1)
+    assert list(per_class(case, outcome)) == ["voice"]
+
+
+def test_the_last_arrivals_are_in_a_minute(files: Path) -> None:
+    lines = [f"{i},50,20" for i in range(0, 121, 10)]
+    (files / "trace.csv").write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *lines]) + "\n")
+    found = minutes(_case().run(Static(1), start=1))
+    assert [minute["requests"] for minute in found] == [6, 6, 1]

@@ -24,6 +24,7 @@ from andante.cli.fleet_case import (
     ExpectedOption,
     GoodOption,
     JsonOption,
+    NotServedError,
     PaceOption,
     PriceOption,
     ProfileOption,
@@ -33,6 +34,7 @@ from andante.cli.fleet_case import (
     TraceOption,
     WarmupOption,
     moved,
+    not_served,
     read_case,
     scaler_of,
     warm_up,
@@ -75,10 +77,13 @@ class _Fleet:
         scaler, start = scaler_of(
             run.scaler, self.case, lowest=self.lowest, most=self.most, warmup=warm, start=self.start
         )
-        outcome = self.case.run(
-            scaler, start=start, scheduler=run.scheduler, warmup=warm, seed=run.seed,
-            requests=moved(self.case.requests, run.seed, by=_JITTER),
-        )  # fmt: skip
+        try:
+            outcome = self.case.run(
+                scaler, start=start, scheduler=run.scheduler, warmup=warm, seed=run.seed,
+                requests=moved(self.case.requests, run.seed, by=_JITTER),
+            )  # fmt: skip
+        except NotServedError as error:
+            raise not_served(run.scaler, run.scheduler) from error
         return scores(self.case, outcome)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
 import typer
@@ -44,19 +44,51 @@ class Scheduler(StrEnum):
     """Andante's."""
 
 
+class NotServedError(Exception):
+    """The fleet is too small: requests are open a day after the last arrival."""
+
+
+def not_served(scaler: str, scheduler: Scheduler) -> InputError:
+    """What a user is told of a scaler whose fleet is too small."""
+    return InputError(
+        f"scaler {scaler!r} with {scheduler.value}: requests are still open a day after the last arrival;"
+        " raise --min or --max (of static: its number), or lower --rate-scale"
+    )
+
+
+_NOT_OVER: Final = "are not over a day after the run"
+"""Ends the message of the SimulationError that says so; every other one is a defect of the simulator."""
+
+
+def finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """Refuse nan and inf. Raises InputError naming the option."""
+    if value is not None and not math.isfinite(value):
+        raise InputError(f"{param.opts[-1]}: must be a finite number, got {value}")
+    return value
+
+
 TraceOption = Annotated[Path, typer.Option(help="Workload trace; `andante trace --help` says in which form.")]
 ProfileOption = Annotated[str, typer.Option(help="Profile: a file with one, or the name of a shipped one.")]
 WarmupOption = Annotated[str, typer.Option(help="Seconds until a new replica is ready, or from-profile.")]
 ClassOption = Annotated[str, typer.Option("--class", help=CLASS_HELP)]
 ExpectedOption = Annotated[float | None, typer.Option(help="Own expectation: seconds to the first token.")]
 PaceOption = Annotated[float | None, typer.Option(help="Own expectation: tokens per second.")]
-TargetOption = Annotated[float, typer.Option(min=1e-3, max=1.0, help="QoE from which a request is good.")]
-GoodOption = Annotated[float, typer.Option(min=0.0, max=0.9999, help="Share of requests that must be good.")]
-RateOption = Annotated[float, typer.Option(min=1e-3, help="Serve this many times the trace's requests.")]
-DurationOption = Annotated[float | None, typer.Option(min=0.1, help="Take so many seconds of the trace; all if unset.")]
+TargetOption = Annotated[
+    float, typer.Option(min=1e-3, max=1.0, callback=finite, help="QoE from which a request is good.")
+]
+GoodOption = Annotated[
+    float, typer.Option(min=0.0, max=0.9999, callback=finite, help="Share of requests that must be good.")
+]
+RateOption = Annotated[
+    float, typer.Option(min=1e-3, callback=finite, help="Serve this many times the trace's requests.")
+]
+DurationOption = Annotated[
+    float | None,
+    typer.Option(min=0.1, callback=finite, help="Take so many seconds of the trace; all if unset."),
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything that is random, such as warm-ups.")]
 PriceOption = Annotated[
-    float | None, typer.Option(min=0.0, help="USD for an hour of a replica; the profile's if unset.")
+    float | None, typer.Option(min=0.0, callback=finite, help="USD for an hour of a replica; the profile's if unset.")
 ]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write all figures here as JSON.")]
 
@@ -79,6 +111,12 @@ class Case:
     """USD for an hour of one replica; None: not known."""
 
     @property
+    def has_readers(self) -> bool:
+        """Whether any request has a QoE; batch requests have none."""
+        counts = np.array([each.expectation().counts_in_qoe for each in self.classes])
+        return bool(counts[self.requests.class_index].any())
+
+    @property
     def seconds(self) -> float:
         """From the first to the last arrival."""
         return float(self.requests.arrival[-1])
@@ -93,23 +131,31 @@ class Case:
         seed: int = 0,
         requests: Requests | None = None,
     ) -> FleetOutcome:
-        """Serve the requests (others in their place: `requests`) on a fleet that begins with `start` ready replicas."""
+        """Serve the requests (others in their place: `requests`) on a fleet that begins with `start` ready replicas.
+
+        Raises NotServedError where they are not over a day after the last arrival.
+        """
         from andante.sim.engine import Engine
         from andante.sim.fleet.run import run_fleet
         from andante.sim.fleet.settings import Cluster
-        from andante.sim.run import Scheduling
+        from andante.sim.run import Scheduling, SimulationError
 
         ours = Scheduling(step_time=LinearStepTime.from_profile(self.profile.coefficients))
-        return run_fleet(
-            self.requests if requests is None else requests,
-            Engine.of(self.profile, by_priority=scheduler is Scheduler.PRIORITY),
-            scaler,
-            start=start,
-            cluster=Cluster() if warmup is None else Cluster(warmup=warmup),
-            scheduling=ours if scheduler is Scheduler.QOE else None,
-            objective=self.objective,
-            seed=seed,
-        )
+        try:
+            return run_fleet(
+                self.requests if requests is None else requests,
+                Engine.of(self.profile, by_priority=scheduler is Scheduler.PRIORITY),
+                scaler,
+                start=start,
+                cluster=Cluster() if warmup is None else Cluster(warmup=warmup),
+                scheduling=ours if scheduler is Scheduler.QOE else None,
+                objective=self.objective,
+                seed=seed,
+            )
+        except SimulationError as error:
+            if str(error).endswith(_NOT_OVER):
+                raise NotServedError(str(error)) from error
+            raise
 
 
 def read_case(
@@ -136,7 +182,8 @@ def read_case(
     _check_lengths(kept, trace, chosen)
     needs_simulator(command)
     known = {name: preset for name, preset in PRESETS.items() if name != usual.name} | {usual.name: usual}
-    classes = tuple(known[name] for name in sorted({r.qoe_class or usual.name for r in kept}))
+    # The usual class is there even where no request has it: the law takes its pace.
+    classes = tuple(known[name] for name in sorted({r.qoe_class or usual.name for r in kept} | {usual.name}))
     found = chosen.price_per_replica_hour if price is None else price
     return Case(
         trace=trace.name,

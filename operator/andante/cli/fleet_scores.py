@@ -37,7 +37,7 @@ def scores(case: Case, outcome: FleetOutcome) -> dict[str, Any]:
         "mean_qoe": known(outcome.mean_qoe),
         "p5_qoe": float(np.quantile(qoe, 0.05)) if qoe.size else None,
         "share_good": known(outcome.share_good),
-        "meets_objective": bool(outcome.share_good >= case.good_fraction),
+        "meets_objective": None if math.isnan(outcome.share_good) else bool(outcome.share_good >= case.good_fraction),
         "smooth_goodput_tokens_per_s": outcome.smooth_goodput,
         "smooth_goodput_tokens_per_replica_hour": known(outcome.smooth_goodput * outcome.end / hours)
         if hours
@@ -58,10 +58,12 @@ def scores(case: Case, outcome: FleetOutcome) -> dict[str, Any]:
 
 
 def per_class(case: Case, outcome: FleetOutcome) -> dict[str, dict[str, Any]]:
-    """Requests, mean QoE, share of good requests and TTFT of each class."""
+    """Requests, mean QoE, share of good requests and TTFT of each class that has requests."""
     answer = {}
     for place, each in enumerate(case.classes):
         own = case.requests.class_index == place
+        if not own.any():
+            continue
         scored = own & outcome.counts
         answer[each.name] = {
             "requests": int(own.sum()),
@@ -76,7 +78,7 @@ def minutes(outcome: FleetOutcome) -> list[dict[str, Any]]:
     """The run minute by minute: readers by their arrival, replicas by the scrapes of that minute."""
     rows = []
     series = outcome.series
-    for minute in range(math.ceil(outcome.end / _MINUTE) or 1):
+    for minute in range(math.floor(outcome.end / _MINUTE) + 1):
         begins, ends = minute * _MINUTE, (minute + 1) * _MINUTE
         come = (outcome.arrival >= begins) & (outcome.arrival < ends)
         scored = come & outcome.counts

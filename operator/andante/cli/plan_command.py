@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from andante.cli.errors import check_output, write_json
+from andante.cli.errors import InputError, check_output, write_json
 from andante.cli.fleet_case import (
     Case,
     ClassOption,
@@ -18,6 +18,7 @@ from andante.cli.fleet_case import (
     ExpectedOption,
     GoodOption,
     JsonOption,
+    NotServedError,
     PaceOption,
     PriceOption,
     ProfileOption,
@@ -73,6 +74,10 @@ def plan(
         good_fraction=good_fraction, rate_scale=rate_scale, duration=duration, price=price_per_hour,
         command="andante plan",
     )  # fmt: skip
+    if not case.has_readers:
+        raise InputError(
+            "--trace/--class: all requests are batch requests, which have no QoE that could be planned for"
+        )
     console = Console()
     curve = _curve(case, scheduler, most=most, seed=seed, console=console)
     table = Table(
@@ -86,6 +91,9 @@ def plan(
             text(row["cost_usd_per_1000_good"]),
         )  # fmt: skip
     console.print(table)
+    if curve[0]["replicas"] > 1:
+        fewer = curve[0]["replicas"] - 1
+        typer.echo(f"With {fewer} or fewer, requests are still open a day after the last arrival.")
     enough = next((row["replicas"] for row in curve if row["meets_objective"]), None)
     answer = (
         f"{enough} replica{'s' if enough > 1 else ''}: the fewest with which {100 * good_fraction:g} % of the requests"
@@ -104,7 +112,10 @@ def plan(
 
 
 def _curve(case: Case, scheduler: Scheduler, *, most: int, seed: int, console: Console) -> list[dict[str, Any]]:
-    """The scores of 1, 2, … replicas."""
+    """The scores of 1, 2, … replicas; too few to serve all within a day of the last arrival have none.
+
+    Raises InputError where all are too few.
+    """
     from andante.sim.fleet.scaler import Static
 
     rows: list[dict[str, Any]] = []
@@ -113,10 +124,18 @@ def _curve(case: Case, scheduler: Scheduler, *, most: int, seed: int, console: C
         task = progress.add_task("starting")
         for replicas in range(1, most + 1):
             progress.update(task, description=f"{case.requests.arrival.size} requests on {replicas} replicas")
-            outcome = case.run(Static(replicas), start=replicas, scheduler=scheduler, seed=seed)
+            try:
+                outcome = case.run(Static(replicas), start=replicas, scheduler=scheduler, seed=seed)
+            except NotServedError:
+                continue
             rows.append({"replicas": replicas, **scores(case, outcome)})
-            if sum(row["meets_objective"] for row in rows) > _MORE:
+            if sum(bool(row["meets_objective"]) for row in rows) > _MORE:
                 break
+    if not rows:
+        raise InputError(
+            f"--max: with {most} replica{'s' if most > 1 else ''} requests are still open a day after the last arrival;"
+            " give more, or lower --rate-scale"
+        )
     return rows
 
 
@@ -127,7 +146,10 @@ def _why_not(case: Case, last: dict[str, Any], scheduler: Scheduler) -> str:
     count = case.requests.arrival.size
     chosen = np.unique(np.linspace(0, count - 1, min(count, _ALONE)).astype(np.int64))
     alone = with_arrivals(case.requests, chosen, _APART * np.arange(chosen.size))
-    share = case.run(Static(1), start=1, scheduler=scheduler, requests=alone).share_good
+    try:
+        share = case.run(Static(1), start=1, scheduler=scheduler, requests=alone).share_good
+    except NotServedError:
+        share = 0.0
     replicas, good = last["replicas"], last["share_good"] or 0.0
     answer = (
         f"No number of replicas up to {replicas} is enough: with {replicas}, {100 * good:.2f} % of the requests are"

@@ -18,6 +18,7 @@ from andante.cli.fleet_case import (
     ExpectedOption,
     GoodOption,
     JsonOption,
+    NotServedError,
     PaceOption,
     PriceOption,
     ProfileOption,
@@ -26,6 +27,7 @@ from andante.cli.fleet_case import (
     SeedOption,
     TargetOption,
     WarmupOption,
+    not_served,
     read_case,
     scaler_of,
     warm_up,
@@ -101,7 +103,10 @@ def simulate(
     chosen, begin = scaler_of(scaler, case, lowest=lowest, most=most, warmup=warm, start=begin)
     console = Console()
     with console.status(f"simulating {case.requests.arrival.size} requests"):
-        outcome = case.run(chosen, start=begin, scheduler=scheduler, warmup=warm, seed=seed)
+        try:
+            outcome = case.run(chosen, start=begin, scheduler=scheduler, warmup=warm, seed=seed)
+        except NotServedError as error:
+            raise not_served(scaler, scheduler) from error
     found = scores(case, outcome)
     table = Table("score", "value", title=f"{trace.name} on {case.profile.name}, {scaler}, {scheduler}")
     for row in flatten(found):
