@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from benchmarks.scheduling.stock import BEST, StockFlags
 
 import andante
-from andante.cli.fleet_case import read_case
+from andante.cli.fleet_case import VLLM_WATERMARK, Scheduler, read_case
 from andante.cli.fleet_scores import minutes, per_class
 from andante.sim.fleet.scaler import Static
 from unit.run_cli import run_cli
@@ -124,6 +125,8 @@ def test_compare_shows_each_pair_with_its_interval(
     assert [run["seed"] for run in document["runs"]] == [0, 1] * 4
     page = (files / "all.html").read_text()
     assert "<td>fcfs</td>" in page
+    assert "vLLM&#x27;s own schedulers with its best flags (--watermark 0.02)" in page
+    assert document["settings"]["fcfs_and_priority_flags"] == "--watermark 0.02"
     assert not any(f"{tag}=" in page.split("<script", 1)[0] for tag in ("src", "href"))
 
 
@@ -257,6 +260,18 @@ def test_the_usual_class_is_the_service_s_even_where_no_request_has_it(files: Pa
     assert {case.classes[place].name for place in case.requests.class_index} == {"voice"}
     outcome = case.run(Static(1), start=1)
     assert list(per_class(case, outcome)) == ["voice"]
+
+
+def test_stock_schedulers_have_the_flags_of_the_benchmarks(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from andante.sim.fleet import run
+
+    assert StockFlags(watermark=VLLM_WATERMARK) == BEST
+    case, engines = _case(), []
+    monkeypatch.setattr(run, "run_fleet", lambda _, engine, *__, **___: engines.append(engine))
+    for scheduler in Scheduler:
+        case.run(Static(1), start=1, scheduler=scheduler)
+    free = int(0.02 * 251)
+    assert [(each.watermark_blocks, each.by_priority) for each in engines] == [(free, False), (free, True), (0, False)]
 
 
 def test_the_last_arrivals_are_in_a_minute(files: Path) -> None:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from andante.cli.errors import InputError, check_output, write_json
 from andante.cli.fleet_case import (
+    VLLM_FLAGS,
     Case,
     ClassOption,
     DurationOption,
@@ -53,6 +54,15 @@ _COLUMNS = {
     "direction_changes_per_hour": "turns/h",
     "streams_cut": "streams cut",
 }
+
+
+_LABELS = 2
+"""Columns that name a pair."""
+_GAP = 3
+"""Spaces between columns, as `table` leaves them."""
+_SCHEDULERS_HELP = (
+    f"fcfs, priority, qoe, with commas between them. The first two have vLLM's best flags ({VLLM_FLAGS})."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +101,7 @@ def compare(
     trace: TraceOption,
     profile: ProfileOption,
     scalers: Annotated[str, typer.Option(help="Scalers with commas between them; as --scaler of `andante simulate`.")],
-    schedulers: Annotated[str, typer.Option(help="fcfs, priority, qoe, with commas between them.")] = "fcfs,qoe",
+    schedulers: Annotated[str, typer.Option(help=_SCHEDULERS_HELP)] = "fcfs,qoe",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each pair.")] = 3,
     lowest: Annotated[int, typer.Option("--min", min=1, help="Fewest replicas.")] = 1,
     most: Annotated[int, typer.Option("--max", min=1, help="Most replicas.")] = 16,
@@ -114,6 +124,7 @@ def compare(
     Each pair of scaler and scheduler is run for each seed. The first seed has the trace as recorded; each other seed
     moves every arrival by up to a second and draws other warm-ups. The table shows means and, from two seeds on, half
     the width of their 95 % interval (Student's t). The report has the same and the curve of QoE over cost.
+    fcfs and priority are vLLM's own schedulers with the flags that serve it best, the rivals in Andante's benchmarks.
 
     Exit status: 0 good, 2 for bad input.
 

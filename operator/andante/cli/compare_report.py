@@ -9,6 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from andante.cli.fleet_case import VLLM_FLAGS
 from andante.cli.report import COLOURS, flatten, write_page
 
 _FIGURES = (("mean_qoe", "mean QoE"), ("share_good", "share of good requests"))
@@ -48,6 +49,9 @@ def write_comparison(
     figure.update_layout(height=1000, template="plotly_white")
     write_page(
         path, title=f"andante compare: {title}",
-        notes=["± is half the width of the 95 % interval over the seeds. Up is better for readers, left is cheaper."],
+        notes=[
+            "± is half the width of the 95 % interval over the seeds. Up is better for readers, left is cheaper.",
+            f"fcfs and priority are vLLM's own schedulers with its best flags ({VLLM_FLAGS}).",
+        ],
         tables=[(columns, cells), (None, flatten(settings))], figure=figure,
     )  # fmt: skip

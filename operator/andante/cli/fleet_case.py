@@ -37,11 +37,24 @@ class Scheduler(StrEnum):
     """Who orders the requests within each engine."""
 
     FCFS = "fcfs"
-    """vLLM's own: first come, first served."""
+    """vLLM's own with its best flags: first come, first served."""
     PRIORITY = "priority"
-    """vLLM's own with priorities: readers and agents before batch requests."""
+    """The same with priorities: readers and agents before batch requests."""
     QOE = "qoe"
     """Andante's."""
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether it is vLLM's own, to which `VLLM_FLAGS` apply."""
+        return self is not Scheduler.QOE
+
+
+VLLM_WATERMARK: Final = 0.02
+"""`--watermark` of `fcfs` and `priority`: vLLM at its best, the rival in the scheduler's benchmarks."""
+VLLM_FLAGS: Final = f"--watermark {VLLM_WATERMARK:g}"
+SCHEDULER_HELP: Final = (
+    f"Order of requests within an engine. fcfs and priority are vLLM's own with its best flags ({VLLM_FLAGS})."
+)
 
 
 class NotServedError(Exception):
@@ -141,14 +154,15 @@ class Case:
         from andante.sim.run import Scheduling, SimulationError
 
         ours = Scheduling(step_time=LinearStepTime.from_profile(self.profile.coefficients))
+        watermark = VLLM_WATERMARK if scheduler.is_stock else 0.0
         try:
             return run_fleet(
                 self.requests if requests is None else requests,
-                Engine.of(self.profile, by_priority=scheduler is Scheduler.PRIORITY),
+                Engine.of(self.profile, watermark=watermark, by_priority=scheduler is Scheduler.PRIORITY),
                 scaler,
                 start=start,
                 cluster=Cluster() if warmup is None else Cluster(warmup=warmup),
-                scheduling=ours if scheduler is Scheduler.QOE else None,
+                scheduling=None if scheduler.is_stock else ours,
                 objective=self.objective,
                 seed=seed,
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import andante
-from andante.cli.fleet_case import Case
+from andante.cli.fleet_case import VLLM_FLAGS, Case
 
 if TYPE_CHECKING:
     from andante.sim.fleet.outcome import FleetOutcome
@@ -110,6 +110,7 @@ def settings(case: Case, **more: Any) -> dict[str, Any]:
         "target_qoe": case.objective.qoe,
         "good_fraction": case.good_fraction,
         "price_usd_per_replica_hour": case.price,
+        "fcfs_and_priority_flags": VLLM_FLAGS,
         **more,
         "andante": andante.__version__,
         "python": platform.python_version(),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from andante.cli.errors import InputError, check_output, write_json
 from andante.cli.fleet_case import (
+    SCHEDULER_HELP,
     Case,
     ClassOption,
     DurationOption,
@@ -48,7 +49,7 @@ def plan(
     good_fraction: GoodOption = 0.99,
     price_per_hour: PriceOption = None,
     most: Annotated[int, typer.Option("--max", min=1, help="Try no more replicas than this.")] = 32,
-    scheduler: Annotated[Scheduler, typer.Option(help="Order of requests within an engine.")] = Scheduler.QOE,
+    scheduler: Annotated[Scheduler, typer.Option(help=SCHEDULER_HELP)] = Scheduler.QOE,
     class_name: ClassOption = "reading",
     expected_ttft: ExpectedOption = None,
     pace: PaceOption = None,

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from andante.cli.errors import InputError, check_output, write_json
 from andante.cli.fleet_case import (
+    SCHEDULER_HELP,
     ClassOption,
     DurationOption,
     ExpectedOption,
@@ -43,7 +44,7 @@ def simulate(
     trace: Annotated[
         Path | None, typer.Option(help="Workload trace; `andante trace --help` says in which form.")
     ] = None,
-    scheduler: Annotated[Scheduler, typer.Option(help="Order of requests within an engine.")] = Scheduler.QOE,
+    scheduler: Annotated[Scheduler, typer.Option(help=SCHEDULER_HELP)] = Scheduler.QOE,
     scaler: Annotated[
         str, typer.Option(help="static:4, andante, or a scaling law, each with :setting=value,… if wanted.")
     ] = "andante",
