@@ -9,10 +9,10 @@ import pytest
 from andante.cli.main import main
 
 
-def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit status of `andante ARGUMENTS`; what it printed is in capsys."""
+def run_cli(monkeypatch: pytest.MonkeyPatch, *arguments: object, columns: int = 200) -> int:
+    """The exit status of `andante ARGUMENTS` on a terminal so wide; what it printed is in capsys."""
     monkeypatch.setattr(sys, "argv", ["andante", *map(str, arguments)])
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", str(columns))
     try:
         main()
     except SystemExit as end:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from benchmarks.scheduling.stock import BEST, StockFlags
 
 import andante
+from andante.cli import compare_command
 from andante.cli.fleet_case import VLLM_WATERMARK, Scheduler, read_case
 from andante.cli.fleet_scores import minutes, per_class
 from andante.sim.fleet.scaler import Static
@@ -115,8 +118,13 @@ def test_compare_shows_each_pair_with_its_interval(
     monkeypatch: pytest.MonkeyPatch, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ("--scalers", "static:1,static:2", "--seeds", 2, "--jobs", 1, "--json", "all.json", "--report", "all.html")
-    assert run_cli(monkeypatch, "compare", *ON, *given) == 0
-    assert "±" in capsys.readouterr().out
+    assert run_cli(monkeypatch, "compare", *ON, *given, columns=80) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line for line in lines if line.startswith("static:1   fcfs")]
+    assert len(rows) == len([line for line in lines if line.startswith("scaler     scheduler")]) > 1
+    assert "±" in rows[0]
+    assert sum(len(re.split("  +", row)) - 2 for row in rows) == 8  # each score once, and whole
     document = json.loads((files / "all.json").read_text())
     summary = {(row["scaler"], row["scheduler"]): row for row in document["summary"]}
     assert set(summary) == {(f"static:{n}", s) for n in (1, 2) for s in ("fcfs", "qoe")}
@@ -230,6 +238,26 @@ def test_a_defect_of_the_simulator_stays_one(monkeypatch: pytest.MonkeyPatch, fi
     monkeypatch.setattr(run, "run_fleet", broken)
     with pytest.raises(SimulationError, match="KV blocks"):
         run_cli(monkeypatch, "plan", *ON)
+
+
+def test_several_processes_give_the_same(monkeypatch: pytest.MonkeyPatch, files: Path) -> None:
+    given = ("--scalers", "static:1,static:2", "--schedulers", "fcfs", "--seeds", 2, "--json")
+    for jobs in (1, 2):
+        assert run_cli(monkeypatch, "compare", *ON, *given, f"{jobs}.json", "--jobs", jobs) == 0
+    assert (files / "1.json").read_text() == (files / "2.json").read_text()
+
+
+def test_a_process_that_the_system_ends_is_told(
+    monkeypatch: pytest.MonkeyPatch, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Ended:
+        def __init__(self, **_: Any) -> None:
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(compare_command, "ProcessPoolExecutor", Ended)
+    given = ("--scalers", "static:1", "--schedulers", "fcfs", "--seeds", 2, "--jobs", 2)
+    assert run_cli(monkeypatch, "compare", *ON, *given) == 2
+    assert "--jobs: a process of 2 was ended from outside" in capsys.readouterr().err
 
 
 def test_there_is_no_plan_for_batch_requests_alone(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,7 +15,6 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from andante.cli.errors import InputError, check_output, write_json
 from andante.cli.fleet_case import (
@@ -41,6 +41,7 @@ from andante.cli.fleet_case import (
     warm_up,
 )
 from andante.cli.fleet_scores import scores, settings
+from andante.cli.plain import table
 
 _JITTER = 1.0
 """Seconds by which arrivals move at most, from the second seed on."""
@@ -115,7 +116,9 @@ def compare(
     rate_scale: RateOption = 1.0,
     duration: DurationOption = None,
     price_per_hour: PriceOption = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once; as many as processors if unset.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once; as many as processors that it may use if unset.")
+    ] = None,
     json_out: JsonOption = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
 ) -> None:
@@ -149,7 +152,7 @@ def compare(
     pairs = list(product(names, _schedulers(schedulers)))
     runs = [_Run(scaler=n, scheduler=s, seed=seed) for n, s in pairs for seed in range(seeds)]
     console = Console()
-    found = list(track(_each(fleet, runs, jobs or os.cpu_count() or 1), "simulating", total=len(runs), console=console))
+    found = _all(fleet, runs, min(jobs or _processors(), len(runs)), console)
     rows = [
         {"scaler": n, "scheduler": s.value, **_summary(found[place * seeds : (place + 1) * seeds])}
         for place, (n, s) in enumerate(pairs)
@@ -157,10 +160,9 @@ def compare(
     title = f"{trace.name} on {case.profile.name}: means of {seeds} seed{'s' if seeds > 1 else ''}"
     cells = [[row["scaler"], row["scheduler"], *(_cell(row[key]) for key in _COLUMNS)] for row in rows]
     columns = ["scaler", "scheduler", *_COLUMNS.values()]
-    table = Table(*columns, title=title)
-    for line in cells:
-        table.add_row(*line)
-    console.print(table)
+    typer.echo(title)
+    for block in blocks(columns, cells, width=console.width):
+        typer.echo("\n".join(["", *block]))
     given = settings(
         case, scalers=names, schedulers=schedulers.split(","), min=lowest, max=most, start=begin, warmup=warmup,
         rate_scale=rate_scale, duration=duration, seeds=list(range(seeds)), jitter_s=_JITTER,
@@ -202,12 +204,26 @@ def _schedulers(text: str) -> list[Scheduler]:
     return [Scheduler(name) for name in dict.fromkeys(text.split(","))]
 
 
-def _each(fleet: _Fleet, runs: Sequence[_Run], jobs: int) -> Iterator[dict[str, Any]]:
-    if jobs == 1 or len(runs) == 1:
-        yield from map(fleet.scores, runs)
-        return
-    with ProcessPoolExecutor(max_workers=min(jobs, len(runs))) as pool:
-        yield from pool.map(fleet.scores, runs)
+def _processors() -> int:
+    """Those that this process may use, where the system tells it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _all(fleet: _Fleet, runs: Sequence[_Run], jobs: int, console: Console) -> list[dict[str, Any]]:
+    """The scores of each run. Raises InputError where the system ends a process, as it does when memory is short."""
+    if jobs == 1:
+        return list(track(map(fleet.scores, runs), "simulating", total=len(runs), console=console))
+    with console.status("loading the simulator; the first run compiles it, which takes minutes"):
+        # Here and not in each process at once: they share what is compiled.
+        import andante.sim.fleet.run  # noqa: F401
+    try:
+        with ProcessPoolExecutor(max_workers=jobs) as pool:
+            each = pool.map(fleet.scores, runs)  # the processes start before the progress bar's thread
+            return list(track(each, "simulating", total=len(runs), console=console))
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"--jobs: a process of {jobs} was ended from outside, which happens when memory is short; give fewer jobs"
+        ) from error
 
 
 def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -224,6 +240,20 @@ def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
         width = t.ppf(0.975, many - 1) * np.std(values, ddof=1) / many**0.5 if many > 1 else None
         answer[key] = {"mean": float(np.mean(values)), "half_width": None if width is None else float(width)}
     return answer
+
+
+def blocks(columns: Sequence[str], cells: Sequence[Sequence[str]], *, width: int) -> list[list[str]]:
+    """The lines of few tables that fit into `width`: each has all pairs and some of the scores. No figure is split."""
+    widths = [max(len(line[at]) for line in (columns, *cells)) for at in range(len(columns))]
+    left = sum(widths[:_LABELS]) + _GAP * (_LABELS - 1)
+    parts: list[list[int]] = []
+    for at in range(_LABELS, len(columns)):
+        if parts and left + sum(_GAP + widths[each] for each in (*parts[-1], at)) <= width:
+            parts[-1].append(at)
+        else:
+            parts.append([at])
+    chosen = ([*range(_LABELS), *part] for part in parts)
+    return [table([columns[at] for at in own], [[line[at] for at in own] for line in cells]) for own in chosen]
 
 
 def _cell(figure: dict[str, float | None]) -> str:
