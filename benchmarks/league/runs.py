@@ -17,11 +17,26 @@ from benchmarks import kept_runs
 from benchmarks.league.cases import TRACES, Case, cluster_of, engine_of, requests_of, scheduling_of
 from benchmarks.league.hindsight import work
 from benchmarks.league.scalers import MOST_REPLICAS, scaler_of
+from benchmarks.results_file import versions
 
 from andante.sim.fleet.outcome import FleetOutcome
 from andante.sim.fleet.run import run_fleet
 
 _ROOT = Path(__file__).resolve().parents[2]
+_EVERYWHERE = (
+    "andante.sim.fleet.run", "benchmarks.league.cases", "benchmarks.league.hindsight", "benchmarks.league.promise",
+)  # fmt: skip
+"""Modules that every run loads."""
+_LAW = ("andante.sim.fleet.law_scaler", "andante.sim.laws.registry")
+_THEIRS = ("dynamo-planner",)
+_READ_BY = {
+    "andante": ("andante.sim.fleet.andante_scaler",),
+    "dynamo-planner": ("andante.sim.fleet.law_scaler", "benchmarks.league.dynamo"),
+    "static": (),
+    "hindsight": (),
+}
+"""Modules that a run with this scaler loads beside them; another scaler is a law of the registry."""
+_PACKAGES = ("numpy", "numba")
 _ONLY_KEPT: ContextVar[bool] = ContextVar("only kept runs", default=False)
 
 
@@ -92,7 +107,8 @@ def run(case: Case) -> Result:
 
 def cached(case: Case) -> Result:
     """The result of the case: kept from before, or from a run made now and kept."""
-    asked = {**asdict(case), "sources": _version_of(case.scaler.partition(":")[0])}
+    name = case.scaler.partition(":")[0]
+    asked = {**asdict(case), "sources": _version_of(name), "versions": versions(packages(name))}
     file = kept_runs.file_of("bench-league", asked, ())
     if not file.exists():
         if _ONLY_KEPT.get():
@@ -106,37 +122,26 @@ def cached(case: Case) -> Result:
 
 @cache
 def _version_of(name: str) -> str:
-    return kept_runs.version_of(sorted(sources(name)))
+    return kept_runs.version_of(sources(name))
 
 
 def version() -> str:
     """Names the code that the runs depend on, without its history."""
-    return kept_runs.version_of(sorted({path for name in ("andante", "dynamo-planner") for path in sources(name)}))
+    return kept_runs.version_of(sorted({path for name in (*_READ_BY, "") for path in sources(name)}))
 
 
 @cache
 def sources(name: str) -> tuple[Path, ...]:
-    """The files that a run with the scaler `name` depends on. Only ours reads the code of the production law."""
-    everywhere = {
-        *_python("operator/andante/sim"), *_python("operator/andante/sim/fleet"), *_python("operator/andante/sim/laws"),
-        *_python("operator/andante/sim/workloads"), *_python("operator/andante/domain"),
-        *_python("operator/andante/domain/scheduling"), *_python("operator/andante/profiles"),
-        *(_ROOT / "operator/andante/profiles").rglob("*.yaml"),
-        *(_ROOT / f"operator/andante/domain/scaling/{module}.py" for module in ("capacity", "engine_capacity")),
-        *TRACES.glob("*.gz"), _ROOT / "benchmarks/middle_rate.py", _ROOT / "benchmarks/scheduling/stock.py",
-        *(Path(__file__).parent / f"{module}.py" for module in ("cases", "hindsight", "promise", "runs", "scalers")),
-    }  # fmt: skip
-    ours = {
-        _ROOT / "operator/andante/sim/fleet/andante_scaler.py",
-        *_python("operator/andante/domain/scaling"), *_python("operator/andante/app/scaling"),
-        *_python("operator/andante/api/v1alpha1"),
-    }  # fmt: skip
-    if name == "andante":
-        return tuple(everywhere | ours)
-    if name == "dynamo-planner":
-        return tuple(everywhere - ours | {Path(__file__).parent / "dynamo.py"})
-    return tuple(everywhere - {_ROOT / "operator/andante/sim/fleet/andante_scaler.py"})
+    """The files that a run with the scaler `name` depends on, sorted. The production law is in ours only."""
+    found = kept_runs.loaded_by(*_EVERYWHERE, *_READ_BY.get(name, _LAW))
+    data = [*TRACES.glob("*.gz"), *(_ROOT / "operator/andante/profiles").rglob("*.yaml")]
+    if name in _THEIRS:
+        data.append(Path(__file__).parent / "requirements.lock")
+    # These two import every scaler; what the others read is none of this one's.
+    both = [Path(__file__), Path(__file__).with_name("scalers.py")]
+    return tuple(sorted({*found, *data, *both}))
 
 
-def _python(folder: str) -> list[Path]:
-    return list((_ROOT / folder).glob("*.py"))
+def packages(name: str) -> tuple[str, ...]:
+    """The packages whose versions a run with the scaler `name` depends on."""
+    return (*_PACKAGES, "ai-dynamo") if name in _THEIRS else _PACKAGES

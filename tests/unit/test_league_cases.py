@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from benchmarks.league import runs
 from benchmarks.league.cases import RECORDINGS, TRACES, Case, engine_of, recording, scheduling_of
 from benchmarks.league.players import Player, players
 from benchmarks.league.promise import Promise
-from benchmarks.league.runs import sources, start_of
+from benchmarks.league.runs import Result, packages, sources, start_of
 from benchmarks.league.scalers import scaler_of
 
 from andante.sim.fleet.law_scaler import LawScaler
@@ -63,15 +65,55 @@ def test_a_scaler_that_cannot_be_built_is_refused(text: str) -> None:
         pass
 
 
-def test_a_run_is_kept_by_all_that_it_depends_on() -> None:
-    ours = {path.as_posix().split("/operator/")[-1] for path in sources("andante")}
-    for needed in (
-        "andante/profiles/profiles.yaml", "andante/app/scaling/judge.py", "andante/domain/scaling/law.py",
-        "andante/domain/scheduling/qoe_plan.py", "andante/sim/fleet/run.py", "andante/sim/fleet/andante_scaler.py",
-        "andante/sim/workloads/rates.py", "andante/api/v1alpha1/scaling.py",
-    ):  # fmt: skip
-        assert needed in ours
-    assert {path for path in sources("knative") if path.suffix == ".gz"} == set(TRACES.glob("*.gz"))
+def files_of(name: str) -> set[str]:
+    return {path.as_posix().split("/operator/andante/")[-1].split("/benchmarks/")[-1] for path in sources(name)}
+
+
+@pytest.mark.parametrize("name", ["andante", "knative", "capacity-planner", "dynamo-planner", "static", "hindsight"])
+def test_a_run_is_kept_by_all_that_it_depends_on(name: str) -> None:
+    assert files_of(name) >= {
+        "profiles/profiles.yaml", "domain/scheduling/qoe_plan.py", "sim/batch.py", "sim/fleet/run.py",
+        "sim/fleet/compiled/serve.py", "sim/fleet/compiled/replicas.py", "sim/fleet/compiled/routing.py",
+        "sim/workloads/rates.py", "domain/scaling/victims.py", "league/cases.py", "league/runs.py", "league/scalers.py",
+        "scheduling/stock.py", "middle_rate.py",
+    }  # fmt: skip
+    assert {path for path in sources(name) if path.suffix == ".gz"} == set(TRACES.glob("*.gz"))
+    assert {"numpy", "numba"} <= set(packages(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("andante", {"app/scaling/judge.py", "domain/scaling/law.py", "sim/fleet/andante_scaler.py", "ports.py",
+                     "api/v1alpha1/scaling.py", "api/rules.py", "api/values.py"}),
+        ("capacity-planner", {"sim/fleet/law_scaler.py", "sim/laws/capacity_planner.py",
+                              *(f"domain/scaling/{each}.py" for each in ("capacity", "demand", "figures", "numbers"))}),
+        ("dynamo-planner", {"sim/fleet/law_scaler.py", "league/dynamo.py", "sim/laws/dynamo_model.py",
+                            "league/requirements.lock"}),
+    ],
+)  # fmt: skip
+def test_a_run_is_kept_by_the_files_of_its_law(name: str, needed: set[str]) -> None:
+    assert files_of(name) >= needed
+
+
+def test_only_the_planner_itself_depends_on_its_package() -> None:
+    assert [name for name in ("andante", "knative", "dynamo-planner") if "ai-dynamo" in packages(name)] == [
+        "dynamo-planner"
+    ]
+
+
+def test_another_version_of_a_package_is_another_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ANDANTE_CACHE", str(tmp_path))
+    result = Result(
+        replica_hours=1.0, mean_qoe=1.0, share_good=1.0, smooth_goodput=1.0, share_left=0.0, errors=0, cut=0,
+        changes_per_hour=0.0, most_replicas=1, p5_qoe=1.0,
+    )  # fmt: skip
+    made: list[Case] = []
+    monkeypatch.setattr(runs, "run", lambda case: made.append(case) or result)
+    for version in ("1.0", "1.0", "2.0"):
+        monkeypatch.setattr(runs, "versions", lambda names, version=version: dict.fromkeys(names, version))
+        assert runs.cached(CASE) == result
+    assert len(made) == 2
 
 
 def test_a_change_of_our_law_leaves_the_runs_of_others() -> None:
