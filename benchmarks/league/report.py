@@ -17,7 +17,7 @@ from benchmarks.results_file import write_result
 
 COLUMNS = (
     "promise", "warm-up", "patience", "scheduler", "workload", "who", "settings", "replica-hours", "over ours",
-    "over hindsight", "mean QoE", "good", "smooth tokens/s", "turns/h", "keeps it",
+    "over hindsight", "mean QoE", "good", "smooth tokens/s", "turns", "keeps it",
 )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _rows(plan: Plan, tables: Mapping[Group, Table]) -> Sequence[Sequence[object
                             *head, name.removesuffix(" as it comes"), "tuned" if tuned else "its authors'",
                             _hours(score), _over(score.hours, ours.hours if ours else None), _over(score.hours, least),
                             f"{score.mean_qoe:.4f}", f"{score.share_good:.2%}", f"{score.smooth_goodput:.0f}",
-                            f"{score.changes_per_hour:.1f}", "yes" if score.met(promise) else "no",
+                            f"{score.turns:.1f}", "yes" if score.met(promise) else "no",
                         ]
                     )  # fmt: skip
                 if workload in table.oracle[scheduler]:

@@ -66,7 +66,10 @@ class Result:
     share_left: float
     errors: int
     cut: int
-    changes_per_hour: float
+    turns: int
+    """Changes of direction."""
+    seconds: float
+    """In which requests came, and the scaler decided."""
     most_replicas: int
     p5_qoe: float
 
@@ -80,7 +83,8 @@ class Result:
             share_left=outcome.share_left,
             errors=int(outcome.errors.sum()),
             cut=outcome.cut,
-            changes_per_hour=outcome.direction_changes_per_hour,
+            turns=round(outcome.direction_changes_per_hour * outcome.end / 3600.0),
+            seconds=outcome.end,
             most_replicas=max(replicas for _, replicas in outcome.changes),
             p5_qoe=float(np.quantile(outcome.qoe[outcome.counts], 0.05)),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmarks.league.promise import Promise
-from benchmarks.league.tuning import MOST_CHANGES, Run
+from benchmarks.league.tuning import Run, accepted
 
 UNKNOWN = "not played"
 
@@ -32,7 +32,9 @@ class Score:
     share_good: float
     smooth_goodput: float
     """Tokens per second."""
-    changes_per_hour: float
+    turns: float
+    """Changes of direction."""
+    seconds: float
     seeds: int
 
     @classmethod
@@ -45,13 +47,14 @@ class Score:
             mean_qoe=fmean(run.mean_qoe for run in runs),
             share_good=fmean(run.share_good for run in runs),
             smooth_goodput=fmean(run.smooth_goodput for run in runs),
-            changes_per_hour=fmean(run.changes_per_hour for run in runs),
+            turns=fmean(run.turns for run in runs),
+            seconds=fmean(run.seconds for run in runs),
             seeds=len(runs),
         )
 
     def met(self, promise: Promise) -> bool:
         """Whether the promise was kept, with few enough changes of direction."""
-        return promise.kept(self) and self.changes_per_hour <= MOST_CHANGES
+        return promise.kept(self) and self.turns <= accepted(self.seconds)
 
 
 Scores = Mapping[str, Mapping[str, Score]]

@@ -20,6 +20,11 @@ MOST_CHANGES = 4.0
 """Changes of direction per hour that a fleet's owner accepts."""
 
 
+def accepted(seconds: float) -> int:
+    """Changes of direction that are accepted in so many seconds: whole ones, rounded up, or a short run had none."""
+    return max(1, math.ceil(MOST_CHANGES * seconds / 3600.0 - 1e-9))
+
+
 class Run(Quality, Protocol):
     """What one segment cost, and what its readers got."""
 
@@ -27,7 +32,12 @@ class Run(Quality, Protocol):
     def replica_hours(self) -> float: ...
 
     @property
-    def changes_per_hour(self) -> float: ...
+    def turns(self) -> float:
+        """Changes of direction."""
+
+    @property
+    def seconds(self) -> float:
+        """How long the scaler decided."""
 
 
 def cost(runs: Iterable[Run], promise: Promise, *, enough: float = math.inf, penalty: float = 20.0) -> float:
@@ -43,7 +53,7 @@ def cost(runs: Iterable[Run], promise: Promise, *, enough: float = math.inf, pen
         if not (math.isfinite(quality) and math.isfinite(run.replica_hours)):
             return math.inf
         missed = max(0.0, promise.least - quality) / (1 - promise.least)
-        turned = max(0.0, run.changes_per_hour / MOST_CHANGES - 1)
+        turned = max(0.0, run.turns / accepted(run.seconds) - 1)
         hours += run.replica_hours * (1 + penalty * missed + turned)
         if hours > enough:
             break

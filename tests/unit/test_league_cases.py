@@ -106,7 +106,7 @@ def test_another_version_of_a_package_is_another_run(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ANDANTE_CACHE", str(tmp_path))
     result = Result(
         replica_hours=1.0, mean_qoe=1.0, share_good=1.0, smooth_goodput=1.0, share_left=0.0, errors=0, cut=0,
-        changes_per_hour=0.0, most_replicas=1, p5_qoe=1.0,
+        turns=0, seconds=3600.0, most_replicas=1, p5_qoe=1.0,
     )  # fmt: skip
     made: list[Case] = []
     monkeypatch.setattr(runs, "run", lambda case: made.append(case) or result)

@@ -14,7 +14,7 @@ CASE = Case(scaler="andante")
 def result(*, hours: float, qoe: float) -> Result:
     return Result(
         replica_hours=hours, mean_qoe=qoe, share_good=qoe, smooth_goodput=1.0, share_left=0.0, errors=0, cut=0,
-        changes_per_hour=0.0, most_replicas=1, p5_qoe=qoe,
+        turns=0, seconds=3600.0, most_replicas=1, p5_qoe=qoe,
     )  # fmt: skip
 
 

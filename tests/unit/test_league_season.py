@@ -41,7 +41,7 @@ class Played:
             case,
             Result(
                 replica_hours=hours, mean_qoe=0.96, share_good=0.99, smooth_goodput=100.0, share_left=0.0, errors=0,
-                cut=0, changes_per_hour=1.0, most_replicas=8, p5_qoe=0.9,
+                cut=0, turns=1, seconds=3600.0, most_replicas=8, p5_qoe=0.9,
             ),
         )  # fmt: skip
 

@@ -9,10 +9,10 @@ from benchmarks.league.promise import Promise
 from benchmarks.league.standings import Score, Table
 
 
-def score(hours: float, qoe: float = 0.96, changes: float = 1.0) -> Score:
+def score(hours: float, qoe: float = 0.96, turns: float = 1.0, seconds: float = 3600.0) -> Score:
     return Score(
         hours=hours, hours_range=(hours, hours), mean_qoe=qoe, share_good=qoe, smooth_goodput=1.0,
-        changes_per_hour=changes, seeds=1,
+        turns=turns, seconds=seconds, seeds=1,
     )  # fmt: skip
 
 
@@ -52,8 +52,13 @@ def test_without_a_rival_that_keeps_as_much_the_one_that_keeps_most_counts() -> 
 
 
 def test_who_turns_too_often_does_not_keep_the_promise() -> None:
-    assert score(1.0, changes=4.0).met(Promise.MEAN_QOE)
-    assert not score(1.0, changes=4.1).met(Promise.MEAN_QOE)
+    assert score(1.0, turns=4.0).met(Promise.MEAN_QOE)
+    assert not score(1.0, turns=4.1).met(Promise.MEAN_QOE)
+
+
+def test_a_run_of_half_an_hour_may_turn_up_and_down_again() -> None:
+    assert score(1.0, turns=2.0, seconds=1680.0).met(Promise.MEAN_QOE)
+    assert not score(1.0, turns=3.0, seconds=1680.0).met(Promise.MEAN_QOE)
 
 
 def test_the_gain_is_split_into_scheduler_and_scaler() -> None:

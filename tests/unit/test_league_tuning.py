@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from benchmarks.league.promise import Promise
-from benchmarks.league.tuning import cost, tune
+from benchmarks.league.tuning import accepted, cost, tune
 
 from andante.sim.laws.parameters import Parameter
 
@@ -27,7 +27,8 @@ class Run:
     replica_hours: float
     mean_qoe: float
     share_good: float = 1.0
-    changes_per_hour: float = 0.0
+    turns: float = 0.0
+    seconds: float = 3600.0
 
 
 def _bowl(settings: Mapping[str, float], enough: float = math.inf) -> float:
@@ -86,8 +87,15 @@ def test_a_missed_goal_costs_by_how_much_it_is_missed() -> None:
 
 
 def test_twice_the_changes_that_are_accepted_double_the_cost() -> None:
-    assert cost([Run(4.0, 1.0, changes_per_hour=4.0)], Promise.MEAN_QOE) == 4.0
-    assert cost([Run(4.0, 1.0, changes_per_hour=8.0)], Promise.MEAN_QOE) == 8.0
+    assert cost([Run(4.0, 1.0, turns=4.0)], Promise.MEAN_QOE) == 4.0
+    assert cost([Run(4.0, 1.0, turns=8.0)], Promise.MEAN_QOE) == 8.0
+
+
+@pytest.mark.parametrize(("minutes", "turns"), [(10, 1), (15, 1), (16, 2), (28, 2), (60, 4), (61, 5)])
+def test_the_changes_that_are_accepted_in_a_run_are_whole_ones(minutes: int, turns: int) -> None:
+    assert accepted(60.0 * minutes) == turns
+    assert cost([Run(4.0, 1.0, turns=turns, seconds=60.0 * minutes)], Promise.MEAN_QOE) == 4.0
+    assert cost([Run(4.0, 1.0, turns=turns + 1, seconds=60.0 * minutes)], Promise.MEAN_QOE) > 4.0
 
 
 def test_no_segment_is_run_once_the_cost_is_too_high() -> None:
