@@ -89,11 +89,18 @@ def best(totals: Iterable[Total | None], *, at_least: int) -> Total | None:
     return min((one for one in known if one.met >= asked), key=lambda one: one.hours)
 
 
-def ratio(ours: float | None, theirs: float | None) -> float | None:
-    """`ours` over `theirs`, rounded; None where one is not known."""
-    if ours is None or theirs is None or not math.isfinite(ours / theirs):
+def ratio(one: float | None, other: float | None) -> float | None:
+    """`one` over `other`, rounded; None where one is not known."""
+    if one is None or other is None or not math.isfinite(one / other):
         return None
-    return round(ours / theirs, 3)
+    return round(one / other, 3)
+
+
+def at_equal_quality(one: Total | None, other: Total | None) -> float | None:
+    """The hours of `one` over those of `other`; None where one is not known, or `one` keeps the promise less often."""
+    if one is None or other is None or one.met < other.met:
+        return None
+    return ratio(one.hours, other.hours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,31 +118,36 @@ class Table:
     played."""
 
     def headline(self, workloads: Sequence[str]) -> dict[str, object]:
-        """How ours stands on `workloads` together, each player with its one configuration."""
+        """How ours stands on `workloads` together, each player with its one configuration.
+
+        The rivals are the cheapest of those that keep the promise on most workloads, under `stock` of those that keep
+        it as often as the best rival does under `qoe`, where one does.
+        """
         ours = self._total("qoe", self.ours, workloads)
         ours_on_stock = self._total("stock", self.ours, workloads)
-        met = ours.met if ours else len(workloads)
-        rival = self._best("qoe", self.installable, workloads, met)
-        planner = self._best("qoe", self.with_our_capacity, workloads, met)
-        # The rival on stock scheduling must keep what the cheapest of all keeps there, not what ours keeps with `qoe`.
-        stock_rival = self._best("stock", self.installable, workloads, ours_on_stock.met if ours_on_stock else 0)
+        rivals = [self._total("qoe", player, workloads) for player in self.installable]
+        # Nothing is cheap that keeps less than others can.
+        most = max((one.met for one in (ours, *rivals) if one is not None), default=0)
+        rival = best(rivals, at_least=most)
+        planner = self._best("qoe", self.with_our_capacity, workloads, most)
+        same_on_stock = self._total("stock", rival.player, workloads) if rival else None
+        stock_rival = self._best("stock", self.installable, workloads, rival.met if rival else len(workloads))
         oracle = [self.oracle.get("qoe", {}).get(workload) for workload in workloads]
         least = sum(one for one in oracle if one is not None) if oracle and None not in oracle else None
-        hours = ours.hours if ours else None
         return {
             "gpu_hours": None if ours is None else round(ours.hours, 3),
             "keeps_promise_on": None if ours is None else ours.met,
             "of_workloads": len(workloads),
-            "gpu_hours_over_best_tuned_rival": ratio(hours, rival.hours if rival else None),
+            "gpu_hours_over_best_tuned_rival": at_equal_quality(ours, rival),
             "best_rival": rival.player if rival else None,
             "best_rival_keeps_promise_on": rival.met if rival else None,
-            "gpu_hours_over_planner_with_our_capacity": ratio(hours, planner.hours if planner else None),
+            "gpu_hours_over_planner_with_our_capacity": at_equal_quality(ours, planner),
             "planner_with_our_capacity_keeps_promise_on": planner.met if planner else None,
-            "gpu_hours_over_oracle": ratio(hours, least),
-            "scheduler_alone": ratio(rival.hours if rival else None, stock_rival.hours if stock_rival else None),
-            "scaler_alone": ratio(ours_on_stock.hours if ours_on_stock else None,
-                                  stock_rival.hours if stock_rival else None),
-            "both": ratio(hours, stock_rival.hours if stock_rival else None),
+            "gpu_hours_over_oracle": ratio(ours.hours if ours else None, least),
+            "scheduler_alone": at_equal_quality(rival, same_on_stock),
+            "scaler_alone": at_equal_quality(ours_on_stock, stock_rival),
+            "both": at_equal_quality(ours, stock_rival),
+            "same_rival_on_stock_keeps_promise_on": same_on_stock.met if same_on_stock else None,
             "best_rival_on_stock": stock_rival.player if stock_rival else None,
             "ours_on_stock_keeps_promise_on": ours_on_stock.met if ours_on_stock else None,
             "best_rival_on_stock_keeps_promise_on": stock_rival.met if stock_rival else None,

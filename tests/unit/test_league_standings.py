@@ -40,6 +40,19 @@ def test_a_promise_that_ours_breaks_is_told() -> None:
     found = table({"ours": {"day": score(2.0, qoe=0.9)}, "hpa": {"day": score(3.0)}}).headline(("day",))
     assert found["keeps_promise_on"] == 0
     assert found["best_rival_keeps_promise_on"] == 1
+    assert found["gpu_hours_over_best_tuned_rival"] is None
+
+
+def test_a_rival_that_keeps_less_than_another_is_not_the_best_one() -> None:
+    found = table({
+        "ours": {"day": score(2.0), "step": score(2.0, qoe=0.9)},
+        "hpa": {"day": score(1.0), "step": score(1.0, qoe=0.5)},
+        "keda": {"day": score(5.0), "step": score(5.0)},
+        "planner": {"day": score(4.0), "step": score(4.0, qoe=0.9)},
+    }).headline(("day", "step"))  # fmt: skip
+    assert (found["best_rival"], found["best_rival_keeps_promise_on"]) == ("keda", 2)
+    assert found["gpu_hours_over_best_tuned_rival"] is None
+    assert found["gpu_hours_over_planner_with_our_capacity"] == 0.5
 
 
 def test_without_a_rival_that_keeps_as_much_the_one_that_keeps_most_counts() -> None:
@@ -67,6 +80,25 @@ def test_the_gain_is_split_into_scheduler_and_scaler() -> None:
         {"ours": {"day": score(5.0)}, "hpa": {"day": score(8.0)}},
     ).headline(("day",))
     assert (found["scheduler_alone"], found["scaler_alone"], found["both"]) == (0.5, 0.625, 0.375)
+
+
+def test_the_scheduler_alone_is_changed_under_the_same_rival() -> None:
+    found = table(
+        {"ours": {"day": score(3.0)}, "hpa": {"day": score(4.0)}, "keda": {"day": score(5.0)}},
+        {"ours": {"day": score(5.0)}, "hpa": {"day": score(8.0)}, "keda": {"day": score(6.0)}},
+    ).headline(("day",))
+    assert (found["best_rival"], found["best_rival_on_stock"]) == ("hpa", "keda")
+    assert (found["scheduler_alone"], found["both"]) == (0.5, 0.5)
+    assert found["same_rival_on_stock_keeps_promise_on"] == 1
+
+
+def test_the_rival_on_stock_keeps_what_the_best_rival_keeps() -> None:
+    bad = {"day": score(1.0, qoe=0.5)}
+    found = table(
+        {"ours": {"day": score(3.0)}, "hpa": {"day": score(4.0)}, "keda": bad},
+        {"ours": bad, "hpa": {"day": score(8.0)}, "keda": bad},
+    ).headline(("day",))
+    assert (found["best_rival_on_stock"], found["scaler_alone"], found["both"]) == ("hpa", None, 0.375)
 
 
 def test_what_was_not_played_has_no_ratio() -> None:
