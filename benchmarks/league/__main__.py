@@ -1,6 +1,6 @@
 """Plays the league of scaling laws: who keeps what is promised to readers for the fewest replica-hours.
 
-    make bench-league             warm-up of 100 s, readers who stay, both schedulers (about an hour on two cores)
+    make bench-league             warm-up of 100 s, readers who stay, both schedulers (some hours on two cores)
     make bench-league-full        all warm-ups, readers who leave, both promises, all rivals (many hours)
 
 Each law is tuned with the same number of settings on one half of each workload, one configuration for all of them, and
@@ -71,8 +71,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--budget",
         type=int,
-        default=40 if full else 9,
-        help="settings that are tried for each law; 1: nothing is tuned",
+        default=40 if full else 16,
+        help="settings that are tried for each law, 16 by default, 40 with --full; 1: nothing is tuned",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=list(JUDGING_SEEDS if full else JUDGING_SEEDS[:2]))
     parser.add_argument("--warmups", nargs="+", choices=WARMUPS, default=list(WARMUPS) if full else ["100"])

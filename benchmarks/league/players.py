@@ -69,6 +69,7 @@ _QUICK = (
     Player(name="hpa-kv-use", what="HorizontalPodAutoscaler on KV use"),
     Player(name="hpa-waiting", what="KEDA on requests that wait"),
     Player(name="llmd-requests", what="KEDA on requests at the replicas and in the router"),
+    Player(name="static", what="a fixed number of replicas"),
     Player(name="capacity-planner", what="a planner that is given our model of capacity", installable=False),
     Player(
         name="plain", what="the same with five minutes' memory, never tuned", installable=False, tuned=False,
@@ -83,6 +84,7 @@ _FULL = (
     Player(name="llmd-latency-clamped", what="llm-d's law on latencies, with KEDA"),
     Player(name="knative", what="Knative's autoscaler on concurrency"),
     Player(name="aibrix-apa", what="AIBrix' autoscaler on KV use"),
+    Player(name="wva-v1", what="llm-d's workload variant autoscaler on what is spare in KV and queue"),
     Player(name="wva-v2", what="llm-d's workload variant autoscaler on tokens"),
 )
 

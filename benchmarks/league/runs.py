@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import kept_runs
 from benchmarks.league.cases import TRACES, Case, cluster_of, engine_of, requests_of, scheduling_of
 from benchmarks.league.hindsight import work
-from benchmarks.league.scalers import MOST_REPLICAS, scaler_of
+from benchmarks.league.scalers import MOST_REPLICAS, scaler_of, static_replicas
 from benchmarks.results_file import versions
 
 from andante.sim.fleet.outcome import FleetOutcome
@@ -32,7 +32,7 @@ _THEIRS = ("dynamo-planner",)
 _READ_BY = {
     "andante": ("andante.sim.fleet.andante_scaler",),
     "dynamo-planner": ("andante.sim.fleet.law_scaler", "benchmarks.league.dynamo"),
-    "static": (),
+    "static": ("andante.sim.laws.static",),
     "hindsight": (),
 }
 """Modules that a run with this scaler loads beside them; another scaler is a law of the registry."""
@@ -92,9 +92,8 @@ class Result:
 
 def start_of(case: Case) -> int:
     """Replicas at the start: those that the first two minutes need, the same for all laws but a static one."""
-    name, _, number = case.scaler.partition(":")
-    if name == "static":
-        return int(number)
+    if case.scaler.partition(":")[0] == "static":
+        return static_replicas(case.scaler)
     return min(MOST_REPLICAS, max(1, math.ceil(work(case)[:8].mean() / 0.8)))
 
 

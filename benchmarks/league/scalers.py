@@ -1,7 +1,8 @@
 """Builds the scaler of a case from its text: a law of the registry, or one of the league's own.
 
-`static:N`; `hindsight:USE`; `andante:promise=mean-qoe,asked=0.95,window=120`; `dynamo-planner:ttft=0.5,…` (the planner
-of ai-dynamo itself, in the environment of `make league-env`); or any text of `andante.sim.laws.registry`.
+`static:N` or `static:replicas=N`; `hindsight:USE`; `andante:promise=mean-qoe,asked=0.95,window=120`;
+`dynamo-planner:ttft=0.5,…` (the planner of ai-dynamo itself, in the environment of `make league-env`); or any text of
+`andante.sim.laws.registry`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from andante.api.v1alpha1 import LLMService
 from andante.sim.fleet.andante_scaler import AndanteScaler
 from andante.sim.fleet.law_scaler import LawScaler
 from andante.sim.fleet.scaler import Scaler, Static
+from andante.sim.laws import static
 from andante.sim.laws.registry import build
 
 MOST_REPLICAS = 40
@@ -27,7 +29,7 @@ def scaler_of(case: Case) -> Iterator[Scaler]:
     """The scaler of a case, new for each run. Raises ValueError naming what is wrong with its text."""
     name, _, rest = case.scaler.partition(":")
     if name == "static":
-        yield Static(int(rest))
+        yield Static(static_replicas(case.scaler))
     elif name == "hindsight":
         yield timetable(case, float(rest))
     elif name == "andante":
@@ -43,6 +45,18 @@ def scaler_of(case: Case) -> Iterator[Scaler]:
             planner.close()
     else:
         yield LawScaler(build(case.scaler, min_replicas=1, max_replicas=MOST_REPLICAS))
+
+
+def static_replicas(text: str) -> int:
+    """The replicas of a static fleet: `static:5`, `static:replicas=5`, or the registry's default."""
+    rest = text.partition(":")[2]
+    if rest.isdecimal():
+        return int(rest)
+    settings = settings_of(text)
+    unknown = settings.keys() - {"replicas"}
+    if unknown:
+        raise ValueError(f"static has no setting {min(unknown)!r}")
+    return min(MOST_REPLICAS, round(float(settings.get("replicas", static.Static().replicas))))
 
 
 def settings_of(text: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ league-record: league-env ## what the planner of ai-dynamo decides on the unit t
 league-check: league-env ## whether the planner of ai-dynamo still decides as recorded
 	nice -n 15 $(LEAGUE_RUN) -m benchmarks.league.record_dynamo --check
 
-bench-league: setup ## who keeps the promise for the fewest replica-hours: our scaling law and others, tuned alike (an hour; resumable)
+bench-league: setup ## who keeps the promise for the fewest replica-hours: our scaling law and others, tuned alike (some hours; resumable)
 	PYTHONPATH=operator:engine_image:. nice -n 15 python -m benchmarks.league $(ARGS)
 
 bench-league-full: league-env ## the same for all warm-ups, readers who leave, both promises and all rivals (many hours; resumable)

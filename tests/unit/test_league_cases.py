@@ -14,6 +14,7 @@ from benchmarks.league.runs import Result, packages, sources, start_of
 from benchmarks.league.scalers import scaler_of
 
 from andante.sim.fleet.law_scaler import LawScaler
+from andante.sim.fleet.scaler import Static
 
 CASE = Case(scaler="static:4", workload="step")
 
@@ -59,9 +60,9 @@ def test_a_rivals_settings_reach_its_law() -> None:
         assert scaler.period == 7.0
 
 
-@pytest.mark.parametrize("text", ["andante:goal=1", "andante:window", "hpa", "knative:target=1"])
+@pytest.mark.parametrize("text", ["andante:goal=1", "andante:window", "hpa", "knative:target=1", "static:size=3"])
 def test_a_scaler_that_cannot_be_built_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"goal|window|hpa|target"), scaler_of(replace(CASE, scaler=text)):
+    with pytest.raises(ValueError, match=r"goal|window|hpa|target|size"), scaler_of(replace(CASE, scaler=text)):
         pass
 
 
@@ -122,5 +123,15 @@ def test_a_change_of_our_law_leaves_the_runs_of_others() -> None:
     assert {path.name for path in sources("capacity-planner")} >= {"capacity.py", "engine_capacity.py"}
 
 
-def test_a_static_fleet_starts_at_its_size() -> None:
-    assert start_of(replace(CASE, scaler="static:7")) == 7
+@pytest.mark.parametrize(("text", "size"), [("static:7", 7), ("static:replicas=5", 5), ("static", 4)])
+def test_a_static_fleet_starts_and_stays_at_its_size(text: str, size: int) -> None:
+    case = replace(CASE, scaler=text)
+    assert start_of(case) == size
+    with scaler_of(case) as scaler:
+        assert isinstance(scaler, Static)
+        assert scaler.replicas == size
+
+
+def test_fixed_fleets_and_both_variant_autoscalers_play() -> None:
+    assert "static" in {player.name for player in players(full=False) if player.installable and player.tuned}
+    assert {"static", "wva-v1", "wva-v2"} <= {player.name for player in players(full=True)}
