@@ -43,7 +43,14 @@ class Player:
         return LAWS["dynamo-throughput" if self.name == "dynamo-planner" else self._law].defaults()
 
     def scaler(self, promise: Promise, settings: Mapping[str, float]) -> str:
-        """The text of a case's scaler."""
+        """The text of a case's scaler.
+
+        Our `window` is named only where it is another than where the tuner begins: named, it sets the peak hold and the
+        plan's window alike, which have 300 s and 120 s where the owner of a service sets nothing.
+        """
+        if self.name == OURS:
+            start = f"{self.defaults(promise)['window']:.6g}"
+            settings = {key: value for key, value in settings.items() if key != "window" or f"{value:.6g}" != start}
         fixed = f"promise={promise.value}" if self.name == "andante" else self.law.partition(":")[2]
         pairs = [fixed] if fixed else []
         pairs += [f"{key}={value:.6g}" for key, value in sorted(settings.items())]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks.league import runs
 from benchmarks.league.cases import RECORDINGS, TRACES, Case, engine_of, recording, scheduling_of
-from benchmarks.league.players import Player, players
+from benchmarks.league.players import OURS, Player, players
 from benchmarks.league.promise import Promise
 from benchmarks.league.runs import Result, packages, sources, start_of
 from benchmarks.league.scalers import scaler_of
@@ -52,6 +52,15 @@ def test_every_player_can_be_built_with_defaults_and_at_the_ends_of_its_ranges(
     ):
         with scaler_of(replace(CASE, scaler=player.scaler(promise, settings))) as scaler:
             assert scaler.period > 0
+
+
+def test_a_window_that_the_tuner_did_not_move_is_left_to_the_operator() -> None:
+    ours = next(player for player in players(full=False) if player.name == OURS)
+    start = next(p for p in ours.parameters(Promise.MEAN_QOE) if p.name == "window")
+    unmoved = start.at(start.share(ours.defaults(Promise.MEAN_QOE)["window"]))
+    assert ours.scaler(Promise.MEAN_QOE, {"asked": 0.96, "window": unmoved}) == "andante:promise=mean-qoe,asked=0.96"
+    moved = ours.scaler(Promise.MEAN_QOE, {"asked": 0.96, "window": 90.0})
+    assert moved == "andante:promise=mean-qoe,asked=0.96,window=90"
 
 
 def test_a_rivals_settings_reach_its_law() -> None:
