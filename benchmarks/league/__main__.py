@@ -24,21 +24,25 @@ from benchmarks.league.season import JUDGING_SEEDS, Conditions, Plan, tasks
 
 
 def main() -> int:
-    """Play what is missing, and write the files."""
+    """Play what is missing, and write the files. Return 1 where a run raised, else 0."""
     arguments = _arguments()
     plan = _plan(arguments)
     command = "make bench-league" + ("-full" if arguments.full else "")
     rest = [word for word in sys.argv[1:] if word != "--full"]
     command += f" ARGS={shlex.quote(shlex.join(rest))}" if rest else ""
     name = arguments.name
+    failed: list[str] = []
     if not arguments.report_only:
         progress = Progress(sum(task.games for stage in tasks(plan) for task in stage), arguments.minutes * 60)
         for stage in tasks(plan):
             if not play(stage, arguments.jobs, progress):
                 break
             report.write(plan, name=name, command=command)
+        failed = progress.failed
     print(report.write(plan, name=name, command=command))
-    return 0
+    if failed:
+        print(f"{len(failed)} failed: {'; '.join(failed)}")
+    return 1 if failed else 0
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

@@ -15,14 +15,19 @@ class Progress:
     def __init__(self, games: int, seconds: float) -> None:
         self._games, self._limit, self._done, self._began = games, seconds, 0, time.monotonic()
         self._played, self._spent = 0, 0.0
+        self.failed: list[str] = []
+        """Names of the tasks that raised."""
 
     @property
     def over(self) -> bool:
         """Whether the time is up."""
         return 0 < self._limit < time.monotonic() - self._began
 
-    def done(self, task: Task, seconds: float) -> None:
-        """Tell of a task that took `seconds`; one that took none was kept from before."""
+    def done(self, task: Task, seconds: float, error: str | None = None) -> None:
+        """Tell of a task that took `seconds`; one that took none was kept from before. `error`: what it raised."""
+        if error is not None:
+            self.failed.append(task.name)
+            print(f"{task.name} failed: {error}", flush=True)
         self._done += task.games
         if seconds > 0.5:
             self._played, self._spent = self._played + task.games, self._spent + seconds
@@ -36,13 +41,13 @@ class Progress:
 
 
 def play(stage: Sequence[Task], jobs: int, progress: Progress) -> bool:
-    """Play the tasks; whether all were. When the time is up no further one begins."""
-    for task, seconds in _played(stage, jobs, progress):
-        progress.done(task, seconds)
+    """Play the tasks; whether all were begun. When the time is up no further one begins. One that raises is told of."""
+    for task, (seconds, error) in _played(stage, jobs, progress):
+        progress.done(task, seconds, error)
     return not progress.over
 
 
-def _played(stage: Sequence[Task], jobs: int, progress: Progress) -> Iterator[tuple[Task, float]]:
+def _played(stage: Sequence[Task], jobs: int, progress: Progress) -> Iterator[tuple[Task, tuple[float, str | None]]]:
     if jobs == 1:
         for task in stage:
             if progress.over:
@@ -61,8 +66,11 @@ def _played(stage: Sequence[Task], jobs: int, progress: Progress) -> Iterator[tu
             yield task, future.result()
 
 
-def _timed(task: Task) -> float:
-    """Wall seconds of the task."""
-    began = time.monotonic()
-    task()
-    return time.monotonic() - began
+def _timed(task: Task) -> tuple[float, str | None]:
+    """Wall seconds of the task, and what it raised: one run that goes wrong must not end hours of others."""
+    began, error = time.monotonic(), None
+    try:
+        task()
+    except Exception as raised:  # noqa: BLE001  it is told, and is the league's exit status
+        error = f"{type(raised).__name__}: {raised}"
+    return time.monotonic() - began, error
