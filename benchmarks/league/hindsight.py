@@ -15,7 +15,7 @@ SMOOTHED = 2
 """Ticks over which work counts as one burst."""
 KEPT = 8
 """Ticks for which replicas are kept after the work has gone."""
-USES = (0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1.05, 1.2, 1.4)
+USES = (0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 1.05, 1.2, 1.4, 1.7, 2.0, 2.5)
 """Shares of a replica's throughput that a timetable may give out, rising: the fleet gets smaller."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks import kept_runs
 from benchmarks.league.cases import TRACES, Case, cluster_of, engine_of, requests_of, scheduling_of
-from benchmarks.league.hindsight import work
+from benchmarks.league.hindsight import timetable, work
 from benchmarks.league.scalers import MOST_REPLICAS, scaler_of, static_replicas
 from benchmarks.results_file import versions
 
@@ -91,9 +91,13 @@ class Result:
 
 
 def start_of(case: Case) -> int:
-    """Replicas at the start: those that the first two minutes need, the same for all laws but a static one."""
-    if case.scaler.partition(":")[0] == "static":
+    """Replicas at the start: those that the first two minutes need, the same for all laws. A static fleet and a
+    timetable have their own."""
+    name, _, rest = case.scaler.partition(":")
+    if name == "static":
         return static_replicas(case.scaler)
+    if name == "hindsight":
+        return timetable(case, float(rest)).timetable[0][1]
     return min(MOST_REPLICAS, max(1, math.ceil(work(case)[:8].mean() / 0.8)))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from benchmarks.league import runs
 from benchmarks.league.cases import RECORDINGS, TRACES, Case, engine_of, recording, scheduling_of
+from benchmarks.league.hindsight import timetable
 from benchmarks.league.players import OURS, Player, players
 from benchmarks.league.promise import Promise
 from benchmarks.league.runs import Result, packages, sources, start_of
@@ -139,6 +140,12 @@ def test_a_static_fleet_starts_and_stays_at_its_size(text: str, size: int) -> No
     with scaler_of(case) as scaler:
         assert isinstance(scaler, Static)
         assert scaler.replicas == size
+
+
+def test_a_timetable_starts_with_its_first_entry() -> None:
+    for use in (0.25, 2.5):
+        case = replace(CASE, scaler=f"hindsight:{use}")
+        assert start_of(case) == timetable(case, use).timetable[0][1]
 
 
 def test_fixed_fleets_and_both_variant_autoscalers_play() -> None:
