@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from andante.sim.fleet.seen import PodSeen, Seen, Totals
 from andante.sim.laws.dynamo_model import Step, StepSampler, benchmark_steps
 from andante.sim.laws.parameters import Parameter, RivalLaw
-from andante.sim.laws.windows import between
+from andante.sim.laws.windows import between, scraped
 
 os.environ.setdefault("DYN_LOG", "error")  # read when the package is imported
 
@@ -167,7 +167,7 @@ class DynamoPlanner(RivalLaw):
         if self._engine is None:
             self._start(seen)
         if self._traffic is None and seen.totals is not None:
-            self._traffic = (seen.now, seen.totals)
+            self._traffic = scraped(seen.now, seen.totals)
         steps = self._sampler.steps(seen)
         tick = self._tick
         if tick is None or self._loop is None or seen.now + 1e-6 < tick.at_s:
@@ -235,10 +235,13 @@ class DynamoPlanner(RivalLaw):
         )
 
     def _observed_traffic(self, seen: Seen) -> TrafficObservation | None:
-        if seen.source_down or seen.totals is None or self._traffic is None or seen.now <= self._traffic[0]:
+        if seen.source_down or seen.totals is None or self._traffic is None:
             return None
-        found = between(self._traffic, (seen.now, seen.totals))
-        self._traffic = (seen.now, seen.totals)
+        newest = scraped(seen.now, seen.totals)
+        if newest[0] <= self._traffic[0]:
+            return None
+        found = between(self._traffic, newest)
+        self._traffic = newest
         prompt, output = found.prompt_tokens or 0.0, found.output_tokens or 0.0
         return TrafficObservation(duration_s=found.seconds, num_req=found.arrived, isl=prompt, osl=output)
 

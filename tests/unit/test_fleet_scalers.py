@@ -56,6 +56,7 @@ def test_a_law_sees_what_was_scraped_before_the_lag() -> None:
     assert [seen.totals.arrived for seen in late[1:] if seen.totals] == [10.0, 20.0, 30.0, 40.0, 50.0]
     assert late[1].totals is not None
     assert late[1].totals.arrived_prompt_tokens == 200.0
+    assert [seen.totals.at for seen in late[1:] if seen.totals] == [5.0, 10.0, 15.0, 20.0, 25.0]
     assert late[1].ttft_p90 is not None
     assert 0 < late[1].ttft_p90 < 0.1
     assert late[1].tpot_p90 is not None

@@ -87,6 +87,7 @@ def _pod(pod: Pod, now: float, scrapes: Sequence[Scrape]) -> PodSeen:
 def _totals(scrape: Scrape) -> Totals:
     totals = scrape.totals.tolist()
     return Totals(
+        at=scrape.at,
         arrived=totals[metered.ARRIVED],
         arrived_prompt_tokens=totals[metered.PROMPT],
         ended=totals[metered.OVER],

@@ -56,6 +56,8 @@ class PodSeen:
 class Totals:
     """Counters since the start of the run, over all pods that ever were; a law takes the difference of two."""
 
+    at: float | None = None
+    """When they were scraped, seconds since the start of the run; None: at the moment at which they are seen."""
     arrived: float = 0.0
     """Requests."""
     arrived_prompt_tokens: float = 0.0

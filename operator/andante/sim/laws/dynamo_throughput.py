@@ -14,7 +14,7 @@ from typing import ClassVar
 from andante.sim.fleet.seen import Seen, Totals
 from andante.sim.laws.dynamo_model import AggregatedModel, StepSampler, benchmark_steps
 from andante.sim.laws.parameters import Parameter, RivalLaw
-from andante.sim.laws.windows import between
+from andante.sim.laws.windows import between, scraped
 
 
 @dataclass(kw_only=True)
@@ -29,6 +29,8 @@ class DynamoThroughput(RivalLaw):
     _model: AggregatedModel = field(default_factory=AggregatedModel, init=False, repr=False)
     _sampler: StepSampler = field(default_factory=StepSampler, init=False, repr=False)
     _start: tuple[float, Totals] | None = field(default=None, init=False, repr=False)
+    _since: float = field(default=0.0, init=False, repr=False)
+    """When the interval began: its traffic begins with the newest counters of then, `_start`."""
     _started: bool = field(default=False, init=False, repr=False)
 
     PARAMETERS: ClassVar = (
@@ -50,11 +52,12 @@ class DynamoThroughput(RivalLaw):
         if seen.source_down or seen.totals is None:
             return self.bounded(seen.spec)
         if self._start is None:
-            self._start = (seen.now, seen.totals)
-        if seen.now - self._start[0] < self.interval:
+            self._since, self._start = seen.now, scraped(seen.now, seen.totals)
+        newest = scraped(seen.now, seen.totals)
+        if seen.now - self._since < self.interval or newest[0] <= self._start[0]:
             return self.bounded(seen.spec)
-        traffic = between(self._start, (seen.now, seen.totals))
-        self._start = (seen.now, seen.totals)
+        traffic = between(self._start, newest)
+        self._since, self._start = seen.now, newest
         prompt, output = traffic.prompt_tokens or 0.0, traffic.output_tokens or 0.0
         rate = self._model.best_rate(
             prompt=prompt,

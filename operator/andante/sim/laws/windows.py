@@ -59,11 +59,17 @@ class Counters:
     samples: deque[tuple[float, Totals]] = field(default_factory=deque)
 
     def add(self, now: float, totals: Totals | None) -> None:
-        """Keep the counters of `now`, and of before one sample that is at least `seconds` old."""
+        """Keep the counters that are seen at `now`, and of before one sample that is at least `seconds` older.
+
+        Counters that were scraped no later than those of before say nothing new.
+        """
         if totals is None:
             return
-        self.samples.append((now, totals))
-        while len(self.samples) > 2 and self.samples[1][0] <= now - self.seconds:
+        at, _ = sample = scraped(now, totals)
+        if self.samples and at <= self.samples[-1][0]:
+            return
+        self.samples.append(sample)
+        while len(self.samples) > 2 and self.samples[1][0] <= at - self.seconds:
             self.samples.popleft()
 
     def traffic(self) -> Traffic | None:
@@ -73,6 +79,11 @@ class Counters:
     def steps(self) -> list[Traffic]:
         """From each sample to the next."""
         return [between(one, other) for one, other in pairwise(self.samples)]
+
+
+def scraped(now: float, totals: Totals) -> tuple[float, Totals]:
+    """Counters that are seen at `now`, with the time at which they were scraped."""
+    return (now if totals.at is None else totals.at), totals
 
 
 def between(one: tuple[float, Totals], other: tuple[float, Totals]) -> Traffic:
