@@ -160,6 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures: dict[str, Any] = {}
     names = options.only or (*GATED, *REPORTED)
     fits = all_fits(names)
+    # A verdict that is broken off after its first table was a look, too.
+    looked = _count_look() if options.verdict else []
     for name in names:
         recording = read_recording(DATA / name, DATA / "index.yaml", times=True)
         profile, found = fits[name]
@@ -176,11 +178,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures[name] = _figures(verdict, fit_rows, asdict(found))
     if not options.verdict:
         return 0
-    write(verdicts, figures)
+    write(verdicts, figures, looked)
     missed = [f"{v.setup} {what.upper()}" for v in verdicts if v.setup in GATED for what in v.misses()]
     if missed:
         console.print(f"missed: {', '.join(missed)}")
     return 1 if missed else 0
+
+
+def version() -> str:
+    """Names the simulator, the fit, and what the fit is told of the set-ups."""
+    return kept_runs.version_of([*sources(), DATA / "index.yaml"])
+
+
+def _count_look() -> list[str]:
+    """Write into the last verdict's file that this version is judged; the versions that were, this one included."""
+    file = RESULTS / "fidelity.json"
+    looked = judged_versions(file, version())
+    document = json.loads(file.read_text()) if file.is_file() else {}
+    document["settings"] = document.get("settings", {}) | _looks(looked)
+    RESULTS.mkdir(exist_ok=True)
+    file.write_text(json.dumps(document, indent=2) + "\n")
+    return looked
+
+
+def _looks(looked: list[str]) -> dict[str, Any]:
+    return {"verdicts_asked": len(looked), "judged_versions": looked}
 
 
 def judged_versions(before: Path, version: str) -> list[str]:
@@ -206,8 +228,8 @@ def _figures(verdict: Judged, fit_rows: Sequence[ErrorRow], found: dict[str, Any
     }
 
 
-def write(verdicts: Sequence[Judged], figures: dict[str, Any]) -> None:
-    """The result file and its table."""
+def write(verdicts: Sequence[Judged], figures: dict[str, Any], looked: list[str]) -> None:
+    """The result file and its table; `looked`: the versions that were judged so far."""
     headline: dict[str, float] = {}
     rows = []
     for verdict in verdicts:
@@ -228,14 +250,12 @@ def write(verdicts: Sequence[Judged], figures: dict[str, Any]) -> None:
     carried = [row.found.mean for v in verdicts for rows_ in v.by_run.values() for row in rows_]
     if carried:
         headline["max_rel_mean_error_transfer"] = round(max(map(abs, carried)), 4)
-    looked = judged_versions(RESULTS / "fidelity.json", kept_runs.version_of(sources()))
     write_result(
         "fidelity",
         headline=headline,
         settings={
             "gated": GATED, "reported": REPORTED, "within": WITHIN, "soon_seconds": SOON,
-            "soon_within_seconds": SOON_WITHIN, "ks": KS, "verdicts_asked": len(looked),
-            "judged_versions": looked,
+            "soon_within_seconds": SOON_WITHIN, "ks": KS, **_looks(looked),
         },
         figures=figures,
         table=(

@@ -113,6 +113,32 @@ def test_the_result_counts_the_versions_that_were_judged(
         assert json.loads((tmp_path / "fidelity.json").read_text())["settings"]["verdicts_asked"] == count
 
 
+def test_a_verdict_that_is_broken_off_was_a_look(slower: Slow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(recording: Recording, prediction: Prediction) -> bench_fidelity.Judged:
+        raise KeyboardInterrupt
+
+    slower(1.0)
+    monkeypatch.setattr(kept_runs, "version_of", lambda _: "one")
+    bench_fidelity.main(["--verdict"])
+    monkeypatch.setattr(kept_runs, "version_of", lambda _: "two")
+    monkeypatch.setattr(bench_fidelity, "judge", broken)
+    with pytest.raises(KeyboardInterrupt):
+        bench_fidelity.main(["--verdict"])
+    document = json.loads((tmp_path / "fidelity.json").read_text())
+    assert document["settings"]["judged_versions"] == ["one", "two"]
+    assert document["settings"]["verdicts_asked"] == 2
+    assert document["headline"]
+
+
+def test_what_the_fit_is_told_of_the_set_ups_is_part_of_the_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = bench_fidelity.version()
+    (tmp_path / "index.yaml").write_text((bench_fidelity.DATA / "index.yaml").read_text() + "\n# another\n")
+    monkeypatch.setattr(bench_fidelity, "DATA", tmp_path)
+    assert bench_fidelity.version() != before
+
+
 def test_a_kept_fit_depends_on_every_file_that_a_fit_runs() -> None:
     names = {str(file).rpartition("/andante/")[2] for file in bench_fidelity.sources()}
     assert {"domain/step_time.py", "domain/scheduling/qoe_plan.py", "profiles/__init__.py", "sim/batch.py"} <= names
