@@ -99,7 +99,7 @@ def _scores(plan: Plan, at: Conditions) -> dict[str, dict[str, Score]]:
     found: dict[str, dict[str, Score]] = {}
     for player in plan.players:
         kinds = [("", _tuned_run(plan, player, at)), (" as it comes", _default_run(player, at))]
-        for suffix, play in kinds if plan.budget > 1 else kinds[:1]:
+        for suffix, play in kinds if plan.budget > 1 and player.tuned else kinds[:1]:
             played = {w: s for w in plan.workloads if (s := _score(play, w, plan.seeds)) is not None}
             if played:
                 found[player.name + suffix] = played
@@ -157,6 +157,7 @@ def _configurations(plan: Plan) -> dict[str, dict[str, str]]:
 
 def _rows(plan: Plan, tables: Mapping[Group, Table]) -> Sequence[Sequence[object]]:
     rows: list[list[object]] = []
+    may_be_tuned = {player.name for player in plan.players if player.tuned}
     for (warmup, patience, promise), table in tables.items():
         for scheduler, scores in table.scores.items():
             for workload in plan.workloads:
@@ -171,7 +172,7 @@ def _rows(plan: Plan, tables: Mapping[Group, Table]) -> Sequence[Sequence[object
                 ]
                 here = [(name, played[workload]) for name, played in scores.items() if workload in played]
                 for name, score in sorted(here, key=lambda one: (not one[1].met(promise), one[1].hours)):
-                    tuned = plan.budget > 1 and not name.endswith(" as it comes")
+                    tuned = plan.budget > 1 and name in may_be_tuned
                     rows.append(
                         [
                             *head, name.removesuffix(" as it comes"), "tuned" if tuned else "its authors'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,16 @@ def test_a_report_runs_nothing_and_says_what_is_missing(played: Played, tmp_path
     assert pooled["gpu_hours_over_best_tuned_rival"] is None
     assert not document["headline"]["complete"]
     assert "Not all of the league was played." in pooled_table(document)
+
+
+def test_what_is_never_tuned_has_one_row_and_is_not_called_tuned(played: Played, tmp_path: Path) -> None:
+    plain = tuple(p for p in players(full=False) if p.name in {OURS, "plain"})
+    these = replace(plan(), players=plain)
+    play(these)
+    report.write(these, name="league", command="make bench-league")
+    rows = [line for line in (tmp_path / "league.md").read_text().splitlines() if " qoe | step | " in line]
+    assert [" | tuned | " in row for row in rows if "| plain |" in row] == [False]
+    assert sorted(" | tuned | " in row for row in rows if f"| {OURS} |" in row) == [False, True]
 
 
 def test_the_headline_and_the_tables_come_from_the_runs(played: Played, tmp_path: Path) -> None:
