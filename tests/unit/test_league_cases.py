@@ -14,6 +14,7 @@ from benchmarks.league.promise import Promise
 from benchmarks.league.runs import Result, packages, sources, start_of
 from benchmarks.league.scalers import scaler_of
 
+from andante.domain.step_time import DEFAULT_STEP_TIME
 from andante.sim.fleet.law_scaler import LawScaler
 from andante.sim.fleet.scaler import Static
 
@@ -32,6 +33,13 @@ def test_both_schedulers_have_vllms_best_flags() -> None:
     assert engine.watermark_blocks == int(0.02 * (engine.blocks + 1))
     assert scheduling_of(replace(CASE, scheduler="stock")) is None
     assert scheduling_of(replace(CASE, scheduler="qoe")) is not None
+
+
+def test_a_replica_learns_its_step_time_as_an_engine_on_a_gpu_does() -> None:
+    found = scheduling_of(replace(CASE, scheduler="qoe"))
+    assert found is not None
+    assert found.learns_step_time
+    assert found.step_time == DEFAULT_STEP_TIME
 
 
 def test_a_scheduler_that_is_not_known_is_named() -> None:
