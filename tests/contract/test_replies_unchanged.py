@@ -45,7 +45,28 @@ def _comparable(reply: httpx.Response) -> tuple[int, dict[str, str], list[str]]:
     }
     lines = [line for line in reply.text.splitlines() if line.startswith(("data: {", "{"))]
     documents = [_lasting(json.loads(line.removeprefix("data: "))) for line in lines]
-    return reply.status_code, headers, sorted(json.dumps(document, sort_keys=True) for document in documents)
+    texts = _joined(documents) if "event-stream" in headers.get("content-type", "") else {}
+    told = [json.dumps(document, sort_keys=True) for document in (*documents, *([texts] if texts else []))]
+    return reply.status_code, headers, sorted(told)
+
+
+def _joined(documents: list[Any]) -> dict[str, str]:
+    """Take the text out of a stream's documents, and leave out those with nothing else; by answer, the whole text.
+
+    vLLM hands on in one piece the tokens that came while the server was busy: a stream is cut differently each time.
+    """
+    texts: dict[str, str] = {}
+    for document in list(documents):
+        document.pop("sequence_number", None)
+        holders = [document] if isinstance(document.get("delta"), str) else document.get("choices") or []
+        for holder in holders:
+            inner = isinstance(holder.get("delta"), dict)
+            part, name = (holder["delta"], "content") if inner else (holder, "text" if "text" in holder else "delta")
+            answer = str(holder.get("index"))
+            texts[answer] = texts.get(answer, "") + (part.pop(name, None) or "")
+        if holders and not any(holder.get("finish_reason") or holder.get("delta") for holder in holders):
+            documents.remove(document)
+    return texts
 
 
 def _lasting(value: Any) -> Any:
