@@ -201,7 +201,7 @@ def main() -> int:
 def _show(installation: Installation, *, arguments: argparse.Namespace, console: Console, started: float) -> int:
     service = yaml.safe_load(arguments.service.read_text(encoding="utf-8"))
     watcher = Watcher(name=installation.service, namespace=arguments.namespace)
-    _wait_ready(watcher, console, timeout=300)
+    _wait_ready(watcher, console, timeout=900)
     console.print(f"From the start to Ready: {time.monotonic() - started:.0f} s. Endpoint: {installation.url}")
     least = to_sample(watcher.read(), at=0.0).replicas
     surge = Surge(

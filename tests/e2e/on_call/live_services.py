@@ -89,7 +89,8 @@ def live_services(shared: Service, specs: Mapping[str, Mapping[str, Any]]) -> Li
     found = LiveServices(shared, tuple(specs))
     for name, spec in specs.items():
         found.apply(name, spec)
-    shared.wait("all to be Ready", lambda: all(found.condition(name, "Ready")[0] == "True" for name in specs))
+    # They all start at once, and beside the other lanes: on a slow machine this is most of the time of the lane.
+    shared.wait("all to be Ready", lambda: all(found.condition(n, "Ready")[0] == "True" for n in specs), timeout=900.0)
     urls = [found.url(name) for name in specs]
     shared.wait("connections to all", lambda: all(map(accepts, urls)), timeout=60.0)
     return found
