@@ -23,7 +23,7 @@ from andante.cli.traces import read_trace
 from andante.cli.workload_options import CLASS_HELP, check_classes, named_class, select
 from andante.domain.pace import PRESETS, QoEClass
 from andante.domain.request_meter import Objective
-from andante.domain.step_time import LinearStepTime, Profile
+from andante.domain.step_time import Profile
 from andante.domain.trace import TraceRequest
 
 if TYPE_CHECKING:
@@ -153,7 +153,6 @@ class Case:
         from andante.sim.fleet.settings import Cluster
         from andante.sim.run import Scheduling, SimulationError
 
-        ours = Scheduling(step_time=LinearStepTime.from_profile(self.profile.coefficients))
         watermark = VLLM_WATERMARK if scheduler.is_stock else 0.0
         try:
             return run_fleet(
@@ -162,7 +161,8 @@ class Case:
                 scaler,
                 start=start,
                 cluster=Cluster() if warmup is None else Cluster(warmup=warmup),
-                scheduling=None if scheduler.is_stock else ours,
+                # Each replica fits its steps from a usual GPU's, as an engine does: it is not told the profile's.
+                scheduling=None if scheduler.is_stock else Scheduling(),
                 objective=self.objective,
                 seed=seed,
             )
