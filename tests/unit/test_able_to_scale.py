@@ -7,25 +7,9 @@ import dataclasses
 import pytest
 
 from andante.api.v1alpha1 import LLMService, LLMServiceStatus
-from andante.app.pods import sort_pods
-from andante.app.scaling.judge import judge
 from andante.app.scaling.measurement import Measurement, nothing_measured
-from andante.app.status.build import build_status
-from andante.app.status.conditions import Observation
 from andante.domain.scaling.figures import Observed
-from andante.domain.scaling.memory import Memory
-from andante.domain.slo.ledger import Ledger
-from andante.ports import Object
-
-NOW = 2e9
-
-
-def _pod(name: str) -> Object:
-    return {
-        "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"containers": []},
-        "status": {"conditions": [{"type": "Ready", "status": "True"}], "podIP": "10.0.0.1"},
-    }
+from unit.status_after_tick import NOW, status_after_tick
 
 
 def _measured(*, pods: int) -> Measurement:
@@ -41,27 +25,9 @@ def _status(mode: str, *, replicas: int, most: int, manager: str | None = None) 
     spec = {"model": {"id": "m"}, "scaling": scaling, **({"replicas": replicas} if mode != "Auto" else {})}
     service = LLMService.parse({"metadata": {"name": "chat", "namespace": "n", "generation": 1}, "spec": spec})
     managed = [{"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}] if manager else []
-    deployment = {"spec": {"replicas": replicas}, "metadata": {"managedFields": managed}}
-    pods, measurement = sort_pods([_pod(f"chat-{n}") for n in range(replicas)]), _measured(pods=replicas)
-    result = judge(
-        service,
-        deployment=deployment,
-        pods=pods,
-        measurement=measurement,
-        memory=Memory(),
-        ledger=Ledger(),
-        window=60.0,
-        now=NOW,
+    return status_after_tick(
+        service, _measured(pods=replicas), pods=replicas, replicas=replicas, desired=replicas, managed=managed
     )
-    observation = Observation(
-        service=service,
-        pods=pods,
-        deployment=deployment,
-        wanted_replicas=replicas,
-        measurement=measurement,
-        decision=result.decision,
-    )
-    return build_status(observation, memory=None, now=NOW)
 
 
 def _able(status: LLMServiceStatus) -> tuple[str, str]:

@@ -8,29 +8,17 @@ from typing import Any
 import pytest
 
 from andante.api.v1alpha1 import LLMService, ScalingStatus
-from andante.app.fleet import ServiceState
-from andante.app.pods import sort_pods
 from andante.app.scaling.demand import NO_ARRIVALS, NO_FIT
-from andante.app.scaling.judge import judge
 from andante.app.scaling.measurement import Measurement, nothing_measured
-from andante.app.status.build import build_status
-from andante.app.status.conditions import Observation
 from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Figure, Missing, NoTraffic, Observed
-from andante.domain.scaling.memory import Memory
-from andante.domain.slo.ledger import Ledger
 from andante.domain.step_time import DEFAULT_STEP_TIME
+from unit.status_after_tick import NOW, status_after_tick
 
-NOW = 2e9
 SERVICE = LLMService.parse(
     {"metadata": {"name": "chat"}, "spec": {"model": {"id": "org/model"}, "scaling": {"maxReplicas": 10}}}
 )
-POD = {
-    "metadata": {"name": "chat-1", "creationTimestamp": "2026-01-01T00:00:00Z"},
-    "spec": {"containers": []},
-    "status": {"conditions": [{"type": "Ready", "status": "True"}], "podIP": "10.0.0.1"},
-}
 
 
 def _measured(*, load: float) -> Measurement:
@@ -64,29 +52,9 @@ def _of_engines(*, fitted: bool, answers: Figure, **known: Figure) -> Measuremen
 
 def _scaling(measurement: Measurement, *, replicas: int = 1, managed: list[Any] | None = None) -> ScalingStatus:
     """After a tick that found `replicas` in the Deployment, where the status said that one is wanted."""
-    state = ServiceState(uid="u", namespace="n", name="chat")
-    pods, deployment = sort_pods([POD]), {"spec": {"replicas": replicas}, "metadata": {"managedFields": managed or []}}
-    result = judge(
-        SERVICE,
-        deployment=deployment,
-        pods=pods,
-        measurement=measurement,
-        memory=Memory(),
-        ledger=Ledger(),
-        window=60.0,
-        now=NOW,
-    )
-    state.decide(result, desired=1, at=NOW)
-    observation = Observation(
-        service=SERVICE,
-        pods=pods,
-        deployment=deployment,
-        wanted_replicas=replicas,
-        measurement=measurement,
-        decision=result.decision,
-        made=tuple(state.made),
-    )
-    scaling = build_status(observation, memory=result.memory, now=NOW).scaling
+    scaling = status_after_tick(
+        SERVICE, measurement, pods=1, replicas=replicas, desired=1, managed=managed or []
+    ).scaling
     assert scaling is not None
     return scaling
 
