@@ -69,10 +69,6 @@ def not_served(scaler: str, scheduler: Scheduler) -> InputError:
     )
 
 
-_NOT_OVER: Final = "are not over a day after the run"
-"""Ends the message of the SimulationError that says so; every other one is a defect of the simulator."""
-
-
 def finite(param: typer.CallbackParam, value: float | None) -> float | None:
     """Refuse nan and inf. Raises InputError naming the option."""
     if value is not None and not math.isfinite(value):
@@ -149,9 +145,9 @@ class Case:
         Raises NotServedError where they are not over a day after the last arrival.
         """
         from andante.sim.engine import Engine
-        from andante.sim.fleet.run import run_fleet
+        from andante.sim.fleet.run import NotOverError, run_fleet
         from andante.sim.fleet.settings import Cluster
-        from andante.sim.run import Scheduling, SimulationError
+        from andante.sim.run import Scheduling
 
         watermark = VLLM_WATERMARK if scheduler.is_stock else 0.0
         try:
@@ -166,10 +162,8 @@ class Case:
                 objective=self.objective,
                 seed=seed,
             )
-        except SimulationError as error:
-            if str(error).endswith(_NOT_OVER):
-                raise NotServedError(str(error)) from error
-            raise
+        except NotOverError as error:
+            raise NotServedError(str(error)) from error
 
 
 def read_case(

@@ -68,13 +68,18 @@ def run_fleet(
 
     `scheduling` None: vLLM's own. `end`: until when `scaler` decides and replicas are paid, seconds from the start;
     None: the last arrival. The same arguments give the same outcome. Raises ValueError for a request that the KV cache
-    cannot hold and for an `engine` with host memory, SimulationError where the run went wrong.
+    cannot hold and for an `engine` with host memory, SimulationError where the run went wrong,
+    NotOverError where requests are open a day after it.
     """
     check_fits(requests, engine)
     if engine.host_blocks:
         raise ValueError("a fleet's replicas have no KV in host memory")
     last = float(requests.arrival[-1]) if requests.arrival.size else 0.0
     return _Run(requests, engine, scaler, cluster, scheduling, objective, last if end is None else end, seed).run(start)
+
+
+class NotOverError(SimulationError):
+    """Requests are still open a day after the run: the fleet is too small for them."""
 
 
 class _Run:
@@ -127,7 +132,7 @@ class _Run:
         self._happen(now)
         while now < self._end or self._unfinished():
             if now > self._end + _LONGEST_REST:
-                raise SimulationError(f"{self._meter.open} requests are not over a day after the run")
+                raise NotOverError(f"{self._meter.open} requests are not over a day after the run")
             now = self._next_moment(now, scrape_at, decide_at)
             self._serve(now)
             self._happen(now)
