@@ -47,6 +47,8 @@ class FaultyAPI:
         self._server, self._tls = plane.server, ssl.create_default_context(cafile=str(plane.ca))
         self._every, self._draw = every, random.Random(5)  # noqa: S311  no secret
         self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
+        self._owed = 0
+        """Conflicts whose turn came at a read: the next writes meet them, in place of the reads."""
         self.faults: Counter[str] = Counter()
         self._open: dict[int, web.Request] = {}
         self.storm: str | None = None
@@ -97,11 +99,17 @@ class FaultyAPI:
                 return None
             self.faults[self.storm] += 1
             return self.storm
-        if self._draw.random() * self._every >= 1:
+        write = request.method != "GET"
+        if write and self._owed:
+            self._owed -= 1
+            fault = "Conflict"
+        elif self._draw.random() * self._every >= 1:
             return None
-        fault = next(self._kinds)
-        if fault == "Conflict" and request.method == "GET":
+        else:
             fault = next(self._kinds)
+            if fault == "Conflict" and not write:
+                self._owed += 1
+                return None
         self.faults[fault] += 1
         return fault
 
