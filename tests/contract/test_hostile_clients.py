@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from contract import watched_engine
 from contract.conftest import CONFIG, QOE, VIRTUAL, opened, repeated, stream_completion, total
 
 MIB = 2**20
-TRIES = 3
-"""Of each case; the best counts. What a request costs, it costs each time; what disturbs does not come each time."""
+TRIES = 6
+"""Of each case at most, until one is good. What a request costs, it costs each time; what disturbs does not come each
+time."""
 MOST_HELD = 6.0
 """Times as long as this machine needs to read 262,144 numbers: 100 ms where that takes 17 ms."""
 
@@ -94,16 +95,39 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         yield Watched(engine, notes)
 
 
-@pytest.fixture(scope="module")
-def numbers() -> float:
-    """Seconds that this machine needs to read 262,144 numbers."""
-    text = json.dumps([65] * 262_144)
+NUMBERS = json.dumps([65] * 262_144)
+
+
+def _reading_numbers() -> float:
+    """Seconds of processor time that this machine needs now to read 262,144 numbers; beside other programs it is
+    slower."""
     taken = []
-    for _ in range(5):
+    for _ in range(3):
         began = time.thread_time()
-        json.loads(text)
+        json.loads(NUMBERS)
         taken.append(time.thread_time() - began)
     return max(min(taken), 0.004)
+
+
+@dataclass(slots=True)
+class Tries:
+    """The longest hold of each try, in times of reading numbers just before and after it."""
+
+    watched: Watched
+    held: list[float] = field(default_factory=list)
+
+    def left(self) -> bool:
+        """Whether another try is due: none was good yet."""
+        return min(self.held, default=MOST_HELD) >= MOST_HELD and len(self.held) < TRIES
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        before, began = _reading_numbers(), time.monotonic()
+        yield
+        self.held.append(self.watched.held(began) / max(before, _reading_numbers()))
+
+    def check(self) -> None:
+        assert min(self.held) < MOST_HELD, f"held up for {self.held} times of reading numbers"
 
 
 def _body(document: dict[str, Any]) -> bytes:
@@ -117,29 +141,23 @@ async def _post(client: httpx.AsyncClient, engine: EngineProcess, path: str, bod
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_no_body_holds_up_the_streams_of_others(
-    watched: Watched, client: httpx.AsyncClient, numbers: float, name: str
-) -> None:
+async def test_no_body_holds_up_the_streams_of_others(watched: Watched, client: httpx.AsyncClient, name: str) -> None:
     path, document = CASES[name]
     body = _body(document)
-    held = []
-    for _ in range(TRIES):
-        began = time.monotonic()
-        assert await _post(client, watched.engine, path, body) < 500
-        held.append(watched.held(began))
-    assert min(held) < MOST_HELD * numbers, f"held up for {held} s of processor time"
+    tries = Tries(watched)
+    while tries.left():
+        with tries.one():
+            assert await _post(client, watched.engine, path, body) < 500
+    tries.check()
 
 
-async def test_a_crowd_of_large_bodies_does_not_either(
-    watched: Watched, client: httpx.AsyncClient, numbers: float
-) -> None:
+async def test_a_crowd_of_large_bodies_does_not_either(watched: Watched, client: httpx.AsyncClient) -> None:
     body = _body({"messages": [_user(TEXT * 5000)]})
-    held = []
-    for _ in range(TRIES):
-        began = time.monotonic()
-        await asyncio.gather(*(_post(client, watched.engine, CHAT, body) for _ in range(12)))
-        held.append(watched.held(began))
-    assert min(held) < MOST_HELD * numbers, f"held up for {held} s of processor time"
+    tries = Tries(watched)
+    while tries.left():
+        with tries.one():
+            await asyncio.gather(*(_post(client, watched.engine, CHAT, body) for _ in range(12)))
+    tries.check()
 
 
 async def test_memory_is_bounded_and_half_requests_end(watched: Watched, client: httpx.AsyncClient) -> None:
