@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from andante.profiles import load_profiles
-from andante_vllm import compilation
+from andante_vllm import compilation, model_notes
 from andante_vllm.compat import ALL, Compatibility, examine
 from andante_vllm.drain import announcement_file, run_folder
 from andante_vllm.launch import Folders, Launch, plan_launch
@@ -141,6 +141,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     announcement_file(config.port).unlink(missing_ok=True)  # from an earlier start in the same pod
     _prepare(launch, folders)
     _set_environment(launch)
+    model_notes.hand_on(Path(os.environ["VLLM_CACHE_ROOT"]))
     found = examine()
     if found != ALL:
         launch = plan(found)

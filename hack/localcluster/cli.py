@@ -169,6 +169,7 @@ def _engine_host_mounts(options: argparse.Namespace) -> int:
             )
         archive = cache() / "images" / "engine-host-mounts.tar"
         archive.parent.mkdir(parents=True, exist_ok=True)
+        environment.make_model_notes()
         images.write_docker_archive(hostmounts.host_image(environment), archive)
         target.load_image(archive)
     print(json.dumps(hostmounts.under(options.key, hostmounts.engine_values(environment)), indent=2))

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import fcntl
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +22,13 @@ from typing import Any
 
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import TinyImage
-from hack.localcluster.settings import cache
+from hack.localcluster.settings import REPOSITORY, cache
 
 ENGINE_CONTAINER = "engine"
 _SYSTEM = ("/usr", "/etc/ld.so.cache", "/etc/alternatives", "/etc/ssl/certs")
 _MERGED = ("bin", "sbin", "lib", "lib64")  # links into /usr on every current distribution
 _REMEDY = "make engine-env"
+_TREE = (REPOSITORY / "operator", REPOSITORY / "engine_image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,27 @@ class EngineEnvironment:
         parser = configparser.ConfigParser()
         parser.read_string(f"[venv]\n{text}")
         return Path(parser["venv"]["home"]).resolve().parent
+
+    @property
+    def model_notes(self) -> Path:
+        """What vLLM notes of the local models' class, so that not each pod spends 15 s of a core to find it out."""
+        return self.folder / "model-notes"
+
+    def make_model_notes(self) -> None:
+        """Make the notes, as the engine image's build does, unless they are there."""
+        self.model_notes.mkdir(exist_ok=True)
+        with (self.folder / "model-notes.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if any(self.model_notes.iterdir()):
+                return
+            python, tree = self.folder / "bin" / "python", os.pathsep.join(map(str, _TREE))
+            # All local models are of this class. A failure costs each pod those seconds, and no more.
+            subprocess.run(
+                [python, "-m", "andante_vllm.model_notes", self.model_notes, "LlamaForCausalLM"],
+                env={**os.environ, "PYTHONPATH": tree, "VLLM_LOGGING_LEVEL": "ERROR"},
+                check=False,
+                stdout=sys.stderr,
+            )
 
 
 def find_engine_environment(folder: Path | None = None) -> EngineEnvironment:
@@ -78,6 +104,7 @@ def host_image(environment: EngineEnvironment) -> TinyImage:
         "PYTHONDONTWRITEBYTECODE": "1",
         # `make engine-env` put the compiled code of the scheduling policy there.
         "NUMBA_CACHE_DIR": str(environment.folder / "compiled"),
+        "ANDANTE_MODEL_NOTES": str(environment.model_notes),
     }
     image = TinyImage(
         tag="localhost/andante/engine-host-mounts",
