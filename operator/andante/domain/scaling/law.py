@@ -203,8 +203,9 @@ def horizon_slots(*, warmup: float, lag: float) -> int:
 
 
 def _with_losses(plan: Plan, snapshot: Snapshot, seconds: float) -> Plan:
-    """Forget earlier losses, also while nothing arrives, and add what the newest `seconds` have lost."""
-    loss, rate = value_of(snapshot.loss), value_of(snapshot.demand.arrivals)
+    """Forget earlier losses, also while nothing arrives, and add what the newest `seconds` have lost: the loss is that
+    of the answers that ended, and counts by their number."""
+    loss, rate = value_of(snapshot.loss), value_of(snapshot.demand.answers)
     lost, requests = (0.0, 0.0) if loss is None or rate is None else (loss * rate * seconds, rate * seconds)
     kept = math.exp(-seconds / BALANCE_SECONDS)
     return dataclasses.replace(plan, lost=(short(kept * plan.lost[0] + lost), short(kept * plan.lost[1] + requests)))
