@@ -78,3 +78,23 @@ def test_scale_down_has_its_own_limit() -> None:
     limits = RateLimits(limits=(_pods(1, period=900.0),))
     memory = quiet().with_change(now=NOW - 600, before=4)
     assert _wanted(memory, spec=3, open_requests=1.0, down_limits=limits).wanted == 3
+
+
+@pytest.mark.parametrize(("removed_ago", "wanted"), [(1790.0, 3), (1810.0, 2)])
+def test_after_a_removal_that_was_taken_back_nothing_is_removed_for_half_an_hour(
+    removed_ago: float, wanted: int
+) -> None:
+    memory = quiet().with_change(now=NOW - removed_ago, before=3).with_change(now=NOW - removed_ago + 100, before=2)
+    decision = _wanted(memory, spec=3, open_requests=1.0)
+    assert decision.wanted == wanted
+    assert (decision.decisive.reason == "TurnedLately") == (wanted == 3)
+
+
+def test_removals_in_a_row_are_no_turn() -> None:
+    memory = quiet().with_change(now=NOW - 900, before=5).with_change(now=NOW - 600, before=4)
+    assert _wanted(memory, spec=3, open_requests=1.0).wanted == 2
+
+
+def test_a_turn_holds_nobody_up_who_needs_more() -> None:
+    memory = Memory(ready=3).with_change(now=NOW - 300, before=3).with_change(now=NOW - 200, before=2)
+    assert _wanted(memory, spec=3, deficit=0.7).wanted > 3

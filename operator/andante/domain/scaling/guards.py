@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from andante.domain.scaling.explain import Proposal
-from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.memory import LONGEST_PERIOD, Memory
 from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, Snapshot
+
+TURN_WINDOWS = 6.0
+"""Scale-down windows after a removal that had to be taken back, in which nothing else is removed: half an hour at the
+default window. It bounds the turns of a service at four an hour, whatever its load does."""
 
 Guard = Callable[[Proposal, Snapshot, Memory, float], Proposal | None]
 
@@ -37,6 +41,18 @@ def replicas_starting(proposal: Proposal, snapshot: Snapshot, memory: Memory, no
         return None
     message = f"{warming} replicas are still warming up: none is taken away"
     return Proposal(replicas=snapshot.replicas.spec, reason="WarmingUp", message=message)
+
+
+def turned_lately(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
+    """After a removal that an addition took back, remove nothing for a while: the load comes and goes faster than
+    replicas should, and each turn costs a warm-up."""
+    present = snapshot.replicas.spec
+    removed = memory.taken_back(present)
+    hold = min(TURN_WINDOWS * snapshot.rules.scale_down_window, LONGEST_PERIOD)
+    if proposal.replicas >= present or removed is None or now - removed >= hold:
+        return None
+    message = f"replicas were added again after the removal {now - removed:.0f} s ago: none is removed for {hold:.0f} s"
+    return Proposal(replicas=present, reason="TurnedLately", message=message)
 
 
 def bounds(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
@@ -103,6 +119,7 @@ GUARDS: tuple[Guard, ...] = (
     metrics_missing,
     partial_metrics,
     replicas_starting,
+    turned_lately,
     rate_limits,
     bounds,
     foreign_owner,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -67,6 +68,18 @@ class Memory:
     def replicas_at(self, moment: float, present: int) -> int:
         """Replicas that were asked for at `moment`, when `present` replicas are asked for now."""
         return next((before for at, before in self.changes if at > moment), present)
+
+    def taken_back(self, present: int) -> float | None:
+        """Time of the newest removal after which replicas were added again, when `present` replicas are asked for now;
+        None: there was none within `LONGEST_PERIOD`."""
+        removed = taken_back = None
+        replicas = (*(before for _, before in self.changes), present)
+        for (at, _), (before, after) in zip(self.changes, itertools.pairwise(replicas), strict=True):
+            if after < before:
+                removed = at
+            elif after > before:
+                taken_back = removed
+        return taken_back
 
     def without_quiet(self) -> Self:
         """The memory without its quiet time, where it is not known what happened since, or how long ago it was."""
