@@ -51,12 +51,17 @@ class StepBooks:
         self._step_time, self._metrics = step_time, metrics
         self._flights: deque[_Flight] = deque()
         self._taken_off: dict[str, float] = {}
+        self._from_host: set[str] = set()
+        """Requests whose KV is on its way back from the host."""
         self._last_update = 0.0
         self._steps = 0
         self._speculative = seam.most_drafts > 0
         self._tokens_per_step = TokensPerStep()
         self.cached_share = 0.0
-        """Running mean of the share of a preempted request's tokens that the prefix cache held at its comeback."""
+        """Running mean of the share of a preempted request's tokens that the prefix cache held at its comeback.
+
+        Comebacks from the host do not count: `RequestView.kept` says what the host holds.
+        """
 
     @property
     def tokens_per_step(self) -> float:
@@ -75,6 +80,7 @@ class StepBooks:
             ended_itself=_ended_itself(request),
             cut=request.status is RequestStatus.FINISHED_LENGTH_CAPPED,
         )
+        self._from_host.discard(request.request_id)
         self._came_back(request.request_id, now)
 
     def taken_off(self, request: Request, now: float, *, by_policy: bool) -> None:
@@ -93,6 +99,7 @@ class StepBooks:
                 self._eligibility.waits(request)
             else:
                 self._table.started(request.request_id)  # its KV is on its way back from the host
+                self._from_host.add(request.request_id)
         tokens, drafts = batch.num_scheduled_tokens, batch.scheduled_spec_decode_tokens
         started = [new.req_id for new in batch.scheduled_new_reqs]
         started.extend(batch.scheduled_cached_reqs.resumed_req_ids)
@@ -155,11 +162,14 @@ class StepBooks:
         self._table.started(request_id)
         self._eligibility.starts(request)
         self._gathering.look_up(request)
+        from_host = request_id in self._from_host
+        self._from_host.discard(request_id)
         if request.num_preemptions:
             self._came_back(request_id, now)
             known = request.num_tokens
             found = request.num_computed_tokens - tokens
-            self.cached_share += _CACHED_SHARE_WEIGHT * (found / known - self.cached_share)
+            if not from_host:
+                self.cached_share += _CACHED_SHARE_WEIGHT * (found / known - self.cached_share)
             self._metrics.recomputed_tokens.inc(max(known - found, 0))
 
     def _came_back(self, request_id: str, now: float) -> None:

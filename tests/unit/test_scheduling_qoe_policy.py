@@ -245,6 +245,18 @@ def test_a_recomputation_costs_as_many_times_its_time_as_the_margin_says(margin:
     assert plan.preempt.size == taken_off
 
 
+@pytest.mark.parametrize(("kv_offload", "taken_off"), [(False, 0), (True, 1)])
+def test_a_copy_in_too_small_a_host_memory_makes_no_preemption_cheap(kv_offload: bool, taken_off: int) -> None:
+    """The host holds all of the stream, but without `kv_offload` its copy is gone before it comes back."""
+    slow = STEP_TIME._replace(prefill_token=0.0037)
+    room = engine(now=60.0, kv_capacity=1600, kv_free=64, step_time=slow)
+    plan = seasoned(preemption_margin=1.5, kv_offload=kv_offload).decide(
+        long_and_short(remaining=[250.0, 20.0], context=[1500.0, 400.0], kept=[1500.0, 0.0]), room
+    )
+    assert plan is not None
+    assert plan.preempt.size == taken_off
+
+
 def test_the_stream_with_the_longest_rest_leaves_first() -> None:
     room = engine(kv_capacity=4800, kv_free=64, cached_share=1.0)
     plan = seasoned().decide(long_and_short(running=3, remaining=[500.0, 3000.0, 800.0, 20.0]), room)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
+from andante.domain.scheduling.latency import OnlineStepTime
 from andante.domain.scheduling.qoe_settings import QoEPolicySettings
 from andante.domain.step_time import prefill_pairs
-from andante.sim.run import Outcome, Scheduling, simulate
+from andante.sim.replica import advance
+from andante.sim.run import Outcome, Scheduling, policy_for, simulate
+from andante.sim.state import CACHED_SHARE, PREEMPTIONS, State, send_all
 from unit.sim_workloads import COEFFICIENTS, engine, requests
 
 OURS = Scheduling(settings=QoEPolicySettings(kv_offload=True))
@@ -33,6 +37,16 @@ def test_a_preempted_answer_comes_back_without_being_computed_again() -> None:
     assert without.recomputed_tokens > 2 * 16
     assert with_host.recomputed_tokens < 16  # at most what the last block held, which was not full
     assert with_host.busy < without.busy
+
+
+def test_a_comeback_from_the_host_says_nothing_of_the_prefix_cache() -> None:
+    rivals, with_host = requests(**RIVALS), engine(blocks=12, host_blocks=100, host_copy=1e-4)
+    state = State.of(rivals, with_host, record_times=False)
+    send_all(state)
+    policy, fit = policy_for(rivals, OURS, asked=False), OnlineStepTime(OURS.step_time)
+    assert not advance(OURS.decide, rivals, with_host, state, policy, fit.sums, math.inf)
+    assert state.counts[PREEMPTIONS] == 1
+    assert state.clocks[CACHED_SHARE] == 0.0
 
 
 def test_a_comeback_waits_for_the_link() -> None:

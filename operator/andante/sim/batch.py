@@ -101,10 +101,11 @@ def choose_batch(requests: Requests, engine: Engine, state: State, tokens: int, 
     most = _most_of_one(engine, state, planned, admit)
     left, famine = _continue_running(requests, engine, state, tokens, most)
     counts = state.counts
-    continued = counts[IN_BATCH]
+    continued = computed_again = counts[IN_BATCH]
     if not famine and left > 0:
         if engine.host_blocks > 0:
             left = start_loaded(requests, engine, state, left, most)
+            computed_again = counts[IN_BATCH]
         if planned:
             for request in admit:
                 if left <= 0 or state.status[request] != WAITING:
@@ -116,7 +117,7 @@ def choose_batch(requests: Requests, engine: Engine, state: State, tokens: int, 
                 after = state.queue.following[request]
                 left = _start(requests, engine, state, request, left, most)
                 request = after
-    for place in range(continued, state.counts[IN_BATCH]):
+    for place in range(computed_again, counts[IN_BATCH]):
         _note_found(requests, state, state.batch[place])
     return _scheduled(requests, state, continued)
 
@@ -239,7 +240,7 @@ def _start(requests: Requests, engine: Engine, state: State, request: int, token
 
 @uncounted
 def _note_found(requests: Requests, state: State, request: int) -> None:
-    """Note how much of a preempted request was found at its comeback."""
+    """Note how much of a preempted request the prefix cache held at its comeback."""
     if state.preemptions[request] > 0:
         share = state.clocks[CACHED_SHARE]
         found = state.computed[request] / known_tokens(requests, state, request)

@@ -19,6 +19,7 @@ from andante.profiles import load_profiles
 from andante.sim.engine import Engine
 from andante.sim.requests import Requests
 from andante.sim.run import Outcome, Scheduling, simulate
+from andante_vllm.host_kv_cache import too_small
 from andante_vllm.virtual_host_link import HOST_LINK_BYTES_PER_SECOND, VirtualHostLink
 
 SMALL = replace(load_profiles()["opt-66b-4xa100-estimate"], kv_capacity_tokens=6_000)
@@ -54,7 +55,7 @@ def simulated(
         host_bytes=host_gib * 2**30,
         host_link=SMALL.tensor_parallel * HOST_LINK_BYTES_PER_SECOND,
     )
-    settings = QoEPolicySettings(kv_offload=host_gib > 0)
+    settings = QoEPolicySettings(kv_offload=not too_small(engine.host_blocks, engine.blocks))
     ours = Scheduling(step_time=LinearStepTime.from_profile(SMALL.coefficients), settings=settings)
     return simulate(requests, engine, ours if scheduler == "qoe" else None, record_times=True)
 
@@ -91,6 +92,8 @@ def test_the_same_tokens_at_the_same_times(
     [
         ("fcfs", 40.0, {}, None),
         ("qoe", 20.0, {}, None),
+        ("qoe", 6.0, {}, None),
+        ("qoe", 12.0, MIXED, 5.0),
         ("qoe", 60.0, MIXED, 5.0),
         ("qoe", 20.0, {"common_prefix": 200}, None),
         ("priority", 30.0, MIXED, 5.0),

@@ -64,7 +64,8 @@ def work_of(requests: Table, engine: EngineView, kv_offload: bool) -> Work:
         held[i] = kv_held(half_way[i] - requests[SHARED, i], engine.kv_groups)
         recompute[i] = again
         if not kv_offload:
-            found = max(requests[KEPT, i], context * engine.cached_share)
+            # Host memory, if there is any, is too small: a running request's copy is gone before its comeback.
+            found = max(requests[SHARED, i], context * engine.cached_share)
             recompute[i] = engine.step_time.prefill_token * (context - found)
         if not requests[RUNNING, i]:
             prefill[i] = again

@@ -77,7 +77,7 @@ class RequestView:
     kept = _Row(KEPT)
     """Tokens whose KV the prefix cache or the host's memory holds: they need not be computed if the request starts.
 
-    For a running request, the prefix cache's part is the KV that other requests hold too.
+    For a running request, the prefix cache's part is `shared`: the KV that other requests hold too.
     """
     shared = _Row(SHARED)
     """Tokens whose KV other requests hold in the same blocks: they need no own room, and a preemption frees none."""
