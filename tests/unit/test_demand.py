@@ -116,6 +116,21 @@ def test_a_new_pod_counts_with_no_more_than_it_had_since_its_start() -> None:
     assert value_of(demand.arrivals) == 4.0 + 0.2
 
 
+def _with_a_new_pod(seconds: float) -> Demand:
+    """The demand when pod b has been ready for so long, and was never read."""
+    measurements = Measurements(window=60.0, stale_after=45.0)
+    for at in range(0, 15 + int(seconds) + 1, 15):
+        read = {("n", "a"): _sample(at, 4.0 * at), ("n", "b"): Unread(why="it was not scraped yet")}
+        measurements.take(read)
+        result = measurements.measure((A, B) if at >= 15 else (A,), read, now=at)
+    return result.demand
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [(0, 4.0), (45, 4.0), (60, 8.0)])
+def test_a_pod_that_is_too_new_to_be_read_counts_as_nothing(seconds: float, rate: float) -> None:
+    assert value_of(_with_a_new_pod(seconds).arrivals) == rate
+
+
 def test_a_pod_that_served_for_long_and_is_read_for_the_first_time_counts_as_the_mean() -> None:
     demand = _demand(
         (0, {"a": _sample(0, 0)}),

@@ -1,7 +1,8 @@
 """Sums the demand of a service over its engines: what arrives, how long it is, what waits, and what an engine can do.
 
 A figure that an engine does not tell is not 0. A ready engine gets its share of the requests, so it counts as the mean
-of the engines that tell. A new engine was read once: it cannot have more than what arrived since its start.
+of the engines that tell. A new engine was read once: it cannot have more than what arrived since its start. An engine
+that is so new that it was never read counts as nothing: the others' windows are from before it was there.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def demand(
     """Sum the demand at `at`, the time of the newest sample.
 
     ready: the ready pods with a fresh sample. leaving: pods that get no new requests now, and may have got some within
-    the window. unread: ready pods without a fresh sample. answered, answers_per_second, answer_tokens: answers that
-    ended within the measures' window, their rate, and their tokens.
+    the window. unread: ready pods without a fresh sample that are not new. answered, answers_per_second,
+    answer_tokens: answers that ended within the measures' window, their rate, and their tokens.
     """
     told = [arrivals for history, _ in ready if (arrivals := history.arrivals) is not None]
     gone = [arrivals for history in leaving if (arrivals := history.arrivals) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,14 +115,20 @@ class Measurements:
         follows the learned time between them. `behind`: how far the source may be behind the pods."""
         self._window, self._stale_after, self._behind = window, stale_after, behind
         self._pods: dict[tuple[str, str], PodHistory] = defaultdict(PodHistory)
+        self._ready_since: dict[tuple[str, str], float] = {}
+        """By pod: when it was first seen ready; -inf where it was ready before anything was seen of its service."""
+        self._measured: set[tuple[str, str]] = set()
+        """Ready pods of services that were measured in this tick."""
         self._ended: dict[tuple[str, str], Ended] = {}
         """By pod: what ended between the newest two samples, where the newest was taken in this tick."""
 
     def take(self, read: Mapping[tuple[str, str], PodSample | Unread]) -> None:
         """Add the samples of this tick."""
-        for key in list(self._pods):
-            if key not in read:
-                del self._pods[key]
+        for key in self._pods.keys() - read.keys():
+            del self._pods[key]
+        for key in self._ready_since.keys() - read.keys() - self._measured:
+            del self._ready_since[key]
+        self._measured.clear()
         self._ended.clear()
         for key, sample in read.items():
             if isinstance(sample, PodSample):
@@ -132,6 +139,8 @@ class Measurements:
     def forget(self) -> None:
         """Forget all samples and start again with the next ones."""
         self._pods.clear()
+        self._ready_since.clear()
+        self._measured.clear()
         self._ended.clear()
 
     def ended(self, pods: Sequence[PodAddress]) -> Ended:
@@ -153,6 +162,7 @@ class Measurements:
         no capacity and take no load from the ready pods, so an unknown figure of such pods makes no figure unknown.
         """
         ready = [pod for pod in pods if pod.ready]
+        self._see(ready, now=now)
         if not ready:
             return nothing_measured("no replica is ready")
         histories = self._histories(ready)
@@ -178,7 +188,8 @@ class Measurements:
             for history, newest in self._histories([pod for pod in pods if not pod.ready]).values()
             if newest.at - now <= self._stale_after and self._is_fresh(history, newest, now=now)
         ]
-        measured = _measure(fresh, leaving, without_qoe, _said_by_unread(ready, read), unread=len(ready) - len(fresh))
+        unread = sum(pod.name not in fresh and not self._is_new(pod, now=now) for pod in ready)
+        measured = _measure(fresh, leaving, without_qoe, _said_by_unread(ready, read), unread=unread)
         reach = now - min(history.began for history in windows)
         return replace(measured, reach=reach, unread=why if len(fresh) < len(ready) else "")
 
@@ -188,6 +199,19 @@ class Measurements:
         if history is None or history.newest is None:
             return 0.0
         return history.newest.open_requests if self._is_fresh(history, history.newest, now=now) else 0.0
+
+    def _see(self, ready: Sequence[PodAddress], *, now: float) -> None:
+        keys = [(pod.namespace, pod.name) for pod in ready]
+        first = now if any(key in self._ready_since for key in keys) else -math.inf
+        for key in keys:
+            self._ready_since.setdefault(key, first)
+        self._measured.update(keys)
+
+    def _is_new(self, pod: PodAddress, *, now: float) -> bool:
+        """Whether a pod is so new that it was never read: what the others tell is from before it was there, and holds
+        all requests of that time."""
+        key = (pod.namespace, pod.name)
+        return key not in self._pods and now - self._ready_since[key] <= self._stale_after + self._behind
 
     def _is_fresh(self, history: PodHistory, newest: PodSample, *, now: float) -> bool:
         """Whether the newest sample of a pod is young enough to act on."""
@@ -234,7 +258,8 @@ def _measure(
     *,
     unread: int,
 ) -> Measurement:
-    """Measure. `leaving`: pods that only finish their open requests. `unread`: ready pods that are not in `ready`."""
+    """Measure. `leaving`: pods that only finish their open requests. `unread`: ready pods that are not in `ready`,
+    nor new."""
     windows = [history for history, _ in (*ready.values(), *leaving) if history.seconds > 0]
     by_pod = {name: sample for name, (_, sample) in ready.items()}
     newest = list(by_pod.values())
