@@ -80,8 +80,8 @@ def test_scale_down_has_its_own_limit() -> None:
     assert _wanted(memory, spec=3, open_requests=1.0, down_limits=limits).wanted == 3
 
 
-@pytest.mark.parametrize(("removed_ago", "wanted"), [(1790.0, 3), (1810.0, 2)])
-def test_after_a_removal_that_was_taken_back_nothing_is_removed_for_half_an_hour(
+@pytest.mark.parametrize(("removed_ago", "wanted"), [(890.0, 3), (910.0, 2)])
+def test_a_number_that_was_left_and_reached_again_is_kept_for_a_quarter_of_an_hour(
     removed_ago: float, wanted: int
 ) -> None:
     memory = quiet().with_change(now=NOW - removed_ago, before=3).with_change(now=NOW - removed_ago + 100, before=2)
@@ -90,9 +90,22 @@ def test_after_a_removal_that_was_taken_back_nothing_is_removed_for_half_an_hour
     assert (decision.decisive.reason == "TurnedLately") == (wanted == 3)
 
 
+def test_what_was_added_beyond_that_number_may_go() -> None:
+    memory = quiet().with_change(now=NOW - 900, before=3).with_change(now=NOW - 600, before=2)
+    assert _wanted(memory, spec=6, open_requests=1.0).wanted == 5
+
+
 def test_removals_in_a_row_are_no_turn() -> None:
     memory = quiet().with_change(now=NOW - 900, before=5).with_change(now=NOW - 600, before=4)
     assert _wanted(memory, spec=3, open_requests=1.0).wanted == 2
+
+
+def test_only_what_was_reached_again_is_kept() -> None:
+    memory = quiet()
+    for ago, before in ((900, 8), (800, 7), (700, 2), (600, 5), (500, 4)):
+        memory = memory.with_change(now=NOW - ago, before=before)
+    assert memory.reached_again(4, since=NOW - 1000) == 5
+    assert memory.reached_again(4, since=NOW - 650) == 0
 
 
 def test_a_turn_holds_nobody_up_who_needs_more() -> None:

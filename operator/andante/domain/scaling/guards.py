@@ -8,9 +8,9 @@ from andante.domain.scaling.explain import Proposal
 from andante.domain.scaling.memory import LONGEST_PERIOD, Memory
 from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, Snapshot
 
-TURN_WINDOWS = 6.0
-"""Scale-down windows after a removal that had to be taken back, in which nothing else is removed: half an hour at the
-default window. It bounds the turns of a service at four an hour, whatever its load does."""
+TURN_WINDOWS = 3.0
+"""Scale-down windows for which a number of replicas is kept that was left and had to be reached again: a quarter of
+an hour at the default window. Longer, a wobble by one replica would hold up the end of a busy hour."""
 
 Guard = Callable[[Proposal, Snapshot, Memory, float], Proposal | None]
 
@@ -44,15 +44,15 @@ def replicas_starting(proposal: Proposal, snapshot: Snapshot, memory: Memory, no
 
 
 def turned_lately(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """After a removal that an addition took back, remove nothing for a while: the load comes and goes faster than
-    replicas should, and each turn costs a warm-up."""
+    """Do not go below a number that was left and had to be reached again: the load comes and goes faster than replicas
+    should, and each turn costs a warm-up."""
     present = snapshot.replicas.spec
-    removed = memory.taken_back(present)
     hold = min(TURN_WINDOWS * snapshot.rules.scale_down_window, LONGEST_PERIOD)
-    if proposal.replicas >= present or removed is None or now - removed >= hold:
+    floor = min(present, memory.reached_again(present, since=now - hold))
+    if proposal.replicas >= floor:
         return None
-    message = f"replicas were added again after the removal {now - removed:.0f} s ago: none is removed for {hold:.0f} s"
-    return Proposal(replicas=present, reason="TurnedLately", message=message)
+    message = f"{floor} replicas were left and reached again within {hold:.0f} s: no fewer for now"
+    return Proposal(replicas=floor, reason="TurnedLately", message=message)
 
 
 def bounds(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -69,17 +68,17 @@ class Memory:
         """Replicas that were asked for at `moment`, when `present` replicas are asked for now."""
         return next((before for at, before in self.changes if at > moment), present)
 
-    def taken_back(self, present: int) -> float | None:
-        """Time of the newest removal after which replicas were added again, when `present` replicas are asked for now;
-        None: there was none within `LONGEST_PERIOD`."""
-        removed = taken_back = None
-        replicas = (*(before for _, before in self.changes), present)
-        for (at, _), (before, after) in zip(self.changes, itertools.pairwise(replicas), strict=True):
-            if after < before:
-                removed = at
-            elif after > before:
-                taken_back = removed
-        return taken_back
+    def reached_again(self, present: int, *, since: float) -> int:
+        """The most replicas of which some were removed after `since` and had to be added again, when `present` replicas
+        are asked for now; 0: there were none."""
+        after, later, reached = present, 0, 0
+        for at, before in reversed(self.changes):
+            if at <= since:
+                break
+            if before > after and later > after:
+                reached = max(reached, min(before, later))
+            later, after = max(later, after), before
+        return reached
 
     def without_quiet(self) -> Self:
         """The memory without its quiet time, where it is not known what happened since, or how long ago it was."""
