@@ -286,7 +286,7 @@ def test_one_short_burst_is_no_evidence_and_two_are() -> None:
 def test_measured_losses_buy_and_a_quiet_time_does_not() -> None:
     def wanted(loss: float) -> int:
         memory = Memory(ready=4)
-        for tick in range(160):
+        for tick in range(140):
             rate = PER_REPLICA * (2.0 if tick % 40 < 36 else 4.0)
             s = snapshot(spec=4, arrivals=rate, loss=loss, at=NOW + 15 * tick, max_replicas=30, mode=Mode.ADVISORY)
             decision, memory = decide(s, memory, NOW + 15 * tick)
@@ -394,3 +394,39 @@ def _after_ten_minutes(*, fitted: bool) -> set[str]:
 def test_a_step_time_that_is_a_guess_buys_nothing() -> None:
     assert "DemandExpected" in _after_ten_minutes(fitted=True)
     assert "DemandExpected" not in _after_ten_minutes(fitted=False)
+
+
+def test_no_surge_is_expected_on_top_of_a_surge() -> None:
+    memory, asked = Memory(ready=14), []
+    for tick in range(200):
+        rate = PER_REPLICA * (12.0 if tick % 40 < 8 else 1.0)
+        s = snapshot(spec=14, arrivals=rate, at=NOW + 15 * tick, max_replicas=60, mode=Mode.ADVISORY)
+        decision, memory = decide(s, memory, NOW + 15 * tick)
+        asked.append(decision.wanted)
+    assert 10 <= max(asked[120:]) <= 18
+
+
+@pytest.mark.parametrize(("each", "learned"), [((150.0,) * 4, True), ((300.0, 300.0, 0.0, 0.0), False), ((), True)])
+def test_what_waits_at_two_replicas_does_not_say_what_four_can_do(each: tuple[float, ...], learned: bool) -> None:
+    memory = Memory(ready=4)
+    for tick in range(40):
+        at = NOW + 15 * tick
+        s = snapshot(
+            spec=4, arrivals=2.4 * PER_REPLICA, deficit=0.3, loss=0.3, waiting=600.0, open_requests=600.0,
+            open_on_each=each, at=at, mode=Mode.ADVISORY,
+        )  # fmt: skip
+        _, memory = decide(s, memory, at)
+    assert (memory.plan.ceiling is not None) == learned
+
+
+def test_a_burst_that_is_over_before_the_window_is_does_not_say_what_a_replica_can_do() -> None:
+    memory = Memory(ready=4)
+    for tick in range(40):
+        at = NOW + 15 * tick
+        waiting = 600.0 if tick % 4 else 0.0
+        s = snapshot(
+            spec=4, arrivals=2.4 * PER_REPLICA, deficit=0.3, loss=0.3, waiting=waiting, open_requests=waiting,
+            at=at, mode=Mode.ADVISORY,
+        )  # fmt: skip
+        _, memory = decide(s, memory, at)
+    assert memory.plan.ceiling is None

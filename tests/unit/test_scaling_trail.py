@@ -26,8 +26,8 @@ def _walked(slots: int, horizon: int) -> tuple[Trail, list[int]]:
         trail = trail.reaching(horizon)
         then = trail.before(horizon)
         if then is not None:
-            ages.append(slot - round(then.peak))
-        trail = trail.appended(Point(fast=0.0, slow=0.0, peak=float(slot)))
+            ages.append(slot - round(then.forecast))
+        trail = trail.appended(Point(fast=0.0, slow=0.0, forecast=float(slot)))
     return trail, ages
 
 
@@ -48,9 +48,9 @@ def test_a_horizon_that_changes_never_finds_what_was_known_later(walk: list[tupl
         for _ in range(slots):
             trail = trail.reaching(horizon)
             then = trail.before(horizon)
-            assert then is None or slot - then.peak >= horizon
-            trail = trail.appended(Point(fast=0.0, slow=0.0, peak=float(slot)))
-            assert trail.newest == Point(fast=0.0, slow=0.0, peak=float(slot))
+            assert then is None or slot - then.forecast >= horizon
+            trail = trail.appended(Point(fast=0.0, slow=0.0, forecast=float(slot)))
+            assert trail.newest == Point(fast=0.0, slow=0.0, forecast=float(slot))
             assert len(trail) <= MOST_POINTS + 1
             slot += 1
     assert Trail.from_state(json.loads(json.dumps(trail.to_state()))) == trail
@@ -102,7 +102,7 @@ def test_numbers_that_no_demand_is_are_refused(value: float) -> None:
 @pytest.mark.parametrize(
     "edit",
     [
-        {"stride": 3}, {"stride": 0}, {"stride": 1 << 40}, {"since": 1}, {"since": -1}, {"fast": ""}, {"peak": "!"},
+        {"stride": 3}, {"stride": 0}, {"stride": 1 << 40}, {"since": 1}, {"since": -1}, {"fast": ""}, {"forecast": "!"},
         {"slow": None}, {"stride": "x"}, {"stride": 2, "since": 7}, {"fast": "/////w=="},
     ],
 )  # fmt: skip

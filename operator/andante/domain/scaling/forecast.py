@@ -2,8 +2,12 @@
 
 Demand is in replicas' worth of work (`capacity`), by slots of 15 s. The forecast lies between the demand of the last
 half minute and its mean of 20 minutes. How near to which of the two is learned: it is how much of a deviation was still
-there one horizon later. The errors of the forecasts that were in force are kept for an hour; `replay` turns them into
-the replicas that such errors need.
+there one horizon later. The errors of the forecasts are kept for an hour; `replay` turns them into the replicas that
+such errors need.
+
+The largest forecast of the last five minutes is in force, as bursts come in groups. The errors are those of each
+forecast itself: beside one that a burst still holds up, the next burst would be no error, and no reserve would be kept
+for the burst after that.
 """
 
 from __future__ import annotations
@@ -14,11 +18,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from andante.domain.scaling.numbers import number, numbers, optional_number, pair, short
 from andante.domain.scaling.series import EMPTY, LARGEST, Series, half
 from andante.domain.scaling.trail import Point, Trail
 
-VERSION = 2
+VERSION = 3
 SLOT_SECONDS = 15.0
 """Length of a slot: the operator's default tick."""
 FAST_SLOTS = 2
@@ -35,6 +42,7 @@ PEAK_SLOTS = 20
 groups. It is of fewer where the user wants replicas to go sooner."""
 KEPT_ERRORS = 240
 """Errors of one hour. More would remember what the service no longer is."""
+_ALL_ERRORS = (1 << KEPT_ERRORS) - 1
 MOST_MISSED_SLOTS = 9
 """A sample that covers more slots than this says too little about each of them, and the trail starts anew: the longest
 interval between two scrapes is 2 minutes, and a scrape may be late."""
@@ -73,12 +81,30 @@ class Forecast:
     trail: Trail = dataclasses.field(default_factory=Trail)
     """What was known at the ends of the newest slots."""
     errors: Series = EMPTY
-    """(demand - forecast in force) / root of the forecast, oldest first."""
+    """(demand - forecast) / root of the forecast, oldest first."""
+    in_surges: int = 0
+    """Bits, the newest error's the lowest: whether its forecast was made in a surge."""
 
     @property
     def peak(self) -> float | None:
         """The forecast in force; None: no slot is full yet."""
-        return None if self.trail.newest is None else self.trail.newest.peak
+        return float(self.recent.array().max()) if len(self.recent) else None
+
+    @property
+    def newest(self) -> float:
+        """The newest forecast, of the demand one horizon ahead; the least one before the first slot is full."""
+        return LEAST_DEMAND if self.trail.newest is None else self.trail.newest.forecast
+
+    @property
+    def errors_now(self) -> NDArray[np.float64]:
+        """The errors of forecasts that were made as the present one is, in a surge or not; 0 in place of the others. A
+        surge is not followed by another one on top of it: laid around the demand of a surge, the errors of quiet times
+        would buy for twice its height."""
+        errors = self.errors.array()
+        bits = np.frombuffer(self.in_surges.to_bytes(KEPT_ERRORS // 8), dtype=np.uint8)
+        in_surges = np.unpackbits(bits)[KEPT_ERRORS - len(errors) :].astype(bool)
+        surges_now = bool(self.last) and _is_surge(sum(self.last) / len(self.last), self.slow)
+        return np.where(in_surges == surges_now, errors, 0.0)
 
     @property
     def is_idle(self) -> bool:
@@ -120,21 +146,20 @@ class Forecast:
         fast = sum(last) / len(last)
         slots = min(self.slots + 1, round(SLOW_SECONDS / SLOT_SECONDS))
         slow = short(self.slow + max(-math.expm1(-SLOT_SECONDS / SLOW_SECONDS), 1 / slots) * (demand - self.slow))
-        noise, surges, errors = self.noise, self.surges, self.errors
+        noise, surges, errors, in_surges = self.noise, self.surges, self.errors, self.in_surges
         trail = self.trail.reaching(horizon)
         then = trail.before(horizon)
         if then is not None:
-            deviation = then.fast - then.slow
-            sums = _decayed(surges if _is_surge(then.fast, then.slow) else noise)
+            deviation, surged = then.fast - then.slow, _is_surge(then.fast, then.slow)
+            sums = _decayed(surges if surged else noise)
             sums = (sums[0] + deviation * (fast - then.slow), sums[1] + deviation * deviation)
             short_sums = (short(sums[0]), short(sums[1]))
-            noise, surges = (noise, short_sums) if _is_surge(then.fast, then.slow) else (short_sums, surges)
-            error = (demand - then.peak) / math.sqrt(max(then.peak, ERROR_FLOOR))
+            noise, surges = (noise, short_sums) if surged else (short_sums, surges)
+            error = (demand - then.forecast) / math.sqrt(max(then.forecast, ERROR_FLOOR))
             errors = errors.appended(error, most=KEPT_ERRORS)
+            in_surges = (in_surges << 1 | surged) & _ALL_ERRORS
         persistence = _persistence(fast, slow, noise=noise, surges=surges)
         forecast = max(LEAST_DEMAND, slow + persistence * (fast - slow))
-        recent = self.recent.appended(forecast, most=PEAK_SLOTS + 1)
-        peak = float(recent.array()[-peak_slots - 1 :].max())
         return dataclasses.replace(
             self,
             last=last,
@@ -143,8 +168,9 @@ class Forecast:
             noise=noise,
             surges=surges,
             errors=errors,
-            recent=recent,
-            trail=trail.appended(Point(fast=fast, slow=slow, peak=peak)),
+            in_surges=in_surges,
+            recent=self.recent.appended(forecast, most=peak_slots + 1),
+            trail=trail.appended(Point(fast=fast, slow=slow, forecast=forecast)),
         )
 
     def without_future(self, latest: float) -> Self:
@@ -172,6 +198,7 @@ class Forecast:
             "recent": self.recent.to_text(),
             "trail": self.trail.to_state(),
             "errors": self.errors.to_text(),
+            "inSurges": f"{self.in_surges:x}",
         }
 
     @classmethod
@@ -193,6 +220,7 @@ class Forecast:
             recent=Series.from_text(state["recent"], most=PEAK_SLOTS + 1, least=0.0),
             trail=Trail.from_state(state["trail"]),
             errors=Series.from_text(state["errors"], most=KEPT_ERRORS),
+            in_surges=int(state["inSurges"], 16) & _ALL_ERRORS,
         )
 
 

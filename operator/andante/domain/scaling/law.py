@@ -68,7 +68,13 @@ LEAST_CEILING = 0.25
 CEILING_BACK_OFF = 0.9
 """Capacity after a deficit, as a share of what was served during it: a full replica serves readers late."""
 LOAD_SECONDS = 300.0
-"""What a replica served is the most of this time: a queue that just began, or has just gone, does not show it."""
+"""A replica's load is the most of this time: a queue that just began, or has just gone, does not show it."""
+
+
+FULL_SECONDS = 2.0
+"""Seconds of waiting work per replica from which on the replicas count as full."""
+EVEN_SHARE = 0.5
+"""Least share of the mean open requests that each of them has then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,7 @@ class Plan:
     lost: tuple[float, float] = (0.0, 0.0)
     """(requests' worth of loss, requests) of about `BALANCE_SECONDS`."""
     loads: tuple[Pair, ...] = ()
-    """(time, work served per ready replica) of the peaks of `LOAD_SECONDS`."""
+    """(time, work per ready replica) of the peaks of `LOAD_SECONDS`."""
     ceiling: Pair | None = None
     """(time, work per ready replica) that was served while readers were late; None: they never were for long."""
     wants: tuple[Pair, ...] = ()
@@ -89,10 +95,12 @@ class Plan:
     """Time since which the plan has asked for more than there is."""
     known_since: float | None = None
     """Time since which there has been a plan at every tick."""
+    full_since: float | None = None
+    """Time since which all replicas have been full at every tick."""
 
     def without_quiet(self) -> Self:
         """The plan where it is not known what happened since."""
-        return dataclasses.replace(self, above_since=None, known_since=None, wants=())
+        return dataclasses.replace(self, above_since=None, known_since=None, full_since=None, wants=())
 
     def later(self, gap: float) -> Self:
         """The plan after a gap in the metrics, which pauses the windows in which a plan must last."""
@@ -112,6 +120,7 @@ class Plan:
             wants=past_pairs(self.wants, latest),
             above_since=past(self.above_since, latest),
             known_since=past(self.known_since, latest),
+            full_since=past(self.full_since, latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -126,6 +135,7 @@ class Plan:
             "wants": rows_text(self.wants),
             "aboveSince": self.above_since,
             "knownSince": self.known_since,
+            "fullSince": self.full_since,
         }
         return without_nulls(state)
 
@@ -144,6 +154,7 @@ class Plan:
             wants=pairs(state.get("wants"), most=MAX_PEAKS),
             above_since=optional_number(state.get("aboveSince")),
             known_since=optional_number(state.get("knownSince")),
+            full_since=optional_number(state.get("fullSince")),
         )
 
 
@@ -187,6 +198,8 @@ def learned(
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
     done = served(told, lengths, engine, pace=pace)
+    queue = backlog(told, lengths, engine, pace=pace) if isinstance(told.waiting_work, Observed) else None
+    plan = _with_queue(plan, snapshot, now, queue)
     return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
@@ -211,6 +224,18 @@ def _with_losses(plan: Plan, snapshot: Snapshot, seconds: float) -> Plan:
     return dataclasses.replace(plan, lost=(short(kept * plan.lost[0] + lost), short(kept * plan.lost[1] + requests)))
 
 
+def _with_queue(plan: Plan, snapshot: Snapshot, now: float, queue: float | None) -> Plan:
+    """Note since when all replicas have been full. `queue`: replica seconds of work that waits; None: not known, and
+    they are taken for full. On a busy engine some request always waits for the next step; and what waits at the first
+    replicas of a burst does not move to those that were added."""
+    if queue is None:
+        return dataclasses.replace(plan, full_since=0.0)
+    each = snapshot.open_on_each
+    spread = not each or min(each) >= EVEN_SHARE * sum(each) / len(each)
+    full = spread and queue >= FULL_SECONDS * max(1, snapshot.replicas.ready)
+    return dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
+
+
 def _with_load(
     plan: Plan, snapshot: Snapshot, now: float, done: float | None, *, forget: float, lasting: bool | None
 ) -> Plan:
@@ -219,7 +244,8 @@ def _with_load(
     a burst and its replicas take; None: they are not late.
 
     Not the work that arrived: on too few replicas that is more than they can do, and a queue that new replicas clear
-    makes readers late although the replicas are enough.
+    makes readers late although the replicas are enough. Only while all have been full for the whole of the measures'
+    window: what was served in a window with a short burst is far below what a replica carries.
     """
     ready = snapshot.replicas.ready
     if done is None or not ready or snapshot.pods_measured < ready:
@@ -229,7 +255,8 @@ def _with_load(
     ceiling = ceiling_now(plan, now, forget=forget)
     if lasting is not None:
         highest = max((value for _, value in plan.loads), default=0.0)
-        if lasting and highest > 0 and (ceiling is None or highest < ceiling):
+        full = plan.full_since is not None and now - plan.full_since >= snapshot.rules.settle
+        if lasting and full and highest > 0 and (ceiling is None or highest < ceiling):
             return dataclasses.replace(plan, ceiling=(now, short(max(highest, LEAST_CEILING))))
     elif ceiling is not None and load > ceiling:
         return dataclasses.replace(plan, ceiling=(now, short(load)))
@@ -261,12 +288,14 @@ def wanted(
     slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
     rules = snapshot.rules
     waiting = backlog(told, lengths, engine, pace=rules.pace) if relievable else 0.0
-    demand = peak + BACKLOG_SHARE * waiting / BACKLOG_SECONDS
+    queue = BACKLOG_SHARE * waiting / BACKLOG_SECONDS
+    demand = peak + queue
     ceiling = ceiling_now(plan, now, forget=forget) if relievable else None
     share = 1.0 if ceiling is None else min(1.0, max(LEAST_CEILING, CEILING_BACK_OFF * ceiling))
     pace = rules.pace if rules.pace > 0 else 1 / max(engine.step_time.base, 1e-6)
     readers = Readers(seconds=(lengths.answer + 1) / (2 * pace), count_good=rules.counts_good)
-    replay = Replay(plan.forecast.errors.array(), forecast=demand, longest_episode=slots + EPISODE_SLOTS)
+    newest = plan.forecast.newest + queue
+    replay = Replay(plan.forecast.errors_now, forecast=newest, longest_episode=slots + EPISODE_SLOTS)
     budget = max(rules.allowed_loss, 1e-6)
     part, gain = (GOOD_SHARE, GOOD_GAIN) if rules.counts_good else (MEAN_SHARE, MEAN_GAIN)
     left = balance(plan, budget=budget)

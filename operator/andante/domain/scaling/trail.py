@@ -24,8 +24,8 @@ class Point(NamedTuple):
 
     fast: float
     slow: float
-    peak: float
-    """The forecast in force."""
+    forecast: float
+    """What was expected one horizon later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +34,14 @@ class Trail:
 
     fast: Series = EMPTY
     slow: Series = EMPTY
-    peak: Series = EMPTY
+    forecast: Series = EMPTY
     stride: int = 1
     """Slots between two points of the grid; a power of two."""
     since: int = 0
     """Slots since the newest point of the grid; 0: the newest slot is on the grid, else it is one point more."""
 
     def __len__(self) -> int:
-        return len(self.peak)
+        return len(self.forecast)
 
     @property
     def newest(self) -> Point | None:
@@ -77,34 +77,34 @@ class Trail:
             self,
             fast=grid.fast.appended(point.fast, most=most),
             slow=grid.slow.appended(point.slow, most=most),
-            peak=grid.peak.appended(point.peak, most=most),
+            forecast=grid.forecast.appended(point.forecast, most=most),
             since=(self.since + 1) % self.stride if len(self) else 0,
         )
 
     def to_state(self) -> dict[str, Any]:
         """The trail as JSON."""
-        series = {name: getattr(self, name).to_text() for name in ("fast", "slow", "peak")}
+        series = {name: getattr(self, name).to_text() for name in ("fast", "slow", "forecast")}
         return {**series, "stride": self.stride, "since": self.since}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
         """The trail. Raises KeyError, ValueError or TypeError for invalid content."""
-        fast, slow, peak = (
-            Series.from_text(state[name], most=MOST_POINTS + 1, least=0.0) for name in ("fast", "slow", "peak")
+        fast, slow, forecast = (
+            Series.from_text(state[name], most=MOST_POINTS + 1, least=0.0) for name in ("fast", "slow", "forecast")
         )
         stride, since = int(state["stride"]), int(state["since"])
-        if not (len(fast) == len(slow) == len(peak) and 0 <= since < stride <= MOST_STRIDE):
+        if not (len(fast) == len(slow) == len(forecast) and 0 <= since < stride <= MOST_STRIDE):
             raise ValueError("the parts of the trail do not fit together")
-        if stride & (stride - 1) or (since and len(peak) < 2):
+        if stride & (stride - 1) or (since and len(forecast) < 2):
             raise ValueError("not a grid")
-        return cls(fast=fast, slow=slow, peak=peak, stride=stride, since=since)
+        return cls(fast=fast, slow=slow, forecast=forecast, stride=stride, since=since)
 
     @property
     def _on_grid(self) -> int:
         return len(self) - (1 if self.since else 0)
 
     def _point(self, place: int) -> Point:
-        return Point(fast=self.fast[place], slow=self.slow[place], peak=self.peak[place])
+        return Point(fast=self.fast[place], slow=self.slow[place], forecast=self.forecast[place])
 
     def _place(self, age: int) -> int:
         """Where the newest point is that is at least `age` slots before the next slot; below 0: there is none."""
@@ -115,5 +115,7 @@ class Trail:
 
     def _at(self, places: Sequence[int]) -> Self:
         """The points at these places."""
-        fast, slow, peak = (Series.of(series.array()[list(places)]) for series in (self.fast, self.slow, self.peak))
-        return dataclasses.replace(self, fast=fast, slow=slow, peak=peak)
+        fast, slow, forecast = (
+            Series.of(series.array()[list(places)]) for series in (self.fast, self.slow, self.forecast)
+        )
+        return dataclasses.replace(self, fast=fast, slow=slow, forecast=forecast)
