@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.middle_rate import middle_rate
 from benchmarks.scheduling.stock import BEST, engine_with
 
-from andante.domain.pace import PRESETS
+from andante.domain.pace import PRESETS, QoEClass
 from andante.profiles import load_profiles
 from andante.sim.engine import Engine
 from andante.sim.fleet.settings import Cluster, WarmUp
@@ -37,20 +37,27 @@ WEEK = "azure-week"
 _WEEK_RATES = "azure2024_week_rate.csv.gz"
 WEEK_SECONDS = 3600.0
 """Half a week in so many seconds: a day in 17 minutes."""
-REPEATED: Mapping[str, int] = MappingProxyType({"mooncake": 3})
-"""A recording whose half is too short for a fleet that takes minutes to grow is played so often, end to end."""
+REPEATED: Mapping[str, int] = MappingProxyType({"mooncake": 3, "azure-code": 2, "azure-conversation": 2})
+"""A recording is played so often, end to end, that its half fills an hour: in half an hour a law that learns from the
+last hour would be judged on its first steps alone."""
 WORKLOADS = ("flash-crowd", "azure-code", WEEK, "azure-conversation", "step", "mooncake")
 """The most telling first."""
-LARGE_MODEL, SMALL_MODEL = "llama-3-70b-4xa100", "llama-3-8b-1xh100"
-PROFILES: Mapping[str, str] = MappingProxyType(dict.fromkeys(WORKLOADS, LARGE_MODEL) | {"mooncake": SMALL_MODEL})
-"""The replica of each workload. The large model would take seconds for the first token of Mooncake's prompts, which no
-number of replicas makes up for."""
+LARGE_MODEL, MIDDLE_MODEL, SMALL_MODEL = "llama-3-70b-4xa100", "qwen3-32b-2xh100", "llama-3-8b-1xh100"
+PROFILES: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(WORKLOADS, LARGE_MODEL) | {"azure-code": MIDDLE_MODEL, "mooncake": SMALL_MODEL}
+)
+"""The replica of each workload. The large model would take so long for the prompts of these two that no number of
+replicas below 30 keeps the promise, and the league would measure nothing there."""
+CLASSES: Mapping[str, QoEClass] = MappingProxyType(
+    dict.fromkeys(WORKLOADS, PRESETS["reading"]) | {"mooncake": replace(PRESETS["reading"], expected_ttft=3.0)}
+)
+"""What readers expect. A prompt of Mooncake's has up to 60,000 tokens: an idle engine needs two seconds for it."""
 WARMUPS: Mapping[str, WarmUp] = MappingProxyType(
     {"15": WarmUp(median=15.0), "100": WarmUp(median=100.0), "300": WarmUp(median=300.0)}
 )
 SCHEDULERS = ("qoe", "stock")
-JITTER = 3.0
-"""Seconds between the copies of a recording's request."""
+JITTER = 15.0
+"""Seconds between the copies of a recording's request: other users, whose bursts are not the same to the second."""
 USUAL_REPLICAS = 4
 """A shape's usual rate is what so many replicas carry."""
 MEAN_REPLICAS = 3.0
@@ -113,7 +120,7 @@ def carried(name: str, profile: str) -> float:
     """Requests/s of the recording's lengths that one replica completes under vLLM's FCFS while requests always wait."""
     found = recording(name)
     queue = found.part(0.0, float(np.append(found.arrival, math.inf)[min(_QUEUE, found.arrival.size)]))
-    requests = _requests(queue, None, 1)._replace(arrival=np.zeros(queue.arrival.size))
+    requests = _requests(queue, None, 1, CLASSES[name])._replace(arrival=np.zeros(queue.arrival.size))
     return middle_rate(simulate(requests, engine_of(profile)).finish)
 
 
@@ -160,13 +167,13 @@ def _end_to_end(traffic: Traffic, times: int) -> Traffic:
 def requests_of(case: Case) -> tuple[Requests, float]:
     """The requests of a case, and the seconds in which they come."""
     traffic = traffic_of(case.workload, case.half, case.profile, case.seed)
-    return _requests(traffic, case.patience, case.seed), traffic.seconds
+    return _requests(traffic, case.patience, case.seed, CLASSES[case.workload]), traffic.seconds
 
 
-def _requests(traffic: Traffic, patience: float | None, seed: int) -> Requests:
+def _requests(traffic: Traffic, patience: float | None, seed: int, of: QoEClass) -> Requests:
     random = np.random.default_rng(seed)
     stays = math.inf if patience is None else random.exponential(patience, traffic.arrival.size)
     return Requests.of(
         arrival=traffic.arrival, prompt_tokens=traffic.prompt, output_tokens=traffic.output,
-        classes=(PRESETS["reading"],), class_of=0, most_tokens=MAX_MODEL_LEN, patience=stays,
+        classes=(of,), class_of=0, most_tokens=MAX_MODEL_LEN, patience=stays,
     )  # fmt: skip

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.league.cases import Case, cluster_of
+from benchmarks.league.cases import CLASSES, Case, cluster_of
 from benchmarks.league.hindsight import timetable
 from benchmarks.league.promise import Promise
 
 from andante.api.v1alpha1 import LLMService
+from andante.domain.pace import QoEClass
 from andante.sim.fleet.andante_scaler import AndanteScaler
 from andante.sim.fleet.law_scaler import LawScaler
 from andante.sim.fleet.scaler import Scaler, Static
@@ -33,7 +34,7 @@ def scaler_of(case: Case) -> Iterator[Scaler]:
     elif name == "hindsight":
         yield timetable(case, float(rest))
     elif name == "andante":
-        yield production(settings_of(case.scaler), behind=cluster_of(case).scrape_lag)
+        yield production(settings_of(case.scaler), readers=CLASSES[case.workload], behind=cluster_of(case).scrape_lag)
     elif name == "dynamo-planner":
         from benchmarks.league.dynamo import DynamoPlanner
 
@@ -70,7 +71,7 @@ def settings_of(text: str) -> dict[str, str]:
     return settings
 
 
-def production(settings: dict[str, str], *, behind: float) -> AndanteScaler:
+def production(settings: dict[str, str], *, readers: QoEClass, behind: float) -> AndanteScaler:
     """The operator's scaler for a service that promises `promise`, with what its owner may set: the quality that is
     `asked` of the scaler, and the stabilization `window` of the way down in seconds. Without these, the defaults.
 
@@ -93,9 +94,13 @@ def production(settings: dict[str, str], *, behind: float) -> AndanteScaler:
             "spec": {
                 "model": {"id": "league", "source": {"synthetic": {}}},
                 "engine": {"gpusPerReplica": 1},
-                "qoe": {"classes": [{"name": "reading"}]},
+                "qoe": {"classes": [_class_of(readers)]},
                 "scaling": scaling,
             },
         }
     )
     return AndanteScaler(service, behind=behind)
+
+
+def _class_of(readers: QoEClass) -> dict[str, object]:
+    return {"name": readers.name, "expectedTTFT": f"{readers.expected_ttft:g}s", "pace": readers.pace}
