@@ -23,7 +23,7 @@ from e2e.on_call.hung_engine import Hung, hung_engine
 from e2e.on_call.live_services import LiveServices, Users, live_services
 
 # Engines start in the first test's fixtures; a page may take eight minutes where nothing was counted before.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 QUIET_SECONDS = 40.0
 """Eight ticks of the scaler: a deficit that replicas could relieve has bought them by then."""
