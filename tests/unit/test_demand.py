@@ -116,19 +116,21 @@ def test_a_new_pod_counts_with_no_more_than_it_had_since_its_start() -> None:
     assert value_of(demand.arrivals) == 4.0 + 0.2
 
 
-def _with_a_new_pod(seconds: float) -> Demand:
-    """The demand when pod b has been ready for so long, and was never read."""
+def _with_a_new_pod(seconds: int, *, every: int) -> Demand:
+    """The demand when pod b has been ready for so long, and was never read; pod a is read every so many seconds."""
     measurements = Measurements(window=60.0, stale_after=45.0)
-    for at in range(0, 15 + int(seconds) + 1, 15):
+    for at in range(0, every + seconds + 1, every):
         read = {("n", "a"): _sample(at, 4.0 * at), ("n", "b"): Unread(why="it was not scraped yet")}
         measurements.take(read)
-        result = measurements.measure((A, B) if at >= 15 else (A,), read, now=at)
+        result = measurements.measure((A, B) if at >= every else (A,), read, now=at)
     return result.demand
 
 
-@pytest.mark.parametrize(("seconds", "rate"), [(0, 4.0), (45, 4.0), (60, 8.0)])
-def test_a_pod_that_is_too_new_to_be_read_counts_as_nothing(seconds: float, rate: float) -> None:
-    assert value_of(_with_a_new_pod(seconds).arrivals) == rate
+@pytest.mark.parametrize(
+    ("seconds", "every", "rate"), [(0, 15, 4.0), (45, 15, 4.0), (60, 15, 8.0), (240, 120, 4.0), (480, 120, 8.0)]
+)
+def test_a_pod_that_is_too_new_to_be_read_counts_as_nothing(seconds: int, every: int, rate: float) -> None:
+    assert value_of(_with_a_new_pod(seconds, every=every).arrivals) == rate
 
 
 def test_a_pod_that_served_for_long_and_is_read_for_the_first_time_counts_as_the_mean() -> None:

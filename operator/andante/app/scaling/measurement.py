@@ -188,7 +188,8 @@ class Measurements:
             for history, newest in self._histories([pod for pod in pods if not pod.ready]).values()
             if newest.at - now <= self._stale_after and self._is_fresh(history, newest, now=now)
         ]
-        unread = sum(pod.name not in fresh and not self._is_new(pod, now=now) for pod in ready)
+        interval = max(history.interval for history, _ in fresh.values())
+        unread = sum(pod.name not in fresh and not self._is_new(pod, interval, now=now) for pod in ready)
         measured = _measure(fresh, leaving, without_qoe, _said_by_unread(ready, read), unread=unread)
         reach = now - min(history.began for history in windows)
         return replace(measured, reach=reach, unread=why if len(fresh) < len(ready) else "")
@@ -207,15 +208,19 @@ class Measurements:
             self._ready_since.setdefault(key, first)
         self._measured.update(keys)
 
-    def _is_new(self, pod: PodAddress, *, now: float) -> bool:
+    def _is_new(self, pod: PodAddress, interval: float, *, now: float) -> bool:
         """Whether a pod is so new that it was never read: what the others tell is from before it was there, and holds
-        all requests of that time."""
+        all requests of that time. `interval`: seconds between two samples of the others."""
         key = (pod.namespace, pod.name)
-        return key not in self._pods and now - self._ready_since[key] <= self._stale_after + self._behind
+        return key not in self._pods and now - self._ready_since[key] <= self._longest_age(interval)
 
     def _is_fresh(self, history: PodHistory, newest: PodSample, *, now: float) -> bool:
         """Whether the newest sample of a pod is young enough to act on."""
-        return now - newest.at <= max(self._stale_after, MISSED_SAMPLES * history.interval) + self._behind
+        return now - newest.at <= self._longest_age(history.interval)
+
+    def _longest_age(self, interval: float) -> float:
+        """Seconds that the newest sample may be old, where samples come with this interval."""
+        return max(self._stale_after, MISSED_SAMPLES * interval) + self._behind
 
     def _histories(self, pods: Sequence[PodAddress]) -> dict[str, tuple[PodHistory, PodSample]]:
         """The histories of pods that were ever read, by name, with the newest sample."""
