@@ -406,7 +406,7 @@ def test_no_surge_is_expected_on_top_of_a_surge() -> None:
     assert 10 <= max(asked[120:]) <= 18
 
 
-@pytest.mark.parametrize(("each", "learned"), [((150.0,) * 4, True), ((300.0, 300.0, 0.0, 0.0), False), ((), True)])
+@pytest.mark.parametrize(("each", "learned"), [((150.0,) * 4, True), ((290.0, 290.0, 10.0, 10.0), False), ((), True)])
 def test_what_waits_at_two_replicas_does_not_say_what_four_can_do(each: tuple[float, ...], learned: bool) -> None:
     memory = Memory(ready=4)
     for tick in range(40):
@@ -430,3 +430,16 @@ def test_a_burst_that_is_over_before_the_window_is_does_not_say_what_a_replica_c
         )  # fmt: skip
         _, memory = decide(s, memory, at)
     assert memory.plan.ceiling is None
+
+
+@pytest.mark.parametrize(("each", "learned"), [(256.0, True), (100.0, False)])
+def test_engines_that_are_slow_with_a_full_batch_and_no_queue_are_found_out(each: float, learned: bool) -> None:
+    memory = Memory(ready=4)
+    for tick in range(40):
+        at = NOW + 15 * tick
+        s = snapshot(
+            spec=4, arrivals=2.4 * PER_REPLICA, deficit=0.3, loss=0.3, open_requests=4 * each, open_on_each=(each,) * 4,
+            at=at, mode=Mode.ADVISORY,
+        )  # fmt: skip
+        _, memory = decide(s, memory, at)
+    assert (memory.plan.ceiling is not None) == learned

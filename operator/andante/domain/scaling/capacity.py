@@ -89,17 +89,33 @@ def requests_per_second(engine: EngineCapacity, lengths: Lengths, *, pace: float
     """
     prompt, answer = max(lengths.prompt, 1.0), max(lengths.answer, 1.0)
     step = engine.step_time
-    context = prompt + answer / 2
-    per_sequence = step.sequence + step.context_token * context
-    sequences = min(KV_SHARE * engine.kv_tokens / (context + KV_PER_REQUEST), engine.max_num_seqs)
-    on_pace = (engine.tokens_per_step / pace - step.base) / per_sequence if pace > 0 and per_sequence > 0 else 0.0
-    if on_pace >= 1:  # else even a reader who is alone is late, and no number of replicas changes that
-        sequences = min(sequences, on_pace)
-    sequences = max(1.0, sequences)
+    per_sequence = _per_sequence(engine, lengths)
+    sequences = full_batch(engine, lengths, pace=pace)
     steps = max(1.0, answer / engine.tokens_per_step)
     prefill = step.prefill_token * prompt
     seconds = steps * (step.base + sequences * per_sequence) + sequences * prefill
     return sequences / max(seconds, 1e-9)
+
+
+def full_batch(engine: EngineCapacity, lengths: Lengths, *, pace: float) -> float:
+    """The number of sequences S of `requests_per_second`; >= 1."""
+    per_sequence = _per_sequence(engine, lengths)
+    sequences = min(KV_SHARE * engine.kv_tokens / (_context(lengths) + KV_PER_REQUEST), engine.max_num_seqs)
+    spare = engine.tokens_per_step / pace - engine.step_time.base if pace > 0 else 0.0
+    on_pace = spare / per_sequence if per_sequence > 0 else 0.0
+    if on_pace >= 1:  # else even a reader who is alone is late, and no number of replicas changes that
+        sequences = min(sequences, on_pace)
+    return max(1.0, sequences)
+
+
+def _context(lengths: Lengths) -> float:
+    """Mean tokens of a request's context while it is answered."""
+    return max(lengths.prompt, 1.0) + max(lengths.answer, 1.0) / 2
+
+
+def _per_sequence(engine: EngineCapacity, lengths: Lengths) -> float:
+    """Seconds by which one more sequence lengthens a step."""
+    return engine.step_time.sequence + engine.step_time.context_token * _context(lengths)
 
 
 def work(demand: Demand, lengths: Lengths, engine: EngineCapacity, *, pace: float) -> float | None:

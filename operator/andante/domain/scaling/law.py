@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from andante.domain.scaling.capacity import Lengths, backlog, learned_lengths, served, work
+from andante.domain.scaling.capacity import Lengths, backlog, full_batch, learned_lengths, served, work
 from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.explain import CurvePoint, Proposal, too_late
@@ -73,8 +73,10 @@ LOAD_SECONDS = 300.0
 
 FULL_SECONDS = 2.0
 """Seconds of waiting work per replica from which on the replicas count as full."""
+FULL_SHARE = 0.9
+"""Share of a full batch from which on a replica without waiting work counts as full."""
 EVEN_SHARE = 0.5
-"""Least share of the mean open requests that each of them has then."""
+"""Least share of the mean open requests that nine of ten replicas have then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class Plan:
         return dataclasses.replace(
             self,
             known_since=None if self.known_since is None else self.known_since + gap,
+            full_since=None,
             wants=later(self.wants, gap),
         )
 
@@ -198,8 +201,8 @@ def learned(
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
     done = served(told, lengths, engine, pace=pace)
-    queue = backlog(told, lengths, engine, pace=pace) if isinstance(told.waiting_work, Observed) else None
-    plan = _with_queue(plan, snapshot, now, queue)
+    full = _all_full(snapshot, lengths, engine)
+    plan = dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
     return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
@@ -216,24 +219,29 @@ def horizon_slots(*, warmup: float, lag: float) -> int:
 
 
 def _with_losses(plan: Plan, snapshot: Snapshot, seconds: float) -> Plan:
-    """Forget earlier losses, also while nothing arrives, and add what the newest `seconds` have lost: the loss is that
-    of the answers that ended, and counts by their number."""
+    """Forget earlier losses, also while nothing arrives, and add what the newest `seconds` have lost, by the number
+    of the answers that ended in the window of the loss. A mean QoE has the open requests in it, too, which are not
+    counted: a fleet of which none ends says nothing yet."""
     loss, rate = value_of(snapshot.loss), value_of(snapshot.demand.answers)
     lost, requests = (0.0, 0.0) if loss is None or rate is None else (loss * rate * seconds, rate * seconds)
     kept = math.exp(-seconds / BALANCE_SECONDS)
     return dataclasses.replace(plan, lost=(short(kept * plan.lost[0] + lost), short(kept * plan.lost[1] + requests)))
 
 
-def _with_queue(plan: Plan, snapshot: Snapshot, now: float, queue: float | None) -> Plan:
-    """Note since when all replicas have been full. `queue`: replica seconds of work that waits; None: not known, and
-    they are taken for full. On a busy engine some request always waits for the next step; and what waits at the first
-    replicas of a burst does not move to those that were added."""
-    if queue is None:
-        return dataclasses.replace(plan, full_since=0.0)
-    each = snapshot.open_on_each
-    spread = not each or min(each) >= EVEN_SHARE * sum(each) / len(each)
-    full = spread and queue >= FULL_SECONDS * max(1, snapshot.replicas.ready)
-    return dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
+def _all_full(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> bool:
+    """Whether all replicas have as much as they can do: work waits, or as many requests are open as a full batch has.
+    What is open must be spread: what waits at the first replicas of a burst does not move to those that were added.
+    Where engines do not tell what waits, they count as full.
+    """
+    told, pace, ready = snapshot.demand, snapshot.rules.pace, max(1, snapshot.replicas.ready)
+    each = sorted(snapshot.open_on_each)
+    if each and each[len(each) // 10] < EVEN_SHARE * sum(each) / len(each):
+        return False
+    if not isinstance(told.waiting_work, Observed):
+        return True
+    batch = full_batch(engine, lengths, pace=pace)
+    opened = value_of(snapshot.open_requests) or 0.0
+    return backlog(told, lengths, engine, pace=pace) >= FULL_SECONDS * ready or opened >= FULL_SHARE * batch * ready
 
 
 def _with_load(
