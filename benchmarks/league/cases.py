@@ -38,8 +38,8 @@ _WEEK_RATES = "azure2024_week_rate.csv.gz"
 WEEK_SECONDS = 3600.0
 """Half a week in so many seconds: a day in 17 minutes."""
 REPEATED: Mapping[str, int] = MappingProxyType({"mooncake": 3, "azure-code": 2, "azure-conversation": 2})
-"""A recording is played so often, end to end, that its half fills an hour: in half an hour a law that learns from the
-last hour would be judged on its first steps alone."""
+"""A recording is played so often, end to end, the same each time: in half an hour a law that learns from the last hour
+would be judged on its first steps alone. Mooncake's fills 26 minutes."""
 WORKLOADS = ("flash-crowd", "azure-code", WEEK, "azure-conversation", "step", "mooncake")
 """The most telling first."""
 LARGE_MODEL, MIDDLE_MODEL, SMALL_MODEL = "llama-3-70b-4xa100", "qwen3-32b-2xh100", "llama-3-8b-1xh100"
