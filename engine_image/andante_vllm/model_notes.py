@@ -1,8 +1,8 @@
 """Gives vLLM what it would find out about a model's class at its first start, once for all starts of an image.
 
 vLLM imports itself in a second process to ask a model's class what it can do: 15 s of a core, at each start with an
-empty cache, as each new pod has one. It keeps the answer in a note, with a hash of its own sources: a note from another
-vLLM does no harm. The image's build makes notes for common models; a start copies them into the engine's cache.
+empty cache, as each new pod has one. It keeps the answer in a note, with a hash of the model's source: a note of
+another vLLM does no harm. The image's build makes notes for common models; a start copies them into the engine's cache.
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ def make(folder: Path, architectures: Sequence[str] = ARCHITECTURES) -> tuple[st
                 [sys.executable, "-c", _ASK, architecture],
                 env={**os.environ, "VLLM_CACHE_ROOT": cache},
                 capture_output=True,
+                text=True,
                 check=False,
             )
             if asked.returncode != 0 or _names(made) == before:
                 without.append(architecture)
+                print(f"{architecture}: {asked.stderr.strip()[-500:]}", file=sys.stderr)
         _copy(made, folder)
     return tuple(without)
 
@@ -87,12 +89,13 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the notes in the folder of the first argument, of the architectures of the others; default: all."""
+    """Make the notes in the folder of the first argument, of the architectures of the others; default: all. Returns 1
+    where none was made: an image that was meant to have notes has none then."""
     folder, *architectures = sys.argv[1:] if arguments is None else arguments
     without = make(Path(folder), architectures or ARCHITECTURES)
     if without:
         print(f"andante-engine: no notes of {', '.join(without)}: each start finds out itself", file=sys.stderr)
-    return 0
+    return 0 if set(architectures or ARCHITECTURES) - set(without) else 1
 
 
 if __name__ == "__main__":
