@@ -48,7 +48,7 @@ class FaultyAPI:
         self._every, self._draw = every, random.Random(5)  # noqa: S311  no secret
         self._kinds = itertools.cycle([*ANSWERS, ANSWER_LOST])
         self._owed = 0
-        """Conflicts whose turn came at a read: the next writes meet them, in place of the reads."""
+        """1 where the turn of a conflict came at a read: the next write meets it."""
         self.faults: Counter[str] = Counter()
         self._open: dict[int, web.Request] = {}
         self.storm: str | None = None
@@ -101,14 +101,14 @@ class FaultyAPI:
             return self.storm
         write = request.method != "GET"
         if write and self._owed:
-            self._owed -= 1
+            self._owed = 0
             fault = "Conflict"
         elif self._draw.random() * self._every >= 1:
             return None
         else:
             fault = next(self._kinds)
             if fault == "Conflict" and not write:
-                self._owed += 1
+                self._owed = 1
                 return None
         self.faults[fault] += 1
         return fault
