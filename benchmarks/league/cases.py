@@ -46,8 +46,8 @@ LARGE_MODEL, MIDDLE_MODEL, SMALL_MODEL = "llama-3-70b-4xa100", "qwen3-32b-2xh100
 PROFILES: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(WORKLOADS, LARGE_MODEL) | {"azure-code": MIDDLE_MODEL, "mooncake": SMALL_MODEL}
 )
-"""The replica of each workload. The large model would take so long for the prompts of these two that no number of
-replicas below 30 keeps the promise, and the league would measure nothing there."""
+"""The replica of each workload. The large model takes so long for the prompts of these two that a fixed fleet needs six
+times the mean work on code, and no fleet keeps the promise on Mooncake: the league would measure little there."""
 CLASSES: Mapping[str, QoEClass] = MappingProxyType(
     dict.fromkeys(WORKLOADS, PRESETS["reading"]) | {"mooncake": replace(PRESETS["reading"], expected_ttft=3.0)}
 )

@@ -22,7 +22,7 @@ from contract import watched_engine
 from contract.conftest import CONFIG, QOE, VIRTUAL, opened, repeated, stream_completion, total
 
 MIB = 2**20
-TRIES = 6
+TRIES = 3
 """Of each case at most, until one is good. What a request costs, it costs each time; what disturbs does not come each
 time."""
 MOST_HELD = 6.0
