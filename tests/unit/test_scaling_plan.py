@@ -286,7 +286,7 @@ def test_one_short_burst_is_no_evidence_and_two_are() -> None:
 def test_measured_losses_buy_and_a_quiet_time_does_not() -> None:
     def wanted(loss: float) -> int:
         memory = Memory(ready=4)
-        for tick in range(140):
+        for tick in range(140):  # ends in a quiet time: within a surge, the errors of quiet times do not count
             rate = PER_REPLICA * (2.0 if tick % 40 < 36 else 4.0)
             s = snapshot(spec=4, arrivals=rate, loss=loss, at=NOW + 15 * tick, max_replicas=30, mode=Mode.ADVISORY)
             decision, memory = decide(s, memory, NOW + 15 * tick)
