@@ -78,12 +78,11 @@ def _copy(source: Path, target: Path) -> None:
     """What is missing, each file in one step: another engine may share the folder."""
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name in sorted(_names(source) - _names(target)):
-            with tempfile.NamedTemporaryFile(dir=target, prefix=".", delete=False) as part:
-                temporary = Path(part.name)
-            shutil.copyfile(source / name, temporary)
-            temporary.chmod(0o644)
-            temporary.replace(target / name)
+        with tempfile.TemporaryDirectory(dir=target, prefix=".") as parts:
+            for name in sorted(_names(source) - _names(target)):
+                part = Path(parts) / name
+                shutil.copyfile(source / name, part)
+                part.replace(target / name)
     except OSError as error:
         print(f"andante-engine: vLLM looks at the model itself, which takes it longer: {error}", file=sys.stderr)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any
 
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import TinyImage
+from hack.localcluster.locking import exclusive
 from hack.localcluster.settings import REPOSITORY, cache
 
 ENGINE_CONTAINER = "engine"
@@ -55,10 +55,8 @@ class EngineEnvironment:
 
     def make_model_notes(self) -> None:
         """Make the notes, as the engine image's build does, unless they are there."""
-        self.model_notes.mkdir(exist_ok=True)
-        with (self.folder / "model-notes.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if any(self.model_notes.iterdir()):
+        with exclusive(self.model_notes, "the notes about models"):
+            if any(self.model_notes.glob("*.json")):
                 return
             python, tree = self.folder / "bin" / "python", os.pathsep.join(map(str, _TREE))
             # All local models are of this class. A failure costs each pod those seconds, and no more.
