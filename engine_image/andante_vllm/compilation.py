@@ -20,7 +20,11 @@ from andante.domain.compiled_folder import compiled_folder
 
 LOCK_VARIABLE: Final = "ANDANTE_COMPILATION_LOCK"
 """Environment variable with the path of a file that is locked while the compilation runs."""
-MODULES: Final = ("andante.domain.scheduling.qoe_policy", "andante_vllm.scheduler_columns")
+MODULES: Final = (
+    "andante.domain.scheduling.latency",
+    "andante.domain.scheduling.qoe_policy",
+    "andante_vllm.scheduler_columns",
+)
 """An import of these modules compiles everything."""
 _LAST: Final = Path(__file__).with_name("scheduler_columns.py")
 
