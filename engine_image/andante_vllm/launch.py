@@ -16,6 +16,7 @@ from andante.domain.step_time import Profile
 from andante.engine_config import EngineConfig, VirtualGPUConfig
 from andante_vllm.compat import ALL, Compatibility
 from andante_vllm.settings import ENGINE_CONFIG_VARIABLE, ConfigError
+from andante_vllm.virtual_start import METHOD_VARIABLE
 
 SCHEDULER_CLASS: Final = "andante_vllm.scheduler.QoEScheduler"
 METER_MIDDLEWARE: Final = "andante_vllm.middleware.DeliveryMeter"
@@ -131,6 +132,7 @@ def plan_launch(
     }
     if virtual is not None:
         defaults["OMP_NUM_THREADS"] = "1"
+        defaults[METHOD_VARIABLE] = "fork"
     if synthetic:
         defaults["VLLM_CPU_KVCACHE_SPACE"] = "1"
     return Launch(

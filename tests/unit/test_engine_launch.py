@@ -78,6 +78,12 @@ def test_a_virtual_gpu_takes_the_profiles_sizes() -> None:
     assert launch.environment["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
+def test_only_a_virtual_gpus_engine_core_is_a_copy_of_the_api_server() -> None:
+    method = "VLLM_WORKER_MULTIPROC_METHOD"
+    assert plan(model=SYNTHETIC, virtualGpu=VIRTUAL).default_environment[method] == "fork"
+    assert method not in plan(model=SYNTHETIC).default_environment
+
+
 def test_a_virtual_gpus_sizes_can_be_set() -> None:
     launch = plan(model=SYNTHETIC, virtualGpu={**VIRTUAL, "maxNumSeqs": 8, "maxNumBatchedTokens": 512})
     assert flag(launch, "--max-num-seqs") == "8"
