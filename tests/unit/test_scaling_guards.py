@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from andante.domain.scaling.decide import Decision, decide
-from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.explain import Proposal
+from andante.domain.scaling.guards import turned_often
+from andante.domain.scaling.memory import VERSION, Memory
 from andante.domain.scaling.snapshot import RateLimit, RateLimits
 from unit.scaling_snapshots import NOW, quiet, snapshot
 
@@ -76,38 +79,78 @@ def test_a_disabled_direction_does_not_move() -> None:
 
 def test_scale_down_has_its_own_limit() -> None:
     limits = RateLimits(limits=(_pods(1, period=900.0),))
-    memory = quiet().with_change(now=NOW - 600, before=4)
+    memory = quiet().with_change(now=NOW - 600, before=4, after=3)
     assert _wanted(memory, spec=3, open_requests=1.0, down_limits=limits).wanted == 3
+
+
+def _changed(memory: Memory, *changes: tuple[float, int, int]) -> Memory:
+    """`changes`: (seconds ago, replicas before, replicas after)."""
+    for ago, before, after in changes:
+        memory = memory.with_change(now=NOW - ago, before=before, after=after)
+    return memory
 
 
 @pytest.mark.parametrize(("removed_ago", "wanted"), [(890.0, 3), (910.0, 2)])
 def test_a_number_that_was_left_and_reached_again_is_kept_for_a_quarter_of_an_hour(
     removed_ago: float, wanted: int
 ) -> None:
-    memory = quiet().with_change(now=NOW - removed_ago, before=3).with_change(now=NOW - removed_ago + 100, before=2)
+    memory = _changed(quiet(), (removed_ago, 3, 2), (removed_ago - 100, 2, 3))
     decision = _wanted(memory, spec=3, open_requests=1.0)
     assert decision.wanted == wanted
     assert (decision.decisive.reason == "TurnedLately") == (wanted == 3)
 
 
 def test_what_was_added_beyond_that_number_may_go() -> None:
-    memory = quiet().with_change(now=NOW - 900, before=3).with_change(now=NOW - 600, before=2)
+    memory = _changed(quiet(), (900, 3, 2), (600, 2, 6))
     assert _wanted(memory, spec=6, open_requests=1.0).wanted == 5
 
 
 def test_removals_in_a_row_are_no_turn() -> None:
-    memory = quiet().with_change(now=NOW - 900, before=5).with_change(now=NOW - 600, before=4)
+    memory = _changed(quiet(), (900, 5, 4), (600, 4, 3))
     assert _wanted(memory, spec=3, open_requests=1.0).wanted == 2
 
 
 def test_only_what_was_reached_again_is_kept() -> None:
-    memory = quiet()
-    for ago, before in ((900, 8), (800, 7), (700, 2), (600, 5), (500, 4)):
-        memory = memory.with_change(now=NOW - ago, before=before)
+    memory = _changed(quiet(), (900, 8, 7), (800, 7, 2), (700, 2, 5), (600, 5, 4), (500, 4, 4))
     assert memory.reached_again(4, since=NOW - 1000) == 5
     assert memory.reached_again(4, since=NOW - 650) == 0
 
 
 def test_a_turn_holds_nobody_up_who_needs_more() -> None:
-    memory = Memory(ready=3).with_change(now=NOW - 300, before=3).with_change(now=NOW - 200, before=2)
+    memory = _changed(Memory(ready=3), (300, 3, 2), (200, 2, 3))
     assert _wanted(memory, spec=3, deficit=0.7).wanted > 3
+
+
+UP_AND_DOWN = ((3500.0, 6, 5), (3000.0, 5, 6), (2400.0, 6, 5), (1800.0, 5, 6))
+"""Three direction changes within the hour."""
+
+
+def test_no_removal_begins_that_would_be_one_turn_too_many() -> None:
+    decision = _wanted(_changed(quiet(), *UP_AND_DOWN), spec=6, open_requests=1.0)
+    assert (decision.wanted, decision.decisive.reason) == (6, "TurnedLately")
+
+
+def test_turns_are_forgotten_after_an_hour() -> None:
+    earlier = tuple((ago + 700, before, after) for ago, before, after in UP_AND_DOWN)
+    assert _wanted(_changed(quiet(), *earlier), spec=6, open_requests=1.0).wanted == 5
+
+
+def test_removals_go_on_that_have_begun() -> None:
+    memory = _changed(quiet(), *UP_AND_DOWN, (60.0, 6, 5))
+    assert _wanted(memory, spec=5, open_requests=1.0).wanted == 4
+
+
+@pytest.mark.parametrize(("needed", "goes"), [(5, False), (4, False), (3, True)])
+def test_more_than_a_third_too_many_goes_all_the_same(needed: int, goes: bool) -> None:
+    memory = _changed(quiet(), *UP_AND_DOWN)
+    plan = dataclasses.replace(memory.plan, wants=((NOW - 30, float(needed)),))
+    fewer = Proposal(replicas=5, reason="OneFewerSuffices", message="")
+    held = turned_often(fewer, snapshot(spec=6), dataclasses.replace(memory, plan=plan), NOW)
+    assert (held is None) == goes
+
+
+def test_turns_survive_a_restart() -> None:
+    memory = _changed(quiet(), *UP_AND_DOWN)
+    again = Memory.from_state(VERSION, memory.to_state())
+    assert again.runs == memory.runs
+    assert again.turns(since=NOW - 3600) == 3

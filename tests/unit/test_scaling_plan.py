@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andante.domain.scaling.capacity import Lengths, requests_per_second
-from andante.domain.scaling.decide import decide
+from andante.domain.scaling.decide import Decision, decide
 from andante.domain.scaling.forecast import KEPT_ERRORS, SLOT_SECONDS, Forecast
 from andante.domain.scaling.memory import VERSION, Memory
 from andante.domain.scaling.replay import MOST_MORE, PRIOR_SLOTS, Readers, Replay, fewest
@@ -135,6 +135,46 @@ def test_bursts_that_always_pass_are_forecast_as_less_than_they_are() -> None:
     assert forecast.recent[-1] < 4.5
 
 
+def test_small_surges_that_passed_do_not_make_a_flood_a_small_one() -> None:
+    surges = ([2.0] * 18 + [3.2, 3.2]) * 12
+    assert _after([*surges, *[2.0] * 20, 3.2, 3.2]).recent[-1] < 2.8
+    assert _after([*surges, *[2.0] * 20, 8.0, 8.0]).recent[-1] > 7.5
+
+
+def test_one_slot_counts_at_once_if_it_is_far_above_what_is_usual() -> None:
+    usual = [2.0, 2.4, 1.6] * 40
+    assert _after([*usual, 6.0]).recent[-1] == pytest.approx(6.0, rel=0.05)
+    assert _after([*usual, 3.6]).recent[-1] < 3.0
+
+
+def test_a_replica_stays_whose_work_has_just_arrived() -> None:
+    # Two minutes in which one replica was enough, and then 30 s of work for two, as bursts before them that passed.
+    memory, bursts = Memory(ready=2), ([0.7] * 18 + [1.4, 1.4]) * 12
+    for tick, work in enumerate(bursts):
+        at = NOW + SLOT_SECONDS * tick
+        s = snapshot(spec=2, arrivals=work * PER_REPLICA, at=at, mode=Mode.ADVISORY, plan_window=15.0)
+        decision, memory = decide(s, memory, at)
+    assert decision.wanted == 2
+
+
+def _late_at_the_end(*, full: float, quiet: float) -> Decision:
+    """Readers are late the whole time, on replicas that were full for `full` seconds and not for the `quiet` last."""
+    memory, at = Memory(ready=4), NOW
+    for tick in range(round((full + quiet) / 15)):
+        at, waiting = NOW + 15 * tick, 600.0 if 15 * tick < full else 0.0
+        s = snapshot(
+            spec=4, arrivals=2.4 * PER_REPLICA, deficit=0.3, loss=0.3, waiting=waiting, open_requests=waiting or 10.0,
+            at=at, mode=Mode.ADVISORY,
+        )  # fmt: skip
+        decision, memory = decide(s, memory, at)
+    return decision
+
+
+def test_readers_who_are_late_from_an_earlier_time_buy_nothing_until_the_measures_have_passed_it() -> None:
+    assert _late_at_the_end(full=45, quiet=150).wanted == 4
+    assert _late_at_the_end(full=45, quiet=300).wanted > 4
+
+
 def test_the_same_sample_counts_once() -> None:
     forecast = _after([2.0] * 20)
     again = forecast.learned(9.0, at=forecast.at or 0, seconds=15, horizon_slots=9, peak_slots=20)
@@ -227,7 +267,7 @@ def test_the_forecast_in_force_is_the_largest_of_the_present_slot_and_as_many_be
         at = NOW + SLOT_SECONDS * (80 + number)
         forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=9, peak_slots=slots)
         inside.append(forecast.peak is not None and forecast.peak > 8.0)
-    assert inside == [False] + [True] * (slots + 1) + [False] * (30 - slots)
+    assert inside == [True] * (slots + 2) + [False] * (30 - slots)
 
 
 def test_no_more_replicas_are_tried_than_the_bound_says() -> None:

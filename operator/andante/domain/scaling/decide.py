@@ -53,7 +53,7 @@ def decide(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Decision, Me
     if applied > snapshot.replicas.spec and proposal.reason == "QoEDeficit":
         learned = dataclasses.replace(learned, relief=learned.relief.bought(snapshot))
     if applied != snapshot.replicas.spec:
-        learned = learned.with_change(now=now, before=snapshot.replicas.spec)
+        learned = learned.with_change(now=now, before=snapshot.replicas.spec, after=applied)
     curve = () if found is None else found.curve
     return Decision(replicas=applied, wanted=wanted, steps=tuple(steps), curve=curve), learned
 
@@ -87,7 +87,8 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     if not snapshot.late or planned.replicas > present:
         return planned
     # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
-    if now - (memory.deficit_since if memory.deficit_since is not None else now) < found.horizon:
+    late_since = now if memory.deficit_since is None else memory.deficit_since
+    if law.is_sunk(memory.plan, snapshot, now, late_since=late_since, horizon=found.horizon):
         return _without_removal(planned, snapshot)
     # At most twice as many: it is a second opinion, and the plan learns from the same deficit what a replica carries.
     most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)

@@ -2,8 +2,9 @@
 
 Demand is in replicas' worth of work (`capacity`), by slots of 15 s. The forecast lies between the demand of the last
 half minute and its mean of 20 minutes. How near to which of the two is learned: it is how much of a deviation was still
-there one horizon later. The errors of the forecasts are kept for an hour; `replay` turns them into the replicas that
-such errors need.
+there one horizon later. Noise, surges and floods teach each their own: after an hour of small surges that pass, a
+demand of four times the usual one is no small surge. The errors of the forecasts are kept for an hour; `replay` turns
+them into the replicas that such errors need.
 
 The largest forecast of the last five minutes is in force, as bursts come in groups. The errors are those of each
 forecast itself: beside one that a burst still holds up, the next burst would be no error, and no reserve would be kept
@@ -14,9 +15,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ MEMORY_SECONDS = 3600.0
 BIG = 0.35
 """A fast mean this share above the slow one is a surge. Surges last in another way than noise does, so what is learned
 of the one does not count for the other."""
+FLOOD = 0.7
+"""The same for a flood, which is to a surge what a surge is to noise. From 0.7 to 1 the league's first halves cost the
+same, and readers got most at 0.7."""
+SUDDEN = 1.5
+"""A demand that is this share above the slow mean in one slot is no chance: the slot counts at once."""
 PEAK_SLOTS = 20
 """The forecast in force is the largest of the present slot and of so many before it: 5 minutes back, as bursts come in
 groups. It is of fewer where the user wants replicas to go sooner."""
@@ -76,6 +82,8 @@ class Forecast:
     """(sum of products, sum of squares) of the small deviations then and now."""
     surges: tuple[float, float] = (0.0, 0.0)
     """The same of the surges."""
+    floods: tuple[float, float] = (0.0, 0.0)
+    """The same of the floods."""
     recent: Series = EMPTY
     """The newest forecasts, oldest first."""
     trail: Trail = dataclasses.field(default_factory=Trail)
@@ -96,6 +104,11 @@ class Forecast:
         return LEAST_DEMAND if self.trail.newest is None else self.trail.newest.forecast
 
     @property
+    def present(self) -> float:
+        """The demand of the last half minute; 0: no slot is full yet."""
+        return _mean(self.last) if self.last else 0.0
+
+    @property
     def errors_now(self) -> NDArray[np.float64]:
         """The errors of forecasts that were made as the present one is, in a surge or not; 0 in place of the others. A
         surge is not followed by another one on top of it: laid around the demand of a surge, the errors of quiet times
@@ -103,7 +116,7 @@ class Forecast:
         errors = self.errors.array()
         bits = np.frombuffer(self.in_surges.to_bytes(KEPT_ERRORS // 8), dtype=np.uint8)
         in_surges = np.unpackbits(bits)[KEPT_ERRORS - len(errors) :].astype(bool)
-        surges_now = bool(self.last) and _is_surge(sum(self.last) / len(self.last), self.slow)
+        surges_now = bool(self.last) and _share_above(_seen(self.last, self.slow), self.slow) > BIG
         return np.where(in_surges == surges_now, errors, 0.0)
 
     @property
@@ -143,34 +156,36 @@ class Forecast:
 
     def _slot(self, demand: float, horizon: int, peak_slots: int) -> Self:
         last = (*self.last, demand)[-FAST_SLOTS:]
-        fast = sum(last) / len(last)
+        fast = _mean(last)
         slots = min(self.slots + 1, round(SLOW_SECONDS / SLOT_SECONDS))
         slow = short(self.slow + max(-math.expm1(-SLOT_SECONDS / SLOW_SECONDS), 1 / slots) * (demand - self.slow))
-        noise, surges, errors, in_surges = self.noise, self.surges, self.errors, self.in_surges
+        learned = {"noise": self.noise, "surges": self.surges, "floods": self.floods}
+        errors, in_surges = self.errors, self.in_surges
         trail = self.trail.reaching(horizon)
         then = trail.before(horizon)
         if then is not None:
-            deviation, surged = then.fast - then.slow, _is_surge(then.fast, then.slow)
-            sums = _decayed(surges if surged else noise)
-            sums = (sums[0] + deviation * (fast - then.slow), sums[1] + deviation * deviation)
-            short_sums = (short(sums[0]), short(sums[1]))
-            noise, surges = (noise, short_sums) if surged else (short_sums, surges)
+            deviation, kind = then.fast - then.slow, _kind(then.fast, then.slow)
+            products, squares = _decayed(learned[kind])
+            products, squares = products + deviation * (fast - then.slow), squares + deviation * deviation
+            learned[kind] = (short(products), short(squares))
             error = (demand - then.forecast) / math.sqrt(max(then.forecast, ERROR_FLOOR))
             errors = errors.appended(error, most=KEPT_ERRORS)
-            in_surges = (in_surges << 1 | surged) & _ALL_ERRORS
-        persistence = _persistence(fast, slow, noise=noise, surges=surges)
-        forecast = max(LEAST_DEMAND, slow + persistence * (fast - slow))
+            in_surges = (in_surges << 1 | (kind != "noise")) & _ALL_ERRORS
+        seen = _seen(last, slow)
+        persistence = _persistence(seen, slow, learned[_kind(seen, slow)])
+        forecast = max(LEAST_DEMAND, slow + persistence * (seen - slow))
         return dataclasses.replace(
             self,
             last=last,
             slow=slow,
             slots=slots,
-            noise=noise,
-            surges=surges,
             errors=errors,
             in_surges=in_surges,
             recent=self.recent.appended(forecast, most=peak_slots + 1),
-            trail=trail.appended(Point(fast=fast, slow=slow, forecast=forecast)),
+            trail=trail.appended(Point(fast=seen, slow=slow, forecast=forecast)),
+            noise=learned["noise"],
+            surges=learned["surges"],
+            floods=learned["floods"],
         )
 
     def without_future(self, latest: float) -> Self:
@@ -195,6 +210,7 @@ class Forecast:
             "slots": self.slots,
             "noise": list(self.noise),
             "surges": list(self.surges),
+            "floods": list(self.floods),
             "recent": self.recent.to_text(),
             "trail": self.trail.to_state(),
             "errors": self.errors.to_text(),
@@ -217,6 +233,7 @@ class Forecast:
             slots=min(max(0, int(state["slots"])), round(SLOW_SECONDS / SLOT_SECONDS)),
             noise=pair(state["noise"], least=0.0),
             surges=pair(state["surges"], least=0.0),
+            floods=pair(state.get("floods", (0.0, 0.0)), least=0.0),
             recent=Series.from_text(state["recent"], most=PEAK_SLOTS + 1, least=0.0),
             trail=Trail.from_state(state["trail"]),
             errors=Series.from_text(state["errors"], most=KEPT_ERRORS),
@@ -229,14 +246,29 @@ def _decayed(sums: tuple[float, float]) -> tuple[float, float]:
     return factor * sums[0], factor * sums[1]
 
 
-def _is_surge(fast: float, slow: float) -> bool:
-    return fast - slow > BIG * max(slow, 0.5)
+def _mean(last: Sequence[float]) -> float:
+    return sum(last) / len(last)
 
 
-def _persistence(fast: float, slow: float, *, noise: tuple[float, float], surges: tuple[float, float]) -> float:
-    """The share of the present deviation that will be there at the horizon, 0 to 1; 1 before anything was learned: a
+def _seen(last: Sequence[float], slow: float) -> float:
+    """The demand from which a forecast is made: the mean of the `last` slots, or the newest one after a sudden rise."""
+    return max(_mean(last), last[-1]) if _share_above(last[-1], slow) > SUDDEN else _mean(last)
+
+
+def _share_above(fast: float, slow: float) -> float:
+    return (fast - slow) / max(slow, 0.5)
+
+
+def _kind(fast: float, slow: float) -> Literal["noise", "surges", "floods"]:
+    """What the deviation of `fast` is, and what it teaches."""
+    above = _share_above(fast, slow)
+    return "noise" if above <= BIG else "surges" if above <= FLOOD else "floods"
+
+
+def _persistence(fast: float, slow: float, learned: tuple[float, float]) -> float:
+    """The share of the present deviation that will be there at the horizon, 0 to 1; 1 before anything was `learned`: a
     surge that is taken for noise costs readers, noise that is taken for a surge costs a replica for some minutes."""
     size = max(slow, 0.5)
-    products, squares = surges if _is_surge(fast, slow) else noise
-    prior = PRIOR_BIG * size * size if _is_surge(fast, slow) else PRIOR_SMALL * size
+    products, squares = learned
+    prior = PRIOR_SMALL * size if _kind(fast, slow) == "noise" else PRIOR_BIG * size * size
     return min(1.0, max(0.0, (products + prior) / (squares + prior)))

@@ -12,6 +12,13 @@ TURN_WINDOWS = 3.0
 """Scale-down windows for which a number of replicas is kept that was left and had to be reached again: a quarter of
 an hour at the default window. Longer, a wobble by one replica would hold up the end of a busy hour."""
 
+MOST_TURNS = 4
+"""Direction changes within `MOST_TURNS_WINDOWS` that are accepted."""
+MOST_TURNS_WINDOWS = 12.0
+"""Scale-down windows in which direction changes are counted: an hour at the default window."""
+WORTH_A_TURN = 1 / 3
+"""A larger share of the replicas that is too many goes all the same: it is no wobble."""
+
 Guard = Callable[[Proposal, Snapshot, Memory, float], Proposal | None]
 
 
@@ -53,6 +60,21 @@ def turned_lately(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: f
         return None
     message = f"{floor} replicas were left and reached again within {hold:.0f} s: no fewer for now"
     return Proposal(replicas=floor, reason="TurnedLately", message=message)
+
+
+def turned_often(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
+    """Begin no removal that would be one direction change too many, the addition after it counted: each one costs a
+    warm-up. Removals in a row are one change, and so are additions."""
+    present = snapshot.replicas.spec
+    if proposal.replicas >= present or memory.falling:
+        return None
+    within = MOST_TURNS_WINDOWS * snapshot.rules.scale_down_window
+    turns = memory.turns(since=now - within)
+    needed = max((replicas for _, replicas in memory.plan.wants), default=float(present))
+    if turns + 2 <= MOST_TURNS or present - needed > WORTH_A_TURN * present:
+        return None
+    message = f"the number of replicas changed its direction {turns} times within {within:.0f} s: none goes for now"
+    return Proposal(replicas=present, reason="TurnedLately", message=message)
 
 
 def bounds(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
@@ -120,6 +142,7 @@ GUARDS: tuple[Guard, ...] = (
     partial_metrics,
     replicas_starting,
     turned_lately,
+    turned_often,
     rate_limits,
     bounds,
     foreign_owner,

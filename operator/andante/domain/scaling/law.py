@@ -99,6 +99,8 @@ class Plan:
     """Time since which there has been a plan at every tick."""
     full_since: float | None = None
     """Time since which all replicas have been full at every tick."""
+    full_at: float | None = None
+    """The newest tick at which all replicas were full."""
 
     def without_quiet(self) -> Self:
         """The plan where it is not known what happened since."""
@@ -124,6 +126,7 @@ class Plan:
             above_since=past(self.above_since, latest),
             known_since=past(self.known_since, latest),
             full_since=past(self.full_since, latest),
+            full_at=past(self.full_at, latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -139,6 +142,7 @@ class Plan:
             "aboveSince": self.above_since,
             "knownSince": self.known_since,
             "fullSince": self.full_since,
+            "fullAt": self.full_at,
         }
         return without_nulls(state)
 
@@ -158,6 +162,7 @@ class Plan:
             above_since=optional_number(state.get("aboveSince")),
             known_since=optional_number(state.get("knownSince")),
             full_since=optional_number(state.get("fullSince")),
+            full_at=optional_number(state.get("fullAt")),
         )
 
 
@@ -202,7 +207,8 @@ def learned(
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
     done = served(told, lengths, engine, pace=pace)
     full = _all_full(snapshot, lengths, engine)
-    plan = dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
+    full_since, full_at = since(plan.full_since, now, holds=full), now if full else plan.full_at
+    plan = dataclasses.replace(plan, full_since=full_since, full_at=full_at)
     return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
@@ -339,6 +345,16 @@ def noted(plan: Plan, found: Wanted | None, snapshot: Snapshot, now: float) -> P
     )
 
 
+def is_sunk(plan: Plan, snapshot: Snapshot, now: float, *, late_since: float, horizon: float) -> bool:
+    """Whether the plan has had no time yet to answer the readers who have been late since `late_since`. Where not all
+    replicas are full, who is late now may have waited when there were too few: their answers still end, and the
+    measures look back."""
+    if plan.full_since is not None:
+        return now - late_since < horizon
+    began = late_since if plan.full_at is None else max(late_since, plan.full_at)
+    return now - began < horizon + snapshot.rules.settle
+
+
 def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Proposal:
     """What the plan proposes: up at once, down to the most that it asked for within the scale-down window."""
     present, rules = snapshot.replicas.spec, snapshot.rules
@@ -358,7 +374,9 @@ def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Propo
     if present <= 1:
         return Proposal(replicas=present, reason="TargetMet", message="the target is met")
     lasted = now - (plan.known_since if plan.known_since is not None else now)
-    most = max([found.replicas, *(int(replicas) for _, replicas in plan.wants)])
+    # What has just arrived counts in full: a forecast that takes it for a short surge does not take away who serves it.
+    arrives = math.ceil(plan.forecast.present - 1e-9)
+    most = max([found.replicas, arrives, *(int(replicas) for _, replicas in plan.wants)])
     if most >= present:
         return Proposal(
             replicas=present,

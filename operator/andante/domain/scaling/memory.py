@@ -30,6 +30,8 @@ MAX_CHANGES = 120
 """A change at each default tick of the longest period: a rate limit must count all of them."""
 LONGEST_PERIOD = 1800.0
 """Seconds for which changes are remembered, as the longest period of a rate limit."""
+MAX_RUNS = 6
+"""One more than the direction changes that a guard counts."""
 CLOCK_TOLERANCE = 60.0
 """Seconds by which two machines' clocks may differ."""
 
@@ -60,6 +62,8 @@ class Memory:
     """Time since which fewer than `ready` replicas have been ready."""
     changes: tuple[tuple[float, int], ...] = ()
     """(time, replicas before the change) of the newest changes, oldest first, for the rate limits."""
+    runs: tuple[tuple[float, int], ...] = ()
+    """(time, 1 or -1) of the first change of the newest runs of additions and of removals, oldest first."""
     warmup: Warmup = field(default_factory=Warmup)
     relief: Relief = field(default_factory=Relief)
     plan: Plan = field(default_factory=Plan)
@@ -79,6 +83,15 @@ class Memory:
                 reached = max(reached, min(before, later))
             later, after = max(later, after), before
         return reached
+
+    @property
+    def falling(self) -> bool:
+        """Whether the last change was a removal."""
+        return bool(self.runs) and self.runs[-1][1] < 0
+
+    def turns(self, *, since: float) -> int:
+        """Direction changes after `since`, at most `MAX_RUNS` - 1: the first run that is known turned nothing."""
+        return sum(at > since for at, _ in self.runs[1:])
 
     def without_quiet(self) -> Self:
         """The memory without its quiet time, where it is not known what happened since, or how long ago it was."""
@@ -108,10 +121,16 @@ class Memory:
             peaks=later(memory.peaks, gap),
         )
 
-    def with_change(self, *, now: float, before: int) -> Self:
-        """The memory after the replicas were changed from `before`."""
+    def with_change(self, *, now: float, before: int, after: int) -> Self:
+        """The memory after the replicas were changed from `before` to `after`."""
+        at, sign = short_time(now), 1 if after > before else -1
         kept = tuple(c for c in self.changes if now - c[0] <= LONGEST_PERIOD)
-        return dataclasses.replace(self, changes=(*kept, (short_time(now), before))[-MAX_CHANGES:])
+        goes_on = bool(self.runs) and self.runs[-1][1] == sign
+        return dataclasses.replace(
+            self,
+            changes=(*kept, (at, before))[-MAX_CHANGES:],
+            runs=self.runs if goes_on else (*self.runs, (at, sign))[-MAX_RUNS:],
+        )
 
     def without_future(self, now: float) -> Self:
         """The memory without times later than `now` plus `CLOCK_TOLERANCE`. Times in the future, forged or from a clock
@@ -132,6 +151,7 @@ class Memory:
             relief=self.relief.without_future(latest),
             plan=self.plan.without_future(latest),
             changes=tuple(c for c in self.changes if c[0] <= latest),
+            runs=tuple(r for r in self.runs if r[0] <= latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -148,6 +168,7 @@ class Memory:
             "readySince": self.ready_since,
             "shortSince": self.short_since,
             "changes": rows_text(self.changes),
+            "runs": rows_text(self.runs),
             "warmup": self.warmup.to_state(),
             "relief": self.relief.to_state(),
             "plan": self.plan.to_state(),
@@ -172,6 +193,7 @@ class Memory:
                 ready_since=optional_number(state.get("readySince")),
                 short_since=optional_number(state.get("shortSince")),
                 changes=tuple((at, int(before)) for at, before in pairs(state.get("changes"), most=MAX_CHANGES)),
+                runs=tuple((at, 1 if sign > 0 else -1) for at, sign in pairs(state.get("runs"), most=MAX_RUNS)),
                 warmup=Warmup.from_state(state.get("warmup") or {}),
                 relief=Relief.from_state(state.get("relief") or {}),
                 plan=Plan.from_state(state.get("plan") or {}),
