@@ -141,6 +141,12 @@ def test_small_surges_that_passed_do_not_make_a_flood_a_small_one() -> None:
     assert _after([*surges, *[2.0] * 20, 8.0, 8.0]).recent[-1] > 7.5
 
 
+def test_what_a_flood_taught_is_forgotten_within_hours() -> None:
+    flood = [2.0] * 60 + [8.0] * 6
+    assert _after([*flood, *[2.0] * 40, 8.0, 8.0]).recent[-1] < 5.0
+    assert _after([*flood, *[2.0] * 2000, 8.0, 8.0]).recent[-1] > 6.5
+
+
 def test_one_slot_counts_at_once_if_it_is_far_above_what_is_usual() -> None:
     usual = [2.0, 2.4, 1.6] * 40
     assert _after([*usual, 6.0]).recent[-1] == pytest.approx(6.0, rel=0.05)
@@ -157,11 +163,35 @@ def test_a_replica_stays_whose_work_has_just_arrived() -> None:
     assert decision.wanted == 2
 
 
-def _late_at_the_end(*, full: float, quiet: float) -> Decision:
+def test_a_replica_stays_whose_work_has_just_arrived_for_what_replicas_were_measured_to_carry() -> None:
+    # Half of what is reckoned: two slots of 0.7 need two replicas then, and four of 1.4.
+    memory, bursts = Memory(ready=4), ([0.7] * 18 + [1.4, 1.4]) * 12
+    for tick, work in enumerate(bursts):
+        at = NOW + SLOT_SECONDS * tick
+        s = snapshot(spec=4, arrivals=work * PER_REPLICA, at=at, mode=Mode.ADVISORY, plan_window=15.0)
+        memory = dataclasses.replace(memory, plan=dataclasses.replace(memory.plan, ceiling=(at, 0.5)))
+        decision, memory = decide(s, memory, at)
+    assert decision.wanted == 4
+
+
+@pytest.mark.parametrize("spec", [6, 2])
+def test_a_fleet_without_traffic_is_given_back_however_often_it_turned(spec: int) -> None:
+    memory = Memory(ready=spec)
+    for ago, before, after in ((3500.0, 6, 5), (3000.0, 5, 6), (2400.0, 6, 5), (1800.0, 5, spec)):
+        memory = memory.with_change(now=NOW - ago, before=before, after=after)
+    for tick in range(20):
+        at = NOW + SLOT_SECONDS * tick
+        decision, memory = decide(snapshot(spec=spec, arrivals=0.0, at=at, mode=Mode.ADVISORY), memory, at)
+    assert decision.wanted == spec - 1
+
+
+def _late_at_the_end(*, full: float, quiet: float, last_full: bool = False) -> Decision:
     """Readers are late the whole time, on replicas that were full for `full` seconds and not for the `quiet` last."""
     memory, at = Memory(ready=4), NOW
-    for tick in range(round((full + quiet) / 15)):
-        at, waiting = NOW + 15 * tick, 600.0 if 15 * tick < full else 0.0
+    ticks = round((full + quiet) / 15)
+    for tick in range(ticks):
+        is_full = 15 * tick < full or (last_full and tick == ticks - 1)
+        at, waiting = NOW + 15 * tick, 600.0 if is_full else 0.0
         s = snapshot(
             spec=4, arrivals=2.4 * PER_REPLICA, deficit=0.3, loss=0.3, waiting=waiting, open_requests=waiting or 10.0,
             at=at, mode=Mode.ADVISORY,
@@ -172,6 +202,7 @@ def _late_at_the_end(*, full: float, quiet: float) -> Decision:
 
 def test_readers_who_are_late_from_an_earlier_time_buy_nothing_until_the_measures_have_passed_it() -> None:
     assert _late_at_the_end(full=45, quiet=150).wanted == 4
+    assert _late_at_the_end(full=45, quiet=150, last_full=True).wanted == 4
     assert _late_at_the_end(full=45, quiet=300).wanted > 4
 
 

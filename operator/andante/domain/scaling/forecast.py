@@ -36,13 +36,14 @@ SLOW_SECONDS = 1200.0
 MEMORY_SECONDS = 3600.0
 """How long a deviation counts for what is learned of persistence."""
 BIG = 0.35
-"""A fast mean this share above the slow one is a surge. Surges last in another way than noise does, so what is learned
-of the one does not count for the other."""
+"""A fast mean this share above the slow one (or above half a replica, if that is more) is a surge. Surges last in
+another way than noise does, so what is learned of the one does not count for the other."""
 FLOOD = 0.7
 """The same for a flood, which is to a surge what a surge is to noise. From 0.7 to 1 the league's first halves cost the
 same, and readers got most at 0.7."""
 SUDDEN = 1.5
-"""A demand that is this share above the slow mean in one slot is no chance: the slot counts at once."""
+"""A slot whose demand is this share above the slow mean counts alone: so much is seldom chance, and to wait for the
+second slot costs readers."""
 PEAK_SLOTS = 20
 """The forecast in force is the largest of the present slot and of so many before it: 5 minutes back, as bursts come in
 groups. It is of fewer where the user wants replicas to go sooner."""
@@ -105,8 +106,8 @@ class Forecast:
 
     @property
     def present(self) -> float:
-        """The demand of the last half minute; 0: no slot is full yet."""
-        return _mean(self.last) if self.last else 0.0
+        """The demand from which the newest forecast was made; 0: no slot is full yet."""
+        return _seen(self.last, self.slow) if self.last else 0.0
 
     @property
     def errors_now(self) -> NDArray[np.float64]:
@@ -116,7 +117,7 @@ class Forecast:
         errors = self.errors.array()
         bits = np.frombuffer(self.in_surges.to_bytes(KEPT_ERRORS // 8), dtype=np.uint8)
         in_surges = np.unpackbits(bits)[KEPT_ERRORS - len(errors) :].astype(bool)
-        surges_now = bool(self.last) and _share_above(_seen(self.last, self.slow), self.slow) > BIG
+        surges_now = _share_above(self.present, self.slow) > BIG
         return np.where(in_surges == surges_now, errors, 0.0)
 
     @property
@@ -159,13 +160,17 @@ class Forecast:
         fast = _mean(last)
         slots = min(self.slots + 1, round(SLOW_SECONDS / SLOT_SECONDS))
         slow = short(self.slow + max(-math.expm1(-SLOT_SECONDS / SLOW_SECONDS), 1 / slots) * (demand - self.slow))
-        learned = {"noise": self.noise, "surges": self.surges, "floods": self.floods}
+        learned = {
+            "noise": _decayed(self.noise),
+            "surges": _decayed(self.surges),
+            "floods": _decayed(self.floods),
+        }
         errors, in_surges = self.errors, self.in_surges
         trail = self.trail.reaching(horizon)
         then = trail.before(horizon)
         if then is not None:
             deviation, kind = then.fast - then.slow, _kind(then.fast, then.slow)
-            products, squares = _decayed(learned[kind])
+            products, squares = learned[kind]
             products, squares = products + deviation * (fast - then.slow), squares + deviation * deviation
             learned[kind] = (short(products), short(squares))
             error = (demand - then.forecast) / math.sqrt(max(then.forecast, ERROR_FLOOR))
@@ -243,7 +248,7 @@ class Forecast:
 
 def _decayed(sums: tuple[float, float]) -> tuple[float, float]:
     factor = math.exp(-SLOT_SECONDS / MEMORY_SECONDS)
-    return factor * sums[0], factor * sums[1]
+    return short(factor * sums[0]), short(factor * sums[1])
 
 
 def _mean(last: Sequence[float]) -> float:

@@ -14,8 +14,8 @@ an hour at the default window. Longer, a wobble by one replica would hold up the
 
 MOST_TURNS = 4
 """Direction changes within `MOST_TURNS_WINDOWS` that are accepted."""
-MOST_TURNS_WINDOWS = 12.0
-"""Scale-down windows in which direction changes are counted: an hour at the default window."""
+MOST_TURNS_WINDOWS, LONGEST_TURNS = 12.0, 3600.0
+"""Scale-down windows in which direction changes are counted (an hour at the default window), and the most seconds."""
 WORTH_A_TURN = 1 / 3
 """A larger share of the replicas that is too many goes all the same: it is no wobble."""
 
@@ -56,7 +56,7 @@ def turned_lately(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: f
     present = snapshot.replicas.spec
     hold = min(TURN_WINDOWS * snapshot.rules.scale_down_window, LONGEST_PERIOD)
     floor = min(present, memory.reached_again(present, since=now - hold))
-    if proposal.replicas >= floor:
+    if proposal.replicas >= floor or floor <= snapshot.rules.min_replicas:
         return None
     message = f"{floor} replicas were left and reached again within {hold:.0f} s: no fewer for now"
     return Proposal(replicas=floor, reason="TurnedLately", message=message)
@@ -66,11 +66,13 @@ def turned_often(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: fl
     """Begin no removal that would be one direction change too many, the addition after it counted: each one costs a
     warm-up. Removals in a row are one change, and so are additions."""
     present = snapshot.replicas.spec
-    if proposal.replicas >= present or memory.falling:
+    if proposal.replicas >= present or present <= snapshot.rules.min_replicas or memory.falling:
         return None
-    within = MOST_TURNS_WINDOWS * snapshot.rules.scale_down_window
+    within = min(MOST_TURNS_WINDOWS * snapshot.rules.scale_down_window, LONGEST_TURNS)
     turns = memory.turns(since=now - within)
-    needed = max((replicas for _, replicas in memory.plan.wants), default=float(present))
+    # A plan remembers what it wanted above one; where there is none, it is not known how many are too many.
+    planned = 1.0 if memory.plan.known_since is not None else float(present)
+    needed = max((replicas for _, replicas in memory.plan.wants), default=planned)
     if turns + 2 <= MOST_TURNS or present - needed > WORTH_A_TURN * present:
         return None
     message = f"the number of replicas changed its direction {turns} times within {within:.0f} s: none goes for now"

@@ -176,6 +176,8 @@ class Wanted:
     """Work that is expected at the horizon, in replicas' worth."""
     horizon: float
     """Seconds."""
+    arrives: int
+    """Replicas for what arrives now."""
     curve: tuple[CurvePoint, ...]
     """What is expected with one fewer, with this number, and with one more."""
 
@@ -322,6 +324,7 @@ def wanted(
         replicas=replicas,
         demand=demand,
         horizon=slots * SLOT_SECONDS,
+        arrives=math.ceil(plan.forecast.present / share - 1e-9),
         curve=tuple(
             CurvePoint(replicas=n, qoe=1 - replay.loss(n * capacity, anyone))
             for n in range(max(1, replicas - 1), replicas + 2)
@@ -347,12 +350,13 @@ def noted(plan: Plan, found: Wanted | None, snapshot: Snapshot, now: float) -> P
 
 def is_sunk(plan: Plan, snapshot: Snapshot, now: float, *, late_since: float, horizon: float) -> bool:
     """Whether the plan has had no time yet to answer the readers who have been late since `late_since`. Where not all
-    replicas are full, who is late now may have waited when there were too few: their answers still end, and the
-    measures look back."""
-    if plan.full_since is not None:
+    replicas are full, or have been for longer than the measures look back, who is late now may have waited when there
+    were too few, and the time counts from then on; but not for ever, as what is full is reckoned."""
+    settle = snapshot.rules.settle
+    if plan.full_since is not None and now - plan.full_since >= settle:
         return now - late_since < horizon
     began = late_since if plan.full_at is None else max(late_since, plan.full_at)
-    return now - began < horizon + snapshot.rules.settle
+    return now - began < horizon + settle and now - late_since < 3 * horizon + settle
 
 
 def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Proposal:
@@ -374,9 +378,11 @@ def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Propo
     if present <= 1:
         return Proposal(replicas=present, reason="TargetMet", message="the target is met")
     lasted = now - (plan.known_since if plan.known_since is not None else now)
-    # What has just arrived counts in full: a forecast that takes it for a short surge does not take away who serves it.
-    arrives = math.ceil(plan.forecast.present - 1e-9)
-    most = max([found.replicas, arrives, *(int(replicas) for _, replicas in plan.wants)])
+    most = max([found.replicas, *(int(replicas) for _, replicas in plan.wants)])
+    if found.arrives >= present > most:
+        # A forecast that takes what arrives for a short surge does not take away the replicas that serve it.
+        message = f"{present - 1} replicas are too few for what arrives now, though {words}"
+        return Proposal(replicas=present, reason="OneFewerTooFew", message=message)
     if most >= present:
         return Proposal(
             replicas=present,
