@@ -24,6 +24,9 @@ HOST_KV_MODULE: Final = "andante_vllm.host_kv_cache"
 HOST_KV_EVICTION: Final = "EndedFirst"
 VIRTUAL_GPU_EXECUTOR: Final = "andante_vllm.virtual_gpu.VirtualGPUExecutor"
 SYNTHETIC_MAX_MODEL_LEN: Final = 32_768
+NEEDS_OWN_IMPORT: Final = ("--otlp-traces-endpoint", "--otlp_traces_endpoint", "--mm-tensor-ipc", "--mm_tensor_ipc")
+"""Flags of vLLM with which the engine core must not be a copy of the API server: a copy would share its exporter of
+traces, and vLLM refuses to share tensors with one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,8 @@ def plan_launch(
     }
     if virtual is not None:
         defaults["OMP_NUM_THREADS"] = "1"
-        defaults[METHOD_VARIABLE] = "fork"
+        if not any(argument.startswith(NEEDS_OWN_IMPORT) for argument in config.extra_args):
+            defaults[METHOD_VARIABLE] = "fork"
     if synthetic:
         defaults["VLLM_CPU_KVCACHE_SPACE"] = "1"
     return Launch(

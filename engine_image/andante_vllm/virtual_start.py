@@ -7,6 +7,7 @@ computes nothing, and a second import of vLLM takes 15 s of a core. The copy let
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -14,16 +15,20 @@ from pathlib import Path
 from typing import Any, Final
 
 METHOD_VARIABLE: Final = "VLLM_WORKER_MULTIPROC_METHOD"
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 def keep_start_method() -> None:
-    """Make vLLM's platform for processors keep the start method that the environment names; it would ask for `spawn`.
+    """Make vLLM's platform for processors keep the start method `fork`, if the environment names it; it would ask for
+    `spawn`.
 
     It changes `CpuPlatform` for this process. Call it before vLLM makes its configuration.
     """
+    method = os.environ.get(METHOD_VARIABLE)
+    if method != "fork" or not _DESCRIPTORS.is_dir():
+        return
     from vllm.platforms.cpu import CpuPlatform
 
-    method = os.environ[METHOD_VARIABLE]
     update = CpuPlatform.check_and_update_config
 
     def keep(vllm_config: Any) -> None:
@@ -35,13 +40,21 @@ def keep_start_method() -> None:
 
 
 def leave_to_the_server() -> None:
-    """In a copy of the API server: let go of its network sockets and of its event loop's signals."""
-    # A signal for the copy would be told to the server's event loop, too.
-    signal.set_wakeup_fd(-1)
+    """In a copy of the API server: let go of its network sockets and of its event loop's signals, or end the copy."""
+    try:
+        # A signal for the copy would be told to the server's event loop, too.
+        signal.set_wakeup_fd(-1)
+        _close_network_sockets()
+    except Exception:  # after a fork, Python would print it and go on
+        logging.getLogger(__name__).exception("a copy of the API server could not let go of its sockets")
+        os._exit(1)
+
+
+def _close_network_sockets() -> None:
     # A port stays open as long as one process holds its socket: clients of a server that drains or has died would
     # connect and wait. The descriptor is replaced, as an object of the copy may close this number later.
     nothing = os.open(os.devnull, os.O_RDWR)
-    for opened in list(Path("/proc/self/fd").iterdir()):
+    for opened in list(_DESCRIPTORS.iterdir()):
         descriptor = int(opened.name)
         with contextlib.suppress(OSError):  # no socket, or the descriptor of the list itself
             if _is_on_a_network(descriptor):

@@ -13,6 +13,15 @@ def _engine_core(pid: int) -> Path:
     return Path("/proc") / core
 
 
+def _stack(process: Path) -> str:
+    """Where the stack is: a new program has it elsewhere, and a copy where it was."""
+    return next(line.split("-")[0] for line in (process / "maps").read_text().splitlines() if line.endswith("[stack]"))
+
+
+def test_the_engine_core_is_a_copy_of_the_api_server(engine: EngineProcess) -> None:
+    assert _stack(_engine_core(engine.pid)) == _stack(Path(f"/proc/{engine.pid}"))
+
+
 def test_only_the_api_server_holds_its_port(engine: EngineProcess) -> None:
     tables = [Path("/proc/net/tcp").read_text(), Path("/proc/net/tcp6").read_text()]
     rows = [line.split() for table in tables for line in table.splitlines()[1:]]

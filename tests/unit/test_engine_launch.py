@@ -82,6 +82,8 @@ def test_only_a_virtual_gpus_engine_core_is_a_copy_of_the_api_server() -> None:
     method = "VLLM_WORKER_MULTIPROC_METHOD"
     assert plan(model=SYNTHETIC, virtualGpu=VIRTUAL).default_environment[method] == "fork"
     assert method not in plan(model=SYNTHETIC).default_environment
+    traced = ["--otlp-traces-endpoint", "http://collector:4317"]
+    assert method not in plan(model=SYNTHETIC, virtualGpu=VIRTUAL, extraArgs=traced).default_environment
 
 
 def test_a_virtual_gpus_sizes_can_be_set() -> None:
