@@ -25,7 +25,7 @@ import httpx
 import yaml
 from benchmarks.operator_bench.processes import Process
 from benchmarks.results_file import write_result
-from hack.localcluster.control_plane import free_ports
+from hack.free_ports import free_ports
 from hack.localcluster.progress import say, wait_until
 
 from andante.domain import metric_names

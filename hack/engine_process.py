@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from andante.engine_config import EngineConfig
 from andante.profiles import load_profiles
 from andante_vllm.launch import METER_MIDDLEWARE, Folders, plan_launch
 from andante_vllm.tiny_model import make_model
+from hack.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 280.0
@@ -42,13 +42,6 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 class EngineStartError(RuntimeError):
     """The engine did not become ready; the message ends with its log."""
-
-
-def free_port() -> int:
-    """A port on which no process listens now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def parse_metrics(text: str) -> Samples:
@@ -74,7 +67,7 @@ class EngineProcess:
     ) -> None:
         """`config` and `qoe`: engine.yaml and qoe.yaml, without host and port. `entry`: starts the engine."""
         self.folder = Path(tempfile.mkdtemp(prefix="andante-test-engine-"))
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
         self.config_path = self.folder / "engine.yaml"
         self.qoe_path = self.folder / "qoe.yaml"

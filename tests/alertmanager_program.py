@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-from hack.localcluster.control_plane import free_ports
+from hack.free_ports import free_ports
 from hack.localcluster.progress import wait_until
 
 from debian_programs import Program, program

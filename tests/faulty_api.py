@@ -16,8 +16,8 @@ from typing import Any, Self
 import aiohttp
 import yarl
 from aiohttp import web
+from hack.free_ports import free_ports
 from hack.localcluster.api import ControlPlane
-from hack.localcluster.control_plane import free_ports
 from hack.localcluster.kubeconfig import write_kubeconfig
 
 ANSWERS = {"Conflict": 409, "TooManyRequests": 429, "ServiceUnavailable": 503}

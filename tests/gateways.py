@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
-from hack.localcluster.control_plane import free_ports
+from hack.free_ports import free_ports
 from hack.localcluster.locking import exclusive
 from hack.localcluster.settings import REPOSITORY, cache
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
-from hack.localcluster.control_plane import free_ports
+from hack.free_ports import free_ports
 from hack.localcluster.progress import wait_until
 
 from debian_programs import Program, program

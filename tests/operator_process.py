@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx
 import yaml
+from hack.free_ports import free_ports
 from hack.localcluster.api import ControlPlane
-from hack.localcluster.control_plane import free_ports
 
 from object_reader import ObjectReader
 

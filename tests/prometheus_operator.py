@@ -20,8 +20,8 @@ from typing import Any
 import requests
 import yaml
 from hack import go_programs
+from hack.free_ports import free_ports
 from hack.localcluster.api import ControlPlane
-from hack.localcluster.control_plane import free_ports
 
 NEEDED = ("podmonitors", "probes", "prometheuses", "prometheusrules", "scrapeconfigs", "servicemonitors")
 """Kinds that the operator works on for a Prometheus."""

@@ -12,7 +12,7 @@ from typing import Self
 import bcrypt
 import httpx
 import yaml
-from hack.localcluster.control_plane import free_ports
+from hack.free_ports import free_ports
 from hack.localcluster.pki import Authority
 from hack.localcluster.progress import wait_until
 

@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 from benchmarks.operator_bench.plane import API, OperatorProcess, install_crds, make_namespaces, service, wait_served
 from benchmarks.operator_bench.processes import Process
+from hack.free_ports import free_ports
 from hack.localcluster.api import ControlPlane
-from hack.localcluster.control_plane import free_ports
 from hack.localcluster.progress import say, wait_until
 
 NAMESPACE = "bench"

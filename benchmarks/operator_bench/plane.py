@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import yaml
 from benchmarks.operator_bench.processes import OwnMetrics, Process
+from hack.free_ports import free_ports
 from hack.localcluster.api import ControlPlane
-from hack.localcluster.control_plane import free_ports
 from hack.localcluster.progress import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

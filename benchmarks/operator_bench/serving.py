@@ -22,8 +22,8 @@ import yaml
 from benchmarks.operator_bench.engines import address
 from benchmarks.operator_bench.plane import API, ROOT, OperatorProcess, install_crds, make_namespaces, service
 from benchmarks.operator_bench.processes import Process
+from hack.free_ports import free_ports
 from hack.localcluster.api import ControlPlane
-from hack.localcluster.control_plane import free_ports
 from hack.localcluster.progress import say, wait_until
 
 WARM_SECONDS = 75.0

@@ -45,8 +45,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from hack.free_ports import free_ports
 from hack.localcluster.binaries import CONTROL_PLANE, NODE, ensure_binaries
-from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec, free_ports
+from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.images import import_into_containerd
 from hack.localcluster.kube_access import KubeAccess

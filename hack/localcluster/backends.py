@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from hack.free_ports import free_ports
 from hack.localcluster import docker, downloads, gobuild, images, proxies, record
 from hack.localcluster.binaries import CONTROL_PLANE, NODE, ensure_binaries, find
-from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec, free_ports
+from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.native import NativeCluster
 from hack.localcluster.progress import say

@@ -11,7 +11,6 @@ import io
 import re
 import secrets
 import shutil
-import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -128,18 +127,6 @@ class Certificates:
     server: Pair
     etcd: Pair
     etcd_client: Pair
-
-
-def free_ports(count: int, address: str = "127.0.0.1") -> tuple[int, ...]:
-    """Different ports at `address` on which no process listens now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind((address, 0))
-        return tuple(sock.getsockname()[1] for sock in sockets)
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 def etcd_command(spec: ControlPlaneSpec, binary: Path, certificates: Certificates) -> list[str]:

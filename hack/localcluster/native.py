@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hack.free_ports import free_ports
 from hack.localcluster import cgroups, images, made_folders, network, proxies, record
 from hack.localcluster.binaries import Binaries
-from hack.localcluster.control_plane import KUBE_PROXY, ControlPlaneProcesses, ControlPlaneSpec, free_ports
+from hack.localcluster.control_plane import KUBE_PROXY, ControlPlaneProcesses, ControlPlaneSpec
 from hack.localcluster.errors import ClusterError
 from hack.localcluster.node_config import NodeSpec
 from hack.localcluster.node_init import SHADOWED

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from hack.free_ports import free_ports
 from hack.localcluster import control_plane as control_plane_module
 from hack.localcluster.api import Cluster, ControlPlane
 from hack.localcluster.binaries import CONTROL_PLANE, ensure_binaries
-from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec, etcd_command, free_ports
+from hack.localcluster.control_plane import ControlPlaneProcesses, ControlPlaneSpec, etcd_command
 from hack.localcluster.processes import Service, marked_processes
 from tests.cluster.listeners import let_in, listeners
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hack.localcluster.control_plane import free_ports
+from hack.free_ports import free_ports
 
 from e2e.documented_commands import missing, steps
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hack.localcluster.control_plane import free_ports
+from hack.free_ports import free_ports
 from hack.localcluster.pki import Authority
 
 from andante.adapters.prometheus import PrometheusSource
