@@ -29,6 +29,7 @@ from andante.engine_config import EngineConfig
 from andante.profiles import load_profiles
 from andante_vllm.launch import METER_MIDDLEWARE, Folders, plan_launch
 from andante_vllm.tiny_model import make_model
+from andante_vllm.virtual_start import METHOD_VARIABLE
 from hack.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,8 +121,10 @@ class EngineProcess:
         shutil.rmtree(self.metrics_folder.parent, ignore_errors=True)
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
+        # vLLM sets it for this process where a test has an engine in it; to a new engine it would be a person's choice.
+        inherited = {name: value for name, value in os.environ.items() if name != METHOD_VARIABLE}
         environment = {
-            **os.environ,
+            **inherited,
             "ANDANTE_ENGINE_CACHE": str(self.folder / "cache"),
             # What vLLM finds out about a model's class, at an empty cache, takes it a third of its start.
             "VLLM_CACHE_ROOT": str(VLLM_CACHE),
