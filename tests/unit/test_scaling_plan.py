@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from andante.domain.scaling.capacity import Lengths, requests_per_second
-from andante.domain.scaling.decide import Decision, decide
+from andante.domain.scaling.decide import decide
 from andante.domain.scaling.forecast import KEPT_ERRORS, SLOT_SECONDS, Forecast
 from andante.domain.scaling.memory import VERSION, Memory
 from andante.domain.scaling.replay import MOST_MORE, PRIOR_SLOTS, Readers, Replay, fewest
@@ -183,27 +183,6 @@ def test_a_fleet_without_traffic_is_given_back_however_often_it_turned(spec: int
         at = NOW + SLOT_SECONDS * tick
         decision, memory = decide(snapshot(spec=spec, arrivals=0.0, at=at, mode=Mode.ADVISORY), memory, at)
     assert decision.wanted == spec - 1
-
-
-def _late_at_the_end(*, full: float, quiet: float, last_full: bool = False) -> Decision:
-    """Readers are late the whole time, on replicas that were full for `full` seconds and not for the `quiet` last."""
-    memory, at = Memory(ready=4), NOW
-    ticks = round((full + quiet) / 15)
-    for tick in range(ticks):
-        is_full = 15 * tick < full or (last_full and tick == ticks - 1)
-        at, waiting = NOW + 15 * tick, 600.0 if is_full else 0.0
-        s = snapshot(
-            spec=4, arrivals=2.4 * PER_REPLICA, deficit=0.3, loss=0.3, waiting=waiting, open_requests=waiting or 10.0,
-            at=at, mode=Mode.ADVISORY,
-        )  # fmt: skip
-        decision, memory = decide(s, memory, at)
-    return decision
-
-
-def test_readers_who_are_late_from_an_earlier_time_buy_nothing_until_the_measures_have_passed_it() -> None:
-    assert _late_at_the_end(full=45, quiet=150).wanted == 4
-    assert _late_at_the_end(full=45, quiet=150, last_full=True).wanted == 4
-    assert _late_at_the_end(full=45, quiet=300).wanted > 4
 
 
 def test_the_same_sample_counts_once() -> None:

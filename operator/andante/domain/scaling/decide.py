@@ -87,8 +87,7 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
     if not snapshot.late or planned.replicas > present:
         return planned
     # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
-    late_since = now if memory.deficit_since is None else memory.deficit_since
-    if law.is_sunk(memory.plan, snapshot, now, late_since=late_since, horizon=found.horizon):
+    if now - (memory.deficit_since if memory.deficit_since is not None else now) < found.horizon:
         return _without_removal(planned, snapshot)
     # At most twice as many: it is a second opinion, and the plan learns from the same deficit what a replica carries.
     most = max(present, snapshot.replicas.ready + 1, 2 * snapshot.replicas.ready)

@@ -99,8 +99,6 @@ class Plan:
     """Time since which there has been a plan at every tick."""
     full_since: float | None = None
     """Time since which all replicas have been full at every tick."""
-    full_at: float | None = None
-    """The newest tick at which all replicas were full."""
 
     def without_quiet(self) -> Self:
         """The plan where it is not known what happened since."""
@@ -126,7 +124,6 @@ class Plan:
             above_since=past(self.above_since, latest),
             known_since=past(self.known_since, latest),
             full_since=past(self.full_since, latest),
-            full_at=past(self.full_at, latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -142,7 +139,6 @@ class Plan:
             "aboveSince": self.above_since,
             "knownSince": self.known_since,
             "fullSince": self.full_since,
-            "fullAt": self.full_at,
         }
         return without_nulls(state)
 
@@ -162,7 +158,6 @@ class Plan:
             above_since=optional_number(state.get("aboveSince")),
             known_since=optional_number(state.get("knownSince")),
             full_since=optional_number(state.get("fullSince")),
-            full_at=optional_number(state.get("fullAt")),
         )
 
 
@@ -209,8 +204,7 @@ def learned(
     lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
     done = served(told, lengths, engine, pace=pace)
     full = _all_full(snapshot, lengths, engine)
-    full_since, full_at = since(plan.full_since, now, holds=full), now if full else plan.full_at
-    plan = dataclasses.replace(plan, full_since=full_since, full_at=full_at)
+    plan = dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
     return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
@@ -346,17 +340,6 @@ def noted(plan: Plan, found: Wanted | None, snapshot: Snapshot, now: float) -> P
         wants=with_peak(plan.wants, now, float(found.replicas), window=snapshot.rules.plan_window, least=1.0),
         known_since=since(plan.known_since, now, holds=True),
     )
-
-
-def is_sunk(plan: Plan, snapshot: Snapshot, now: float, *, late_since: float, horizon: float) -> bool:
-    """Whether the plan has had no time yet to answer the readers who have been late since `late_since`. Where not all
-    replicas are full, or have been for longer than the measures look back, who is late now may have waited when there
-    were too few, and the time counts from then on; but not for ever, as what is full is reckoned."""
-    settle = snapshot.rules.settle
-    if plan.full_since is not None and now - plan.full_since >= settle:
-        return now - late_since < horizon
-    began = late_since if plan.full_at is None else max(late_since, plan.full_at)
-    return now - began < horizon + settle and now - late_since < 3 * horizon + settle
 
 
 def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Proposal:
