@@ -216,7 +216,7 @@ def _set_environment(launch: Launch) -> None:
 
 def _become_vllm(launch: Launch, *, virtual: bool) -> int:
     sys.argv = ["vllm", *launch.arguments]
-    from vllm.entrypoints.cli import serve  # noqa: F401
+    from vllm.entrypoints.cli import serve  # noqa: F401 (`main` imports it later, with the collector on)
     from vllm.entrypoints.cli.main import main as vllm_main
 
     if virtual:

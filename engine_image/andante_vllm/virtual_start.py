@@ -45,7 +45,7 @@ def leave_to_the_server() -> None:
         # A signal for the copy would be told to the server's event loop, too.
         signal.set_wakeup_fd(-1)
         _close_network_sockets()
-    except Exception:  # after a fork, Python would print it and go on
+    except (OSError, ValueError):  # in a fork's callback, Python would print the error and go on with the copy
         logging.getLogger(__name__).exception("a copy of the API server could not let go of its sockets")
         os._exit(1)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Observed, Stale, value_of
+from andante.domain.scaling.forecast import SLOT_SECONDS, Forecast
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.numbers import short, short_time
 from andante.domain.scaling.snapshot import OnMetricsMissing, RateLimit, RateLimits, Replicas, ScalingRules, Snapshot
@@ -161,3 +162,12 @@ def snapshots(draw: st.DrawFn, *, deficit: st.SearchStrategy[Figure] = figures) 
         up_limits=draw(limits),
         down_limits=draw(limits),
     )
+
+
+def forecast_after(demand: list[float], *, horizon: int = 9, peak: int = 20) -> Forecast:
+    """The forecast after slots with so much `demand` (replicas' worth), the first one at NOW."""
+    forecast = Forecast()
+    for number, value in enumerate(demand):
+        at = NOW + SLOT_SECONDS * number
+        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=horizon, peak_slots=peak)
+    return forecast

@@ -20,10 +20,9 @@ from andante.domain.scaling.replay import MOST_MORE, PRIOR_SLOTS, Readers, Repla
 from andante.domain.scaling.snapshot import Mode
 from andante.domain.scaling.warmup import PRIOR_SECONDS, Warmup
 from unit.scaling_plant import PER_REPLICA
-from unit.scaling_snapshots import ENGINE, NOW, snapshot
+from unit.scaling_snapshots import ENGINE, NOW, forecast_after, snapshot
 
 lengths = st.builds(Lengths, prompt=st.floats(1, 30_000), answer=st.floats(1, 4_000), rate=st.floats(0, 100))
-demands = st.lists(st.floats(0, 50), max_size=80)
 readers = st.builds(Readers, seconds=st.floats(0.5, 100), count_good=st.booleans())
 
 
@@ -108,51 +107,6 @@ def test_three_of_four_replicas_are_ready_at_the_horizon(seen: tuple[float, ...]
     assert Warmup(seen=seen).seconds == seconds
 
 
-def _after(demand: list[float], *, horizon: int = 9, peak: int = 20) -> Forecast:
-    forecast = Forecast()
-    for number, value in enumerate(demand):
-        at = NOW + SLOT_SECONDS * number
-        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=horizon, peak_slots=peak)
-    return forecast
-
-
-def test_a_constant_demand_is_forecast_without_an_error() -> None:
-    forecast = _after([3.0] * 100)
-    assert forecast.peak == 3.0
-    assert set(forecast.errors) == {0.0}
-
-
-def test_a_step_that_stays_is_followed_at_once() -> None:
-    assert _after([2.0] * 100 + [6.0, 6.0]).peak == pytest.approx(6.0, rel=0.05)
-
-
-def test_bursts_that_always_pass_are_forecast_as_less_than_they_are() -> None:
-    bursts = ([2.0] * 18 + [6.0, 6.0]) * 12
-    forecast = _after(bursts)
-    newest = forecast.trail.newest
-    assert newest is not None
-    assert newest.fast == 6.0
-    assert forecast.recent[-1] < 4.5
-
-
-def test_small_surges_that_passed_do_not_make_a_flood_a_small_one() -> None:
-    surges = ([2.0] * 18 + [3.2, 3.2]) * 12
-    assert _after([*surges, *[2.0] * 20, 3.2, 3.2]).recent[-1] < 2.8
-    assert _after([*surges, *[2.0] * 20, 8.0, 8.0]).recent[-1] > 7.5
-
-
-def test_what_a_flood_taught_is_forgotten_within_hours() -> None:
-    flood = [2.0] * 60 + [8.0] * 6
-    assert _after([*flood, *[2.0] * 40, 8.0, 8.0]).recent[-1] < 5.0
-    assert _after([*flood, *[2.0] * 2000, 8.0, 8.0]).recent[-1] > 6.5
-
-
-def test_one_slot_counts_at_once_if_it_is_far_above_what_is_usual() -> None:
-    usual = [2.0, 2.4, 1.6] * 40
-    assert _after([*usual, 6.0]).recent[-1] == pytest.approx(6.0, rel=0.05)
-    assert _after([*usual, 3.6]).recent[-1] < 3.0
-
-
 def test_a_replica_stays_whose_work_has_just_arrived() -> None:
     # Two minutes in which one replica was enough, and then 30 s of work for two, as bursts before them that passed.
     memory, bursts = Memory(ready=2), ([0.7] * 18 + [1.4, 1.4]) * 12
@@ -183,12 +137,6 @@ def test_a_fleet_without_traffic_is_given_back_however_often_it_turned(spec: int
         at = NOW + SLOT_SECONDS * tick
         decision, memory = decide(snapshot(spec=spec, arrivals=0.0, at=at, mode=Mode.ADVISORY), memory, at)
     assert decision.wanted == spec - 1
-
-
-def test_the_same_sample_counts_once() -> None:
-    forecast = _after([2.0] * 20)
-    again = forecast.learned(9.0, at=forecast.at or 0, seconds=15, horizon_slots=9, peak_slots=20)
-    assert again == forecast
 
 
 @pytest.mark.parametrize("seconds", [2.0, 5.0, 15.0, 30.0, 60.0])
@@ -240,7 +188,7 @@ def test_an_idle_service_s_horizon_stays_that_of_its_warm_up() -> None:
 @pytest.mark.parametrize("idle", [30.0, 90.0, 3600.0])
 def test_the_first_request_after_an_idle_time_stands_for_its_own_window(idle: float) -> None:
     memory = _planned(*[1.0] * 20)
-    forecast = dataclasses.replace(_after([0.0] * 80), slots=5)
+    forecast = dataclasses.replace(forecast_after([0.0] * 80), slots=5)
     memory = dataclasses.replace(memory, plan=dataclasses.replace(memory.plan, forecast=forecast))
     at = (forecast.at or 0.0) + idle
     for now, rate in ((at - 15, 0.0), (at, PER_REPLICA)):
@@ -268,36 +216,10 @@ def test_one_request_after_a_silence_is_not_the_new_mean() -> None:
     assert mean.answer > 160
 
 
-@pytest.mark.parametrize("slots", [0, 1, 2, 5, 20])
-def test_the_forecast_in_force_is_the_largest_of_the_present_slot_and_as_many_before_it_as_are_asked_for(
-    slots: int,
-) -> None:
-    forecast, inside = _after([0.0] * 80, peak=slots), []
-    for number, value in enumerate([9.0, 9.0, *[0.0] * 30]):
-        at = NOW + SLOT_SECONDS * (80 + number)
-        forecast = forecast.learned(value, at=at, seconds=SLOT_SECONDS, horizon_slots=9, peak_slots=slots)
-        inside.append(forecast.peak is not None and forecast.peak > 8.0)
-    assert inside == [True] * (slots + 2) + [False] * (30 - slots)
-
-
 def test_no_more_replicas_are_tried_than_the_bound_says() -> None:
     who = Readers(seconds=20, count_good=True)
     replay = Replay((1e6,) * 60, forecast=2.0, longest_episode=-1)
     assert fewest(replay, who, least=3, capacity=1.0, allowed=0.0) == 3 + MOST_MORE
-
-
-def test_a_long_gap_makes_no_error_of_what_was_not_seen() -> None:
-    forecast = _after([2.0] * 40)
-    later = forecast.learned(8.0, at=(forecast.at or 0) + 3600, seconds=15, horizon_slots=9, peak_slots=20)
-    assert later.errors == forecast.errors
-    assert len(later.trail) == 1
-
-
-@given(demands)
-def test_a_forecast_survives_a_restart(demand: list[float]) -> None:
-    forecast = _after(demand)
-    assert Forecast.from_state(json.loads(json.dumps(forecast.to_state(), allow_nan=False))) == forecast
-    assert len(forecast.errors) <= KEPT_ERRORS
 
 
 @given(st.lists(st.floats(-5, 20), max_size=120), st.floats(0.05, 30), st.integers(1, 20), readers)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="an engine runs on Linux: the copy reads /proc")
+
 SETUP = """
 import asyncio, os, signal, socket
 from andante_vllm.virtual_start import leave_to_the_server
@@ -67,11 +69,9 @@ def _printed(code: str) -> list[str]:
     return ended.stdout.splitlines()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_port_that_the_server_closes_is_closed() -> None:
     assert _printed(PORTS) == ["kept refused"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_signal_for_the_copy_is_not_told_to_the_server() -> None:
     assert _printed(SIGNALS) == ["[]", "['told']"]

@@ -31,7 +31,7 @@ MAX_CHANGES = 120
 LONGEST_PERIOD = 1800.0
 """Seconds for which changes are remembered, as the longest period of a rate limit."""
 MAX_RUNS = 6
-"""One more than the direction changes that a guard counts."""
+"""Runs that are remembered: enough for five direction changes, one more than a guard accepts."""
 CLOCK_TOLERANCE = 60.0
 """Seconds by which two machines' clocks may differ."""
 
