@@ -14,8 +14,9 @@ def _engine_core(pid: int) -> Path:
 
 
 def _stack(process: Path) -> str:
-    """Where the stack is: a new program has it elsewhere, and a copy where it was."""
-    return next(line.split("-")[0] for line in (process / "maps").read_text().splitlines() if line.endswith("[stack]"))
+    """Where the stack begins: a new program has it elsewhere, a copy where it was. It grows at its other end."""
+    (stack,) = [line for line in (process / "maps").read_text().splitlines() if line.endswith("[stack]")]
+    return stack.split()[0].partition("-")[2]
 
 
 def test_the_engine_core_is_a_copy_of_the_api_server(engine: EngineProcess) -> None:
