@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from andante.ports import UnavailableError
 from andante.runtime.queue import WORKERS, ReconcileQueue
 
 HALF = WORKERS // 2
@@ -89,3 +91,30 @@ async def test_those_that_had_to_wait_for_their_own_namespace_come_after() -> No
         namespaces.release.set()
         await _until(lambda: len(queue) == 0 and namespaces.began["hung"] == SERVICES)
         assert namespaces.most_at_once == HALF
+
+
+async def test_an_error_after_the_operator_has_waited_long_enough_is_no_unforeseen_one() -> None:
+    begun, release, unforeseen = threading.Event(), threading.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context))
+
+    def hangs_and_fails(*_: str) -> None:
+        begun.set()
+        release.wait(30)
+        raise UnavailableError
+
+    async def end() -> None:
+        queue = ReconcileQueue(hangs_and_fails, workers=1)
+        work = asyncio.create_task(queue.run())
+        queue.add("hung", "chat", delay=0)
+        await _until(begun.is_set)
+        work.cancel()  # told to end, it waits for the thread
+        await asyncio.sleep(0.01)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()  # and then no longer
+        await asyncio.wait([work])
+        release.set()
+
+    await end()
+    await asyncio.sleep(0.2)  # the thread's error is on its way
+    gc.collect()
+    assert unforeseen == []

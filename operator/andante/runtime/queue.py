@@ -147,6 +147,7 @@ async def _to_its_end(task: asyncio.Future[float | None]) -> float | None:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        # The next operator repeats the work. Whoever is cancelled twice no longer waits, and its error is no surprise.
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         await asyncio.wait([task])
-        task.exception()  # mark the error as seen; the next operator repeats the work
         raise
