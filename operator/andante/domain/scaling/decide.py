@@ -72,7 +72,9 @@ def _learn(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Memory, law.
         hindered = memory.deficit_since is not None and feedback.hindrance(snapshot, memory, now) is not None
         doubtful = hindered or memory.relief.in_vain > 0
         late_for = None if memory.deficit_since is None or doubtful else now - memory.deficit_since
-        plan = law.learned(plan, snapshot, now, warmup=warmup, forget=forget, late_for=late_for)
+        plan = law.learned(
+            plan, snapshot, now, warmup=warmup, forget=forget, late_for=late_for, relievable=not doubtful
+        )
         found = law.wanted(plan, snapshot, now, warmup=warmup, forget=forget, relievable=not hindered)
     return dataclasses.replace(memory, plan=law.noted(plan, found, snapshot, now)), found
 

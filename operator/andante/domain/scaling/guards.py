@@ -16,7 +16,7 @@ MOST_TURNS = 4
 """Direction changes within `MOST_TURNS_WINDOWS` that are accepted."""
 MOST_TURNS_WINDOWS, LONGEST_TURNS = 12.0, 3600.0
 """Scale-down windows in which direction changes are counted (an hour at the default window), and the most seconds."""
-WORTH_A_TURN = 1 / 3
+WORTH_A_TURN = 1 / 2
 """A larger share of the replicas that is too many goes all the same: it is no wobble."""
 
 Guard = Callable[[Proposal, Snapshot, Memory, float], Proposal | None]

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from andante.domain.scaling.capacity import Lengths, backlog, full_batch, learned_lengths, served, work
 from andante.domain.scaling.demand import Demand
+from andante.domain.scaling.derating import Derating, Evidence
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.explain import CurvePoint, Proposal, too_late
 from andante.domain.scaling.figures import Observed, value_of
@@ -99,10 +100,15 @@ class Plan:
     """Time since which there has been a plan at every tick."""
     full_since: float | None = None
     """Time since which all replicas have been full at every tick."""
+    derating: Derating = dataclasses.field(default_factory=Derating)
+    """How much of a replica's reckoned capacity the plan counts on."""
 
     def without_quiet(self) -> Self:
         """The plan where it is not known what happened since."""
-        return dataclasses.replace(self, above_since=None, known_since=None, full_since=None, wants=())
+        derating = self.derating.without_quiet()
+        return dataclasses.replace(
+            self, above_since=None, known_since=None, full_since=None, wants=(), derating=derating
+        )
 
     def later(self, gap: float) -> Self:
         """The plan after a gap in the metrics, which pauses the windows in which a plan must last."""
@@ -111,6 +117,7 @@ class Plan:
             known_since=None if self.known_since is None else self.known_since + gap,
             full_since=None,
             wants=later(self.wants, gap),
+            derating=self.derating.without_quiet(),
         )
 
     def without_future(self, latest: float) -> Self:
@@ -124,6 +131,7 @@ class Plan:
             above_since=past(self.above_since, latest),
             known_since=past(self.known_since, latest),
             full_since=past(self.full_since, latest),
+            derating=self.derating.without_future(latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -139,6 +147,7 @@ class Plan:
             "aboveSince": self.above_since,
             "knownSince": self.known_since,
             "fullSince": self.full_since,
+            "derating": self.derating.to_state(),
         }
         return without_nulls(state)
 
@@ -158,6 +167,7 @@ class Plan:
             above_since=optional_number(state.get("aboveSince")),
             known_since=optional_number(state.get("knownSince")),
             full_since=optional_number(state.get("fullSince")),
+            derating=Derating.from_state(state.get("derating") or {}),
         )
 
 
@@ -178,10 +188,18 @@ class Wanted:
 
 
 def learned(
-    plan: Plan, snapshot: Snapshot, now: float, *, warmup: float, forget: float, late_for: float | None
+    plan: Plan,
+    snapshot: Snapshot,
+    now: float,
+    *,
+    warmup: float,
+    forget: float,
+    late_for: float | None,
+    relievable: bool = True,
 ) -> Plan:
     """The plan's memory after this tick. `warmup`: seconds; `forget`: seconds in which the measured ceiling grows by a
-    factor e; `late_for`: seconds for which readers have been late, None while they are not."""
+    factor e; `late_for`: seconds for which readers have been late and more replicas would relieve them, None while they
+    are not late; `relievable`: False while it is doubtful that more replicas would relieve them."""
     told, pace = snapshot.demand, snapshot.rules.pace
     engine, arrivals = _known_engine(told), told.arrivals
     if engine is None or not isinstance(arrivals, Observed) or told.window <= 0:
@@ -205,6 +223,7 @@ def learned(
     done = served(told, lengths, engine, pace=pace)
     full = _all_full(snapshot, lengths, engine)
     plan = dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
+    plan = _with_derating(plan, snapshot, now, seconds=seconds, demand=demand, relievable=relievable, forget=forget)
     return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
@@ -228,6 +247,27 @@ def _with_losses(plan: Plan, snapshot: Snapshot, seconds: float) -> Plan:
     lost, requests = (0.0, 0.0) if loss is None or rate is None else (loss * rate * seconds, rate * seconds)
     kept = math.exp(-seconds / BALANCE_SECONDS)
     return dataclasses.replace(plan, lost=(short(kept * plan.lost[0] + lost), short(kept * plan.lost[1] + requests)))
+
+
+def _with_derating(
+    plan: Plan, snapshot: Snapshot, now: float, *, seconds: float, demand: float, relievable: bool, forget: float
+) -> Plan:
+    """Learn from what the answers of the newest `seconds` lost, by the same count as `_with_losses`."""
+    loss, rate, ready = value_of(snapshot.loss), value_of(snapshot.demand.answers), snapshot.replicas.ready
+    if loss is None or rate is None or not ready or plan.lengths is None:
+        return plan
+    new = Evidence(
+        loss=loss,
+        budget=max(snapshot.rules.allowed_loss, 1e-6),
+        requests=rate * seconds,
+        usual_rate=max(plan.lengths.rate, LEAST_PRIOR_REQUESTS / BALANCE_SECONDS),
+        load=demand / ready,
+    )
+    needed = max((replicas for _, replicas in plan.wants), default=1.0)
+    derating = plan.derating.learned(
+        new, now, enough=needed <= ready, relievable=relievable, window=snapshot.rules.settle, forget=forget
+    )
+    return dataclasses.replace(plan, derating=derating)
 
 
 def _all_full(snapshot: Snapshot, lengths: Lengths, engine: EngineCapacity) -> bool:
@@ -301,7 +341,9 @@ def wanted(
     queue = BACKLOG_SHARE * waiting / BACKLOG_SECONDS
     demand = peak + queue
     ceiling = ceiling_now(plan, now, forget=forget) if relievable else None
-    share = 1.0 if ceiling is None else min(1.0, max(LEAST_CEILING, CEILING_BACK_OFF * ceiling))
+    share = plan.derating.share
+    if ceiling is not None:
+        share = min(share, max(LEAST_CEILING, CEILING_BACK_OFF * ceiling))
     pace = rules.pace if rules.pace > 0 else 1 / max(engine.step_time.base, 1e-6)
     readers = Readers(seconds=(lengths.answer + 1) / (2 * pace), count_good=rules.counts_good)
     newest = plan.forecast.newest + queue
