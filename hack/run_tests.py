@@ -38,16 +38,12 @@ def _root_on_linux() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One suite. `shows`: its purpose. `commands`: in order. `blocked`: returns why it cannot run here, or None.
-
-    `gives_way`: it computes and waits for nothing, so it takes only what the suites beside it leave of the processor.
-    """
+    """One suite. `shows`: its purpose. `commands`: in order. `blocked`: returns why it cannot run here, or None."""
 
     name: str
     shows: str
     commands: tuple[tuple[str, ...], ...]
     blocked: Callable[[], str | None] = _anywhere
-    gives_way: bool = False
 
 
 def _pytest(*args: str) -> tuple[str, ...]:
@@ -71,22 +67,10 @@ SUITES: tuple[Suite, ...] = (
             (str(VENV / "lint-imports"),),
             ("make", "workflow-lint"),
         ),
-        gives_way=True,
     ),
-    Suite("unit", "measures, policies, boundaries", (_pytest("tests/unit"),), gives_way=True),
-    Suite(
-        "golden",
-        "CRD, manifests, charts: no generated file drifts",
-        (("make", "helm"), _pytest("tests/golden")),
-        gives_way=True,
-    ),
-    Suite(
-        "alerts",
-        "each alert fires where it should, on Prometheus 2 and 3",
-        (_pytest("tests/alerts"),),
-        _linux,
-        gives_way=True,
-    ),
+    Suite("unit", "measures, policies, boundaries", (_pytest("tests/unit"),)),
+    Suite("golden", "CRD, manifests, charts: no generated file drifts", (("make", "helm"), _pytest("tests/golden"))),
+    Suite("alerts", "each alert fires where it should, on Prometheus 2 and 3", (_pytest("tests/alerts"),), _linux),
     Suite("contract", "our classes inside the real vLLM, on a virtual GPU", (("make", "test-contract"),), _linux),
     Suite(
         "operator",
@@ -114,12 +98,11 @@ class Stage:
     rest: tuple[str, ...] = ()
 
 
-# In the first stage two lanes wait now and then, for engines and for a control plane, and a third computes in the
-# meantime; which of them ends first depends on the machine. The end-to-end suites wait for engines, drains and alerts
-# more than they compute; a test that compares times waits until the others' engines have started
-# (tests/e2e/machine_load.py).
+# In the first stage one lane computes, and the other waits for a control plane; which of them ends first depends on the
+# machine. The end-to-end suites wait for engines, drains and alerts more than they compute; a test that compares times
+# waits until the others' engines have started (tests/e2e/machine_load.py).
 STAGES: tuple[Stage, ...] = (
-    Stage((("lint", "unit", "golden", "alerts"), ("contract",), ("operator",)), rest=("cluster",)),
+    Stage((("lint", "unit", "golden", "contract"), ("operator",)), rest=("cluster", "alerts")),
     Stage((("changes",), ("install",), ("on-call",))),
 )
 
@@ -167,9 +150,8 @@ def _say(suite: Suite, line: str) -> None:
 
 def _run(suite: Suite, command: Sequence[str], findings: Findings) -> int:
     _say(suite, f"$ {shlex.join(command)}")
-    lowered = ("nice", "-n", "10") if suite.gives_way else ()
     with subprocess.Popen(
-        (*lowered, *command), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         for line in process.stdout or ():
             _say(suite, line)

@@ -1,6 +1,5 @@
 """What the runner of the suites runs beside what, and what it says at the end of its output."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -67,19 +66,6 @@ def test_a_suite_of_the_rest_runs_alone_when_it_is_asked_for(
     monkeypatch.setattr(sys, "argv", ["run_tests.py", "rest"])
     assert run_tests.main() == 0
     assert "suites: 1 passed, 0 failed, 0 could not run" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("gives_way", "more"), [(False, 0), (True, 10)])
-def test_a_suite_that_only_computes_gives_way(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gives_way: bool, more: int
-) -> None:
-    program = "import os; print('nice', os.nice(0))"
-    suite = run_tests.Suite("unit", "one command", ((sys.executable, "-c", program),), gives_way=gives_way)
-    monkeypatch.setattr(run_tests, "SUITES", (suite,))
-    monkeypatch.setattr(run_tests, "STAGES", (run_tests.Stage((("unit",),)),))
-    monkeypatch.setattr(sys, "argv", ["run_tests.py"])
-    assert run_tests.main() == 0
-    assert f"nice {min(os.nice(0) + more, 19)}\n" in capsys.readouterr().out
 
 
 def test_every_suite_has_its_place() -> None:
