@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -94,27 +95,31 @@ async def test_those_that_had_to_wait_for_their_own_namespace_come_after() -> No
 
 
 async def test_an_error_after_the_operator_has_waited_long_enough_is_no_unforeseen_one() -> None:
-    begun, release, unforeseen = threading.Event(), threading.Event(), list[object]()
+    begun, release = threading.Event(), threading.Event()
+    failed, unforeseen = list[weakref.ref[UnavailableError]](), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unforeseen.append(context))
 
     def hangs_and_fails(*_: str) -> None:
         begun.set()
         release.wait(30)
-        raise UnavailableError
+        error = UnavailableError()
+        failed.append(weakref.ref(error))
+        raise error
 
     async def end() -> None:
         queue = ReconcileQueue(hangs_and_fails, workers=1)
         work = asyncio.create_task(queue.run())
         queue.add("hung", "chat", delay=0)
         await _until(begun.is_set)
-        work.cancel()  # told to end, it waits for the thread
-        await asyncio.sleep(0.01)
+        work.cancel()  # told to end, it waits for the thread, some turns of the loop later
+        for _ in range(10):
+            await asyncio.sleep(0)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()  # and then no longer
         await asyncio.wait([work])
         release.set()
 
     await end()
-    await asyncio.sleep(0.2)  # the thread's error is on its way
-    gc.collect()
+    # asyncio tells of an error that nothing retrieved when the error goes.
+    await _until(lambda: bool(unforeseen or (failed and gc.collect() >= 0 and failed[0]() is None)))
     assert unforeseen == []
