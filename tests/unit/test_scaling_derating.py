@@ -31,6 +31,13 @@ def test_it_grows_to_all_of_it_while_readers_lose_nothing() -> None:
     assert _after(400, load=1.0).share == 1
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.06])
+def test_a_request_counts_the_same_at_every_length_of_a_tick(loss: float) -> None:
+    often, seldom = _after(300, loss=loss, load=0.4, requests=1.0), _after(20, loss=loss, load=0.4, requests=15.0)
+    assert often.share == pytest.approx(seldom.share, abs=1e-3)
+    assert abs(seldom.share - START) > 5e-3
+
+
 def test_it_falls_while_readers_lose_more_than_the_budget() -> None:
     assert START > _after(10, loss=0.1).share > _after(20, loss=0.1).share > LEAST
     assert _after(1000, loss=0.1).share == LEAST

@@ -70,11 +70,9 @@ def _learn(snapshot: Snapshot, memory: Memory, now: float) -> tuple[Memory, law.
     if not snapshot.blind:
         memory = dataclasses.replace(memory, relief=memory.relief.learned(snapshot, now, settled=settled))
         hindered = memory.deficit_since is not None and feedback.hindrance(snapshot, memory, now) is not None
-        doubtful = hindered or memory.relief.in_vain > 0
-        late_for = None if memory.deficit_since is None or doubtful else now - memory.deficit_since
-        plan = law.learned(
-            plan, snapshot, now, warmup=warmup, forget=forget, late_for=late_for, relievable=not doubtful
-        )
+        late_for = None if memory.deficit_since is None else now - memory.deficit_since
+        relievable = not hindered and memory.relief.in_vain == 0
+        plan = law.learned(plan, snapshot, now, warmup=warmup, forget=forget, late_for=late_for, relievable=relievable)
         found = law.wanted(plan, snapshot, now, warmup=warmup, forget=forget, relievable=not hindered)
     return dataclasses.replace(memory, plan=law.noted(plan, found, snapshot, now)), found
 

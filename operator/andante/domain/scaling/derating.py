@@ -23,7 +23,6 @@ from andante.domain.scaling.numbers import (
     optional_pair,
     past,
     past_pair,
-    short,
     since,
     without_nulls,
 )
@@ -44,6 +43,11 @@ growth back to it would try the same again and again."""
 ENOUGH_WINDOWS = 3.0
 """Windows of the measures for which there must have been as many replicas as the plan wanted: readers who wait since
 before are late although the replicas are enough now."""
+
+
+def _fine(share: float) -> float:
+    """Six digits: what a second's requests tell on replicas that are half busy is less than the fourth one."""
+    return float(f"{share:.6g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,7 @@ class Derating:
         """The share after `new`. `enough`: whether there are as many replicas as the plan wants: what readers lose
         while replicas are on their way was lost by the forecast. `relievable`: whether more replicas would relieve
         the readers who are late. `window`: seconds of the measures; `forget`: seconds in which the share at which
-        readers lost grows by a factor e."""
+        readers lost grows by a factor e. The control is ours, without a source."""
         known = dataclasses.replace(self, enough_since=since(self.enough_since, now, holds=enough))
         value = max(WORST, 1 - new.loss / new.budget)
         if value < 0 and not (enough and relievable):
@@ -84,14 +88,14 @@ class Derating:
         if value > 0:  # replicas with little to do do not show that they can do more
             value *= min(1.0, new.load / known.share)
         share = known.share * math.exp(value * new.requests / (new.usual_rate * SECONDS))
-        share = short(min(1.0, max(LEAST, share)))
+        share = _fine(min(1.0, max(LEAST, share)))
         if share < known.share:
             for_long = known.enough_since is not None and now - known.enough_since >= ENOUGH_WINDOWS * window
             lost_at = (now, known.share) if for_long else known.lost_at
             return dataclasses.replace(known, share=share, lost_at=lost_at)
         bound = grown(known.lost_at, now, seconds=forget)
         if bound is not None:
-            share = max(known.share, min(share, short(BACK_OFF * bound)))
+            share = max(known.share, min(share, _fine(BACK_OFF * bound)))
         return dataclasses.replace(known, share=share)
 
     def without_quiet(self) -> Self:

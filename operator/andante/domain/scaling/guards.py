@@ -72,7 +72,7 @@ def turned_often(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: fl
     turns = memory.turns(since=now - within)
     # A plan remembers what it wanted above one; where there is none, it is not known how many are too many.
     planned = 1.0 if memory.plan.known_since is not None else float(present)
-    needed = max((replicas for _, replicas in memory.plan.wants), default=planned)
+    needed = memory.plan.needed(otherwise=planned)
     if turns + 2 <= MOST_TURNS or present - needed > WORTH_A_TURN * present:
         return None
     message = f"the number of replicas changed its direction {turns} times within {within:.0f} s: none goes for now"

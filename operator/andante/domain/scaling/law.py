@@ -103,6 +103,10 @@ class Plan:
     derating: Derating = dataclasses.field(default_factory=Derating)
     """How much of a replica's reckoned capacity the plan counts on."""
 
+    def needed(self, *, otherwise: float) -> float:
+        """Most replicas that it asked for in the scale-down window; `otherwise`: where that was never more than one."""
+        return max((replicas for _, replicas in self.wants), default=otherwise)
+
     def without_quiet(self) -> Self:
         """The plan where it is not known what happened since."""
         derating = self.derating.without_quiet()
@@ -195,11 +199,11 @@ def learned(
     warmup: float,
     forget: float,
     late_for: float | None,
-    relievable: bool = True,
+    relievable: bool,
 ) -> Plan:
     """The plan's memory after this tick. `warmup`: seconds; `forget`: seconds in which the measured ceiling grows by a
-    factor e; `late_for`: seconds for which readers have been late and more replicas would relieve them, None while they
-    are not late; `relievable`: False while it is doubtful that more replicas would relieve them."""
+    factor e; `late_for`: seconds for which readers have been late, None while they are not; `relievable`: False while
+    it is doubtful that more replicas would relieve them: what they lose then teaches nothing about a replica."""
     told, pace = snapshot.demand, snapshot.rules.pace
     engine, arrivals = _known_engine(told), told.arrivals
     if engine is None or not isinstance(arrivals, Observed) or told.window <= 0:
@@ -219,7 +223,7 @@ def learned(
         demand, at=arrivals.at, seconds=seconds, horizon_slots=slots, peak_slots=peak_slots
     )
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
-    lasting = None if late_for is None else late_for >= slots * SLOT_SECONDS
+    lasting = None if late_for is None or not relievable else late_for >= slots * SLOT_SECONDS
     done = served(told, lengths, engine, pace=pace)
     full = _all_full(snapshot, lengths, engine)
     plan = dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
@@ -263,9 +267,13 @@ def _with_derating(
         usual_rate=max(plan.lengths.rate, LEAST_PRIOR_REQUESTS / BALANCE_SECONDS),
         load=demand / ready,
     )
-    needed = max((replicas for _, replicas in plan.wants), default=1.0)
     derating = plan.derating.learned(
-        new, now, enough=needed <= ready, relievable=relievable, window=snapshot.rules.settle, forget=forget
+        new,
+        now,
+        enough=plan.needed(otherwise=1.0) <= ready,
+        relievable=relievable,
+        window=snapshot.rules.settle,
+        forget=forget,
     )
     return dataclasses.replace(plan, derating=derating)
 
