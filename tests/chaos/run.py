@@ -50,13 +50,16 @@ class Report:
     wrong: list[str]
     longest_convergence: float = 0.0
     most_reads: int = 0
-    """Most scrapes that a service had to wait for its new replicas."""
+    """Most scrapes that a service had to wait for the decision about its new replicas."""
+    longest_write: float = 0.0
+    """Most seconds from that decision to its write."""
 
     def text(self) -> str:
         lines = [f"{count:5d}  {name}" for name, count in sorted(self.faults.items())]
         lines.append(
             f"seed {self.seed}: {self.faults.total()} faults of {len(self.faults)} kinds; all as it should be after at"
-            f" most {self.longest_convergence:.1f} s; replicas after at most {self.most_reads} scrapes"
+            f" most {self.longest_convergence:.1f} s; decided after at most {self.most_reads} scrapes,"
+            f" written {self.longest_write:.1f} s later"
         )
         return "\n".join([*lines, *(f"WRONG: {wrong}" for wrong in self.wrong)])
 
@@ -112,6 +115,7 @@ class Chaos:
         took = self._convergence.wait()
         self.report.longest_convergence = max(self.report.longest_convergence, took)
         self.report.most_reads = self._react.most_reads
+        self.report.longest_write = self._react.longest_write
         kind = "contained" if contained else "of all kinds"
         self._say(
             f"{self.report.faults.total():5d} faults; the last {len(planned)}, {kind}, took"
