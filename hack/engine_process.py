@@ -33,6 +33,7 @@ from andante_vllm.virtual_start import METHOD_VARIABLE
 from hack.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
+_CORE = "VLLM::EngineCor"  # Linux keeps 15 characters
 START_SECONDS = 280.0
 STOP_SECONDS = 60.0
 VLLM_CACHE = Path(sys.prefix) / "vllm-cache"
@@ -88,6 +89,13 @@ class EngineProcess:
         if self._process is None:
             raise RuntimeError("the engine was not started")
         return self._process.pid
+
+    @property
+    def core_pid(self) -> int:
+        """Pid of the engine core, which is a child of the API server."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        (core,) = (int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == _CORE)
+        return core
 
     @property
     def metrics_folder(self) -> Path:

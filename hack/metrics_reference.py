@@ -182,11 +182,8 @@ histogram_quantile(0.95,
 or histogram_quantile(0.95,
   sum by (namespace, llmservice, qoe_class) (rate(andante_ttft_seconds[5m])))
 
-# Engines that hang: requests are open and no step has computed anything for five minutes. vLLM's health check
-# does not see that. With policy fcfs: vllm:iteration_tokens_total_count for andante_scheduler_steps_total
-sum by (namespace, pod) (andante_open_requests) > 0
-  and on (namespace, pod)
-    sum by (namespace, pod) (increase(andante_scheduler_steps_total[5m])) == 0
+# Engines that hang: requests are open and no step has been made for half a minute
+max by (namespace, pod) (andante_engine_silent_seconds) > 30
 
 # Services with a problem, and its reason
 andante_service_condition{type="Degraded", status="True"}

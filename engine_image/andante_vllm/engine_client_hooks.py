@@ -1,8 +1,9 @@
-"""Hooks the delivery meter into vLLM's engine client (the API server's side of the engine) in two places.
+"""Hooks the delivery meter into vLLM's engine client (the API server's side of the engine) in three places.
 
 Only this module depends on `vllm.v1.engine.async_llm.AsyncLLM` of the pinned version: on `generate()`, through which
-every endpoint gets its tokens, and on `shutdown()`, which starts a drain. Both are wrapped, not replaced. A request
-that did not come through our middleware passes unchanged.
+every endpoint gets its tokens, on `shutdown()`, which starts a drain, and on what its output handler calls for each
+message of the engine core. All are wrapped, not replaced. A request that did not come through our middleware passes
+unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import importlib
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
 from http import HTTPStatus
@@ -24,6 +27,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from andante_vllm import request_args
 from andante_vllm.delivery import EngineEnd
 from andante_vllm.drain import Drain
+from andante_vllm.engine_progress import CoreMessages
 from andante_vllm.expectations import BadExpectationError
 
 
@@ -77,7 +81,9 @@ _DOOR_SECONDS: Final = 5.0
 _LAST_LOOK_SECONDS: Final = 0.25
 """Wait after the port is closed, for requests on connections that were accepted just before."""
 
-drain = Drain()  # one engine client per API server process; vLLM gives the middleware no access to it
+# One engine client per API server process; vLLM gives the middleware no access to it.
+drain = Drain()
+messages = CoreMessages()
 
 
 def install(close_server: Callable[[], None]) -> None:
@@ -118,6 +124,23 @@ def install(close_server: Callable[[], None]) -> None:
 
     AsyncLLM.generate = metered(AsyncLLM.generate)
     AsyncLLM.shutdown = shutdown
+    _note_messages()
+
+
+def _note_messages() -> None:
+    """Note each message of the engine core. Where this vLLM has no such call, a core that hangs is not noticed."""
+    processor = getattr(importlib.import_module(AsyncLLM.__module__), "OutputProcessor", None)
+    plain = getattr(processor, "update_scheduler_stats", None)
+    if processor is None or plain is None:
+        return
+
+    @functools.wraps(plain)
+    def update_scheduler_stats(self: Any, *args: Any, **kwargs: Any) -> Any:
+        messages.heard_at = time.monotonic()
+        return plain(self, *args, **kwargs)
+
+    processor.update_scheduler_stats = update_scheduler_stats
+    messages.known = True
 
 
 def metered(plain_generate: Callable[..., AsyncGenerator[Any, None]]) -> Callable[..., AsyncGenerator[Any, None]]:

@@ -26,6 +26,14 @@ class EngineLimits(NamedTuple):
     max_num_batched_tokens: int
 
 
+def open_requests(client: Any) -> int | None:
+    """Requests that the engine has not answered to the end; None where this vLLM does not tell."""
+    try:
+        return len(client.output_processor.request_states)
+    except (AttributeError, TypeError):
+        return None
+
+
 def waiting(client: Any) -> Waiting | None:
     """What waits now; None where this vLLM does not tell. For the event loop's thread."""
     try:

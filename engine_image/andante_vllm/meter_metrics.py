@@ -184,6 +184,11 @@ class MeterMetrics:
             ("model_name",),
         )
 
+        self._engine_silence = gauge(
+            metric_names.ENGINE_SILENT_SECONDS,
+            "Seconds for which the engine core has made no step while requests are open; NaN: not known.",
+            ("model_name",),
+        )
         self._step_time_fitted = gauge(
             metric_names.IDLE_STEP_TIME_FITTED,
             "1 if deficits of cause `idle` come from the fitted step time, 0 if from a profile or a typical GPU.",
@@ -294,6 +299,10 @@ class MeterMetrics:
         self._waiting_prompt_tokens.labels(self._model_name).set(unknown if waiting is None else waiting.prompt_tokens)
         if limits is not None:
             self._engine_info.labels(self._model_name, *map(str, limits)).set(1)
+
+    def set_engine_silence(self, seconds: float | None) -> None:
+        """Show for how long the engine core has been silent; None: not known."""
+        self._engine_silence.labels(self._model_name).set(math.nan if seconds is None else seconds)
 
     def set_step_time_fitted(self, fitted: bool) -> None:
         self._step_time_fitted.labels(self._model_name).set(1 if fitted else 0)

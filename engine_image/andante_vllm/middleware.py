@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vllm.logger import init_logger
 
 from andante.domain.answer_length import AnswerLengths
+from andante.domain.deficit_cause import DeficitByCause
 from andante.domain.request_meter import Outcome
 from andante_vllm import engine_client_hooks as hooks
 from andante_vllm import engine_demand, web_server
@@ -24,6 +25,7 @@ from andante_vllm.body_checks import bound_errors
 from andante_vllm.chosen_metrics import chosen_metrics, chosen_names, send_text
 from andante_vllm.company import Company
 from andante_vllm.drain import Announcement, announcement_file
+from andante_vllm.engine_progress import EngineProgress
 from andante_vllm.expectations import BadExpectationError, QoEClasses, from_headers
 from andante_vllm.idle_step_time import IdleStepTime, metric_files, start_values
 from andante_vllm.live_settings import LiveQoESettings
@@ -51,6 +53,8 @@ _COUNTED_PATHS: Final = frozenset({"/v1/completions", "/v1/chat/completions", "/
 # The code in which vLLM's endpoints read and check a body: module, and function if the module does other work too.
 _BODY_CHECKS: Final = frozenset({"fastapi.dependencies.utils", "pydantic.type_adapter", "starlette.requests.json"})
 _METRICS_PATHS: Final = frozenset({"/metrics", "/metrics/"})
+_HEALTH_PATH: Final = "/health"
+_HANGS: Final = "The engine has made no step for some time and is started again; try again."
 
 
 class DeliveryMeter:
@@ -77,6 +81,10 @@ class DeliveryMeter:
         self._in_flight = RequestsInFlight(report=self._metrics.set_open, monotonic=time.monotonic)
         self._lengths = AnswerLengths()
         self._company = Company()
+        self._client: Any = None
+        self._progress = EngineProgress(
+            hooks.messages, self._company, patience=config.hang_timeout_seconds, monotonic=time.monotonic
+        )
         self._known_classes: set[str] = set()
         self._show(self._classes)
 
@@ -87,8 +95,10 @@ class DeliveryMeter:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._server is None:  # vLLM stores the server in its app's state, which a middleware cannot read earlier
-            self._server = getattr(scope["app"].state, "server", None) if "app" in scope else None
+        if self._server is None and "app" in scope:
+            # vLLM stores both in its app's state, after it has made the middleware.
+            self._server = getattr(scope["app"].state, "server", None)
+            self._client = getattr(scope["app"].state, "engine_client", None)
         connection = web_server.connection_of(scope)
         reply = Reply(
             send,
@@ -102,10 +112,12 @@ class DeliveryMeter:
         try:
             if scope["method"] == "POST":
                 await self._meter(scope, receive, reply, connection)
+            elif scope["path"] == _HEALTH_PATH and self._hangs():
+                await reply.refuse(503, "ServiceUnavailableError", _HANGS)
             else:
                 names: frozenset[str] = frozenset()
                 if scope["path"] in _METRICS_PATHS:
-                    self._refresh_gauges(scope)
+                    self._refresh_gauges()
                     names = chosen_names(scope["query_string"])
                 if names and (folder := metric_files()) is not None:
                     await send_text(reply.send, chosen_metrics(folder, names))
@@ -134,6 +146,13 @@ class DeliveryMeter:
             return False
         self._metrics.connection_ended(reason)
         return True
+
+    def _hangs(self) -> bool:
+        """Whether the engine core hangs. Logs when that begins and when it ends."""
+        turned = self._progress.turned(self._client)
+        if turned is not None:
+            logger.error("%s", turned)
+        return self._progress.hangs(self._client)
 
     def _close_server(self) -> None:
         if self._server is not None:
@@ -184,7 +203,10 @@ class DeliveryMeter:
             # Only requests for tokens may prolong the drain.
             counts = scope["path"] in _COUNTED_PATHS
             with hooks.drain.answering() if counts else contextlib.nullcontext(not hooks.drain.stopping) as in_time:
-                if in_time:
+                if in_time and counts and self._progress.hangs(self._client):
+                    # The client keeps its connection to a replica that is not ready any more, and would wait here.
+                    await reply.refuse(503, "ServiceUnavailableError", _HANGS)
+                elif in_time:
                     await self._app(scope, receive_and_watch, reply.send)
                 else:
                     # The engine would give an empty answer. With this refusal the client can ask another replica.
@@ -207,6 +229,8 @@ class DeliveryMeter:
         score = request.score_ended(outcome, at)
         idle = self._step_time.current()
         causes, idle_reason = request.causes(score, outcome, at, idle=idle)
+        if self._progress.is_doubtful(self._client):
+            causes, idle_reason = DeficitByCause(failed=causes.total), None
         if outcome is Outcome.COMPLETED:
             self._lengths.learn(request.qoe_class.name, score.tokens)
         self._metrics.ended(
@@ -237,14 +261,15 @@ class DeliveryMeter:
         for name in classes.names:
             self._metrics.show_class(name)
 
-    def _refresh_gauges(self, scope: Scope) -> None:
+    def _refresh_gauges(self) -> None:
         self._current_classes()
-        self._in_flight.report(self._known_classes, idle=self._step_time.current())
+        self._in_flight.report(
+            self._known_classes, idle=self._step_time.current(), hung=self._progress.is_doubtful(self._client)
+        )
+        self._metrics.set_engine_silence(self._progress.silent_seconds(self._client))
         self._metrics.set_step_time_fitted(self._step_time.fitted)
         self._metrics.set_settings_valid(self._settings.valid)
-        # vLLM stores its client in its app's state, after it has made the middleware.
-        client = getattr(scope["app"].state, "engine_client", None) if "app" in scope else None
-        self._metrics.set_demand(engine_demand.waiting(client), engine_demand.limits(client))
+        self._metrics.set_demand(engine_demand.waiting(self._client), engine_demand.limits(self._client))
 
 
 def _is_about_the_body(error: BaseException) -> bool:

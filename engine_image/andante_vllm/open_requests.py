@@ -32,10 +32,11 @@ class RequestsInFlight:
     def discard(self, request: MeteredRequest) -> None:
         self._open.discard(request)
 
-    def report(self, classes: Set[str], *, idle: IdleReplica) -> None:
+    def report(self, classes: Set[str], *, idle: IdleReplica, hung: bool = False) -> None:
         """Report the sums, with zeros for `classes` without requests, unless the last sums are fresh.
 
         `idle`: a replica like this one without other requests, to find the part of a deficit that load has caused.
+        `hung`: the engine makes no step, so that the whole deficit is a failure.
 
         Without open requests there is no work, so zeros are always reported at once.
         """
@@ -56,7 +57,7 @@ class RequestsInFlight:
             qoe_sums[name] += score.qoe or 0.0
             if score.deficit:
                 parts, _ = request.causes(score, None, now, idle=idle)
-                deficits[name].append(parts)
+                deficits[name].append(DeficitByCause(failed=parts.total) if hung else parts)
         self._report(
             {
                 name: OpenRequests(

@@ -17,6 +17,10 @@ from andante.domain.pace import PRESETS, ClientExpectations, QoEClass
 ENGINE_CONFIG_FILE = "engine.yaml"
 QOE_SETTINGS_FILE = "qoe.yaml"
 ENGINE_PORT = 8000
+HANGS = "the engine core hangs"
+"""Start of the engine's last log line before the kubelet starts an engine again that makes no step."""
+HANG_SECONDS = 60.0
+"""Silence of an engine core after which it counts as hung, by default."""
 POLICY_FAILED = "policy failed:"
 """Start of the reason of `andante_scheduler_active` after the policy failed or made an invalid plan."""
 
@@ -296,6 +300,8 @@ class EngineConfig(_Strict):
     port: Annotated[int, Field(ge=1, le=65_535)] = ENGINE_PORT
     shutdown_timeout_seconds: Annotated[int, Field(ge=0, le=86_400)] = 600
     """How long streams in flight may finish after SIGTERM."""
+    hang_timeout_seconds: Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)] = HANG_SECONDS
+    """Time without a step of the engine core, while requests are open, after which /health answers 503; 0: never."""
     http: HTTPConfig = HTTPConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     virtual_gpu: VirtualGPUConfig | None = None

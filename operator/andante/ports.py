@@ -42,6 +42,8 @@ class PodSample:
     """Per QoE class: requests in flight."""
     step_time_fitted: bool | None = None
     """Whether the deficits with cause idle use a fitted step time; None when the pod does not say."""
+    silent_seconds: float | None = None
+    """For how long the engine's core has made no step while requests are open; None when the pod does not say."""
     arrived: tuple[float, float] | None = None
     """Requests that arrived since the engine's start, and their prompts' tokens; None when the pod does not say."""
     waiting: tuple[float, float] | None = None

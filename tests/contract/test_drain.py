@@ -65,7 +65,7 @@ async def test_an_answer_is_whole_however_late_the_server_gets_round_to_its_last
         begun = asyncio.Event()
         answer = asyncio.create_task(_read(client, engine, begun, max_tokens=60))  # 2.5 s
         await begun.wait()
-        (core,) = _children_called(engine.pid, "VLLM::EngineCor")
+        core = engine.core_pid
         engine.terminate()
         await _becomes(lambda: "API server: stopping engine client" in engine.log, seconds=20)
         # Both without effect where the core is told last.
@@ -116,11 +116,6 @@ async def _becomes(true: Callable[[], bool], *, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not true() and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
-
-
-def _children_called(pid: int, name: str) -> list[int]:
-    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [child for child in children if Path(f"/proc/{child}/comm").read_text().strip() == name]
 
 
 def _state(pid: int) -> str:

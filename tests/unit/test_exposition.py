@@ -100,6 +100,14 @@ def test_whether_the_step_time_is_fitted_is_read(line: str | None, fitted: bool 
     assert _sample(TEXT.replace(f"{name} 1.0", "" if line is None else name + line)).step_time_fitted is fitted
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("75.5", 75.5), ("0.0", 0.0), ("NaN", None), ("-1.0", None), ("+Inf", None), (None, None)]
+)
+def test_for_how_long_an_engine_made_no_step_is_read_or_not_known(value: str | None, seconds: float | None) -> None:
+    line = "" if value is None else f'andante_engine_silent_seconds{{model_name="chat"}} {value}\n'
+    assert _sample(TEXT + line).silent_seconds == seconds
+
+
 def test_qoe_is_kept_per_class() -> None:
     assert _sample().by_class == {"reading": (6.5, 7.0)}
 

@@ -18,7 +18,12 @@ _OPEN_DEFICITS = {cause.value: f"{metric_names.OPEN_DEFICIT}/{cause.value}" for 
 NEEDED = (metric_names.OPEN_REQUESTS, metric_names.OPEN_QOE, *_OPEN_DEFICITS.values(), *COUNTERS)
 """The metrics that an engine shows from its start: NAME, or NAME/PART where a label has the parts of a metric. Without
 one of them the pod is not measured: a missing metric is unknown, not 0."""
-OPTIONAL = (metric_names.IDLE_STEP_TIME_FITTED, metric_names.SCHEDULER_ACTIVE, *sorted(DEMAND))
+OPTIONAL = (
+    metric_names.IDLE_STEP_TIME_FITTED,
+    metric_names.ENGINE_SILENT_SECONDS,
+    metric_names.SCHEDULER_ACTIVE,
+    *sorted(DEMAND),
+)
 """Metrics that a pod may lack: then the status says less, or a forecast knows less."""
 WANTED = frozenset({name.split("/", 1)[0] for name in (*NEEDED, *OPTIONAL)})
 MOST_NAMED = 3
@@ -62,12 +67,16 @@ def collect(
     by_class: dict[str, list[float]] = {}
     open_by_class: dict[str, float] = {}
     scheduling: str | None = None
+    silent: float | None = None
     demand = ToldDemand(most=MOST)
     for name, labels, value in readings:
         if name not in WANTED:
             continue
         if name == metric_names.SCHEDULER_ACTIVE:
             scheduling = _scheduling(scheduling, labels.get("reason", "unknown")[:MAX_REASON], active=value == 1)
+            continue
+        if name == metric_names.ENGINE_SILENT_SECONDS:
+            silent = value if 0 <= value < MOST else None  # an engine that does not know it says NaN
             continue
         if name in DEMAND:
             demand.take(name, labels, value)
@@ -103,6 +112,7 @@ def collect(
         open_qoe_sum=sums[metric_names.OPEN_QOE],
         open_deficit={cause: sums[key] for cause, key in _OPEN_DEFICITS.items()},
         step_time_fitted=None if fitted is None else bool(fitted),
+        silent_seconds=silent,
         by_class={name: (pair[0], pair[1]) for name, pair in by_class.items()},
         open_by_class=open_by_class,
         scheduling=scheduling,

@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "PodsRefused": _DEPLOYMENT,
     "ProgressDeadlineExceeded": _POD,
     "CrashLoop": _LOG_BEFORE,
+    "EngineHangs": _LOG,
     "ModelNotFound": _LOG_BEFORE,
     "OutOfMemory": _POD,
     "NameTaken": _EDIT,

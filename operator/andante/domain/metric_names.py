@@ -48,6 +48,7 @@ ENGINE_LIMITS: Final = ("kv_cache_tokens", "max_num_seqs", "max_num_batched_toke
 # The server.
 QOE_SETTINGS_VALID: Final = "andante_qoe_settings_valid"
 IDLE_STEP_TIME_FITTED: Final = "andante_idle_step_time_fitted"
+ENGINE_SILENT_SECONDS: Final = "andante_engine_silent_seconds"
 CONNECTIONS_ENDED: Final = "andante_connections_ended_total"
 
 # The scheduler.

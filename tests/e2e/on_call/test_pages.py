@@ -1,8 +1,8 @@
 """Who is called, and who is not: live services that break their promise in different ways, and two that keep it.
 
 The users of two services wait although the replica is idle: no replica is bought for them, and each service says what
-it is. One service is overloaded until it may scale. The engine of one hangs. The services live side by side, as a page
-takes minutes; the tests run in the order of this file.
+it is. One service is overloaded until it may scale. The engines of two hang: one is started again, the other must not
+be. The services live side by side, as a page takes minutes; the tests run in the order of this file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from e2e.on_call.live_services import LiveServices, Users, live_services
 # Engines start in the first test's fixtures; a page may take eight minutes where nothing was counted before.
 pytestmark = pytest.mark.timeout(1500)
 
+LEAVES_SECONDS = 90.0
+"""Within which a replica whose engine hangs gets no new requests: 60 s without a step, three probes, and the machine's
+own delays."""
+BUSY_SECONDS = 20.0
 QUIET_SECONDS = 40.0
 """Eight ticks of the scaler: a deficit that replicas could relieve has bought them by then."""
 HANG_SECONDS = 8 * 60.0
@@ -57,7 +61,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "engine": {"virtualGPU": {**VIRTUAL_GPU, "maxNumSeqs": 8}},
         "scaling": {"maxReplicas": 1},
     },
-    "hung": {"qoe": {"classes": [{"name": "reading"}]}, "engine": {"virtualGPU": VIRTUAL_GPU}},
+    "hung": {"qoe": {"classes": [{"name": "reading"}]}, "engine": {"virtualGPU": VIRTUAL_GPU, "hangTimeout": "0s"}},
 }
 ASKED: dict[str, tuple[int, dict[str, Any]]] = {
     "whole": (1, {"messages": [{"role": "user", "content": WORDS}], "max_tokens": 40, "stream": False}),
@@ -106,6 +110,38 @@ def hung(services: LiveServices, pages: Alerting) -> Iterator[Hung]:
     """From the start, so that its page is not waited for after the others."""
     with hung_engine(services, "hung") as found:
         yield found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stuck(services: LiveServices, hung: Hung) -> Iterator[Hung]:
+    """The example's service, which may scale to three replicas, and whose engine the kubelet may start again."""
+    with hung_engine(services, services.shared.name) as found:
+        yield found
+
+
+def test_an_engine_that_hangs_leaves_the_service_is_named_and_is_started_again(
+    services: LiveServices, stuck: Hung
+) -> None:
+    name, shared = services.shared.name, services.shared
+    left = LEAVES_SECONDS + BUSY_SECONDS - (time.time() - stuck.since)
+    shared.wait("its replica to leave the Service", lambda: not _serving(services, name), timeout=left)
+    shared.wait("the condition", lambda: services.condition(name, "Degraded") == ("True", "EngineHangs"), timeout=30)
+    shared.wait("its engine to serve again", lambda: _restarts(services, name) == 1 and _serving(services, name))
+    assert services.status(name).get("replicas") == 1
+    assert not services.status(name).get("scaling", {}).get("decisions"), "nothing is bought for it"
+
+
+def _serving(services: LiveServices, name: str) -> bool:
+    """Whether a replica of the service gets new requests."""
+    found = services.shared.kubectl(
+        "get", "endpointslices", "-l", f"kubernetes.io/service-name={name}", "-o=jsonpath={.items[*].endpoints}"
+    )
+    return '"ready":true' in found
+
+
+def _restarts(services: LiveServices, name: str) -> int:
+    path = "-o=jsonpath={.status.containerStatuses[0].restartCount}"
+    return int(services.shared.kubectl("get", "pod", services.pod(name), path) or 0)
 
 
 def test_who_waits_on_an_idle_replica_is_given_no_second_one_and_told_why(services: LiveServices) -> None:

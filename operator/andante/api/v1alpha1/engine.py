@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from andante.api.rules import PATTERN_HINT, Rule, cel_list, cel_map, list_by, matching, rules
 from andante.api.v1alpha1.pod_template import MOST_CHARACTERS, PodTemplate
 from andante.api.values import APIModel, Duration, FreeObject, ObjectName, Quantity
-from andante.engine_config import OWNED_FLAGS, check_extra_arg
+from andante.engine_config import HANG_SECONDS, OWNED_FLAGS, check_extra_arg
 
 OWNED_ENV: Final[Mapping[str, str]] = {
     "HF_TOKEN": "use spec.model.tokenSecretRef, so that no token stands in the resource",
@@ -370,6 +370,9 @@ class Engine(APIModel):
     """Which request runs when."""
     http: HTTPServer = HTTPServer()
     """How a replica treats its clients' connections."""
+    hang_timeout: Annotated[float, Duration(minimum="0s", maximum="1h")] = HANG_SECONDS
+    """A replica whose engine makes no step for so long while requests are open gets no new requests, and a minute later
+    the kubelet starts it again. Set it above the longest time that a step takes on your GPU. 0s: never."""
     extra_args: Annotated[tuple[ExtraArgument, ...], Field(max_length=64)] = ()
     """More flags of `vllm serve`, such as --enable-auto-tool-choice. A flag that Andante sets itself is refused."""
     env: Annotated[

@@ -58,6 +58,7 @@ def engine_config(service: LLMService) -> EngineConfig:
             ),
             "tensor_parallel_size": engine.resolved_tensor_parallel_size,
             "shutdown_timeout_seconds": math.ceil(service.spec.rollout.drain_timeout),
+            "hang_timeout_seconds": engine.hang_timeout,
             "scheduler": SchedulerConfig(
                 policy=scheduler.policy,
                 objective=scheduler.objective,

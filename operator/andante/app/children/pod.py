@@ -31,6 +31,8 @@ preStop first tells the server to close each connection after its reply, so clie
 """
 EXIT_SECONDS: Final = 20
 """Time between the end of the drain and SIGKILL: the engine counts the requests that it cut, closes and exits."""
+HUNG_GRACE_SECONDS: Final = 30
+"""Time between SIGTERM and SIGKILL for an engine that fails its liveness probe."""
 STARTUP_PERIOD_SECONDS: Final = 5
 
 # A real engine loads weights through host memory. The virtual GPU's figures were measured (API server and engine core).
@@ -113,8 +115,9 @@ def _engine_container(service: LLMService, *, settings: OperatorSettings, copied
             failureThreshold=math.ceil(service.spec.rollout.startup_timeout / STARTUP_PERIOD_SECONDS),
         ),
         "readinessProbe": _probe(periodSeconds=5, failureThreshold=3),
-        # The limit is high: a restart of an engine that is only busy would cut all its streams.
-        "livenessProbe": _probe(periodSeconds=10, failureThreshold=6),
+        # The limit is high: a restart of an engine that is only busy would cut all its streams. An engine that fails it
+        # hangs, so that no stream would end within the time for a drain.
+        "livenessProbe": _probe(periodSeconds=10, failureThreshold=6, terminationGracePeriodSeconds=HUNG_GRACE_SECONDS),
         "lifecycle": {"preStop": {"exec": {"command": _drain_command(copied=copied)}}},
         # The engine's last lines become the container's termination message, which the conditions quote.
         "terminationMessagePolicy": "FallbackToLogsOnError",

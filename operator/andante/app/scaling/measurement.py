@@ -78,6 +78,9 @@ class Measurement:
     """Seconds between the window's oldest sample and now: what happened before is not in the figures."""
     unread: str = ""
     """Which ready pods are not measured, and the newest cause; "" where all are."""
+    silent: Mapping[str, float] = field(default_factory=dict)
+    """By pod, ready or not: for how long its engine has made no step while requests are open, in seconds; without pods
+    whose engines work or do not say."""
 
 
 def nothing_measured(why: str, *, scheduling: Mapping[str, str | None] | None = None) -> Measurement:
@@ -161,6 +164,18 @@ class Measurements:
         Requests on pods that are not ready count with their goodput and deficit, where these are known. These pods are
         no capacity and take no load from the ready pods, so an unknown figure of such pods makes no figure unknown.
         """
+        measured = self._measured_by(pods, read, now=now, without_qoe=without_qoe)
+        silent = _silent(pods, read)
+        return replace(measured, silent=silent) if silent else measured
+
+    def _measured_by(
+        self,
+        pods: Sequence[PodAddress],
+        read: Mapping[tuple[str, str], PodSample | Unread],
+        *,
+        now: float,
+        without_qoe: Collection[str],
+    ) -> Measurement:
         ready = [pod for pod in pods if pod.ready]
         self._see(ready, now=now)
         if not ready:
@@ -246,6 +261,12 @@ def _why(
     more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
     known = "; ".join(sorted(reasons)[:_MOST_REASONS]) + more
     return known or "what was read is from before the operator's clock was set"
+
+
+def _silent(pods: Sequence[PodAddress], read: Mapping[tuple[str, str], PodSample | Unread]) -> dict[str, float]:
+    """By pod: for how long its engine has made no step, as it says at its newest read."""
+    answers = {pod.name: read.get((pod.namespace, pod.name)) for pod in pods}
+    return {name: a.silent_seconds for name, a in answers.items() if isinstance(a, PodSample) and a.silent_seconds}
 
 
 def _said_by_unread(

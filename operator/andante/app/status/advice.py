@@ -30,6 +30,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "EmptyAnswers": "see what clients ask: stop strings and max_tokens may end answers before they begin",
     "SlowEngine": "see whether something else uses the GPU or the CPU of the pod's node, whether the GPU is throttled"
     " (nvidia-smi -q -d PERFORMANCE), and whether each answer waits for a compilation (the engine's log)",
+    "EngineHangs": "see the last lines of its log (kubectl logs, with --previous once it was started again) for Xid,"
+    " NCCL or CUDA errors; where it comes back on the same node, cordon that node",
     "InternalError": "see the operator's log; where the message names nothing that you can correct, report it as an"
     " error of Andante",
     "ModelNotFound": "check spec.model.id, revision and source, and that the token of spec.model.tokenSecretRef may"

@@ -23,7 +23,7 @@ from andante.domain.scaling.decide import Decision
 from andante.domain.scaling.figures import Missing, NoTraffic, Observed, Stale
 from andante.domain.slo.ledger import Ledger, NothingCounted, Spent, TooFewRequests
 from andante.domain.slo.promise import DAY, HOUR
-from andante.engine_config import POLICY_FAILED
+from andante.engine_config import HANG_SECONDS, HANGS, POLICY_FAILED
 from andante.ports import Object
 
 Status = Literal["True", "False", "Unknown"]
@@ -122,6 +122,8 @@ def _container_problem(pod: str, container: Mapping[str, Any], log: str) -> Prob
     if reason == "CrashLoopBackOff" or (ended and ended.get("exitCode") not in (0, None)):
         log = log or ended.get("message") or ""
         word = "ModelNotFound" if any(sign in log for sign in _MODEL_NOT_FOUND) else "CrashLoop"
+        if HANGS in log:
+            word = "EngineHangs"
         if ended.get("reason") == "OOMKilled":
             word = "OutOfMemory"
         restarts = container.get("restartCount", 0)
@@ -168,7 +170,7 @@ def conditions(observation: Observation, *, now: float) -> tuple[Condition, ...]
 
 
 def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
-    below = pod_problem(o.pods, o.crash_logs) or deployment_problem(o.deployment)
+    below = pod_problem(o.pods, o.crash_logs) or deployment_problem(o.deployment) or _hang(o)
     if o.spec_problem:
         yield "SpecValid", "False", o.spec_problem.reason, o.spec_problem.message
     elif idle := _without_effect(o.service):
@@ -215,6 +217,24 @@ def _internal(o: Observation) -> Problem | None:
     kind, text = min(o.faults.items())
     message = f"the {kind} of the operator failed for this service alone: {text}"
     return Problem(reason="InternalError", message=with_advice("InternalError", message))
+
+
+def _hang(o: Observation) -> Problem | None:
+    """The first replica whose engine makes no step. The words stay the same while it hangs."""
+    timeout = o.service.spec.engine.hang_timeout
+    seconds = timeout or HANG_SECONDS
+    silent = o.measurement.silent if o.measurement else {}
+    hung = sorted(name for name, since in silent.items() if since >= seconds)
+    if not hung:
+        return None
+    more = f" (and {len(hung) - 1} more)" if len(hung) > 1 else ""
+    then = (
+        "it gets no new requests, and the kubelet starts it again within two minutes"
+        if timeout
+        else "and is not started again, as spec.engine.hangTimeout is 0s"
+    )
+    message = f"pod {hung[0]}{more}: requests are open, and its engine has made no step for {seconds:.0f} s; {then}"
+    return Problem(reason="EngineHangs", message=with_advice("EngineHangs", message))
 
 
 def _ready(o: Observation, below: Problem | None) -> tuple[str, Status, str, str]:
