@@ -37,6 +37,7 @@ protobuf
 kubernetes<33,>=32.0.1
 prometheus-client<1.0,>=0.23.1
 prometheus-api-client
+cronsim
 NEEDS
   compile=("$UV" pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header)
   "${compile[@]}" --no-deps "$scratch/planner.in" -o "$scratch/planner.lock"

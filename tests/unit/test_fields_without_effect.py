@@ -29,7 +29,20 @@ def _told(**spec: Any) -> tuple[str, str, str]:
             {"replicas": 5, "scaling": {"minReplicas": 2, "maxReplicas": 4}},
             "from 2 to 4 replicas. What to do: set scaling.m",
         ),
-        ({"scaling": {"schedule": SCHEDULE, "maxReplicas": 4}}, "scaling.schedule has no effect yet"),
+        (
+            {"scaling": {"schedule": [{**SCHEDULE[0], "start": "99 * * * *"}], "maxReplicas": 4}},
+            "scaling.schedule[morning].start: '99 * * * *' is no cron line, or a time that never comes: bad minute",
+        ),
+        (
+            {"scaling": {"schedule": [{**SCHEDULE[0], "start": "0 0 30 2 *"}], "maxReplicas": 4}},
+            "scaling.schedule[morning].start: '0 0 30 2 *'",
+        ),
+        (
+            {"scaling": {"schedule": [{**SCHEDULE[0], "timeZone": "Mars/Olympus"}], "maxReplicas": 4}},
+            "scaling.schedule[morning].timeZone: there is no time zone 'Mars/Olympus'",
+        ),
+        ({"scaling": {"schedule": SCHEDULE}}, "scaling.maxReplicas is 1 by default. What to do: set scaling.maxR"),
+        ({"scaling": {"schedule": SCHEDULE, "minReplicas": 3, "maxReplicas": 4}}, "as scaling.minReplicas is 3"),
         ({"scaling": {"budget": {"valuePerKiloSmoothTokens": 1}}}, "valuePerKiloSmoothTokens has no effect yet"),
     ],
 )
@@ -46,6 +59,7 @@ def test_each_is_named(spec: dict[str, Any], named: str) -> None:
         {"replicas": 5, "scaling": {"mode": "Manual"}},
         {"replicas": 5, "scaling": {"mode": "Advisory"}},
         {"scaling": {"budget": {"pricePerReplicaHour": 2.5}}},
+        {"scaling": {"schedule": SCHEDULE, "maxReplicas": 4}},
     ],
 )
 def test_what_has_an_effect_is_not(spec: dict[str, Any]) -> None:

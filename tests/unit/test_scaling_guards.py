@@ -9,9 +9,11 @@ import pytest
 
 from andante.domain.scaling.decide import Decision, decide
 from andante.domain.scaling.explain import Proposal
+from andante.domain.scaling.figures import Missing
+from andante.domain.scaling.floors import Floor
 from andante.domain.scaling.guards import turned_often
 from andante.domain.scaling.memory import VERSION, Memory
-from andante.domain.scaling.snapshot import RateLimit, RateLimits
+from andante.domain.scaling.snapshot import OnMetricsMissing, RateLimit, RateLimits
 from unit.scaling_snapshots import NOW, quiet, snapshot
 
 
@@ -37,6 +39,58 @@ def test_a_lowered_maximum_is_followed_even_without_metrics() -> None:
 def test_a_raised_minimum_is_followed_at_once() -> None:
     decision = _wanted(spec=1, min_replicas=4)
     assert (decision.wanted, decision.decisive.reason) == (4, "MinReplicas")
+
+
+def _scheduled(replicas: int, *, start: float = NOW - 60, end: float = NOW + 60, name: str = "surge") -> Floor:
+    return Floor(name=name, start=start, end=end, replicas=replicas)
+
+
+def test_a_scheduled_floor_is_followed_at_once_whatever_a_rate_limit_says() -> None:
+    limits = RateLimits(limits=(_pods(1),))
+    decision = _wanted(spec=1, floors=(_scheduled(4),), up_limits=limits)
+    assert (decision.wanted, decision.decisive.reason) == (4, "ScheduledFloor")
+    assert "scaling.schedule[surge]" in decision.decisive.message
+
+
+def test_of_several_floors_the_highest_counts() -> None:
+    decision = _wanted(spec=1, floors=(_scheduled(3, name="low"), _scheduled(5, name="high"), _scheduled(4)))
+    assert decision.wanted == 5
+    assert "scaling.schedule[high]" in decision.decisive.message
+
+
+def test_a_floor_never_goes_above_max_replicas_and_says_what_stops_it() -> None:
+    decision = _wanted(spec=1, floors=(_scheduled(8),), max_replicas=3)
+    assert (decision.wanted, decision.decisive.reason) == (3, "ScheduledFloor")
+    assert "scaling.maxReplicas is 3" in decision.decisive.message
+
+
+def test_a_floor_below_min_replicas_is_not_the_reason() -> None:
+    assert _wanted(spec=1, floors=(_scheduled(2),), min_replicas=4).decisive.reason == "MinReplicas"
+
+
+def test_a_floor_holds_one_warm_up_before_its_start_and_not_after_its_end() -> None:
+    early = Floor(name="surge", start=NOW + 120, end=NOW + 300, replicas=4)
+    for now, wanted in ((NOW - 1, 1), (NOW, 4), (NOW + 299, 4), (NOW + 300, 1)):
+        decision, _ = decide(snapshot(spec=1, floors=(early,), at=now), Memory(ready=1), now)
+        assert decision.wanted == wanted
+
+
+def test_after_its_end_replicas_go_one_at_a_time() -> None:
+    over = _scheduled(4, end=NOW)
+    decision = _wanted(quiet(carried=10.0, peak=8.0), spec=4, open_requests=4.0, floors=(over,))
+    assert (decision.wanted, decision.decisive.reason) == (3, "OneFewerSuffices")
+
+
+@pytest.mark.parametrize("on_missing", list(OnMetricsMissing))
+def test_a_floor_holds_without_metrics(on_missing: OnMetricsMissing) -> None:
+    blind = Missing(why="Prometheus is down")
+    decision = _wanted(spec=1, deficit=blind, floors=(_scheduled(4),), on_metrics_missing=on_missing)
+    assert decision.wanted == 4
+
+
+def test_a_floor_holds_what_it_asks_for_against_a_removal() -> None:
+    decision = _wanted(quiet(carried=10.0, peak=8.0), spec=4, open_requests=4.0, floors=(_scheduled(4),))
+    assert (decision.wanted, decision.decisive.reason) == (4, "ScheduledFloor")
 
 
 def test_nothing_is_given_back_while_a_replica_warms_up() -> None:

@@ -91,7 +91,8 @@ class ScalingBehavior(APIModel):
 
 
 class ScheduledFloor(APIModel):
-    """A minimum of replicas for a known surge."""
+    """A minimum of replicas for a known surge. It holds from one learned warm-up before its start, so that the replicas
+    serve at the start."""
 
     name: Annotated[
         str,
@@ -181,7 +182,7 @@ class Scaling(APIModel):
     behavior: ScalingBehavior = ScalingBehavior()
     """How fast to scale, as in a HorizontalPodAutoscaler."""
     schedule: Annotated[tuple[ScheduledFloor, ...], Field(max_length=32, json_schema_extra=list_by("name"))] = ()
-    """Minimums of replicas for known surges. Stored and validated; the present scaling law does not use it yet."""
+    """Minimums of replicas for known surges, in Auto mode. Of several at a time the highest counts."""
 
     @property
     def resolved_max_replicas(self) -> int:

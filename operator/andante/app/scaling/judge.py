@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from andante.api.v1alpha1 import LLMService
 from andante.api.v1alpha1.scaling import ScalingRules as DirectionRules
@@ -10,6 +10,7 @@ from andante.app.children import FIELD_MANAGER
 from andante.app.pods import Pods, created_at
 from andante.app.scaling.measurement import Measurement
 from andante.app.scaling.pod_history import Ended
+from andante.app.scaling.schedule import floors
 from andante.domain.scaling.decide import Decision, Step, decide
 from andante.domain.scaling.figures import Figure, Observed, value_of
 from andante.domain.scaling.guards import foreign_owner, mode
@@ -135,6 +136,9 @@ def decided(
     """What the law decides at `now` (Unix time, or any other clock that the memory and the figures follow), and its
     memory for the next decision. `window` as in `judge`. The simulator calls this too: it has no objects to judge."""
     rules = scaling_rules(service, window=window, reach=measurement.reach)
+    scheduled = service.spec.scaling.schedule
+    if scheduled:
+        rules = replace(rules, floors=floors(scheduled, now=now, ahead=memory.warmup.seconds))
     snapshot = snapshot_of(measurement, rules=rules, replicas=replicas, mean_target=_mean_target(service))
     return decide(snapshot, memory, now)
 

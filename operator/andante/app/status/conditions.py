@@ -17,6 +17,7 @@ from andante.app.scaling.judge import MadeDecision
 from andante.app.scaling.measurement import Measurement
 from andante.app.status.advice import asked_for, with_advice
 from andante.app.status.alerts_loaded import NO_PROMETHEUS, AlertsVerdict
+from andante.app.status.without_effect import without_effect
 from andante.app.text import clip
 from andante.domain.idle_replica import IdleReason
 from andante.domain.scaling.decide import Decision
@@ -173,7 +174,7 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     below = pod_problem(o.pods, o.crash_logs) or deployment_problem(o.deployment) or _hang(o)
     if o.spec_problem:
         yield "SpecValid", "False", o.spec_problem.reason, o.spec_problem.message
-    elif idle := _without_effect(o.service):
+    elif idle := without_effect(o.service):
         yield "SpecValid", "True", "FieldsWithoutEffect", "; ".join(idle)
     else:
         yield "SpecValid", "True", "Valid", "the operator can act on every field"
@@ -191,23 +192,6 @@ def _verdicts(o: Observation) -> Iterable[tuple[str, Status, str, str]]:
     yield _slo(o)
     yield "AlertsLoaded", o.alerts.status, o.alerts.reason, o.alerts.message
     yield _unreachable(o)
-
-
-def _without_effect(service: LLMService) -> list[str]:
-    """The fields that are set and change nothing, each with what to do instead."""
-    spec, scaling = service.spec, service.spec.scaling
-    found = []
-    if spec.replicas is not None and scaling.mode == "Auto":
-        found.append(
-            f"spec.replicas is {spec.replicas} and has no effect, as scaling.mode is Auto: the scaler chooses from"
-            f" {scaling.min_replicas} to {scaling.resolved_max_replicas} replicas. What to do: set scaling.minReplicas"
-            " or maxReplicas; or set scaling.mode to Manual, and spec.replicas counts"
-        )
-    if scaling.schedule:
-        found.append("scaling.schedule has no effect yet: set scaling.minReplicas before a surge that you know of")
-    if scaling.budget and scaling.budget.value_per_kilo_smooth_tokens is not None:
-        found.append("scaling.budget.valuePerKiloSmoothTokens has no effect yet")
-    return found
 
 
 def _internal(o: Observation) -> Problem | None:

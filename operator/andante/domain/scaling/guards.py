@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from andante.domain.scaling.explain import Proposal
+from andante.domain.scaling.floors import Floor, in_force
 from andante.domain.scaling.memory import LONGEST_PERIOD, Memory
 from andante.domain.scaling.snapshot import Mode, OnMetricsMissing, Snapshot
 
@@ -22,13 +23,25 @@ WORTH_A_TURN = 1 / 2
 Guard = Callable[[Proposal, Snapshot, Memory, float], Proposal | None]
 
 
+def _floor(snapshot: Snapshot, memory: Memory, now: float) -> Floor | None:
+    """The scheduled floor that asks for more than minReplicas now; None: there is none."""
+    found = in_force(snapshot.rules.floors, now, warmup=memory.warmup.seconds)
+    return found if found is not None and found.replicas > snapshot.rules.min_replicas else None
+
+
+def _least(snapshot: Snapshot, memory: Memory, now: float) -> int:
+    """The fewest replicas that are allowed now; never above maxReplicas by a schedule."""
+    rules, floor = snapshot.rules, _floor(snapshot, memory, now)
+    return rules.min_replicas if floor is None else max(rules.min_replicas, min(floor.replicas, rules.max_replicas))
+
+
 def metrics_missing(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """Without metrics: hold, or go up to minReplicas; never down."""
+    """Without metrics: hold, or go up to minReplicas or a scheduled floor; never down."""
     if not snapshot.blind:
         return None
     present = snapshot.replicas.spec
     if snapshot.rules.on_metrics_missing is OnMetricsMissing.SCALE_TO_FLOOR:
-        present = max(present, snapshot.rules.min_replicas)
+        present = max(present, _least(snapshot, memory, now))
     return Proposal(replicas=present, reason="MetricsMissing", message=f"holding {present}: {snapshot.blind}")
 
 
@@ -56,7 +69,7 @@ def turned_lately(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: f
     present = snapshot.replicas.spec
     hold = min(TURN_WINDOWS * snapshot.rules.scale_down_window, LONGEST_PERIOD)
     floor = min(present, memory.reached_again(present, since=now - hold))
-    if proposal.replicas >= floor or floor <= snapshot.rules.min_replicas:
+    if proposal.replicas >= floor or floor <= _least(snapshot, memory, now):
         return None
     message = f"{floor} replicas were left and reached again within {hold:.0f} s: no fewer for now"
     return Proposal(replicas=floor, reason="TurnedLately", message=message)
@@ -66,7 +79,7 @@ def turned_often(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: fl
     """Begin no removal that would be one direction change too many, the addition after it counted: each one costs a
     warm-up. Removals in a row are one change, and so are additions."""
     present = snapshot.replicas.spec
-    if proposal.replicas >= present or present <= snapshot.rules.min_replicas or memory.falling:
+    if proposal.replicas >= present or present <= _least(snapshot, memory, now) or memory.falling:
         return None
     within = min(MOST_TURNS_WINDOWS * snapshot.rules.scale_down_window, LONGEST_TURNS)
     turns = memory.turns(since=now - within)
@@ -80,8 +93,14 @@ def turned_often(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: fl
 
 
 def bounds(proposal: Proposal, snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:
-    """Apply minReplicas and maxReplicas."""
-    low, high = snapshot.rules.min_replicas, snapshot.rules.max_replicas
+    """Apply minReplicas, the scheduled floor in force, and maxReplicas."""
+    low, high = _least(snapshot, memory, now), snapshot.rules.max_replicas
+    floor = _floor(snapshot, memory, now)
+    if proposal.replicas < low and floor is not None:
+        message = floor.told(now, warmup=memory.warmup.seconds)
+        if floor.replicas > low:
+            message += f"; scaling.maxReplicas is {high}"
+        return Proposal(replicas=low, reason="ScheduledFloor", message=message)
     if proposal.replicas < low:
         return Proposal(replicas=low, reason="MinReplicas", message=f"scaling.minReplicas is {low}")
     if proposal.replicas > high:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.figures import Figure, Missing, Stale, value_of
+from andante.domain.scaling.floors import Floor
 
 _NOT_TOLD = Missing(why="the engines do not tell the demand")
 
@@ -59,6 +60,8 @@ class ScalingRules:
     mode: Mode = Mode.AUTO
     min_replicas: int = 1
     max_replicas: int = 1
+    floors: tuple[Floor, ...] = ()
+    """Scheduled minimums that hold now, or begin within a warm-up."""
     target_qoe: float = 0.95
     """QoE that a request should reach, from the objective; > 0."""
     tolerated_deficit: float = 0.01
