@@ -13,6 +13,7 @@ from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Ob
 from andante.domain.scaling.forecast import SLOT_SECONDS, Forecast
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.numbers import short, short_time
+from andante.domain.scaling.prices import Prices
 from andante.domain.scaling.snapshot import OnMetricsMissing, RateLimit, RateLimits, Replicas, ScalingRules, Snapshot
 from andante.domain.step_time import LinearStepTime
 
@@ -153,6 +154,7 @@ def snapshots(draw: st.DrawFn, *, deficit: st.SearchStrategy[Figure] = figures) 
         arrivals=draw(st.none() | st.floats(0, 500)),
         loss=draw(shares),
         counts_good=draw(st.booleans()),
+        prices=draw(st.none() | st.builds(Prices, replica=st.floats(0, 100), tokens=st.floats(0, 1))),
         min_replicas=low,
         max_replicas=draw(st.integers(low, 12)),
         target_qoe=draw(st.floats(0.1, 1)),

@@ -169,6 +169,16 @@ def test_the_curve_tells_what_one_fewer_or_more_would_do(explained: Explained) -
     ]  # fmt: skip
 
 
+def test_in_budget_mode_the_curve_tells_the_value_too(explained: Explained) -> None:
+    points = ((1, 0.5, 3.0), (2, 0.9, 4.25))
+    curve = [{"replicas": n, "predictedQoE": q, "pricePerHour": n, "valuePerHour": v} for n, q, v in points]
+    said = explained(service(status=_status(replicas=1, scaling={"desired": 2, "curve": curve}))).splitlines()
+    at = next(at for at, line in enumerate(said) if "value per hour" in line)
+    assert [line.split() for line in said[at + 1 : at + 3]] == [
+        ["1", "0.50", "1", "3", "now"], ["2", "0.90", "2", "4.25", "wanted"],
+    ]  # fmt: skip
+
+
 def test_without_a_price_or_a_plan_it_says_what_is_missing(explained: Explained) -> None:
     said = explained(service(status=_status(scaling={"desired": 3, "curve": [{"replicas": 3}]})))
     assert "the price is not known: set spec.scaling.budget.pricePerReplicaHour" in said

@@ -43,7 +43,6 @@ def _told(**spec: Any) -> tuple[str, str, str]:
         ),
         ({"scaling": {"schedule": SCHEDULE}}, "scaling.maxReplicas is 1 by default. What to do: set scaling.maxR"),
         ({"scaling": {"schedule": SCHEDULE, "minReplicas": 3, "maxReplicas": 4}}, "as scaling.minReplicas is 3"),
-        ({"scaling": {"budget": {"valuePerKiloSmoothTokens": 1}}}, "valuePerKiloSmoothTokens has no effect yet"),
     ],
 )
 def test_each_is_named(spec: dict[str, Any], named: str) -> None:
@@ -59,6 +58,7 @@ def test_each_is_named(spec: dict[str, Any], named: str) -> None:
         {"replicas": 5, "scaling": {"mode": "Manual"}},
         {"replicas": 5, "scaling": {"mode": "Advisory"}},
         {"scaling": {"budget": {"pricePerReplicaHour": 2.5}}},
+        {"scaling": {"budget": {"pricePerReplicaHour": 2.5, "valuePerKiloSmoothTokens": 0.01}}},
         {"scaling": {"schedule": SCHEDULE, "maxReplicas": 4}},
     ],
 )

@@ -229,18 +229,21 @@ def _curve(shown: ServiceView) -> Iterator[str]:
         yield f"not known: {plain(why, _LONGEST_MESSAGE)}"
         return
     present = shown.status.replicas
+    valued = all(point.value_per_hour is not None for point in scaling.curve)
     rows = [
         [
             str(point.replicas),
             "not known" if point.predicted_qoe is None else f"{point.predicted_qoe:.2f}",
             "not known" if point.price_per_hour is None else f"{point.price_per_hour:g}",
+            *((f"{point.value_per_hour:g}",) if valued and point.value_per_hour is not None else ()),
             ", ".join(
                 word for word, number in (("now", present), ("wanted", scaling.desired)) if number == point.replicas
             ),
         ]
         for point in scaling.curve
     ]
-    yield from table(["replicas", "predicted mean QoE", "price per hour", ""], rows)
+    value = ["value per hour"] if valued else []
+    yield from table(["replicas", "predicted mean QoE", "price per hour", *value, ""], rows)
     if all(point.price_per_hour is None for point in scaling.curve):
         yield "the price is not known: set spec.scaling.budget.pricePerReplicaHour"
 

@@ -35,8 +35,8 @@ class Budget(APIModel):
     price_per_replica_hour: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
     """Price of one replica per hour, in a currency of your choice: fills the column $/H and the cost curve."""
     value_per_kilo_smooth_tokens: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] | None = None
-    """Value of 1,000 smooth tokens, in the same currency: replicas are added while they earn more than they cost.
-    Stored and validated; the present scaling law does not use it yet."""
+    """Value of 1,000 smooth tokens, in the same currency: replicas are added while they earn more than they cost,
+    whatever the objective promises (budget mode)."""
 
 
 class ScalingPolicy(APIModel):

@@ -81,6 +81,8 @@ class CurvePoint(APIModel):
     """Mean QoE that the scaler expects with this number, from the forecast and its errors of the last hour."""
     price_per_hour: Figure | None = None
     """Price of this number of replicas per hour."""
+    value_per_hour: Figure | None = None
+    """Value per hour of the smooth tokens that the scaler expects with this number, in budget mode."""
 
 
 class DecisionStep(APIModel):

@@ -15,6 +15,7 @@ from andante.domain.scaling.decide import Decision, Step, decide
 from andante.domain.scaling.figures import Figure, Observed, value_of
 from andante.domain.scaling.guards import foreign_owner, mode
 from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.prices import Prices
 from andante.domain.scaling.snapshot import (
     Mode,
     OnMetricsMissing,
@@ -246,6 +247,7 @@ def scaling_rules(service: LLMService, *, window: float, reach: float = 0.0) -> 
         allowed_loss=1 - (share if mean is None else mean),
         counts_good=mean is None,
         pace=_usual_pace(service),
+        prices=_prices(service),
         on_metrics_missing=OnMetricsMissing(scaling.on_metrics_missing),
         scale_up_window=behavior.scale_up_window_seconds,
         scale_down_window=behavior.scale_down_window_seconds,
@@ -284,6 +286,14 @@ def _loss(measurement: Measurement, *, mean_target: float | None) -> Figure:
         return measured if not isinstance(measured, Observed) else measurement.load_deficit
     part = load / deficit if deficit > 0 else 1.0
     return Observed(value=(1 - measured.value) * part, at=measured.at)
+
+
+def _prices(service: LLMService) -> Prices | None:
+    """The figures of budget mode; None: the scaler keeps the target."""
+    budget = service.spec.scaling.budget
+    if budget is None or budget.value_per_kilo_smooth_tokens is None or budget.price_per_replica_hour is None:
+        return None
+    return Prices(replica=budget.price_per_replica_hour, tokens=budget.value_per_kilo_smooth_tokens)
 
 
 def _usual_pace(service: LLMService) -> float:

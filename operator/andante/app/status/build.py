@@ -145,6 +145,7 @@ def _scaling(observation: Observation, memory: Memory | None, now: float) -> Sca
                 replicas=point.replicas,
                 predicted_qoe=round(point.qoe, 2),
                 price_per_hour=None if price is None else price * point.replicas,
+                value_per_hour=None if point.value is None else round(point.value, 2),
             )
             for point in decision.curve
         ),

@@ -23,8 +23,6 @@ def without_effect(service: LLMService) -> list[str]:
             " or maxReplicas; or set scaling.mode to Manual, and spec.replicas counts"
         )
     found += [text for floor in scaling.schedule if (text := _floor(floor, scaling))]
-    if scaling.budget and scaling.budget.value_per_kilo_smooth_tokens is not None:
-        found.append("scaling.budget.valuePerKiloSmoothTokens has no effect yet")
     return found
 
 

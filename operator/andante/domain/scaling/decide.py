@@ -2,7 +2,8 @@
 
 Where the engines tell their arrivals and their speed, the plan of `law` looks ahead by one warm-up. The measured
 deficit is followed as well (`feedback`): it is all there is where the engines tell less, and it sees what no model
-does. `relief` asks whether replicas can help before a deficit buys any; the guard rails (`guards`) come last.
+does. In budget mode the plan alone decides where there is one: the deficit knows no price. `relief` asks whether
+replicas can help before a deficit buys any; the guard rails (`guards`) come last.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from andante.domain.scaling.explain import Decision, Proposal, Step
 from andante.domain.scaling.feedback import known_capacity
 from andante.domain.scaling.guards import GUARDS
 from andante.domain.scaling.memory import Memory
+from andante.domain.scaling.proposal import proposal as planned_proposal
 from andante.domain.scaling.snapshot import Snapshot
 
 __all__ = ["Decision", "Step", "decide", "known_capacity"]
@@ -83,9 +85,11 @@ def _propose(snapshot: Snapshot, memory: Memory, found: law.Wanted | None, now: 
         return Proposal(replicas=present, reason="MetricsMissing", message=f"no decision: {snapshot.blind}")
     if found is None:
         return feedback.up(snapshot, memory, now) if snapshot.late else _down_without_a_plan(snapshot, memory, now)
-    planned = law.proposal(memory.plan, found, snapshot, now)
+    planned = planned_proposal(memory.plan, found, snapshot, now)
     if not snapshot.late or planned.replicas > present:
         return planned
+    if found.earnings is not None:
+        return planned  # who is late here would have to be served at a loss
     # The plan sees no need of more, and readers are late. A purchase of the plan would have helped by now.
     if now - (memory.deficit_since if memory.deficit_since is not None else now) < found.horizon:
         return _without_removal(planned, snapshot)

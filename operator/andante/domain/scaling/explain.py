@@ -37,6 +37,8 @@ class CurvePoint:
     replicas: int
     qoe: float
     """Mean QoE that is expected, as far as load decides it; 0 to 1."""
+    value: float | None = None
+    """Value of the smooth tokens that are expected, per hour; None: tokens have no value for the scaler."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

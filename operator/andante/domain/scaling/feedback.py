@@ -27,6 +27,7 @@ from andante.domain.scaling.figures import value_of
 from andante.domain.scaling.memory import Memory
 from andante.domain.scaling.numbers import grown, since
 from andante.domain.scaling.peaks import with_peak
+from andante.domain.scaling.prices import Prices
 from andante.domain.scaling.relief import obstacle
 from andante.domain.scaling.snapshot import ScalingRules, Snapshot
 
@@ -183,6 +184,11 @@ def up(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
         return dataclasses.replace(found, message=f"{words}; {found.message}")
     if memory.relief.in_vain:
         needed = replicas.ready + 1  # the last purchase did not help: one replica is enough to see whether one does
+    if rules.prices is not None:
+        paid = _paid(snapshot, rules.prices, served=qoe / rules.target_qoe)
+        if paid is None or paid < 1:
+            return _not_paid(snapshot, rules.prices, words=words, known=paid is not None)
+        needed = min(needed, replicas.ready + paid)
     share = qoe / rules.target_qoe
     # Replicas that are past the warm-up bound, have a node and still do not serve do not count as capacity.
     wanted = needed + replicas.overdue_on_a_node
@@ -194,6 +200,32 @@ def up(snapshot: Snapshot, memory: Memory, now: float) -> Proposal:
         message=f"{words}: {replicas.ready} ready replicas reach {share:.0%} of the target;"
         f" {needed} are needed{overdue}",
     )
+
+
+def _paid(snapshot: Snapshot, prices: Prices, *, served: float) -> int | None:
+    """The most replicas that would pay: by the smooth tokens that load costs now; None: tokens/s are not known.
+    `served`: the share of readers whom the ready replicas serve, in (0, 1].
+
+    As `up` does, assume that the ready replicas serve these readers and lose the others: then what they give is the
+    same share of what is asked for, and another replica gives no more than one of them does.
+    """
+    tokens, ready = value_of(snapshot.throughput), max(snapshot.replicas.ready, 1)
+    if tokens is None:
+        return None
+    if prices.worth(tokens / ready) < prices.replica:
+        return 0
+    lost = prices.worth(tokens * (1 / served - 1))
+    return math.floor(lost / prices.replica) if prices.replica > 0 else snapshot.rules.max_replicas
+
+
+def _not_paid(snapshot: Snapshot, prices: Prices, *, words: str, known: bool) -> Proposal:
+    """Why the deficit buys nothing in budget mode."""
+    cost = f"{prices.replica:.2f} an hour"
+    if known:
+        message = f"{words}; one more replica would earn less than the {cost} that it costs"
+    else:
+        message = f"{words}; the engines tell no tokens/s, so it is not known whether one more replica earns {cost}"
+    return Proposal(replicas=snapshot.replicas.spec, reason="OneMoreDoesNotPay", message=message)
 
 
 def hindrance(snapshot: Snapshot, memory: Memory, now: float) -> Proposal | None:

@@ -3,7 +3,8 @@
 Feed-forward from the demand in work (`capacity`), its forecast at the horizon of the learned warm-up (`forecast`), and
 what the forecast's own errors would have cost (`replay`). Feedback from what was measured: the budget that is left
 decides how much loss the plan may accept, and a load at which readers were late bounds what a replica can carry. Where
-the engines do not tell the figures there is no plan, and `decide` acts on the measured deficit alone.
+the engines do not tell the figures there is no plan, and `decide` acts on the measured deficit alone. In budget mode
+the plan is not the fewest that keep the target, but the number that pays best (`earnings`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from andante.domain.scaling.capacity import Lengths, backlog, full_batch, learned_lengths, served, work
+from andante.domain.scaling.capacity import (
+    Lengths,
+    backlog,
+    full_batch,
+    learned_lengths,
+    requests_per_second,
+    served,
+    work,
+)
 from andante.domain.scaling.demand import Demand
-from andante.domain.scaling.derating import Derating, Evidence
+from andante.domain.scaling.derating import ENOUGH_WINDOWS, Derating, Evidence
+from andante.domain.scaling.earnings import Earnings, expected_loss
 from andante.domain.scaling.engine_capacity import EngineCapacity
-from andante.domain.scaling.explain import CurvePoint, Proposal, too_late
+from andante.domain.scaling.explain import CurvePoint
 from andante.domain.scaling.figures import Observed, value_of
 from andante.domain.scaling.forecast import PEAK_SLOTS, SLOT_SECONDS, Forecast
 from andante.domain.scaling.numbers import (
@@ -102,6 +112,9 @@ class Plan:
     """Time since which all replicas have been full at every tick."""
     derating: Derating = dataclasses.field(default_factory=Derating)
     """How much of a replica's reckoned capacity the plan counts on."""
+    accepted_at: float | None = None
+    """Last time at which the plan accepted that readers lose more than the target allows, as more replicas would not
+    pay. For a while after it, what they lose says nothing of what a replica carries. None: it never did."""
 
     def needed(self, *, otherwise: float) -> float:
         """Most replicas that it asked for in the scale-down window; `otherwise`: where that was never more than one."""
@@ -136,6 +149,7 @@ class Plan:
             known_since=past(self.known_since, latest),
             full_since=past(self.full_since, latest),
             derating=self.derating.without_future(latest),
+            accepted_at=past(self.accepted_at, latest),
         )
 
     def to_state(self) -> dict[str, Any]:
@@ -152,6 +166,7 @@ class Plan:
             "knownSince": self.known_since,
             "fullSince": self.full_since,
             "derating": self.derating.to_state(),
+            "acceptedAt": self.accepted_at,
         }
         return without_nulls(state)
 
@@ -172,6 +187,7 @@ class Plan:
             known_since=optional_number(state.get("knownSince")),
             full_since=optional_number(state.get("fullSince")),
             derating=Derating.from_state(state.get("derating") or {}),
+            accepted_at=optional_number(state.get("acceptedAt")),
         )
 
 
@@ -180,15 +196,19 @@ class Wanted:
     """What the plan asks for, with what a person needs to follow it."""
 
     replicas: int
-    """Fewest replicas that keep the target."""
+    """Fewest replicas that keep the target or, in budget mode, that pay best."""
     demand: float
     """Work that is expected at the horizon, in replicas' worth."""
     horizon: float
     """Seconds."""
     arrives: int
-    """Replicas for what arrives now."""
+    """Replicas for what arrives now; in budget mode, as many as pay."""
     curve: tuple[CurvePoint, ...]
     """What is expected with one fewer, with this number, and with one more."""
+    earnings: Earnings | None = None
+    """What numbers of replicas earn; None: the plan keeps the target, whatever it costs."""
+    accepts_loss: bool = False
+    """Whether readers lose more than the target allows because more replicas would not pay."""
 
 
 def learned(
@@ -223,11 +243,15 @@ def learned(
         demand, at=arrivals.at, seconds=seconds, horizon_slots=slots, peak_slots=peak_slots
     )
     plan = dataclasses.replace(plan, lengths=lengths, forecast=forecast)
-    lasting = None if late_for is None or not relievable else late_for >= slots * SLOT_SECONDS
+    teaches = not _gave_up(plan, snapshot, now)
+    lasting = None if late_for is None or not relievable else teaches and late_for >= slots * SLOT_SECONDS
     done = served(told, lengths, engine, pace=pace)
     full = _all_full(snapshot, lengths, engine)
     plan = dataclasses.replace(plan, full_since=since(plan.full_since, now, holds=full))
-    plan = _with_derating(plan, snapshot, now, seconds=seconds, demand=demand, relievable=relievable, forget=forget)
+    if teaches:
+        plan = _with_derating(plan, snapshot, now, seconds=seconds, demand=demand, relievable=relievable, forget=forget)
+    else:
+        plan = dataclasses.replace(plan, derating=plan.derating.without_quiet())
     return _with_losses(_with_load(plan, snapshot, now, done, forget=forget, lasting=lasting), snapshot, seconds)
 
 
@@ -241,6 +265,21 @@ def _known_engine(demand: Demand) -> EngineCapacity | None:
 def horizon_slots(*, warmup: float, lag: float) -> int:
     """Slots from the newest sample until a replica that is asked for now has served for one slot."""
     return math.ceil((max(0.0, warmup) + max(0.0, lag)) / SLOT_SECONDS) + 1
+
+
+def _gave_up(plan: Plan, snapshot: Snapshot, now: float) -> bool:
+    """Whether the plan has accepted of late that readers lose, as more replicas would not pay, or it is not known
+    whether it has.
+
+    Then what they lose does not say what a replica carries. Too few replicas would look like replicas that carry less,
+    the next plan would count on less, and a replica would seem to earn less than it does. What they do not lose in
+    between does not count either, or the share could only grow. And who waits then does not become worth a replica by
+    waiting.
+    """
+    rules, accepted = snapshot.rules, plan.accepted_at
+    if accepted is not None and now - accepted <= ENOUGH_WINDOWS * rules.settle:
+        return True
+    return rules.prices is not None and plan.known_since is None
 
 
 def _with_losses(plan: Plan, snapshot: Snapshot, seconds: float) -> Plan:
@@ -345,7 +384,8 @@ def wanted(
         return None
     slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
     rules = snapshot.rules
-    waiting = backlog(told, lengths, engine, pace=rules.pace) if relievable else 0.0
+    counts = relievable and not _gave_up(plan, snapshot, now)
+    waiting = backlog(told, lengths, engine, pace=rules.pace) if counts else 0.0
     queue = BACKLOG_SHARE * waiting / BACKLOG_SECONDS
     demand = peak + queue
     ceiling = ceiling_now(plan, now, forget=forget) if relievable else None
@@ -354,25 +394,38 @@ def wanted(
         share = min(share, max(LEAST_CEILING, CEILING_BACK_OFF * ceiling))
     pace = rules.pace if rules.pace > 0 else 1 / max(engine.step_time.base, 1e-6)
     readers = Readers(seconds=(lengths.answer + 1) / (2 * pace), count_good=rules.counts_good)
+    anyone = dataclasses.replace(readers, count_good=False)
     newest = plan.forecast.newest + queue
     replay = Replay(plan.forecast.errors_now, forecast=newest, longest_episode=slots + EPISODE_SLOTS)
-    budget = max(rules.allowed_loss, 1e-6)
-    part, gain = (GOOD_SHARE, GOOD_GAIN) if rules.counts_good else (MEAN_SHARE, MEAN_GAIN)
-    left = balance(plan, budget=budget)
-    allowed = part * budget * math.exp(gain * (left if relievable else max(0.0, left)))
-    least = max(1, math.ceil(demand / share - 1e-9))
     capacity = OVERLOAD * share
-    replicas = fewest(replay, readers, least=least, capacity=capacity, allowed=allowed)
-    anyone = dataclasses.replace(readers, count_good=False)
+    earnings = None
+    if rules.prices is None:
+        budget = max(rules.allowed_loss, 1e-6)
+        part, gain = (GOOD_SHARE, GOOD_GAIN) if rules.counts_good else (MEAN_SHARE, MEAN_GAIN)
+        left = balance(plan, budget=budget)
+        allowed = part * budget * math.exp(gain * (left if relievable else max(0.0, left)))
+        least = max(1, math.ceil(demand / share - 1e-9))
+        replicas = fewest(replay, readers, least=least, capacity=capacity, allowed=allowed)
+        arrives, lost = math.ceil(plan.forecast.present / share - 1e-9), 0.0
+    else:
+        tokens = requests_per_second(engine, lengths, pace=rules.pace) * lengths.answer
+        earnings = Earnings(replay, anyone, demand=demand, capacity=capacity, tokens=tokens, prices=rules.prices)
+        replicas, arrives = earnings.best(), earnings.paying(plan.forecast.present)
+        there = max(replicas, snapshot.replicas.ready)
+        lost = expected_loss(replay, readers, there, demand=demand, capacity=capacity)
     return Wanted(
         replicas=replicas,
         demand=demand,
         horizon=slots * SLOT_SECONDS,
-        arrives=math.ceil(plan.forecast.present / share - 1e-9),
+        arrives=arrives,
         curve=tuple(
             CurvePoint(replicas=n, qoe=1 - replay.loss(n * capacity, anyone))
+            if earnings is None
+            else CurvePoint(replicas=n, qoe=1 - earnings.loss(n), value=earnings.value(n))
             for n in range(max(1, replicas - 1), replicas + 2)
         ),
+        earnings=earnings,
+        accepts_loss=earnings is not None and lost > rules.allowed_loss,
     )
 
 
@@ -382,57 +435,11 @@ def noted(plan: Plan, found: Wanted | None, snapshot: Snapshot, now: float) -> P
     if found is None:
         return plan if snapshot.blind else plan.without_quiet()
     above = since(plan.above_since, now, holds=found.replicas > snapshot.replicas.spec)
-    plan = dataclasses.replace(plan, above_since=above)
+    plan = dataclasses.replace(plan, above_since=above, accepted_at=now if found.accepts_loss else plan.accepted_at)
     if snapshot.pods_measured < snapshot.replicas.ready:
         return plan
     return dataclasses.replace(
         plan,
         wants=with_peak(plan.wants, now, float(found.replicas), window=snapshot.rules.plan_window, least=1.0),
         known_since=since(plan.known_since, now, holds=True),
-    )
-
-
-def proposal(plan: Plan, found: Wanted, snapshot: Snapshot, now: float) -> Proposal:
-    """What the plan proposes: up at once, down to the most that it asked for within the scale-down window."""
-    present, rules = snapshot.replicas.spec, snapshot.rules
-    words = f"work for {found.demand:.2f} replicas is expected within {found.horizon:.0f} s"
-    if found.replicas > present:
-        lasted = now - (plan.above_since if plan.above_since is not None else now)
-        message = f"{words}; {found.replicas} keep the target with the errors that such forecasts had"
-        if lasted < rules.scale_up_window:
-            return Proposal(
-                replicas=present,
-                reason="DemandTooYoung",
-                message=f"{message}; Andante adds replicas when that has lasted {rules.scale_up_window:.0f} s",
-            )
-        if not snapshot.late:
-            return Proposal(replicas=found.replicas, reason="DemandExpected", message=message)
-        return Proposal(replicas=found.replicas, reason="QoEDeficit", message=f"{too_late(snapshot)}; {message}")
-    if present <= 1:
-        return Proposal(replicas=present, reason="TargetMet", message="the target is met")
-    lasted = now - (plan.known_since if plan.known_since is not None else now)
-    most = max([found.replicas, *(int(replicas) for _, replicas in plan.wants)])
-    if found.arrives >= present > most:
-        # A forecast that takes what arrives for a short surge does not take away the replicas that serve it.
-        message = f"{present - 1} replicas are too few for what arrives now, though {words}"
-        return Proposal(replicas=present, reason="OneFewerTooFew", message=message)
-    if most >= present:
-        return Proposal(
-            replicas=present,
-            reason="OneFewerTooFew",
-            message=f"{present - 1} replicas are too few: {words}, and {most} were needed within the last"
-            f" {rules.plan_window:.0f} s",
-        )
-    if lasted < rules.plan_window:
-        return Proposal(
-            replicas=present,
-            reason="TargetMet",
-            message=f"the target is met; Andante removes a replica when {rules.plan_window:.0f} s of forecasts need"
-            " fewer",
-        )
-    return Proposal(
-        replicas=present - 1,
-        reason="OneFewerSuffices",
-        message=f"{present - 1} replicas are enough: {words}, and {most} would be enough for all of the last"
-        f" {rules.plan_window:.0f} s",
     )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.figures import Figure, Missing, Stale, value_of
 from andante.domain.scaling.floors import Floor
+from andante.domain.scaling.prices import Prices
 
 _NOT_TOLD = Missing(why="the engines do not tell the demand")
 
@@ -72,6 +73,8 @@ class ScalingRules:
     """Whether the target is a share of good requests; False: the mean QoE."""
     pace: float = 4.8
     """Tokens/s of the service's usual reader; 0: the readers have no pace."""
+    prices: Prices | None = None
+    """Budget mode: replicas are added while they earn more than they cost. None: while the target asks for them."""
     on_metrics_missing: OnMetricsMissing = OnMetricsMissing.HOLD
     scale_up_window: float = 0.0
     """How long a deficit must last before replicas are added."""
