@@ -139,6 +139,19 @@ def test_the_production_law_buys_when_readers_wait_and_gives_back_when_they_do_n
     assert outcome.cut == 0
 
 
+@pytest.mark.parametrize(("value", "most"), [(0.0, 1), (1.0, 2)])
+def test_in_budget_mode_the_production_law_buys_what_pays_and_gives_it_back(value: float, most: int) -> None:
+    scaler = AndanteScaler(service(budget={"pricePerReplicaHour": 3.0, "valuePerKiloSmoothTokens": value}))
+    outcome = run_fleet(surge(), SMALL, scaler, start=1, cluster=QUICK, scheduling=Scheduling())
+    assert (outcome.series.spec.max(), outcome.series.spec[-1]) == (most, 1)
+
+
+def test_a_scheduled_floor_holds_on_the_fleet_s_own_clock() -> None:
+    minute = {"name": "first", "start": "0 0 1 1 *", "duration": "1m", "minReplicas": 3}
+    outcome = run_fleet(steady(150.0), SMALL, AndanteScaler(service(schedule=[minute])), start=1, cluster=QUICK)
+    assert outcome.series.spec.max() == 3
+
+
 def test_without_a_fitted_step_time_the_production_law_has_no_plan() -> None:
     """vLLM's own scheduling fits none, so no engine tells one; Andante's does from its first step on."""
     stock, ours = (AndanteScaler(service()) for _ in range(2))
