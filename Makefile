@@ -18,9 +18,10 @@ $(VENV_STAMP): pyproject.toml requirements.lock
 	hack/setup.sh
 	@touch $@
 
-lock: ## re-resolve the lock files from pyproject.toml (the operator image's one within the first)
+lock: ## re-resolve the lock files from pyproject.toml (the operator image's and the estimator's within the first)
 	$(UV_COMPILE) --extra operator --extra cli --group dev pyproject.toml -o requirements.lock
 	$(UV_COMPILE) --extra operator --constraint requirements.lock pyproject.toml -o operator/requirements.lock
+	$(UV_COMPILE) --extra estimate --constraint requirements.lock pyproject.toml -o requirements-estimate.lock
 
 clean: ## remove what a build leaves in the tree (caches outside it stay)
 	rm -rf .venv dist build out report.html

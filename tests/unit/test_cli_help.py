@@ -21,6 +21,7 @@ COMMANDS = [
     ["compare"],
     ["profile"],
     ["profile", "fit"],
+    ["profile", "estimate"],
 ]
 
 
@@ -31,7 +32,18 @@ def _help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["qoe"], ["bench"], ["trace"], ["simulate"], ["plan"], ["compare"], ["profile"], ["profile", "fit"]],
+    [
+        [],
+        ["qoe"],
+        ["bench"],
+        ["trace"],
+        ["simulate"],
+        ["plan"],
+        ["compare"],
+        ["profile"],
+        ["profile", "fit"],
+        ["profile", "estimate"],
+    ],
     ids=lambda command: " ".join(command) or "andante",
 )
 def test_exit_statuses_are_said(

@@ -82,7 +82,7 @@ def test_requests_a_second_follow_from_the_profile(row: list[str]) -> None:
 
 
 def test_the_commands_of_the_page_give_its_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    plan, simulate = re.findall(r"```bash\n(andante .*?)```", PAGE, re.DOTALL)
+    plan, simulate = re.findall(r"```bash\n(andante (?:plan|simulate) .*?)```", PAGE, re.DOTALL)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     assert run_cli(monkeypatch, *shlex.split(plan.replace("\\\n", " "))[1:], "--json", "plan.json") == 0

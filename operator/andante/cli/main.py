@@ -13,6 +13,7 @@ from andante.cli.bench_command import bench
 from andante.cli.cluster_commands import explain, status
 from andante.cli.compare_command import compare
 from andante.cli.errors import InputError
+from andante.cli.estimate_command import estimate
 from andante.cli.plan_command import plan
 from andante.cli.profile_command import profile_app
 from andante.cli.qoe_command import qoe
@@ -42,6 +43,7 @@ app.command()(simulate)
 app.command()(plan)
 app.command()(compare)
 app.add_typer(trace_app, name="trace")
+profile_app.command()(estimate)  # here, as a kept fit depends on all that the module of `fit` imports
 app.add_typer(profile_app, name="profile")
 
 

@@ -1,4 +1,4 @@
-"""Implements `andante profile`: step-time profiles out of recorded runs."""
+"""Implements `andante profile fit`, a step-time profile out of a recorded run, and gathers the commands of profiles."""
 
 from __future__ import annotations
 
@@ -22,18 +22,14 @@ if TYPE_CHECKING:
 profile_app = typer.Typer(
     help="Step-time profiles: how long an engine's step takes on a GPU, as a function of its batch.\n\n"
     "The simulator and the virtual GPU take a profile. Six ship with Andante (operator/andante/profiles in the"
-    " repository); `andante profile fit` makes one from a recorded run of your own engine.\n\n"
+    " repository); `andante profile fit` makes one from a recorded run of your own engine, and `andante profile"
+    " estimate` from AIConfigurator's kernel times, for a GPU that you do not have yet.\n\n"
     "Exit status: 0 good, 2 for bad input.",
-    short_help="Step-time profiles: fit one to a recorded run.",
+    short_help="Step-time profiles: fit one to a recorded run, or estimate one.",
     no_args_is_help=True,
 )
 
 _SIGNIFICANT = 5
-
-
-@profile_app.callback()
-def _profiles() -> None:
-    """Keep `fit` a sub-command: a typer application with one command has none."""
 
 
 @profile_app.command()
