@@ -20,6 +20,7 @@ PAGES = (
     REFERENCE / "scheduler-settings.md",
     *(REFERENCE / f"{name}-benchmarks.md" for name in ("scheduler", "alert", "operator")),
     REFERENCE / "league.md",
+    REFERENCE / "fidelity.md",
     ROOT / "docs" / "concepts" / "scheduler.md",
 )
 CHECKED = (
@@ -60,6 +61,7 @@ def _result(name: str) -> Any:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "gains": lambda: gains_table(_result("scheduler"), _result("scheduler-patience-60"), _result("scheduler-surge")),
+    "estimate": committed("estimate"),
     "stock": committed("scheduler-stock"),
     "scheduler": lambda: load_table(_result("scheduler")),
     "own-classes": committed("scheduler-own-classes"),

@@ -104,6 +104,8 @@ def test_a_model_that_the_form_does_not_fit_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _estimate(monkeypatch, tmp_path, "Qwen/Qwen3-30B-A3B", "h200_sxm") == 0
+    (entry,) = yaml.safe_load((tmp_path / "new.yaml").read_text())["profiles"]
+    assert entry["fit_error_percent"]["all"]["p95"] == pytest.approx(30, abs=5)  # docs/reference/fidelity.md says so
     (profile,) = load_profiles(tmp_path / "new.yaml").values()
     for said in (profile.confidence, capsys.readouterr().out):
         assert "a profile has no form for this model" in " ".join(said.split())
