@@ -32,6 +32,7 @@ from andante.cli.fleet_case import (
     with_arrivals,
 )
 from andante.cli.fleet_scores import scores, settings
+from andante.cli.mean_value import Answer, ask, replica_to_ask
 from andante.cli.report import text
 
 _MORE = 2
@@ -56,6 +57,10 @@ def plan(
     rate_scale: RateOption = 1.0,
     duration: DurationOption = None,
     seed: SeedOption = 0,
+    aiconfigurator: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="MODEL GPU", help="Ask AIConfigurator about these; the profile's where it knows them."),
+    ] = None,
     json_out: JsonOption = None,
 ) -> None:
     """Tell how many replicas a trace needs, what its readers get, and what that costs.
@@ -63,6 +68,9 @@ def plan(
     Serves the trace on 1, 2, 3, … simulated replicas, all ready from the start, until the share of requests with a QoE
     of at least --target-qoe reaches --good-fraction, and shows two numbers more. Smooth goodput counts tokens less the
     penalty for readers who wait. docs/how-to/sizing.md shows what to do with the answer.
+
+    Where AIConfigurator is installed (the extra `estimate`), its answer is shown below ours: replicas for the mean
+    request at the mean rate, and at that of the busiest minute. It is a mean-value answer, without bursts.
 
     Exit status: 0 when a number of replicas is enough, 1 when none up to --max is, 2 for bad input.
 
@@ -80,6 +88,8 @@ def plan(
             "--trace/--class: all requests are batch requests, which have no QoE that could be planned for"
         )
     console = Console()
+    with console.status("asking AIConfigurator"):
+        other = _other_answer(case, aiconfigurator)
     curve = _curve(case, scheduler, most=most, seed=seed, console=console)
     table = Table(
         "replicas", "mean QoE", "good", "smooth goodput, tokens/s", "TTFT p95, s", "USD/h", "USD per 1,000 good",
@@ -103,13 +113,32 @@ def plan(
         else _why_not(case, curve[-1], scheduler)
     )
     typer.echo(answer)
+    if other is not None:
+        typer.echo(other if isinstance(other, str) else other.text())
     if case.price is None:
         typer.echo("The profile has no price: --price-per-hour gives one.")
     if json_out:
         given = settings(case, scheduler=scheduler.value, max=most, rate_scale=rate_scale, duration=duration, seed=seed)
-        write_json(json_out, {"settings": given, "replicas": enough, "answer": answer, "curve": curve})
+        document = {"settings": given, "replicas": enough, "answer": answer, "curve": curve}
+        if isinstance(other, Answer):
+            document["aiconfigurator"] = other.document()
+        write_json(json_out, document)
     if enough is None:
         raise typer.Exit(1)
+
+
+def _other_answer(case: Case, given: tuple[str, str] | None) -> Answer | str | None:
+    """AIConfigurator's answer, or why it has none; None where it is not asked.
+
+    Raises InputError where the given model or GPU cannot be estimated.
+    """
+    try:
+        replica = replica_to_ask(case, given)
+        return None if replica is None else ask(case, replica)
+    except InputError as error:
+        if given is not None:
+            raise
+        return str(error)
 
 
 def _curve(case: Case, scheduler: Scheduler, *, most: int, seed: int, console: Console) -> list[dict[str, Any]]:
