@@ -42,6 +42,15 @@ async def test_every_token_of_every_answer_is_counted() -> None:
     assert {r.score.qoe for r in results} == {1.0}
 
 
+async def test_results_say_which_request_they_are_of_in_whatever_order_they_end() -> None:
+    async def handler(body: dict[str, Any], reply: Reply) -> None:
+        await asyncio.sleep(0.1 if body["max_tokens"] == 5 else 0)
+        await answer(body, reply)
+
+    results = await _bench(handler, [*_requests(1, output_tokens=5), *_requests(1, output_tokens=3)])
+    assert [(r.number, r.score.tokens) for r in results] == [(1, 3), (0, 5)]
+
+
 async def test_tokens_that_come_in_one_event_count_apart() -> None:
     async def handler(_: dict[str, Any], reply: Reply) -> None:
         reply.begin()
@@ -216,8 +225,8 @@ def _result(lateness: float) -> RequestResult:
     meter = RequestMeter(expectation=PATIENT.expectation())
     meter.deliver(1.0)
     return RequestResult(
-        arrival=0.0, lateness=lateness, duration=1.0, qoe_class="patient", ending=Ending.COMPLETED, error=None,
-        wanted_tokens=1, delivery=(1.0,), score=meter.ended(Outcome.COMPLETED, at=1.0), pace=5.0,
+        number=0, arrival=0.0, lateness=lateness, duration=1.0, qoe_class="patient", ending=Ending.COMPLETED,
+        error=None, wanted_tokens=1, delivery=(1.0,), score=meter.ended(Outcome.COMPLETED, at=1.0), pace=5.0,
     )  # fmt: skip
 
 

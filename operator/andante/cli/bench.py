@@ -81,6 +81,8 @@ class BenchOptions:
 class RequestResult:
     """One request on the client's side; seconds count from its sending."""
 
+    number: int
+    """Its place among the requests of the run, from 0."""
     arrival: float
     """Planned sending time, in seconds of the replay."""
     lateness: float
@@ -124,7 +126,7 @@ class _Run:
         self.sent = 0
         self.open = 0
 
-    async def request(self, request: TraceRequest, body: bytes) -> None:
+    async def request(self, number: int, request: TraceRequest, body: bytes) -> None:
         options = self.options
         qoe_class = options.classes[request.qoe_class] if request.qoe_class else options.qoe_class
         expectation = qoe_class.expectation(request.prompt_tokens)
@@ -142,6 +144,7 @@ class _Run:
             self.meters.append(meter)
             self.results.append(
                 RequestResult(
+                    number=number,
                     arrival=request.arrival_s,
                     lateness=max(0.0, sent_at - self.origin - request.arrival_s),
                     duration=duration,
@@ -240,7 +243,7 @@ async def run_bench(
                 # Encode before the wait, so that a long prompt does not delay its own request.
                 body = request_body(request, index=index, model=options.model, vocabulary=options.vocabulary)
                 await asyncio.sleep(max(0.0, run.origin + request.arrival_s - time.monotonic()))
-                tasks.add(asyncio.create_task(run.request(request, body)))
+                tasks.add(asyncio.create_task(run.request(index, request, body)))
             await asyncio.sleep(0)  # let the last requests start, so that each has a result
             if tasks:
                 await asyncio.wait(tasks, timeout=options.drain_seconds)
