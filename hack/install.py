@@ -153,14 +153,29 @@ def install(wanted: Target, *, namespace: str, service_file: Path, say: Callable
         run(*kubectl, "-n", namespace, "apply", "-f", str(service_file))
     config.load_kube_config(str(path))
     with _step(say, "operator: create the Service"):
-        host, port = _when_there(lambda: _service_address(kubeconfig=path, namespace=namespace, service=service))
-    proxies.bypass(*([host] if chosen.kind == "native" else []))
-    if chosen.kind == "native":
+        return _reached(path, namespace=namespace, service=service, directly=chosen.kind == "native")
+
+
+def reach(installation: Installation, service: str) -> Installation:
+    """Another LLMService in the same namespace, once the operator has made its Service. Raises RuntimeError."""
+    return _reached(
+        installation.kubeconfig,
+        namespace=installation.namespace,
+        service=service,
+        directly=installation.proxy is None,
+    )
+
+
+def _reached(path: Path, *, namespace: str, service: str, directly: bool) -> Installation:
+    """`directly`: this machine reaches the cluster's addresses."""
+    host, port = _when_there(lambda: _service_address(kubeconfig=path, namespace=namespace, service=service))
+    if directly:
+        proxies.bypass(host)
         proxy, url = None, f"http://{host}:{port}"
     else:
         with _sentences():
             proxy = ServiceProxy(
-                kubectl=Path(kubectl[0]), kubeconfig=path, namespace=namespace, service=service, port=port
+                kubectl=Path(kubectl_binary()), kubeconfig=path, namespace=namespace, service=service, port=port
             )
         url = proxy.url
     return Installation(kubeconfig=path, namespace=namespace, service=service, url=url, proxy=proxy)

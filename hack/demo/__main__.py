@@ -1,43 +1,60 @@
 """Replays a real trace with a surge against a service on the local cluster, and shows how the service reacts.
 
-Exit status: 0 when replicas rose with the surge and fell after it and no stream was cut; 1 otherwise; 2 bad input.
+Then the same requests at the same times go to a rival: stock vLLM, scaled by a HorizontalPodAutoscaler on the length of
+the queue and the requests in flight. The report has both, and answers of both to replay word by word. The comparison
+may come out against Andante.
+
+Exit status: 0 when replicas rose with the surge and fell after it and no stream was cut; 1 otherwise; 2 bad input. It
+does not depend on the rival: where the rival cannot play, a sentence says why.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 
 from andante.api.v1alpha1 import LLMService
-from andante.cli.bench import BenchOptions, Progress, RequestResult, run_bench
-from andante.cli.bench_scores import summarise
+from andante.cli.errors import InputError
 from andante.cli.traces import read_trace
-from andante.domain.pace import PRESETS
-from hack.demo.outcome import ClientPoint, Demo
-from hack.demo.report import saved_replica_minutes, write_report
-from hack.demo.verdict import replica_minutes, verdict
-from hack.demo.view import LiveView
-from hack.demo.watch import Sample, Watcher, to_sample
+from andante.domain.pace import PRESETS, QoEClass
+from andante.domain.trace import TraceRequest
+from hack.demo import rival_cluster
+from hack.demo.comparison import compare, purchases, rows
+from hack.demo.outcome import Demo, Side
+from hack.demo.phase import play, wait_ready
+from hack.demo.report import write_report
+from hack.demo.result import document
+from hack.demo.rival import Targets
+from hack.demo.rival_cluster import RivalCluster
+from hack.demo.verdict import verdict
+from hack.demo.watch import Watcher, to_sample
 from hack.demo.workload import Surge, thin
 from hack.install import ROOT, Installation, install
 from hack.localcluster import target
 from hack.localcluster.errors import ClusterError
 
-SLICE_SECONDS = 5.0
+READER = PRESETS["reading"]
+MAX_PROMPT_TOKENS, MAX_OUTPUT_TOKENS = 2000, 400
+OURS, RIVAL = "Andante", "stock vLLM + HPA"
+READY_SECONDS = 900.0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of `make demo`."""
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     target.add_arguments(parser)
     parser.add_argument("--namespace", default="demo")
     parser.add_argument("--service", type=Path, default=ROOT / "examples" / "llmservice.yaml")
@@ -49,205 +66,182 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--surge-start", type=float, default=60.0, help="second at which the surge begins")
     parser.add_argument("--surge-seconds", type=float, default=150.0, help="how long it lasts")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--no-rival", action="store_true", help="only our service: about 9 minutes less, and nothing to compare"
+    )
+    usual = Targets()
+    parser.add_argument(
+        "--rival-waiting", type=float, default=usual.waiting, metavar="REQUESTS",
+        help=f"the rival aims at this queue for each replica (default: {usual.waiting:g})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rival-in-flight", type=float, default=usual.in_flight, metavar="REQUESTS",
+        help="the rival aims at this many requests that wait or run for each replica "
+        f"(default: {usual.in_flight:g}, near what saturates one of the example)",
+    )  # fmt: skip
     parser.add_argument("--report", type=Path, default=ROOT / "report.html")
-    parser.add_argument("--json", type=Path, default=None, dest="json_out")
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, default=None, dest="json_out", help="write all figures here")
+    return parser.parse_args(given)
 
 
-class _Slices:
-    """Collects the client's results into slices of a few seconds for the plots."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What both sides of the demo share."""
 
-    def __init__(self) -> None:
-        self.points: list[ClientPoint] = []
-        self._since = 0.0
-        self._arrivals = 0
-        self._qoe: list[float] = []
+    options: argparse.Namespace
+    console: Console
+    service: Mapping[str, Any]
+    """The manifest of our LLMService."""
+    requests: Sequence[TraceRequest]
+    surge: Surge
 
-    def add(self, progress: Progress) -> ClientPoint | None:
-        self._arrivals += progress.arrivals
-        self._qoe += [r.score.qoe for r in progress.ended if r.score.qoe is not None]
-        elapsed = progress.at - self._since
-        if elapsed < SLICE_SECONDS:
-            return None
-        point = ClientPoint(
-            at=progress.at,
-            arrivals_per_second=self._arrivals / elapsed,
-            mean_qoe=sum(self._qoe) / len(self._qoe) if self._qoe else None,
-            open_requests=progress.open_requests,
+    @property
+    def reader(self) -> QoEClass:
+        return READER
+
+    def phase(self, name: str, installation: Installation, watcher: Watcher) -> Side:
+        """Replay against a service that is Ready."""
+        least = to_sample(watcher.read(), at=0.0).replicas
+        surge = self.surge
+        self.console.print(
+            f"Replaying {len(self.requests)} requests over {self.options.seconds:.0f} s to {name}: "
+            f"{surge.base_rate}/s, and {surge.peak_rate}/s from second {surge.start:.0f} to "
+            f"{surge.start + surge.duration:.0f}."
         )
-        self.points.append(point)
-        self._since, self._arrivals, self._qoe = progress.at, 0, []
-        return point
+        return play(
+            name,
+            self.requests,
+            installation=installation,
+            watcher=watcher,
+            console=self.console,
+            model=self.service["spec"]["model"].get("servedName") or installation.service,
+            reader=READER,
+            seconds=self.options.seconds,
+            least=least,
+        )
+
+    def tell(self, demo: Demo) -> None:
+        """Print the figures, and write the report and the JSON document."""
+        found = rows(demo, READER)
+        table = Table("figure", *(side.name for side in demo.sides), title="What the readers got, and what it took")
+        for row in found:
+            table.add_row(row.name, *row.texts)
+        self.console.print(table)
+        for side in demo.sides:
+            for bought in purchases(side.pods, surge=demo.surge):
+                words = f"{side.name}: a replica was bought at second {bought.pod.created:.0f}: {bought.words}"
+                self.console.print(words, highlight=False, style="bold red" if bought.too_late else "")
+        said = compare(demo, found)
+        if said:
+            self.console.print(said.text, highlight=False, style="bold")
+        prompts = [request.prompt_tokens for request in self.requests]
+        write_report(self.options.report, demo, reader=READER, prompt_tokens=prompts)
+        self.console.print(f"Report: {self.options.report}")
+        if self.options.json_out:
+            told = document(demo, reader=READER, settings=_settings(self.options, self.service))
+            self.options.json_out.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
-async def _replay(
-    *, installation: Installation, arguments: argparse.Namespace, surge: Surge, console: Console, model: str, least: int
-) -> tuple[list[RequestResult], Watcher, list[Sample], _Slices]:
-    requests = thin(
-        read_trace(arguments.trace),
-        surge=surge,
-        speed=arguments.speed,
-        seconds=arguments.seconds,
-        max_prompt_tokens=2000,
-        max_output_tokens=400,
-        seed=arguments.seed,
-    )
-    console.print(
-        f"Replaying {len(requests)} requests over {arguments.seconds:.0f} s: {surge.base_rate}/s, "
-        f"and {surge.peak_rate}/s from second {surge.start:.0f} to {surge.start + surge.duration:.0f}."
-    )
-    watcher = Watcher(name=installation.service, namespace=arguments.namespace)
-    slices = _Slices()
-    options = BenchOptions(url=installation.url, model=model, qoe_class=PRESETS["reading"])
-    origin = time.monotonic()
-    with LiveView(console, total_seconds=arguments.seconds) as view:
-
-        def on_tick(progress: Progress) -> None:
-            point = slices.add(progress)
-            if point:
-                view.client(point)
-
-        watching = asyncio.create_task(watcher.run(origin=origin, on_sample=view.operator))
-        try:
-            results = await run_bench(requests, options, on_tick=on_tick)
-            console.print("The replay is over; waiting for the surge's replicas to be given back (at most 5 min).")
-            async with asyncio.timeout(300):
-                while watching.done() or not watcher.samples or watcher.samples[-1].replicas > least:
-                    if watching.done():
-                        watching.result()
-                    await asyncio.sleep(1)
-        except TimeoutError:
-            console.print("The replicas did not come back in 5 minutes.", style="bold red")
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-        changes = view.changes
-    return results, watcher, changes, slices
-
-
-def _wait_ready(watcher: Watcher, console: Console, *, timeout: float) -> None:
-    started = time.monotonic()
-    with console.status("waiting for the service to be Ready: its engine pod starts vLLM") as status:
-        while True:
-            resource = watcher.read()
-            conditions = {c["type"]: c for c in resource.get("status", {}).get("conditions", [])}
-            ready = conditions.get("Ready", {})
-            if ready.get("status") == "True":
-                break
-            waited = time.monotonic() - started
-            told = f"{ready.get('reason', 'no status yet')}: {ready.get('message', '')}"
-            if waited > timeout:
-                raise SystemExit(f"demo: not Ready after {timeout:.0f} s: {told}")
-            status.update(f"waiting for the service to be Ready, {waited:.0f} s: {told}")
-            time.sleep(1)
-    console.print(f"Ready after {time.monotonic() - started:.0f} s.")
-
-
-def _table(scores: dict[str, object], samples: Sequence[Sample]) -> list[tuple[str, str]]:
-    def figure(*keys: str, digits: int = 3) -> str:
-        value: object = scores
-        for key in keys:
-            value = value[key] if isinstance(value, dict) else None
-        return "unknown" if not isinstance(value, int | float) else f"{value:.{digits}f}"
-
-    return [
-        ("requests", figure("requests", digits=0)),
-        ("QoE, mean", figure("qoe", "mean")),
-        ("QoE, p5", figure("qoe", "p5")),
-        ("share good", figure("share_good")),
-        ("smooth goodput (tokens/s; f(l)=l, alpha=pace)", figure("smooth_goodput_tokens_per_s", "alpha=1*pace")),
-        ("throughput (tokens/s)", figure("throughput_tokens_per_s", digits=1)),
-        ("TTFT p50 / p95 (s)", f"{figure('ttft_s', 'p50', digits=2)} / {figure('ttft_s', 'p95', digits=2)}"),
-        ("replica-minutes", f"{replica_minutes(samples):.1f}"),
-        ("most replicas ready", str(max((s.ready for s in samples), default=0))),
-        ("streams cut", figure("streams_cut", digits=0)),
-        ("generator lateness p95 (s)", figure("generator_lateness_s", "p95")),
-    ]
-
-
-def _headlines(rows: Sequence[tuple[str, str]], samples: Sequence[Sample]) -> list[tuple[str, str, str]]:
-    known = dict(rows)
-    used, always = saved_replica_minutes(samples)
-    most = known["most replicas ready"]
-    less = f", {1 - used / always:.0%} less than the {always:.1f} of a fixed {most}" if always else ""
-    return [
-        ("mean QoE", known["QoE, mean"], "1: every token when its reader wanted it"),
-        ("good answers", f"{float(known['share good']):.0%}" if known["share good"] != "unknown" else "unknown",
-         "start in time, and hardly stall"),
-        ("most replicas", most, "ready at the same time"),
-        ("replica-minutes", known["replica-minutes"], f"paid for{less}"),
-        ("streams cut", known["streams cut"], f"of {known['requests']} requests"),
-    ]  # fmt: skip
+def _settings(options: argparse.Namespace, service: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("speed", "seconds", "base_rate", "peak_rate", "surge_start", "surge_seconds", "seed")
+    return {
+        "trace": options.trace.name,
+        **{name: getattr(options, name) for name in names},
+        "max_prompt_tokens": MAX_PROMPT_TOKENS,
+        "max_output_tokens": MAX_OUTPUT_TOKENS,
+        "rival": {"waiting": options.rival_waiting, "in_flight": options.rival_in_flight},
+        "service": service["spec"],
+    }
 
 
 def main() -> int:
-    arguments = _arguments()
+    options = arguments()
     console = Console()
     started = time.monotonic()
+    surge = Surge(
+        base_rate=options.base_rate,
+        peak_rate=options.peak_rate,
+        start=options.surge_start,
+        duration=options.surge_seconds,
+    )
+    try:
+        requests = thin(
+            read_trace(options.trace),
+            surge=surge,
+            speed=options.speed,
+            seconds=options.seconds,
+            max_prompt_tokens=MAX_PROMPT_TOKENS,
+            max_output_tokens=MAX_OUTPUT_TOKENS,
+            seed=options.seed,
+        )
+        service = yaml.safe_load(options.service.read_text(encoding="utf-8"))
+    except (ValueError, InputError, OSError, yaml.YAMLError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    show = Show(options=options, console=console, service=service, requests=requests, surge=surge)
     try:
         installation = install(
-            target.from_options(arguments),
-            namespace=arguments.namespace,
-            service_file=arguments.service,
+            target.from_options(options),
+            namespace=options.namespace,
+            service_file=options.service,
             say=console.print,
         )
+        with contextlib.closing(installation):
+            return run(show, installation, started=started)
     except (RuntimeError, ClusterError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    with contextlib.closing(installation):
-        return _show(installation, arguments=arguments, console=console, started=started)
 
 
-def _show(installation: Installation, *, arguments: argparse.Namespace, console: Console, started: float) -> int:
-    service = yaml.safe_load(arguments.service.read_text(encoding="utf-8"))
-    watcher = Watcher(name=installation.service, namespace=arguments.namespace)
-    _wait_ready(watcher, console, timeout=900)
+def run(show: Show, installation: Installation, *, started: float) -> int:
+    """Both sides, one after the other; returns the exit status. `started`: the monotonic clock at the demo's start."""
+    options, console = show.options, show.console
+    no_rival = "No rival played, as --no-rival asks." if options.no_rival else rival_cluster.why_not()
+    targets = Targets(waiting=options.rival_waiting, in_flight=options.rival_in_flight)
+    rival = RivalCluster(installation, show.service, targets, say=console.print)
+    try:
+        rival.take_away()  # a run that was killed leaves its rival, and our own service at rest
+    except RuntimeError as error:
+        no_rival = no_rival or f"No rival plays, as the cluster refuses what it needs: {error}"
+    if no_rival:
+        console.print(no_rival, highlight=False)
+    watcher = Watcher(name=installation.service, namespace=options.namespace)
+    wait_ready(watcher, console, timeout=READY_SECONDS)
     console.print(f"From the start to Ready: {time.monotonic() - started:.0f} s. Endpoint: {installation.url}")
     least = to_sample(watcher.read(), at=0.0).replicas
-    surge = Surge(
-        base_rate=arguments.base_rate,
-        peak_rate=arguments.peak_rate,
-        start=arguments.surge_start,
-        duration=arguments.surge_seconds,
-    )
-    results, watched, changes, slices = asyncio.run(
-        _replay(
-            installation=installation,
-            arguments=arguments,
-            surge=surge,
-            console=console,
-            model=service["spec"]["model"].get("servedName") or service["metadata"]["name"],
-            least=least,
-        )
-    )
-    scores = summarise(results, interval=max(r.arrival + r.duration for r in results))
-    rows = _table(scores, watched.samples)
-    table = Table("figure", "value", title="What the readers got, and what it took")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    complaints = verdict(scores=scores, samples=watched.samples, least=least)
+    ours = show.phase(OURS, installation, watcher)
+    complaints = verdict(scores=ours.scores, samples=ours.samples, least=least)
     demo = Demo(
-        headlines=_headlines(rows, watched.samples),
-        table=rows,
+        ours=ours,
         complaints=complaints,
-        surge=surge,
-        target_qoe=LLMService.parse(service).spec.qoe.objective.qoe,
-        points=slices.points,
-        samples=watched.samples,
-        changes=changes,
+        surge=show.surge,
+        target_qoe=LLMService.parse(show.service).spec.qoe.objective.qoe,
+        no_rival=no_rival or "The rival has not played yet.",
     )
-    write_report(arguments.report, demo)
-    console.print(f"Report: {arguments.report}")
-    if arguments.json_out:
-        document = {"scores": scores, "replica_minutes": replica_minutes(watched.samples), "table": dict(rows)}
-        arguments.json_out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    show.tell(demo)
+    if not no_rival:
+        # Whatever befalls the rival, our own result stands.
+        try:
+            show.tell(replace(demo, rival=_played(show, rival), no_rival=None))
+        except Exception as error:  # noqa: BLE001
+            reason = f"{type(error).__name__}: {error}" if not isinstance(error, RuntimeError) else str(error)
+            console.print(f"The rival did not play to the end: {reason}", style="bold red", highlight=False)
+            show.tell(replace(demo, no_rival=f"The rival did not play to the end: {reason}"))
     for complaint in complaints:
         console.print(complaint, style="bold red")
     console.print(
-        f"Look around:  export KUBECONFIG={installation.kubeconfig}; kubectl -n {arguments.namespace} get lls -o yaml"
+        f"Look around:  export KUBECONFIG={installation.kubeconfig}; kubectl -n {options.namespace} get lls -o yaml"
     )
     return 1 if complaints else 0
+
+
+def _played(show: Show, rival: RivalCluster) -> Side:
+    """The same requests at the rival. Raises RivalError and others where it cannot play."""
+    with rival.playing() as theirs:
+        watcher = rival.watcher()
+        wait_ready(watcher, show.console, timeout=READY_SECONDS)
+        rival.await_autoscaler()
+        return show.phase(RIVAL, theirs, watcher)
 
 
 if __name__ == "__main__":

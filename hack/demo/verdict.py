@@ -1,16 +1,10 @@
-"""Judges whether the demo showed what it promises, and computes the cost of the replicas. Pure functions."""
+"""Judges whether the demo showed what it promises. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 from hack.demo.watch import Sample
-
-
-def replica_minutes(samples: Sequence[Sample]) -> float:
-    """Minutes of all replicas, including starting and draining ones."""
-    return sum(a.replicas * (b.at - a.at) for a, b in pairwise(samples)) / 60
 
 
 def verdict(*, scores: Mapping[str, object], samples: Sequence[Sample], least: int) -> list[str]:

@@ -218,6 +218,8 @@ def controller_manager_command(spec: ControlPlaneSpec, binary: Path) -> list[str
         # With the default rate limit, the controllers need 5 s at the start to create their service accounts.
         "--kube-api-qps=500",
         "--kube-api-burst=1000",
+        # As often as the demo's operator decides: the demo's rival is a HorizontalPodAutoscaler. The default is 15 s.
+        "--horizontal-pod-autoscaler-sync-period=5s",
         f"--cluster-cidr={spec.pod_cidr}",
         "--allocate-node-cidrs=false",
     ]
