@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hack import demo_tables
 from hack.league_tables import pooled_table, workloads_table
 from hack.scheduler_tables import gains_table, held_table, load_table, sweep_table, table, violations_table
 
@@ -21,6 +22,7 @@ PAGES = (
     *(REFERENCE / f"{name}-benchmarks.md" for name in ("scheduler", "alert", "operator")),
     REFERENCE / "league.md",
     REFERENCE / "fidelity.md",
+    REFERENCE / "demo.md",
     ROOT / "docs" / "concepts" / "scheduler.md",
 )
 CHECKED = (
@@ -93,6 +95,12 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "league": lambda: _if_played(committed("league")),
     "league-pooled": lambda: _if_played(lambda: pooled_table(_result("league"))),
     "league-workloads": lambda: _if_played(lambda: workloads_table(_result("league"))),
+    "demo": committed("demo"),
+    "demo-verdict": lambda: demo_tables.verdict(_result("demo")),
+    "demo-purchases": lambda: demo_tables.purchases_table(_result("demo")),
+    "demo-in-time": lambda: demo_tables.in_time_table(_result("demo")),
+    "demo-simulated": lambda: demo_tables.simulated_table(_result("demo")),
+    "demo-targets": lambda: demo_tables.targets_table(_result("demo")),
     "operator-new": lambda: parts_table(_result("operator"), parts=("minimal kopf operator", "andante")),
 }
 

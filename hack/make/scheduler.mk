@@ -57,5 +57,5 @@ scheduler-fuzz: engine-env ## random requests of every kind under preemption, ab
 vllm-conformance: engine-env ## vLLM's own scheduler tests with our class in place of its own
 	nice -n 10 $(SCHEDULER_RUN) -m hack.vllm_conformance $(ARGS)
 
-scheduler-docs: setup ## the tables of the scheduler's and alerts' pages in docs/reference from benchmarks/results
+scheduler-docs: setup ## the tables of pages in docs/reference from benchmarks/results
 	python -m hack.scheduler_docs
