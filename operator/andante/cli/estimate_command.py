@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,6 +14,7 @@ from rich.table import Table
 from andante.cli.aiconfigurator import Memory, Replica, needs_aiconfigurator
 from andante.cli.errors import InputError, check_output, write_json
 from andante.cli.fleet_case import finite
+from andante.cli.profile_file import entry_of, profile_document
 from andante.domain.step_time import Profile
 from andante.estimate.fitting import Fit, RelativeError, fit, microseconds
 from andante.estimate.steps import Step, grid
@@ -70,8 +70,7 @@ def estimate(
         replica = Replica(model, gpu, tp)
         profile, found = estimated(replica, model=model, gpu=gpu, name=name, price=price)
     entry = _entry(replica, profile, found)
-    document = {"version": 1, "units": {"time": "us", "price": "USD per hour", "warmup": "s"}, "profiles": [entry]}
-    out.write_text(yaml.safe_dump(document, sort_keys=False, width=120), encoding="utf-8")
+    out.write_text(yaml.safe_dump(profile_document(entry), sort_keys=False, width=120), encoding="utf-8")
     rows = compared(replica, profile)
     table = Table("step", "AIConfigurator, ms", "profile, ms", "error", title=f"{profile.name}: from {replica.data}")
     for row in rows:
@@ -166,28 +165,21 @@ def _name(model: str, gpu: str, replica: Replica) -> str:
 
 
 def _entry(replica: Replica, profile: Profile, found: Fit) -> dict[str, Any]:
-    """The profile in its file; what is not known is left out."""
-    entry: dict[str, Any] = {
-        "name": profile.name,
-        "model": profile.model,
-        "gpu": profile.gpu,
-        "tensor_parallel": profile.tensor_parallel,
-        "coefficients": asdict(profile.coefficients),
-    }
-    for key in ("kv_bytes_per_token", "kv_capacity_tokens", "block_size", "max_num_seqs", "max_num_batched_tokens"):
-        entry[key] = getattr(profile, key)
-    if math.isfinite(profile.price_per_replica_hour):
-        entry["price_per_replica_hour"] = profile.price_per_replica_hour
-    entry["fit_error_percent"] = {"all": _percent(found.all_steps), "decode_only": _percent(found.decode_only)}
-    entry["estimated_with"] = {
-        "package": "aiconfigurator-core",
-        "version": replica.package_version,
-        "model": replica.model,
-        "system": replica.system,
-        "backend": "vllm",
-        "backend_version": replica.data_version,
-    }
-    return entry | {"confidence": profile.confidence, "source": profile.source}
+    """The profile in its file, with what it was made of."""
+    return entry_of(
+        profile,
+        fit_error_percent={"all": _percent(found.all_steps), "decode_only": _percent(found.decode_only)},
+        estimated_with={
+            "package": "aiconfigurator-core",
+            "version": replica.package_version,
+            "model": replica.model,
+            "system": replica.system,
+            "backend": "vllm",
+            "backend_version": replica.data_version,
+        },
+        confidence=profile.confidence,
+        source=profile.source,
+    )
 
 
 def _percent(error: RelativeError) -> dict[str, float]:

@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 
 from andante.cli.errors import InputError, check_output, write_json
+from andante.cli.profile_file import entry_of, profile_document
 from andante.cli.recorded_runs import Recording, read_recording
 from andante.cli.simulator_errors import error_rows, error_table, needs_simulator
 from andante.domain.step_time import Profile, StepTimeCoefficients
@@ -66,7 +67,7 @@ def fit(
     console = Console()
     with console.status("fitting"):
         profile, found = fitted(recording, label, kv_bytes_per_token=kv_bytes_per_token, price=price)
-    document = _document(recording, profile, found)
+    document = _document(recording, profile)
     rows = error_rows(recording, profile)
     document["profiles"][0]["fit_error_percent"] = {
         row.latency: {"mean": row.percent(row.found.mean), "p95": row.percent(row.found.p95)} for row in rows
@@ -130,36 +131,23 @@ def _unfitted(recording: Recording, name: str, kv_bytes_per_token: int | None, p
     )  # fmt: skip
 
 
-def _document(recording: Recording, profile: Profile, found: Fit) -> dict[str, Any]:
-    """The profile's file; what is not known is left out."""
+def _document(recording: Recording, profile: Profile) -> dict[str, Any]:
+    """The profile's file."""
     known = sum(int(run.fit.sum()) for run in recording.runs)
-    entry: dict[str, Any] = {
-        "name": profile.name,
-        "model": profile.model,
-        "gpu": profile.gpu,
-        "tensor_parallel": profile.tensor_parallel,
-        "coefficients": asdict(profile.coefficients),
-        "outside_engine": {"hand_over_us": profile.hand_over_us, "output_path_us": profile.output_path_us},
-    }
-    if profile.kv_bytes_per_token:
-        entry["kv_bytes_per_token"] = profile.kv_bytes_per_token
-    for key in ("kv_capacity_tokens", "block_size", "max_num_seqs", "max_num_batched_tokens"):
-        entry[key] = getattr(profile, key)
-    if math.isfinite(profile.price_per_replica_hour):
-        entry["price_per_replica_hour"] = profile.price_per_replica_hour
-    entry["confidence"] = (
+    confidence = (
         "fitted to a recorded run; right for batches like those of that run"
         if recording.kernels is None
         else "fitted to a recorded run and to the GPU's kernel times"
     )
     if recording.settings.blocks is None:
-        entry["confidence"] += "; the size of the KV cache is not known, it was never full"
-    entry["source"] = f"andante profile fit, {known} requests of {recording.setup.name}"
-    return {
-        "version": 1,
-        "units": {"time": "us", "price": "USD per hour", "warmup": "s"},
-        "profiles": [entry],
-    }
+        confidence += "; the size of the KV cache is not known, it was never full"
+    entry = entry_of(
+        profile,
+        outside_engine={"hand_over_us": profile.hand_over_us, "output_path_us": profile.output_path_us},
+        confidence=confidence,
+        source=f"andante profile fit, {known} requests of {recording.setup.name}",
+    )
+    return profile_document(entry)
 
 
 def _rounded(value: float) -> float:
