@@ -23,7 +23,6 @@ from benchmarks.league.runs import run
 from benchmarks.results_file import write_result
 
 from andante.app.scaling.judge import decided
-from andante.domain.scaling.guards import GUARDS
 from andante.sim.fleet import andante_scaler
 
 SERVICES = 1_000
@@ -88,7 +87,7 @@ def main() -> int:
     print(headline)
     settings: Mapping[str, Any] = {
         "services": SERVICES, "ticks": TICKS, "workloads": list(WORKLOADS), "law": SCALER, "seed": SEED,
-        "inputs": len(found), "guards": len(GUARDS), "seconds": "CPU seconds of the process, one core",
+        "inputs": len(found), "seconds": "CPU seconds of the process, one core",
         "command": "make bench-decide",
     }  # fmt: skip
     rows = [

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from hack.demo.rival import WATERMARK
+from hack.install import TICK_SECONDS
 
 from andante.api.v1alpha1 import LLMService
 from andante.domain.pace import QoEClass
@@ -31,11 +33,6 @@ from andante.sim.laws.hpa import Actuator, Policy, Rules, Unit, average_of_total
 from andante.sim.laws.parameters import total
 from andante.sim.requests import Requests
 from andante.sim.run import Scheduling
-
-TICK_SECONDS = 5.0
-"""How often the demo's operator decides, and how often its rival does (hack/install.py, hack/localcluster)."""
-WATERMARK = 0.02
-"""The rival's flag (hack/demo/rival.py)."""
 
 
 @dataclass(kw_only=True)

@@ -25,8 +25,8 @@ API_SERVICE = f"{VERSION}.{GROUP}"
 LABEL = {"app.kubernetes.io/part-of": "andante-demo"}
 """On every object of the rival: what the demo may replace and remove."""
 ADAPTER = "andante-demo-metrics"
-WATERMARK = "--watermark=0.02"
-"""vLLM's best flag for readers (docs/reference/scheduler-benchmarks.md)."""
+WATERMARK = 0.02
+"""The share of the KV cache that vLLM's best flag for readers keeps free (docs/reference/scheduler-benchmarks.md)."""
 _PORT = 10250
 """Control planes of hosted clusters often reach pods at this port alone, the usual one of metrics servers."""
 
@@ -55,7 +55,10 @@ def stock_service(service: Mapping[str, Any]) -> Manifest:
     engine = spec.setdefault("engine", {})
     engine["scheduler"] = {"policy": "fcfs"}
     flags = engine.get("extraArgs") or []
-    engine["extraArgs"] = [*flags, *([] if any(flag.startswith("--watermark") for flag in flags) else [WATERMARK])]
+    engine["extraArgs"] = [
+        *flags,
+        *([] if any(flag.startswith("--watermark") for flag in flags) else [f"--watermark={WATERMARK}"]),
+    ]
     spec["scaling"] = {"mode": "Manual", "minReplicas": ours.min_replicas, "maxReplicas": ours.resolved_max_replicas}
     spec["replicas"] = ours.min_replicas
     return made

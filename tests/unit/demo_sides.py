@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hack.demo.outcome import ClientPoint, Demo, Side
 from hack.demo.pod_lives import PodLife
@@ -94,7 +95,7 @@ def side(
     )
 
 
-def demo(ours: Side | None = None, rival: Side | None = None, **fields: object) -> Demo:
+def demo(ours: Side | None = None, rival: Side | None = None, **fields: Any) -> Demo:
     """A demo without complaints."""
-    given = {"complaints": [], "surge": SURGE, "target_qoe": 0.95, **fields}
-    return Demo(ours=ours or side(), rival=rival, **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"complaints": [], "surge": SURGE, "target_qoe": 0.95, **fields}
+    return Demo(ours=ours or side(), rival=rival, **given)

@@ -32,18 +32,7 @@ def _help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 
 @pytest.mark.parametrize(
     "command",
-    [
-        [],
-        ["qoe"],
-        ["bench"],
-        ["trace"],
-        ["simulate"],
-        ["plan"],
-        ["compare"],
-        ["profile"],
-        ["profile", "fit"],
-        ["profile", "estimate"],
-    ],
+    [command for command in COMMANDS if command not in (["trace", "convert"], ["trace", "show"])],
     ids=lambda command: " ".join(command) or "andante",
 )
 def test_exit_statuses_are_said(

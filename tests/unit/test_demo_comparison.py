@@ -9,14 +9,15 @@ from hack.demo.comparison import Outcome, compare, paired, purchases, rows
 from hack.demo.outcome import Side
 from hack.demo.pod_lives import PodLife
 
+from andante.cli.bench import RequestResult
 from unit.demo_sides import FIRST, LATE, READER, SECOND, SURGE, demo, result, side
 
 GOOD, POOR = [result(0), result(60)], [result(0), result(60, LATE)]
 CHEAP, DEAR = [FIRST], [FIRST, SECOND]
 
 
-def _rival(results: list[object], pods: list[PodLife]) -> Side:
-    return side("stock", results, pods=pods)  # type: ignore[arg-type]
+def _rival(results: list[RequestResult], pods: list[PodLife]) -> Side:
+    return side("stock", results, pods=pods)
 
 
 @pytest.mark.parametrize(
