@@ -149,10 +149,10 @@ class DeliveryMeter:
 
     def _hangs(self) -> bool:
         """Whether the engine core hangs. Logs when that begins and when it ends."""
-        turned = self._progress.turned(self._client)
+        hangs, turned = self._progress.hangs(self._client), self._progress.turned(self._client)
         if turned is not None:
-            logger.error("%s", turned)
-        return self._progress.hangs(self._client)
+            (logger.error if hangs else logger.warning)("%s", turned)
+        return hangs
 
     def _close_server(self) -> None:
         if self._server is not None:

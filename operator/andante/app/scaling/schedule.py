@@ -1,7 +1,7 @@
 """Makes times out of the scheduled floors of a resource: cron lines in time zones become starts and ends.
 
-`judge` calls this at each tick, with the time passed in; the law sees times only. `app.status.conditions` asks which
-lines are none.
+`judge` calls this at each tick, with the time passed in; the law sees times only. `app.status.without_effect` asks
+which lines are none.
 """
 
 from __future__ import annotations
