@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hack.localcluster.api import ControlPlane
 
+from andante.runtime.relist import AFTER_LIST_SECONDS
+from chaos.proxy import ChaosAPI, Request, Rule
 from operator_process import ROOT, TICK_SECONDS, Namespace, OperatorProcess, wait_for
 
 KINDS = "deployment,service,configmap,serviceaccount,poddisruptionbudget"
@@ -85,3 +88,40 @@ def test_what_was_deleted_in_a_gap_of_the_watch_is_repaired(plane: ControlPlane,
     ns.kubectl("delete", "service", "gap")
     wait_for("both to be back", lambda: _complete(ns, "gap"), timeout=150, told=process.tail)
     assert json.loads(ns.kubectl("get", "lls", "gap", "-o", "json"))["status"]["replicas"] == 1
+
+
+def test_a_status_is_written_though_the_watch_of_its_service_is_silent(plane: ControlPlane, tmp_path: Path) -> None:
+    """As after an outage, while this watch alone still waits for its next try: without another look, every write of the
+    status meets a conflict."""
+    ns, seen = Namespace(plane, "outage"), [0.0]
+
+    def watches_services(request: Request) -> bool:
+        if "/llmservices" in request.path:
+            seen.append(time.monotonic())
+        return request.watch and "/llmservices" in request.path
+
+    with ChaosAPI(plane, tmp_path, operator="one", token=plane.token, on_write=lambda write: None) as api:
+        process = OperatorProcess(plane, tmp_path, namespaces=["outage"])
+        process.kubeconfig = api.kubeconfig
+        process.start()
+        try:
+            ns.apply(name="silent")
+            wait_for("all children", lambda: _complete(ns, "silent") and ns.status("silent"), told=process.tail)
+            with api.rule(Rule(how="hang", applies=watches_services)) as silent:
+                api.cut()
+                wait_for(
+                    "the watch to come again, and the lists that follow to be over",
+                    lambda: silent.met and time.monotonic() - seen[-1] > 2 * AFTER_LIST_SECONDS,
+                    told=process.tail,
+                )
+                ns.patch({"model": {"maxModelLen": 2048}}, name="silent")
+                (pod,) = [o for o in ns.items("pods") if o["metadata"]["name"].startswith("silent-")]
+                ready = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
+                ns.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", ready)
+                wait_for(
+                    "the status of the newest generation",
+                    lambda: ns.status("silent").get("observedGeneration") == 2,
+                    told=process.tail,
+                )
+        finally:
+            process.stop()

@@ -35,6 +35,9 @@ SILENCE_SECONDS = CLIENT_TIMEOUT_SECONDS + 90.0
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 30.0
 CALM_SECONDS = 60.0
 """Watches that lasted this long start again at once."""
+RETRIES_SECONDS = (1, 1, 2, 3, 5, *[8] * 5)
+"""Waits before the retries of a watch that is not answered, in all as long as kopf's own. The longest of those is 21 s:
+for so long nothing would be seen after the end of an outage."""
 STOP_SECONDS = 5.0
 """Time for kopf to end its tasks."""
 IDLE_WORKER_SECONDS = 0.5
@@ -284,6 +287,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = CLIENT_TIMEOUT_SECONDS
     settings.watching.connect_timeout = CONNECT_TIMEOUT_SECONDS
     settings.watching.reconnect_backoff = 1.0
+    settings.networking.error_backoffs = RETRIES_SECONDS
     settings.watching.chunk_size = PAGE
     settings.scanning.disabled = True  # no right to list CRDs and namespaces is needed
     return settings

@@ -22,6 +22,7 @@ from andante.app.reconcile.child_plan import (
     was_applied,
     with_hash,
 )
+from andante.app.reconcile.look_again import look_again
 from andante.app.reconcile.repairs import MOST, WITHIN_SECONDS
 from andante.app.rollout.marks import alters_pods, is_authors_change, with_marks
 from andante.app.rollout.progress import has_served
@@ -86,7 +87,8 @@ class ChildSync:
             manifests = render(service, settings=self._settings, replicas=replicas, installed_crds=self._installed_crds)
         except PodTemplateError as error:
             # Running pods stay as they are; only their number follows the decision.
-            resized = self._look(partial(self._resize, service, replicas), "the Deployment")
+            key = (DEPLOYMENT.kind, service.namespace, service.name)
+            resized = self._look(partial(self._resize, service, replicas), key)
             state.turn.end()
             state.namesake_since = None  # nobody looks at the children meanwhile
             return SyncResult(
@@ -106,7 +108,7 @@ class ChildSync:
             if manifest["kind"] == DEPLOYMENT.kind and not pods_may_start:
                 # The pods would use a ServiceAccount or settings that do not belong to this service.
                 work = partial(self._resize, service, replicas)
-            look = self._look(work, f"the {manifest['kind']} {manifest['metadata']['name']!r}")
+            look = self._look(work, key_of(manifest))
             looks.append(look)
             if isinstance(look, Problem) and look.reason in ("NameTaken", "WaitingForCleanup"):
                 pods_may_start &= not pods_use(manifest, service)
@@ -157,17 +159,19 @@ class ChildSync:
             return False
         return pods_use(manifest, service) and not was_applied(live, manifest)
 
-    def _look(self, work: Callable[[], Problem | bool], what: str) -> _Look:
-        """Run `work`; return the API server's refusal as a problem, so that one refused child does not stop the others.
+    def _look(self, work: Callable[[], Problem | bool], key: Key) -> _Look:
+        """Run `work` for the child `key`; return the API server's refusal as a problem, so that one refused child does
+        not stop the others.
 
         Raises UnavailableError where the API server did not answer at all: it would not answer for the others either.
         """
-        unanswered = self._cluster.unanswered
+        unanswered, what = self._cluster.unanswered, f"the {key[0]} {key[2]!r}"
         try:
             return work()
         except (RefusedError, NotFoundError) as error:
             return Problem(reason="ChildRefused", message=f"the API server refused {what}: {error}")
         except ConflictError as error:
+            look_again(self._cluster, self._world, key)
             return error
         except UnavailableError as error:
             if self._cluster.unanswered != unanswered:
@@ -259,7 +263,7 @@ class ChildSync:
         Only the owner reference counts: a label or annotation, which anybody can set, must not cause a deletion.
         """
         return [
-            self._look(partial(self._delete, service, obj), f"the {kind.kind} {obj['metadata']['name']!r}")
+            self._look(partial(self._delete, service, obj), key_of(obj))
             for kind in APPLIED
             for obj in self._world.of_service(kind.kind, service.namespace, service.name)
             if key_of(obj) not in wanted and is_owned(obj, service.metadata.uid)

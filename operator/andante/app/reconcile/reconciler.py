@@ -11,6 +11,7 @@ from typing import Any
 from andante.api.v1alpha1 import LLMService, LLMServiceStatus, SpecError
 from andante.app.fleet import Fleet, ServiceState
 from andante.app.reconcile.child_sync import ChildSync, SyncResult
+from andante.app.reconcile.look_again import look_again
 from andante.app.reconcile.victim_marks import mark_victims
 from andante.app.scaling.judge import (
     foreign_replicas_owner,
@@ -26,8 +27,8 @@ from andante.app.status.build import build_status, unreadable_status
 from andante.app.status.changes import Change, change
 from andante.app.status.conditions import Observation
 from andante.app.status.events import of_conditions, of_decisions
-from andante.app.world import merge_patch, patched
-from andante.ports import Clock, Cluster, NotFoundError, Object, RefusedError, UnavailableError
+from andante.app.world import key_of, merge_patch, patched
+from andante.ports import Clock, Cluster, ConflictError, NotFoundError, Object, RefusedError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +166,9 @@ class Reconciler:
             self._fleet.world.put(answer)
         except NotFoundError:
             return None
+        except ConflictError:
+            look_again(self._cluster, self._fleet.world, key_of(obj))
+            raise
         except RefusedError as error:
             logger.error("%s/%s: the status was refused: %s", state.namespace, state.name, error)
             return SECONDS_BETWEEN_TRIES
