@@ -9,7 +9,7 @@ from typing import Any
 
 from andante.api.v1alpha1 import KIND
 from andante.app.children import APPLIED, POD_MONITOR, SERVICE_LABEL
-from andante.app.kinds import ObjectKind
+from andante.app.kinds import DEPLOYMENT, ObjectKind
 from chaos.ledger import owner_uids
 from chaos.memory import MemoryCheck
 from chaos.operators import ChaosOperator
@@ -25,6 +25,7 @@ LEFT_OVER = "is left over"
 LONGEST_TICK_SILENCE = 10.0
 CHILDREN = ("ServiceAccount", "ConfigMap", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
 """Children of every service. There is also a PodMonitor if its CRD existed when the operator last looked."""
+REPLICA_SET = ObjectKind(kind="ReplicaSet", group="apps", version="v1", plural="replicasets")
 REPAIRED = ("Service", "PodDisruptionBudget")
 """Children that can be deleted without the loss of a pod."""
 
@@ -51,7 +52,8 @@ class Convergence:
                 break
             if took > seconds:
                 tails = [f"{one.name}: {one.health()} {one.process.tail()}" for one in stage.operators.both]
-                stage.wrong.append("\n  ".join([f"not as it should after {took:.0f} s:", *lacks, *tails]))
+                # What is missing comes last: of a long text, a report of many suites keeps the end.
+                stage.wrong.append("\n  ".join([*tails, f"not as it should after {took:.0f} s:", *lacks]))
                 break
             time.sleep(0.5)
         stage.ledger.judge()
@@ -79,9 +81,11 @@ class Convergence:
     def unfinished(self) -> list[str]:
         """What is not as it should be; empty when everything is."""
         objects = [obj for kind in APPLIED for obj in self._list(kind)]
+        replica_sets = self._list(REPLICA_SET)
         lacks = self._operators()
         for service in self._stage.services:
-            lacks += [f"{service.namespace}/{service.name}: {lack}" for lack in self._service(service, objects)]
+            lacking = self._service(service, objects) + _orphans(service, objects, replica_sets)
+            lacks += [f"{service.namespace}/{service.name}: {lack}" for lack in lacking]
         for path, version in self._stage.decoys.items():
             found = self._stage.api.get(path)
             if found is None or found["metadata"]["resourceVersion"] != version:
@@ -145,6 +149,18 @@ def _is_left_over(obj: dict[str, Any], service: Service, uid: str) -> bool:
     owners = [o for o in obj["metadata"].get("ownerReferences") or () if o.get("kind") == KIND]
     named = any(o["name"] == service.name for o in owners)
     return named and uid not in owner_uids(obj) and SERVICE_LABEL in (obj["metadata"].get("labels") or {})
+
+
+def _orphans(service: Service, objects: list[dict[str, Any]], replica_sets: list[dict[str, Any]]) -> list[str]:
+    """ReplicaSets of deleted Deployments. Their pods serve until the garbage collector has found them."""
+    deployments = {o["metadata"]["uid"] for o in objects if o["kind"] == DEPLOYMENT.kind}
+    return [
+        f"ReplicaSet {obj['metadata']['name']} {LEFT_OVER}"
+        for obj in replica_sets
+        if obj["metadata"]["namespace"] == service.namespace
+        and (obj["metadata"].get("labels") or {}).get(SERVICE_LABEL) == service.name
+        and not deployments & {o["uid"] for o in obj["metadata"].get("ownerReferences") or ()}
+    ]
 
 
 def _conditions(status: dict[str, Any]) -> list[str]:

@@ -14,9 +14,10 @@ from typing import Any
 from hack.localcluster.api import ControlPlane
 
 from andante.app.children import SERVICE_LABEL
+from andante.app.kinds import DEPLOYMENT
 from chaos.api import Api
 from chaos.kubelet import Kubelet
-from chaos.ledger import Ledger
+from chaos.ledger import Ledger, owner_uids
 from chaos.operators import Operators
 from chaos.services import MOST, NAMESPACES, STORMY, Part, Service, cast, collection
 from helm_release import OPERATOR, POD_MONITOR_CRD, Release, helm_binary
@@ -167,10 +168,19 @@ class Stage:
         for service in list(self.lift):
             self.wait(
                 f"{service.name} to have {MOST} replicas",
-                lambda s=service: self.kubelet.ready(s) == MOST and self.kubelet.calm_seconds(s) > WINDOW_SECONDS,
+                lambda s=service: (
+                    # The pods of a deleted service of this name serve until the garbage collector has found them.
+                    self._runs(s) and self.kubelet.ready(s) == MOST and self.kubelet.calm_seconds(s) > WINDOW_SECONDS
+                ),
                 seconds=LIFT_SECONDS,
             )
             self.lift.discard(service)
+
+    def _runs(self, service: Service) -> bool:
+        """Whether the Deployment of this name is the service's, not a deleted namesake's, and has all replicas."""
+        (path,) = DEPLOYMENT.paths([service.namespace])
+        found = self.api.get(f"{path}/{service.name}")
+        return found is not None and service.uids[-1] in owner_uids(found) and found["spec"]["replicas"] == MOST
 
     def wait(self, what: str, holds: Callable[[], Any], *, seconds: float = 90.0) -> None:
         """Raises TimeoutError."""
