@@ -18,9 +18,10 @@ from chaos.stage import Stage
 
 SECONDS = 60.0
 """Time after the last fault in which everything must become as it should be."""
-GARBAGE_SECONDS = 180.0
+GARBAGE_SECONDS = 300.0
 """Time in which nothing may be left of a deleted service whose name is used again: the garbage collector has a minute,
-then the operator removes it, and what it owned is removed in turn."""
+then the operator removes it, and the garbage collector removes in turn what it owned. Where the CRD was deleted, too,
+the collector pauses until it has noticed."""
 LEFT_OVER = "is left over"
 LONGEST_TICK_SILENCE = 10.0
 CHILDREN = ("ServiceAccount", "ConfigMap", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
@@ -135,8 +136,9 @@ class Convergence:
         if replicas != service.replicas:
             told = (status.get("scaling") or {}).get("decisions", [{}])[:1]
             lacks.append(f"{replicas} replicas for {service.replicas}; {told}, {_conditions(status)}")
-        elif service not in self._stage.lift and self._stage.kubelet.ready(service) != replicas:
-            lacks.append(f"{self._stage.kubelet.ready(service)} of {replicas} pods are ready")
+        elif service not in self._stage.lift and (ready := self._stage.kubelet.ready(service)) != replicas:
+            # To remove pods is the controller manager's work, not an operator's.
+            lacks.append(f"{ready} of {replicas} pods are ready" + (f"; one {LEFT_OVER}" if ready > replicas else ""))
         elif (status.get("readyReplicas"), (status.get("scaling") or {}).get("desired")) != (replicas, replicas):
             lacks.append(f"status does not tell of its {replicas} replicas")
         if str(service.model_len) not in json.dumps(config["data"]):
