@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ class ChaosAPI(FaultyAPI):
         with self._gate:
             self._refusals += 1
             if self._refusals == 1:
-                asyncio.run_coroutine_threadsafe(self._site.stop(), self._loop).result(10)
+                asyncio.run_coroutine_threadsafe(self._refuse(), self._loop).result(10)
         self.cut()
         try:
             yield
@@ -112,8 +113,17 @@ class ChaosAPI(FaultyAPI):
                     asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True)
+        self._listening = socket.create_server(("127.0.0.1", self._port))
+        self._site = web.SockSite(self._runner, self._listening)
         await self._site.start()
+
+    async def _refuse(self) -> None:
+        # asyncio never closes a connection that it has accepted and whose turn comes after the end of its server. So:
+        # accept no more, let those have their turn, then end.
+        self._loop.remove_reader(self._listening.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await self._site.stop()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._refusals:  # the connection was open before
