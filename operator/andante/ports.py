@@ -46,6 +46,8 @@ class PodSample:
     """For how long the engine's core has made no step while requests are open; None when the pod does not say."""
     arrived: tuple[float, float] | None = None
     """Requests that arrived since the engine's start, and their prompts' tokens; None when the pod does not say."""
+    generated: float | None = None
+    """Tokens that it has generated since its start, of open requests too; None when the pod does not say."""
     waiting: tuple[float, float] | None = None
     """Requests in flight without a token, and their prompts' tokens; None when the pod does not say."""
     capacity: EngineCapacity | None = None

@@ -89,3 +89,20 @@ async def test_what_the_engine_can_hold_and_how_fast_it_is_is_told(
         prefill_tokens=0, prefill_pairs=0, decode_seqs=1, context_tokens=40
     )
     assert 0.5 * true < alone < 3 * true  # a busy machine adds to each step
+
+
+async def test_tokens_count_as_they_are_generated_of_an_answer_that_comes_whole_too(
+    engine: EngineProcess, client: httpx.AsyncClient
+) -> None:
+    metrics, before = engine.metrics(), (await _read(engine, client)).generated
+    assert before is not None
+    body = {"model": "tiny", "prompt": " the river walks", "max_tokens": 200, "ignore_eos": True}
+    asked = asyncio.create_task(client.post(f"{engine.url}/v1/completions", json=body))
+    deadline = time.monotonic() + SECONDS
+    while not 0 < ((await _read(engine, client)).generated or 0.0) - before < 200:
+        assert not asked.done()
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    await asked
+    await counted(engine, metrics, requests=1)
+    assert (await _read(engine, client)).generated == before + 200

@@ -62,11 +62,15 @@ def snapshot(
 
     told: dict[str, Any] = {}
     if arrivals is not None:
+        ended = figure((value_of(figure(arrivals)) or 0.0) if answers is None else answers)
+        # At least what one answer before all of this says: how long answers are is known.
+        of_tokens = max(1e-3, value_of(ended) or 0.0)
         demand = Demand(
             arrivals=arrivals if isinstance(arrivals, Observed | Missing | Stale) else Observed(value=arrivals, at=at),
             prompt_tokens=figure(1000.0),
-            answers=figure((value_of(figure(arrivals)) or 0.0) if answers is None else answers),
-            answer_tokens=figure(200.0),
+            answers=ended,
+            answer_tokens=figure(200.0 * of_tokens),
+            answers_of_tokens=figure(of_tokens),
             waiting_requests=figure(waiting),
             waiting_work=figure(waiting * 1000 * ENGINE.step_time.prefill_token),
             window=window,

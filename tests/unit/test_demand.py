@@ -165,9 +165,17 @@ def test_old_figures_are_stale() -> None:
     assert {type(figure) for figure in figures} == {Stale}
 
 
+def _length(demand: Demand) -> float:
+    """Mean tokens of an answer."""
+    tokens, answers = value_of(demand.answer_tokens), value_of(demand.answers_of_tokens)
+    assert tokens is not None
+    assert answers is not None
+    return round(tokens / answers, 6)
+
+
 def test_answers_have_their_hidden_tokens_and_those_that_were_refused_are_none() -> None:
     demand = _demand((0, {"a": _counted(0)}), (15, {"a": _counted(15, ended=5, rejected=1, visible=300, hidden=100)}))
-    assert value_of(demand.answer_tokens) == 100.0
+    assert _length(demand) == 100.0
 
 
 def test_answers_are_those_of_the_whole_window() -> None:
@@ -176,7 +184,49 @@ def test_answers_are_those_of_the_whole_window() -> None:
         (15, {"a": _counted(15, ended=1, visible=400)}),
         (30, {"a": _counted(30, ended=4, visible=700)}),
     )
-    assert value_of(demand.answer_tokens) == 175.0
+    assert _length(demand) == 175.0
+
+
+def _sending(at: float, *, generated: float, answering: int, waiting: int = 0, **counts: float) -> PodSample:
+    """An engine that also tells the tokens of open requests."""
+    told = _counted(at, **counts)
+    return dataclasses.replace(
+        told, generated=generated, open_requests=float(answering + waiting), waiting=(waiting, 0.0)
+    )
+
+
+def test_answers_that_are_halfway_count_half() -> None:
+    """100 answers of 200 tokens that began together, at their middle: none has ended, and their length is known."""
+    demand = _demand(
+        (0, {"a": _sending(0, generated=0, answering=0)}), (15, {"a": _sending(15, generated=10_000, answering=100)})
+    )
+    assert _length(demand) == 200.0
+
+
+def test_answers_that_wait_have_not_begun() -> None:
+    demand = _demand(
+        (0, {"a": _sending(0, generated=0, answering=0)}),
+        (15, {"a": _sending(15, generated=10_000, answering=100, waiting=500)}),
+    )
+    assert _length(demand) == 200.0
+
+
+def test_answers_that_came_to_their_end_are_not_shortened_by_what_they_had_before() -> None:
+    """The second halves of 100 answers."""
+    demand = _demand(
+        (0, {"a": _sending(0, generated=10_000, answering=100)}),
+        (15, {"a": _sending(15, generated=20_000, answering=0, ended=100, visible=20_000)}),
+    )
+    assert _length(demand) == 200.0
+
+
+@pytest.mark.parametrize("lost", [{"generated": None}, {"generated": 3.0}, {"waiting": None}])
+def test_an_engine_that_does_not_tell_of_open_answers_or_has_restarted_counts_with_those_that_ended(
+    lost: dict[str, None],
+) -> None:
+    last = dataclasses.replace(_sending(15, generated=9_000, answering=50, ended=10, visible=700), **lost)
+    demand = _demand((0, {"a": _sending(0, generated=100, answering=0)}), (15, {"a": last}))
+    assert _length(demand) == 70.0
 
 
 def test_answers_per_second_are_of_the_whole_window_and_refused_requests_are_none() -> None:
@@ -188,8 +238,9 @@ def test_answers_per_second_are_of_the_whole_window_and_refused_requests_are_non
     assert value_of(demand.answers) == pytest.approx(6 / 30)
 
 
-def test_without_an_answer_there_is_no_length() -> None:
-    assert _demand((0, {"a": _sample(0)}), (15, {"a": _sample(15)})).answer_tokens == NoTraffic()
+def test_without_an_answer_nothing_was_sent_in_none() -> None:
+    demand = _demand((0, {"a": _sample(0)}), (15, {"a": _sample(15)}))
+    assert (value_of(demand.answer_tokens), value_of(demand.answers_of_tokens)) == (0.0, 0.0)
 
 
 def test_what_waits_is_told_in_requests_and_in_seconds_of_their_prefill() -> None:

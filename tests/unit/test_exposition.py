@@ -49,6 +49,7 @@ andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="em
 andante_request_idle_deficit_total{model_name="chat",qoe_class="reading",why="slow"} 0.0
 andante_arrived_requests_total{model_name="chat"} 14.0
 andante_arrived_prompt_tokens_total{model_name="chat"} 2800.0
+vllm:generation_tokens_total{engine="0",model_name="chat"} 900.0
 andante_waiting_requests{model_name="chat"} 3.0
 andante_waiting_prompt_tokens{model_name="chat"} 650.0
 andante_engine_info{kv_cache_tokens="400000",max_num_batched_tokens="8192",max_num_seqs="256",model_name="chat"} 1.0
@@ -193,6 +194,10 @@ def test_what_arrived_and_what_waits_is_read_with_the_tokens_of_the_prompts() ->
     assert (_sample().arrived, _sample().waiting) == ((14.0, 2800.0), (3.0, 650.0))
 
 
+def test_what_was_generated_is_read_with_the_tokens_of_open_requests() -> None:
+    assert _sample().generated == 900.0
+
+
 def test_answers_that_were_refused_are_told_apart() -> None:
     counters = _sample(TEXT.replace('outcome="aborted"', 'outcome="rejected"')).counters
     assert (counters[metric_names.REQUESTS], counters[REJECTED_REQUESTS]) == (9.0, 2.0)
@@ -244,6 +249,7 @@ def test_a_fit_without_its_tokens_per_step_is_unknown() -> None:
     [
         ("andante_arrived_requests_total", "arrived"),
         ("andante_arrived_prompt_tokens_total", "arrived"),
+        ("vllm:generation_tokens_total", "generated"),
         ("andante_waiting_requests", "waiting"),
         ("andante_waiting_prompt_tokens", "waiting"),
         ("andante_scheduler_step_time_sequence_seconds", "capacity"),
@@ -254,8 +260,8 @@ def test_an_impossible_figure_of_the_demand_is_unknown_and_costs_that_figure_alo
 ) -> None:
     lines = [f"{line.rsplit(' ', 1)[0]} {value}" if line.startswith(name) else line for line in TEXT.splitlines()]
     sample = _sample("\n".join(lines) + "\n")
-    told = {each for each in ("arrived", "waiting", "capacity") if getattr(sample, each) is not None}
-    assert told == {"arrived", "waiting", "capacity"} - {figure}
+    told = {each for each in ("arrived", "generated", "waiting", "capacity") if getattr(sample, each) is not None}
+    assert told == {"arrived", "generated", "waiting", "capacity"} - {figure}
 
 
 @pytest.mark.parametrize("limit", ["", "none", "0", "-5", "NaN", "inf"])

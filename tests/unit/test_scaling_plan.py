@@ -211,7 +211,9 @@ def test_figures_that_are_missing_are_no_time_without_traffic() -> None:
 
 
 def test_one_request_after_a_silence_is_not_the_new_mean() -> None:
-    mean = Lengths(prompt=1000, answer=200, rate=1e-6).learned(prompt=8.0, answer=4.0, rate=1 / 15, seconds=15)
+    mean = Lengths(prompt=1000, answer=200, rate=1e-6).learned(
+        prompt=8.0, tokens=4 / 15, answers=1 / 15, rate=1 / 15, seconds=15
+    )
     assert mean.prompt > 800
     assert mean.answer > 160
 

@@ -117,6 +117,7 @@ def collect(
         open_by_class=open_by_class,
         scheduling=scheduling,
         arrived=demand.arrived,
+        generated=demand.generated,
         waiting=demand.waiting,
         capacity=demand.capacity,
     )

@@ -28,7 +28,19 @@ SWITCH_AFTER: Final = 90.0
 """A pod's sample is of the same target as the one before, unless another target is newer by this many seconds: two
 servers' clocks differ, and a counter that seems to fall looks like a restart."""
 _OWN_LABELS: Final = frozenset(
-    {"__name__", "model_name", "qoe_class", "kind", "cause", "why", "reason", "outcome", "policy", *ENGINE_LIMITS}
+    {
+        "__name__",
+        "model_name",
+        "qoe_class",
+        "kind",
+        "cause",
+        "why",
+        "reason",
+        "outcome",
+        "policy",
+        "engine",
+        *ENGINE_LIMITS,
+    }
 )
 """Labels of the engine's metrics; all others are of the target."""
 

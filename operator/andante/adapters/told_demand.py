@@ -27,7 +27,14 @@ _SHARED: Final = 256
 """Capacities that are remembered: engines without load, and those of one start, have the same."""
 
 NAMES: Final = frozenset(
-    {*_ARRIVED, *_WAITING, *_STEP_TIME, metric_names.SCHEDULER_TOKENS_PER_STEP, metric_names.ENGINE_INFO}
+    {
+        *_ARRIVED,
+        *_WAITING,
+        *_STEP_TIME,
+        metric_names.GENERATED_TOKENS,
+        metric_names.SCHEDULER_TOKENS_PER_STEP,
+        metric_names.ENGINE_INFO,
+    }
 )
 """The metrics; a pod may lack each."""
 
@@ -46,6 +53,8 @@ class ToldDemand:
         """Take a reading of one of NAMES."""
         if name == metric_names.ENGINE_INFO:
             self._limits = tuple(labels.get(limit, "") for limit in metric_names.ENGINE_LIMITS)
+        elif name == metric_names.GENERATED_TOKENS:  # one series for each engine core
+            self._values[name] = self._values.get(name, 0.0) + value
         else:
             self._values[name] = value
 
@@ -53,6 +62,12 @@ class ToldDemand:
     def arrived(self) -> tuple[float, float] | None:
         """Requests that arrived since the engine's start, and the tokens of their prompts."""
         return self._pair(_ARRIVED)
+
+    @property
+    def generated(self) -> float | None:
+        """Tokens of answers that the engine has generated since its start."""
+        tokens = self._values.get(metric_names.GENERATED_TOKENS, math.nan)
+        return tokens if 0 <= tokens < self._most else None
 
     @property
     def waiting(self) -> tuple[float, float] | None:

@@ -45,6 +45,9 @@ ENGINE_INFO: Final = "andante_engine_info"
 ENGINE_LIMITS: Final = ("kv_cache_tokens", "max_num_seqs", "max_num_batched_tokens")
 """Labels of ENGINE_INFO: what one engine can hold, as vLLM names it."""
 
+GENERATED_TOKENS: Final = "vllm:generation_tokens_total"
+"""vLLM's own. Andante's engines count an answer's tokens when it ends; this metric counts the tokens of each step."""
+
 # The server.
 QOE_SETTINGS_VALID: Final = "andante_qoe_settings_valid"
 IDLE_STEP_TIME_FITTED: Final = "andante_idle_step_time_fitted"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from statistics import fmean
 
-from andante.app.scaling.pod_history import Arrivals, PodHistory
+from andante.app.scaling.pod_history import Answers, Arrivals, PodHistory
 from andante.domain.scaling.demand import Demand
 from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import Figure, Known, Missing, NoTraffic, Observed
@@ -54,16 +54,15 @@ def demand(
     leaving: Sequence[PodHistory],
     *,
     unread: int,
-    answered: float,
     answers_per_second: float,
-    answer_tokens: float,
+    answers: Sequence[Answers],
     at: float,
 ) -> Demand:
     """Sum the demand at `at`, the time of the newest sample.
 
     ready: the ready pods with a fresh sample. leaving: pods that get no new requests now, and may have got some within
-    the window. unread: ready pods without a fresh sample that are not new. answered, answers_per_second,
-    answer_tokens: answers that ended within the measures' window, their rate, and their tokens.
+    the window. unread: ready pods without a fresh sample that are not new. answers_per_second, answers: of all pods,
+    within the measures' window.
     """
     told = [arrivals for history, _ in ready if (arrivals := history.arrivals) is not None]
     gone = [arrivals for history in leaving if (arrivals := history.arrivals) is not None]
@@ -75,7 +74,8 @@ def demand(
         arrivals=_rate(told, gone, ready, unread=unread, at=at),
         prompt_tokens=_mean_prompt([*told, *gone], at=at),
         answers=Observed(value=answers_per_second, at=at),
-        answer_tokens=Observed(value=answer_tokens / answered, at=at) if answered > 0 else NoTraffic(),
+        answer_tokens=Observed(value=sum(each.tokens / each.seconds for each in answers), at=at),
+        answers_of_tokens=Observed(value=sum(each.answers / each.seconds for each in answers), at=at),
         waiting_requests=Missing(why=NO_QUEUE) if requests is None else Observed(value=requests, at=at),
         waiting_work=_work(prompts, engine, at=at),
         window=fmean(each.seconds for each in told) if told else 0.0,

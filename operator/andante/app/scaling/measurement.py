@@ -11,7 +11,6 @@ from andante.app.scaling.demand import demand
 from andante.app.scaling.pod_history import (
     COUNTERS,
     DEFICIT,
-    HIDDEN_TOKENS,
     IDLE_DEFICIT,
     PLACES,
     REJECTED_REQUESTS,
@@ -337,9 +336,8 @@ def _measure(
             list(ready.values()),
             [history for history, _ in leaving],
             unread=unread,
-            answered=gained[metric_names.REQUESTS] - gained[REJECTED_REQUESTS],
             answers_per_second=rates[metric_names.REQUESTS] - rates[REJECTED_REQUESTS],
-            answer_tokens=gained[VISIBLE_TOKENS] + gained[HIDDEN_TOKENS],
+            answers=[history.answers() for history in windows],
             at=at,
         ),
         worst_class=_worst_class(windows),

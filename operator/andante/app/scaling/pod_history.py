@@ -59,6 +59,18 @@ class Arrivals:
     """Between the two samples; > 0."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The tokens that one engine generated in a window."""
+
+    tokens: float
+    """Visible and hidden ones."""
+    answers: float
+    """Answers that the tokens belong to: each counts half as it begins and half as it ends."""
+    seconds: float
+    """Length of the window; > 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Point:
     """What one sample counted, as if the engine had never restarted."""
@@ -68,6 +80,10 @@ class _Point:
     """In the order of COUNTERS; then sum and count of the QoE of each of `classes`. A dict for each of six samples of
     ten thousand pods would be most of the memory."""
     classes: tuple[str, ...]
+    generated: float
+    """Tokens of answers that the engine has generated; NaN: not known."""
+    answering: float
+    """Requests whose answers have begun, and not ended; NaN: not known."""
 
     def class_qoe(self) -> dict[str, tuple[float, float]]:
         """Per class: sum and count of the QoE."""
@@ -120,6 +136,20 @@ class PodHistory:
     def gained(self) -> list[float]:
         """What each of COUNTERS gained over the window."""
         return list(map(sub, self._points[-1].values[: len(COUNTERS)], self._points[0].values))
+
+    def answers(self) -> Answers:
+        """What was generated in the window, and for how many answers.
+
+        The mean over the answers that ended would follow longer ones late: of answers that began together, the short
+        ones end first. Where the engine does not tell what it has generated, it is that mean all the same.
+        """
+        first, last, gained = self._points[0], self._points[-1], self.gained()
+        ended = max(0.0, gained[PLACES[metric_names.REQUESTS]] - gained[PLACES[REJECTED_REQUESTS]])
+        tokens, more = last.generated - first.generated, last.answering - first.answering
+        if tokens >= 0 and math.isfinite(more):  # else one is not known, or the engine has restarted
+            return Answers(tokens=tokens, answers=max(ended + more / 2, ended / 2), seconds=self.seconds)
+        ended_with = gained[PLACES[VISIBLE_TOKENS]] + gained[PLACES[HIDDEN_TOKENS]]
+        return Answers(tokens=max(0.0, ended_with), answers=ended, seconds=self.seconds)
 
     def class_qoe(self) -> dict[str, tuple[float, float]]:
         """Per class: sum and count of QoE gained over the window."""
@@ -178,7 +208,9 @@ class PodHistory:
             previous = self._points[-1]
             classes = previous.classes if previous.classes == classes else classes
             values = previous.values if previous.values == values and previous.classes is classes else values
-        return _Point(sample.at, values, classes)
+        generated = math.nan if sample.generated is None else sample.generated
+        answering = math.nan if sample.waiting is None else sample.open_requests - sample.waiting[0]
+        return _Point(sample.at, values, classes, generated, answering)
 
 
 def _arrivals(last: PodSample, sample: PodSample) -> Arrivals | None:

@@ -17,7 +17,7 @@ from andante.domain.scaling.engine_capacity import EngineCapacity
 from andante.domain.scaling.figures import value_of
 from andante.domain.scaling.numbers import number, short
 
-VERSION = 1
+VERSION = 2
 KV_SHARE = 0.97
 """Share of the KV cache that can be full: a new request needs room before an old one ends."""
 KV_PER_REQUEST = 8.0
@@ -27,6 +27,8 @@ FORGET_REQUESTS_SECONDS = 300.0
 change of use within one warm-up of a large model."""
 LARGEST = 1e8
 """No true mean length (tokens) or rate (requests/s) is larger."""
+LEAST_KNOWN = 1e-6
+"""Least share of the memory's time: to divide by it must make sense."""
 LEAST_REQUESTS = 8.0
 """Requests for which the earlier means count at the least: one request after a silence is not the new mean."""
 
@@ -39,44 +41,81 @@ class Lengths:
     answer: float
     rate: float
     """Mean requests/s: a tick counts by its share of the requests."""
+    known: float = 1.0
+    """Share of the memory's time that has been seen, in (0, 1]: what a new service has told counts for no more."""
+    answers: float = 0.0
+    """Answers/s that `answer` is the mean of, by the same memory; its time that was not seen counts as without any."""
 
-    def learned(self, *, prompt: float | None, answer: float | None, rate: float, seconds: float) -> Self:
-        """The means after `seconds` with `rate` requests/s, which may be 0. `prompt`, `answer`: None where there was
-        none; that length stays as it was."""
-        gain = -math.expm1(-seconds / FORGET_REQUESTS_SECONDS)
-        before, new = (1 - gain) * self.rate, gain * rate
-        share = new / (new + max(before, LEAST_REQUESTS / FORGET_REQUESTS_SECONDS))
+    @classmethod
+    def first(cls, *, prompt: float, tokens: float, answers: float, rate: float, seconds: float) -> Self:
+        """The means of the first `seconds`. The arguments are as in `learned`, and > 0."""
+        gain = _gain(seconds)
+        return cls(
+            prompt=short(prompt),
+            answer=short(tokens / answers),
+            rate=short(rate),
+            known=short(gain),
+            answers=short(gain * answers),
+        )
+
+    def learned(self, *, prompt: float | None, tokens: float, answers: float, rate: float, seconds: float) -> Self:
+        """The means after `seconds` with `rate` requests/s, and `tokens`/s in `answers`/s; all may be 0. `prompt`: None
+        where there was none; its mean stays as it was."""
+        gain, least = _gain(seconds), LEAST_REQUESTS / FORGET_REQUESTS_SECONDS
+        known = self.known + gain * (1 - self.known)
+        before, new = (1 - gain) * self.rate * self.known, gain * rate
+        share = new / (new + max(before, least))
+        earlier = (1 - gain) * self.answers
+        old = max(earlier, least)
         return dataclasses.replace(
             self,
             prompt=self.prompt if prompt is None else short(self.prompt + share * (prompt - self.prompt)),
-            answer=self.answer if answer is None else short(self.answer + share * (answer - self.answer)),
-            rate=short(before + new),
+            answer=short(min(LARGEST, (old * self.answer + gain * tokens) / (old + gain * answers))),
+            rate=short((before + new) / known),
+            known=short(known),
+            answers=short(earlier + gain * answers),
         )
 
     def to_state(self) -> dict[str, Any]:
         """The means as JSON."""
-        return {"v": VERSION, "prompt": self.prompt, "answer": self.answer, "rate": self.rate}
+        return {
+            "v": VERSION,
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "rate": self.rate,
+            "known": self.known,
+            "answers": self.answers,
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self | None:
         """The means; None where the format is not known. Raises ValueError or TypeError for invalid content."""
         if state.get("v") != VERSION:
             return None
-        prompt, answer, rate = (number(state[name], least=0.0, most=LARGEST) for name in ("prompt", "answer", "rate"))
-        return cls(prompt=prompt, answer=answer, rate=rate)
+        prompt, answer, rate, answers = (
+            number(state[name], least=0.0, most=LARGEST) for name in ("prompt", "answer", "rate", "answers")
+        )
+        known = number(state["known"], least=LEAST_KNOWN, most=1.0)
+        return cls(prompt=prompt, answer=answer, rate=rate, known=known, answers=answers)
+
+
+def _gain(seconds: float) -> float:
+    """The weight of the newest `seconds` in the memory."""
+    return max(LEAST_KNOWN, -math.expm1(-seconds / FORGET_REQUESTS_SECONDS))
 
 
 def learned_lengths(lengths: Lengths | None, demand: Demand, *, seconds: float) -> Lengths | None:
     """The mean lengths after the newest requests; None: no request has told its lengths yet. `seconds`: how much of the
     demand's window is new."""
-    prompt, answer, rate = value_of(demand.prompt_tokens), value_of(demand.answer_tokens), value_of(demand.arrivals)
+    prompt, rate = value_of(demand.prompt_tokens), value_of(demand.arrivals)
+    tokens, answers = value_of(demand.answer_tokens) or 0.0, value_of(demand.answers_of_tokens) or 0.0
     if rate is None:
         return lengths
     if lengths is not None:
-        return lengths.learned(prompt=prompt, answer=answer, rate=rate, seconds=seconds)
-    if prompt is None or answer is None:
+        return lengths.learned(prompt=prompt, tokens=tokens, answers=answers, rate=rate, seconds=seconds)
+    if prompt is None or tokens <= 0 or answers <= 0:
         return None
-    return Lengths(prompt=short(prompt), answer=short(answer), rate=short(rate))
+    return Lengths.first(prompt=prompt, tokens=tokens, answers=answers, rate=rate, seconds=seconds)
 
 
 def requests_per_second(engine: EngineCapacity, lengths: Lengths, *, pace: float) -> float:

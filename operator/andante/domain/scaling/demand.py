@@ -21,8 +21,11 @@ class Demand:
     answers: Figure
     """Answers/s that ended within the window of the deficit, cut ones included, refused requests not."""
     answer_tokens: Figure
-    """Mean tokens, visible and hidden, of the answers that ended within the window of the deficit, which is longer than
-    `window`. An answer that was cut counts with what it had."""
+    """Tokens/s, visible and hidden, that were generated within the window of the deficit, which is longer than
+    `window`; 0 where none were."""
+    answers_of_tokens: Figure
+    """Answers/s that these tokens belong to: each counts half as it begins and half as it ends, cut ones included. Of
+    engines that do not tell what they generate, both are of the answers that ended."""
     waiting_requests: Figure
     """Requests on the ready replicas that have no token yet: they wait in a queue, or for the end of their prefill."""
     waiting_work: Figure
@@ -41,6 +44,7 @@ class Demand:
             prompt_tokens=figure,
             answers=figure,
             answer_tokens=figure,
+            answers_of_tokens=figure,
             waiting_requests=figure,
             waiting_work=figure,
             window=0.0,

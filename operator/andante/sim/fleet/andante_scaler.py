@@ -136,7 +136,7 @@ def _sample(scrape: Scrape, pod: Pod, engine: Engine, open_by_class: Mapping[str
         DEFICIT[Cause.IDLE]: counted(metered.IDLE),
         DEFICIT[Cause.FAILED]: counted(metered.LOST),
         IDLE_DEFICIT[IdleReason.PACE]: counted(metered.IDLE),
-        VISIBLE_TOKENS: counted(metered.TOKENS),
+        VISIBLE_TOKENS: counted(metered.OVER_TOKENS),
         metric_names.IDLE_PENALTY_TOKENS: counted(metered.PENALTY),
         metric_names.UNAVOIDABLE_IDLE_PENALTY_TOKENS: counted(metered.UNAVOIDABLE),
     }
@@ -153,6 +153,7 @@ def _sample(scrape: Scrape, pod: Pod, engine: Engine, open_by_class: Mapping[str
         },
         open_by_class=open_by_class,
         step_time_fitted=capacity.fitted,
+        generated=counted(metered.TOKENS),
         arrived=(counted(metered.ARRIVED), counted(metered.PROMPT)),
         waiting=(now(metered.UNANSWERED), now(metered.UNANSWERED_PROMPT)),
         capacity=capacity,
