@@ -122,7 +122,7 @@ def simulated(
                 in_flight=rival["in_flight"],
                 min_replicas=scaling.min_replicas,
                 max_replicas=scaling.resolved_max_replicas,
-                wait_to_shrink=scaling.behavior.plan_window_seconds,
+                wait_to_shrink=scaling.behavior.scale_down_window_seconds,
             )
         )
     asynchronous = bool(service.spec.engine.virtual_gpu and service.spec.engine.virtual_gpu.async_scheduling)

@@ -86,7 +86,7 @@ def autoscaler(service: Mapping[str, Any], targets: Targets) -> Manifest:
             "behavior": {
                 "scaleUp": {"stabilizationWindowSeconds": 0, "policies": at_once},
                 "scaleDown": {
-                    "stabilizationWindowSeconds": round(ours.behavior.plan_window_seconds),
+                    "stabilizationWindowSeconds": round(ours.behavior.scale_down_window_seconds),
                     "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
                 },
             },

@@ -61,6 +61,20 @@ def test_the_scale_down_window_defaults_to_five_minutes_and_up_to_none() -> None
     assert (behavior.scale_up_window_seconds, behavior.scale_down_window_seconds) == (0, 300)
 
 
+@pytest.mark.parametrize("window", ["0s", "60s", "5m", "7m", "30m", "1h"])
+def test_a_scale_down_window_is_the_whole_time_in_which_the_plan_and_its_forecast_must_last(window: str) -> None:
+    behavior = service(scaling={"behavior": {"scaleDown": {"stabilizationWindow": window}}}).spec.scaling.behavior
+    assert behavior.forecast_window_seconds + behavior.plan_window_seconds == behavior.scale_down_window_seconds
+    assert 0 <= behavior.forecast_window_seconds <= 300
+
+
+def test_without_a_scale_down_window_the_plan_is_as_with_seven_minutes() -> None:
+    unset = service().spec.scaling.behavior
+    seven = service(scaling={"behavior": {"scaleDown": {"stabilizationWindow": "7m"}}}).spec.scaling.behavior
+    assert unset.forecast_window_seconds == seven.forecast_window_seconds
+    assert unset.plan_window_seconds == seven.plan_window_seconds
+
+
 def test_every_problem_is_named_with_its_field() -> None:
     with pytest.raises(SpecError) as caught:
         service(scaling={"minReplicas": 0}, qoe={"objective": {"window": "4w"}})

@@ -103,7 +103,7 @@ def test_users_who_wait_for_their_answers_before_they_ask_again_get_replicas_too
 
 
 def test_a_quick_replica_is_bought_and_given_back_within_a_short_surge() -> None:
-    rules = {"max_replicas": 3, "scale_down_window": 60.0, "plan_window": 60.0}
+    rules = {"max_replicas": 3, "scale_down_window": 60.0, "forecast_window": 60.0, "plan_window": 60.0}
     plant = Plant(arrivals=lambda t: PER_REPLICA * (2.4 if 300 < t <= 540 else 0.5), warmup=10, rules=rules)
     plant.run(900)
     assert plant.sizes[23] == 3  # 45 s after the surge began

@@ -54,7 +54,7 @@ class ScalingRules(APIModel):
     """How fast to scale in one direction, as in a HorizontalPodAutoscaler."""
 
     stabilization_window: Annotated[float, Duration(minimum="0s", maximum="1h")] | None = None
-    """How long a proposal must last before it is applied. Default: 0s up; down 2m, or 5m while the engines do not tell
+    """How long a proposal must last before it is applied. Default: 0s up; down 7m, or 5m while the engines do not tell
     what a plan needs."""
     policies: Annotated[tuple[ScalingPolicy, ...], Field(max_length=8)] = ()
     """Limits on the speed of change."""
@@ -85,9 +85,15 @@ class ScalingBehavior(APIModel):
 
     @property
     def plan_window_seconds(self) -> float:
-        """How long a lower plan must last. The forecast in force is already the largest of five minutes."""
+        """How long a lower plan must last, after its forecast: both times together are the window that is set."""
         window = self.scale_down.stabilization_window
-        return 120.0 if window is None else window
+        return 120.0 if window is None else window - self.forecast_window_seconds
+
+    @property
+    def forecast_window_seconds(self) -> float:
+        """How long the plan's largest forecast stays in force."""
+        window = self.scale_down.stabilization_window
+        return 300.0 if window is None else min(300.0, window * 300 / 420)
 
 
 class ScheduledFloor(APIModel):

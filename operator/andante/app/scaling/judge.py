@@ -251,6 +251,7 @@ def scaling_rules(service: LLMService, *, window: float, reach: float = 0.0) -> 
         on_metrics_missing=OnMetricsMissing(scaling.on_metrics_missing),
         scale_up_window=behavior.scale_up_window_seconds,
         scale_down_window=behavior.scale_down_window_seconds,
+        forecast_window=behavior.forecast_window_seconds,
         plan_window=behavior.plan_window_seconds,
         warmup_bound=service.spec.rollout.startup_timeout,
         settle=max(window, reach),

@@ -238,7 +238,7 @@ def learned(
     if demand == 0 and plan.forecast.is_idle:
         return plan  # an idle service's memory must not change with every tick
     slots = horizon_slots(warmup=warmup, lag=now - arrivals.at)
-    peak_slots = min(PEAK_SLOTS, round(snapshot.rules.scale_down_window / SLOT_SECONDS))
+    peak_slots = min(PEAK_SLOTS, round(snapshot.rules.forecast_window / SLOT_SECONDS))
     forecast = plan.forecast.learned(
         demand, at=arrivals.at, seconds=seconds, horizon_slots=slots, peak_slots=peak_slots
     )

@@ -80,8 +80,10 @@ class ScalingRules:
     """How long a deficit must last before replicas are added."""
     scale_down_window: float = 300.0
     """How long one replica fewer must have been enough before a replica is removed, by the measured load."""
+    forecast_window: float = 300.0
+    """How long the largest forecast stays in force; at most 5 minutes count."""
     plan_window: float = 120.0
-    """The same, by the plan."""
+    """How long one replica fewer must have been enough by the plan, whose forecast is the largest of its own window."""
     warmup_bound: float = 600.0
     """A replica that is not ready after this time does not count any more."""
     settle: float = 60.0
