@@ -22,6 +22,12 @@ def _complete(ns: Namespace, name: str) -> bool:
     return len(children) == 6
 
 
+def _pod(ns: Namespace, name: str) -> str | None:
+    """Name of the service's first pod."""
+    names = sorted(o["metadata"]["name"] for o in ns.items("pods"))
+    return next((pod for pod in names if pod.startswith(f"{name}-")), None)
+
+
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
     with ControlPlane() as plane:
@@ -115,9 +121,9 @@ def test_a_status_is_written_though_the_watch_of_its_service_is_silent(plane: Co
                     told=process.tail,
                 )
                 ns.patch({"model": {"maxModelLen": 2048}}, name="silent")
-                (pod,) = [o for o in ns.items("pods") if o["metadata"]["name"].startswith("silent-")]
+                pod = wait_for("its pod", lambda: _pod(ns, "silent"), told=process.tail)
                 ready = json.dumps({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
-                ns.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", "-p", ready)
+                ns.kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", ready)
                 wait_for(
                     "the status of the newest generation",
                     lambda: ns.status("silent").get("observedGeneration") == 2,
