@@ -7,6 +7,7 @@ limits; a property test compares the results of the two.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
@@ -76,16 +77,14 @@ class WantedLines:
 
 @lru_cache(maxsize=8)
 def _pattern(wanted: frozenset[str]) -> re.Pattern[bytes]:
-    """A pattern that finds the wanted lines in C: of a page of 1,200 lines about 60 are wanted."""
-    names = sorted(name.encode() for name in wanted)
-    prefix = _common_prefix(names)
-    rest = b"|".join(re.escape(name[len(prefix) :]) for name in names)
-    return re.compile(rb"\n(" + re.escape(prefix) + rb"(?:" + rest + rb")(?![a-zA-Z0-9_:])[^\n]*)(?=\n)")
+    """A pattern that finds the wanted lines in C: of a page of 1,200 lines about 60 are wanted.
 
-
-def _common_prefix(names: Collection[bytes]) -> bytes:
-    first, last = min(names, default=b""), max(names, default=b"")
-    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
+    Each family of names (`andante_`, `vllm:`) has its prefix once: name by name, a line takes three times as long.
+    """
+    families = itertools.groupby(sorted(wanted), key=lambda name: re.split("(?<=[_:])", name, maxsplit=1)[0])
+    rests = ((family, [re.escape(name.removeprefix(family)) for name in names]) for family, names in families)
+    names = "|".join(f"{re.escape(family)}(?:{'|'.join(rest)})" for family, rest in rests)
+    return re.compile(rb"\n((?:" + names.encode() + rb")(?![a-zA-Z0-9_:])[^\n]*)(?=\n)")
 
 
 def _name_of(line: bytes) -> str:
