@@ -9,7 +9,7 @@ from typing import Any
 
 from andante.api.v1alpha1 import KIND
 from andante.app.children import APPLIED, POD_MONITOR, SERVICE_LABEL
-from andante.app.kinds import DEPLOYMENT, ObjectKind
+from andante.app.kinds import ObjectKind
 from chaos.ledger import owner_uids
 from chaos.memory import MemoryCheck
 from chaos.operators import ChaosOperator
@@ -18,10 +18,9 @@ from chaos.stage import Stage
 
 SECONDS = 60.0
 """Time after the last fault in which everything must become as it should be."""
-GARBAGE_SECONDS = 300.0
+GARBAGE_SECONDS = 180.0
 """Time in which nothing may be left of a deleted service whose name is used again: the garbage collector has a minute,
-then the operator removes it, and the garbage collector removes in turn what it owned. Where the CRD was deleted, too,
-the collector pauses until it has noticed."""
+then the operator removes it, and what it owned is removed in turn."""
 LEFT_OVER = "is left over"
 LONGEST_TICK_SILENCE = 10.0
 CHILDREN = ("ServiceAccount", "ConfigMap", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment")
@@ -85,7 +84,7 @@ class Convergence:
         replica_sets = self._list(REPLICA_SET)
         lacks = self._operators()
         for service in self._stage.services:
-            lacking = self._service(service, objects) + _orphans(service, objects, replica_sets)
+            lacking = self._service(service, objects, replica_sets)
             lacks += [f"{service.namespace}/{service.name}: {lack}" for lack in lacking]
         for path, version in self._stage.decoys.items():
             found = self._stage.api.get(path)
@@ -112,7 +111,9 @@ class Convergence:
         assert isinstance(silent, dict)
         return [f"{one.name} does not tick: {words}"] if leads and silent["tick"] > LONGEST_TICK_SILENCE else []
 
-    def _service(self, service: Service, objects: list[dict[str, Any]]) -> list[str]:
+    def _service(
+        self, service: Service, objects: list[dict[str, Any]], replica_sets: list[dict[str, Any]]
+    ) -> list[str]:
         obj = self._stage.api.get(service.path)
         if obj is None or obj["metadata"].get("deletionTimestamp"):
             return ["it is not there"]
@@ -132,13 +133,16 @@ class Convergence:
             return [*lacks, f"its children are {kinds}"]
         deployment = next(o for o in ours if o["kind"] == "Deployment")
         config = next(o for o in ours if o["kind"] == "ConfigMap" and o["metadata"]["name"].endswith("-engine"))
+        # Pods of a deleted Deployment serve until the garbage collector has found them.
+        owners = {o["metadata"]["uid"] for o in replica_sets if deployment["metadata"]["uid"] in _all_owner_uids(o)}
+        pods = self._stage.kubelet.ready_by_owner(service)
+        lacks += [f"a pod of a deleted Deployment {LEFT_OVER}" for _ in pods.keys() - owners]
         replicas = deployment["spec"]["replicas"]
         if replicas != service.replicas:
             told = (status.get("scaling") or {}).get("decisions", [{}])[:1]
             lacks.append(f"{replicas} replicas for {service.replicas}; {told}, {_conditions(status)}")
-        elif service not in self._stage.lift and (ready := self._stage.kubelet.ready(service)) != replicas:
-            # To remove pods is the controller manager's work, not an operator's.
-            lacks.append(f"{ready} of {replicas} pods are ready" + (f"; one {LEFT_OVER}" if ready > replicas else ""))
+        elif service not in self._stage.lift and (ready := sum(pods[owner] for owner in owners)) != replicas:
+            lacks.append(f"{ready} of {replicas} pods are ready")
         elif (status.get("readyReplicas"), (status.get("scaling") or {}).get("desired")) != (replicas, replicas):
             lacks.append(f"status does not tell of its {replicas} replicas")
         if str(service.model_len) not in json.dumps(config["data"]):
@@ -153,16 +157,8 @@ def _is_left_over(obj: dict[str, Any], service: Service, uid: str) -> bool:
     return named and uid not in owner_uids(obj) and SERVICE_LABEL in (obj["metadata"].get("labels") or {})
 
 
-def _orphans(service: Service, objects: list[dict[str, Any]], replica_sets: list[dict[str, Any]]) -> list[str]:
-    """ReplicaSets of deleted Deployments. Their pods serve until the garbage collector has found them."""
-    deployments = {o["metadata"]["uid"] for o in objects if o["kind"] == DEPLOYMENT.kind}
-    return [
-        f"ReplicaSet {obj['metadata']['name']} {LEFT_OVER}"
-        for obj in replica_sets
-        if obj["metadata"]["namespace"] == service.namespace
-        and (obj["metadata"].get("labels") or {}).get(SERVICE_LABEL) == service.name
-        and not deployments & {o["uid"] for o in obj["metadata"].get("ownerReferences") or ()}
-    ]
+def _all_owner_uids(obj: dict[str, Any]) -> list[str]:
+    return [o["uid"] for o in obj["metadata"].get("ownerReferences") or ()]
 
 
 def _conditions(status: dict[str, Any]) -> list[str]:

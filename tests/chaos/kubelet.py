@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -31,6 +32,7 @@ class Kubelet:
         self._spare: list[FakeEngine] = []
         self._engines: dict[str, tuple[Service, FakeEngine]] = {}  # by uid of the pod
         self._ready: dict[str, bool] = {}
+        self._owners: dict[str, str] = {}  # uid of the ReplicaSet
         self._rose: dict[Service, float] = {}
         self._unready: set[str] = set()
         self._stop = threading.Event()
@@ -50,8 +52,16 @@ class Kubelet:
 
     def ready(self, service: Service) -> int:
         """The number of the service's ready pods."""
+        return sum(self.ready_by_owner(service).values())
+
+    def ready_by_owner(self, service: Service) -> Counter[str]:
+        """The number of the service's ready pods, by the uid of their ReplicaSet."""
         with self._lock:
-            return sum(whose is service and self._ready.get(uid, False) for uid, (whose, _) in self._engines.items())
+            return Counter(
+                self._owners.get(uid, "")
+                for uid, (whose, _) in self._engines.items()
+                if whose is service and self._ready.get(uid, False)
+            )
 
     def calm_seconds(self, service: Service) -> float:
         """Seconds since a pod of the service last became ready."""
@@ -108,6 +118,7 @@ class Kubelet:
                 engine.misbehaves = None
                 self._spare.append(engine)
                 self._ready.pop(uid, None)
+                self._owners.pop(uid, None)
 
     def _serve(self, service: Service, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
@@ -115,6 +126,7 @@ class Kubelet:
             if uid not in self._engines:
                 self._engines[uid] = (service, self._spare.pop() if self._spare else FakeEngine())
             engine = self._engines[uid][1]
+            self._owners[uid] = next((o["uid"] for o in pod["metadata"].get("ownerReferences") or ()), "")
             is_ready = uid not in self._unready
         self._set(service, engine)
         conditions = (pod.get("status") or {}).get("conditions") or []
