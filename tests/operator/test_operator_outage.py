@@ -102,6 +102,7 @@ def test_a_status_is_written_though_the_watch_of_its_service_is_silent(plane: Co
     ns, seen = Namespace(plane, "outage"), [0.0]
 
     def watches_services(request: Request) -> bool:
+        """Also notes when services were listed or watched last."""
         if "/llmservices" in request.path:
             seen.append(time.monotonic())
         return request.watch and "/llmservices" in request.path

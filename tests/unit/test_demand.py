@@ -161,13 +161,13 @@ def test_older_engines_tell_nothing_and_that_is_not_zero() -> None:
 
 def test_old_figures_are_stale() -> None:
     demand = _demand((0, {"a": _sample(0, 0)}), (15, {"a": _sample(15, 30)}), (61, {"a": _sample(15, 30)}))
-    figures = (demand.arrivals, demand.prompt_tokens, demand.answer_tokens, demand.waiting_requests, demand.engine)
+    figures = (demand.arrivals, demand.prompt_tokens, demand.generated_tokens, demand.waiting_requests, demand.engine)
     assert {type(figure) for figure in figures} == {Stale}
 
 
 def _length(demand: Demand) -> float:
     """Mean tokens of an answer."""
-    tokens, answers = value_of(demand.answer_tokens), value_of(demand.answers_of_tokens)
+    tokens, answers = value_of(demand.generated_tokens), value_of(demand.generated_answers)
     assert tokens is not None
     assert answers is not None
     return round(tokens / answers, 6)
@@ -222,7 +222,7 @@ def test_answers_that_came_to_their_end_are_not_shortened_by_what_they_had_befor
 
 @pytest.mark.parametrize("lost", [{"generated": None}, {"generated": 3.0}, {"waiting": None}])
 def test_an_engine_that_does_not_tell_of_open_answers_or_has_restarted_counts_with_those_that_ended(
-    lost: dict[str, None],
+    lost: dict[str, float | None],
 ) -> None:
     last = dataclasses.replace(_sending(15, generated=9_000, answering=50, ended=10, visible=700), **lost)
     demand = _demand((0, {"a": _sending(0, generated=100, answering=0)}), (15, {"a": last}))
@@ -238,9 +238,9 @@ def test_answers_per_second_are_of_the_whole_window_and_refused_requests_are_non
     assert value_of(demand.answers) == pytest.approx(6 / 30)
 
 
-def test_without_an_answer_nothing_was_sent_in_none() -> None:
+def test_without_an_answer_neither_tokens_nor_answers_are_counted() -> None:
     demand = _demand((0, {"a": _sample(0)}), (15, {"a": _sample(15)}))
-    assert (value_of(demand.answer_tokens), value_of(demand.answers_of_tokens)) == (0.0, 0.0)
+    assert (value_of(demand.generated_tokens), value_of(demand.generated_answers)) == (0.0, 0.0)
 
 
 def test_what_waits_is_told_in_requests_and_in_seconds_of_their_prefill() -> None:

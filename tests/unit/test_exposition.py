@@ -198,6 +198,11 @@ def test_what_was_generated_is_read_with_the_tokens_of_open_requests() -> None:
     assert _sample().generated == 900.0
 
 
+def test_what_several_engine_cores_generated_adds_up() -> None:
+    second = 'vllm:generation_tokens_total{engine="1",model_name="chat"} 50.0\n'
+    assert _sample(TEXT + second).generated == 950.0
+
+
 def test_answers_that_were_refused_are_told_apart() -> None:
     counters = _sample(TEXT.replace('outcome="aborted"', 'outcome="rejected"')).counters
     assert (counters[metric_names.REQUESTS], counters[REJECTED_REQUESTS]) == (9.0, 2.0)

@@ -22,8 +22,8 @@ def _learned(ticks: Iterable[tuple[float, float]], *, before: Lengths | None = N
     for rate, tokens in ticks:
         told = dataclasses.replace(
             snapshot(arrivals=rate).demand,
-            answer_tokens=Observed(value=rate * tokens, at=NOW),
-            answers_of_tokens=Observed(value=rate, at=NOW),
+            generated_tokens=Observed(value=rate * tokens, at=NOW),
+            generated_answers=Observed(value=rate, at=NOW),
         )
         lengths = learned_lengths(lengths, told, seconds=TICK)
     assert lengths is not None
@@ -48,8 +48,8 @@ def test_tokens_of_answers_that_have_not_ended_tell_that_they_are_longer() -> No
     before = _learned([(1.0, 50.0)] * 20)
     told = dataclasses.replace(
         snapshot(arrivals=1.0).demand,
-        answer_tokens=Observed(value=500.0, at=NOW),
-        answers_of_tokens=Observed(value=0.5, at=NOW),
+        generated_tokens=Observed(value=500.0, at=NOW),
+        generated_answers=Observed(value=0.5, at=NOW),
     )
     after = learned_lengths(before, told, seconds=TICK)
     assert after is not None
@@ -59,8 +59,8 @@ def test_tokens_of_answers_that_have_not_ended_tell_that_they_are_longer() -> No
 def test_nothing_is_known_before_a_token_was_sent() -> None:
     told = dataclasses.replace(
         snapshot(arrivals=1.0).demand,
-        answer_tokens=Observed(value=0.0, at=NOW),
-        answers_of_tokens=Observed(value=0.5, at=NOW),
+        generated_tokens=Observed(value=0.0, at=NOW),
+        generated_answers=Observed(value=0.5, at=NOW),
     )
     assert learned_lengths(None, told, seconds=TICK) is None
 

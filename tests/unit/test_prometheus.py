@@ -93,6 +93,7 @@ def test_a_pod_is_read_as_of_its_newest_sample() -> None:
     assert isinstance(sample, PodSample)
     assert sample.at == 100.0
     assert (sample.counters[metric_names.REQUESTS], sample.counters[VISIBLE_TOKENS]) == (9.0, 500.0)
+    assert sample.generated == 900.0  # vLLM's own series have a label more, and are of the same scrape
 
 
 def test_queries_name_the_namespaces_that_they_are_for_and_stay_short() -> None:

@@ -315,7 +315,7 @@ def test_the_law_gets_the_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = _decided_on(monkeypatch, (0.0, 0.0), (30.0, 6000.0))
     demand = snapshot.demand
     assert (value_of(demand.arrivals), demand.window) == (4.0, 15.0)
-    assert (value_of(demand.prompt_tokens), value_of(demand.answer_tokens)) == (200.0, 0.0)
+    assert (value_of(demand.prompt_tokens), value_of(demand.generated_tokens)) == (200.0, 0.0)
     waits = 400 * DEFAULT_STEP_TIME.prefill_token
     assert (value_of(demand.waiting_requests), value_of(demand.waiting_work)) == (2.0, pytest.approx(waits))
     assert isinstance(demand.engine, EngineCapacity)

@@ -41,8 +41,8 @@ def _of_engines(*, fitted: bool, answers: Figure, **known: Figure) -> Measuremen
         arrivals=Observed(value=2.0, at=NOW),
         prompt_tokens=Observed(value=100.0, at=NOW),
         answers=Observed(value=2.0, at=NOW),
-        answer_tokens=answers,
-        answers_of_tokens=answers,
+        generated_tokens=answers,
+        generated_answers=answers,
         waiting_requests=Observed(value=0.0, at=NOW),
         waiting_work=Observed(value=0.0, at=NOW),
         window=1.0,
@@ -86,7 +86,7 @@ CONTRADICTION = Missing(why="the metrics contradict one another")
         ),
         (
             _of_engines(fitted=True, answers=NoTraffic()),
-            "no answer has begun yet, so its length is not known",
+            "no token of an answer was counted yet, so the length of answers is not known",
         ),
     ],
 )

@@ -39,6 +39,10 @@ class Budget(APIModel):
     whatever the objective promises (budget mode)."""
 
 
+_FORECAST_WINDOW, _PLAN_WINDOW = 300.0, 120.0
+"""Seconds: the default of each part of the time in which a lower plan must last."""
+
+
 class ScalingPolicy(APIModel):
     """A limit on the speed of change, as in a HorizontalPodAutoscaler."""
 
@@ -87,13 +91,13 @@ class ScalingBehavior(APIModel):
     def plan_window_seconds(self) -> float:
         """How long a lower plan must last, after its forecast: both times together are the window that is set."""
         window = self.scale_down.stabilization_window
-        return 120.0 if window is None else window - self.forecast_window_seconds
+        return _PLAN_WINDOW if window is None else window - self.forecast_window_seconds
 
     @property
     def forecast_window_seconds(self) -> float:
-        """How long the plan's largest forecast stays in force."""
-        window = self.scale_down.stabilization_window
-        return 300.0 if window is None else min(300.0, window * 300 / 420)
+        """How long the plan's largest forecast stays in force: its part of the window that is set, by the defaults."""
+        window, default = self.scale_down.stabilization_window, _FORECAST_WINDOW
+        return default if window is None else min(default, window * default / (default + _PLAN_WINDOW))
 
 
 class ScheduledFloor(APIModel):

@@ -167,7 +167,7 @@ def _plan_missing(measurement: Measurement | None, memory: Memory | None) -> str
         return NO_FIT
     if memory and memory.plan.lengths:
         return "the demand has been seen for less than one slot since it was last unknown"
-    return "no answer has begun yet, so its length is not known"
+    return "no token of an answer was counted yet, so the length of answers is not known"
 
 
 def _record(made: MadeDecision) -> Decision:

@@ -28,7 +28,7 @@ change of use within one warm-up of a large model."""
 LARGEST = 1e8
 """No true mean length (tokens) or rate (requests/s) is larger."""
 LEAST_KNOWN = 1e-6
-"""Least share of the memory's time: to divide by it must make sense."""
+"""Least `Lengths.known`, as rates are divided by it."""
 LEAST_REQUESTS = 8.0
 """Requests for which the earlier means count at the least: one request after a silence is not the new mean."""
 
@@ -42,9 +42,10 @@ class Lengths:
     rate: float
     """Mean requests/s: a tick counts by its share of the requests."""
     known: float = 1.0
-    """Share of the memory's time that has been seen, in (0, 1]: what a new service has told counts for no more."""
+    """Weight of what was seen in `FORGET_REQUESTS_SECONDS`, in (0, 1]; near 0 for a new service, so that its first
+    requests do not count as five minutes of them."""
     answers: float = 0.0
-    """Answers/s that `answer` is the mean of, by the same memory; its time that was not seen counts as without any."""
+    """Weight of `answer`: mean answers/s by the same memory. The time before the service was seen counts as without."""
 
     @classmethod
     def first(cls, *, prompt: float, tokens: float, answers: float, rate: float, seconds: float) -> Self:
@@ -108,7 +109,7 @@ def learned_lengths(lengths: Lengths | None, demand: Demand, *, seconds: float) 
     """The mean lengths after the newest requests; None: no request has told its lengths yet. `seconds`: how much of the
     demand's window is new."""
     prompt, rate = value_of(demand.prompt_tokens), value_of(demand.arrivals)
-    tokens, answers = value_of(demand.answer_tokens) or 0.0, value_of(demand.answers_of_tokens) or 0.0
+    tokens, answers = value_of(demand.generated_tokens) or 0.0, value_of(demand.generated_answers) or 0.0
     if rate is None:
         return lengths
     if lengths is not None:

@@ -20,10 +20,10 @@ class Demand:
     """Mean prompt tokens of the requests that arrived within `window`; NoTraffic: none arrived."""
     answers: Figure
     """Answers/s that ended within the window of the deficit, cut ones included, refused requests not."""
-    answer_tokens: Figure
+    generated_tokens: Figure
     """Tokens/s, visible and hidden, that were generated within the window of the deficit, which is longer than
     `window`; 0 where none were."""
-    answers_of_tokens: Figure
+    generated_answers: Figure
     """Answers/s that these tokens belong to: each counts half as it begins and half as it ends, cut ones included. Of
     engines that do not tell what they generate, both are of the answers that ended."""
     waiting_requests: Figure
@@ -43,8 +43,8 @@ class Demand:
             arrivals=figure,
             prompt_tokens=figure,
             answers=figure,
-            answer_tokens=figure,
-            answers_of_tokens=figure,
+            generated_tokens=figure,
+            generated_answers=figure,
             waiting_requests=figure,
             waiting_work=figure,
             window=0.0,

@@ -83,7 +83,7 @@ class ScalingRules:
     forecast_window: float = 300.0
     """How long the largest forecast stays in force; at most 5 minutes count."""
     plan_window: float = 120.0
-    """How long one replica fewer must have been enough by the plan, whose forecast is the largest of its own window."""
+    """The same by the plan, after the time of `forecast_window`."""
     warmup_bound: float = 600.0
     """A replica that is not ready after this time does not count any more."""
     settle: float = 60.0
